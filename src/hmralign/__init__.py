@@ -1,0 +1,2 @@
+"""Diffusion-based human mesh recovery that learns from preferences."""
+__version__ = "0.1.0"

@@ -1,0 +1,19 @@
+"""What flows through the pipeline: typed, frozen structures and the errors that name an offender."""
+
+from hmralign.structures.body_params import BodyParams
+from hmralign.structures.camera import Camera
+from hmralign.structures.errors import HmralignError, InputError
+from hmralign.structures.hypotheses import Hypotheses
+from hmralign.structures.observation import MASK_SIZE, Annotation, Example, Observation
+
+__all__ = [
+    "MASK_SIZE",
+    "Annotation",
+    "BodyParams",
+    "Camera",
+    "Example",
+    "HmralignError",
+    "Hypotheses",
+    "InputError",
+    "Observation",
+]

@@ -1,0 +1,67 @@
+"""What a model may see of a person (`Observation`), and what only evaluation may see (`Annotation`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hmralign.structures.body_params import BodyParams
+
+MASK_SIZE = 48
+"""Side of the low-resolution person mask, in cells of the square crop around the box."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """2D evidence on persons; leading axes are batch axes (one person each).
+
+    `keypoints` are in full-image pixels, in the order of `body.skeleton.KEYPOINT_NAMES`; a keypoint that was not
+    observed has confidence 0 and any finite coordinates. `box` is (x0, y0, x1, y1) in pixels. `mask` is the share of
+    person pixels per cell of the square crop of side `1.25 * max(width, height)` around the box centre; all zeros
+    where `has_mask` is false. `knows_camera` says whether `K` is known rather than guessed.
+    """
+
+    keypoints: Float[Tensor, "*batch kp 2"]
+    confidence: Float[Tensor, "*batch kp"]
+    box: Float[Tensor, "*batch 4"]
+    K: Float[Tensor, "*batch 3 3"]
+    knows_camera: Bool[Tensor, "*batch"]
+    mask: Float[Tensor, "*batch mask_h mask_w"]
+    has_mask: Bool[Tensor, "*batch"]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the leading axes."""
+        return self.box.shape[:-1]
+
+    def __getitem__(self, index) -> Observation:
+        """Index the batch axes."""
+        return Observation(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def to(self, device: torch.device | str) -> Observation:
+        """Move every tensor to a device."""
+        return Observation(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    @staticmethod
+    def stack(items: list[Observation]) -> Observation:
+        """Stack single persons along a new leading axis."""
+        return Observation(*(torch.stack([getattr(i, f.name) for i in items]) for f in fields(Observation)))
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Ground truth of an `Observation`; never shown to a model. Frame `cam`, metres."""
+
+    body: BodyParams
+    joints: Float[Tensor, "*batch joints 3"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One dataset item. `annotation` is None where there is no truth, or where it was removed on purpose."""
+
+    observation: Observation
+    annotation: Annotation | None = None
