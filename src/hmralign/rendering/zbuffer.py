@@ -1,0 +1,204 @@
+"""Z-buffer of a whole group of meshes in one call: depth, normals, silhouette, face index, barycentric weights.
+
+The classic bounding-box rasteriser with exact edge functions (Pineda 1988) and perspective-correct interpolation, as
+Warp kernels (`zbuffer_kernels.py`), the same on CPU and CUDA. The depth test packs depth and triangle index into one
+integer and takes the minimum, so the picture does not depend on the order in which threads run; ties go to the lower
+index. Not differentiable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from hmralign.structures import InputError
+
+NEAR = 0.05
+"""Near plane in metres. A triangle with any vertex at or before it is dropped whole, not clipped."""
+
+OutputName = Literal["depth", "normals", "silhouette", "face_index", "barycentric"]
+
+
+@dataclass(frozen=True)
+class RenderOutput:
+    """What was asked of `render`; the rest is None.
+
+    `depth` is z in metres, infinity where nothing is seen. `normals` are unit vectors in the `cam` frame on the side
+    that the face winding calls outside, zeros where nothing is seen. `face_index` is -1 where nothing is seen.
+    `barycentric` are the perspective-correct weights of the three vertices of that face, zeros where nothing is seen.
+    """
+
+    depth: Float[Tensor, "batch height width"] | None = None
+    normals: Float[Tensor, "batch height width 3"] | None = None
+    silhouette: Bool[Tensor, "batch height width"] | None = None
+    face_index: Int[Tensor, "batch height width"] | None = None
+    barycentric: Float[Tensor, "batch height width 3"] | None = None
+
+
+def render(
+    vertices: Float[Tensor, "batch vert 3"],
+    faces: Int[Tensor, "face 3"],
+    K: Float[Tensor, "*cameras 3 3"],
+    size: tuple[int, int],
+    outputs: Collection[OutputName] = ("depth", "normals", "silhouette", "face_index"),
+) -> RenderOutput:
+    """Render each mesh of the batch alone, seen by its own camera.
+
+    `vertices` are metres in the `cam` frame (x right, y down, z forward), `K` is one pinhole camera or one per mesh
+    in pixels of the picture of `size` (height, width); pixel (0, 0) is the centre of the top-left pixel. A pixel is
+    covered when its centre is inside or on the border of a projected triangle; both sides of a triangle are seen.
+    Results are float32 (bool, int32) on the device of `vertices`. Triangles that reach before `NEAR` are dropped.
+
+    Raises `InputError` for unknown outputs, wrong shapes, non-finite numbers or faces that name missing vertices.
+    """
+    wanted = _checked_outputs(outputs)
+    _check_mesh(vertices, faces, size)
+    vertices = vertices.detach().to(torch.float32).contiguous()
+    faces = faces.to(device=vertices.device, dtype=torch.int32).contiguous()
+    cameras = _one_camera_per_mesh(K, vertices)
+    if vertices.device.type == "cuda":
+        from hmralign.rendering.zbuffer_kernels import wp
+
+        with torch.cuda.device(vertices.device), wp.ScopedStream(wp.stream_from_torch(vertices.device)):
+            return _render(vertices, faces, cameras, size, wanted)
+    return _render(vertices, faces, cameras, size, wanted)
+
+
+def _checked_outputs(outputs: Collection[OutputName]) -> frozenset[str]:
+    wanted = frozenset([outputs] if isinstance(outputs, str) else outputs)
+    unknown = wanted - set(get_args(OutputName))
+    if unknown or not wanted:
+        raise InputError(
+            f"outputs {sorted(unknown) or '()'} cannot be rendered; expected some of {', '.join(get_args(OutputName))}"
+        )
+    return wanted
+
+
+def _check_mesh(vertices: Tensor, faces: Tensor, size: tuple[int, int]) -> None:
+    if vertices.ndim != 3 or vertices.shape[-1] != 3:
+        raise InputError(f"vertices have shape {tuple(vertices.shape)}; expected (batch, vertices, 3)")
+    if faces.ndim != 2 or faces.shape[-1] != 3:
+        raise InputError(f"faces have shape {tuple(faces.shape)}; expected (faces, 3)")
+    if min(size) < 1:
+        raise InputError(f"picture size {size} is empty; expected (height, width) of at least one pixel each")
+    if not torch.isfinite(vertices).all():
+        raise InputError("vertices contain NaN or infinity; expected finite metres")
+    if faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= vertices.shape[1]):
+        raise InputError(
+            f"faces name vertices {int(faces.min())} to {int(faces.max())}; the mesh has 0 to {vertices.shape[1] - 1}"
+        )
+
+
+def _one_camera_per_mesh(K: Tensor, vertices: Tensor) -> Float[Tensor, "batch 3 3"]:
+    K = K.detach().to(device=vertices.device, dtype=torch.float32)
+    batch = vertices.shape[0]
+    if K.shape not in ((3, 3), (batch, 3, 3)):
+        raise InputError(f"K has shape {tuple(K.shape)}; expected (3, 3) or ({batch}, 3, 3), one per mesh")
+    bottom = torch.tensor([0.0, 0.0, 1.0], device=K.device)
+    if not torch.isfinite(K).all() or not (K[..., 2, :] == bottom).all():
+        raise InputError("K is not a pinhole camera: expected finite numbers and a last row of (0, 0, 1)")
+    return K.expand(batch, 3, 3).contiguous()
+
+
+def _render(
+    vertices: Tensor, faces: Tensor, cameras: Tensor, size: tuple[int, int], wanted: frozenset[str]
+) -> RenderOutput:
+    from hmralign.rendering.zbuffer_kernels import EMPTY_KEY
+
+    screen = torch.empty_like(vertices)
+    keys = _winning_keys(vertices, faces, cameras, size, screen)
+    seen = keys != EMPTY_KEY
+    silhouette = seen if "silhouette" in wanted else None
+    # The low half of a key is the triangle; the high half of an empty one must not leak through.
+    face_index = torch.where(seen, keys & 0xFFFFFFFF, -1).to(torch.int32) if "face_index" in wanted else None
+    depth, bary, normals = _resolve(keys, screen, vertices, faces, wanted)
+    return RenderOutput(depth, normals, silhouette, face_index, bary)
+
+
+def _winning_keys(
+    vertices: Tensor, faces: Tensor, cameras: Tensor, size: tuple[int, int], screen: Tensor
+) -> Int[Tensor, "batch height width"]:
+    """Project (filling `screen`) and rasterise."""
+    from hmralign.rendering import zbuffer_kernels as kernels
+
+    wp = kernels.wp
+    keys = torch.full((vertices.shape[0], *size), kernels.EMPTY_KEY, dtype=torch.int64, device=vertices.device)
+    if vertices.shape[0] == 0 or faces.shape[0] == 0:
+        return keys
+    warp_screen, warp_keys = wp.from_torch(screen, dtype=wp.vec3), wp.from_torch(keys)
+    warp_vertices, warp_cameras = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(cameras, dtype=wp.mat33)
+    device = warp_keys.device
+    wp.launch(kernels.project, tuple(vertices.shape[:2]), [warp_vertices, warp_cameras, warp_screen], device=device)
+    triangles = (vertices.shape[0], faces.shape[0])
+    warp_faces = wp.from_torch(faces, dtype=wp.vec3i)
+    wp.launch(kernels.rasterize, triangles, [warp_screen, warp_faces, NEAR, warp_keys], device=device)
+    return keys
+
+
+def _resolve(
+    keys: Tensor, screen: Tensor, vertices: Tensor, faces: Tensor, wanted: frozenset[str]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The asked-for ones of (depth, barycentric, normals)."""
+    from hmralign.rendering import zbuffer_kernels as kernels
+
+    asked = ["depth" in wanted, "barycentric" in wanted, "normals" in wanted]
+    if not any(asked):
+        return None, None, None
+    wp, shape, device = kernels.wp, tuple(keys.shape), keys.device
+    none = (0, 0, 0)  # the kernel skips pictures of this shape
+    depth = torch.full(shape if asked[0] else none, torch.inf, device=device)
+    bary = torch.zeros((*(shape if asked[1] else none), 3), device=device)
+    normals = torch.zeros((*(shape if asked[2] else none), 3), device=device)
+    at_vertices = vertex_normals(vertices, faces) if asked[2] else vertices
+    if keys.numel():
+        vectors = [wp.from_torch(t, dtype=wp.vec3) for t in (screen, vertices, at_vertices, bary, normals)]
+        warp_screen, warp_vertices, warp_normals, bary_image, normal_image = vectors
+        inputs = [wp.from_torch(keys), warp_screen, warp_vertices, wp.from_torch(faces, dtype=wp.vec3i), warp_normals]
+        pictures = [wp.from_torch(depth), bary_image, normal_image]
+        wp.launch(kernels.resolve, shape, [*inputs, *pictures], device=warp_screen.device)
+    return depth if asked[0] else None, bary if asked[1] else None, normals if asked[2] else None
+
+
+def vertex_normals(
+    vertices: Float[Tensor, "batch vert 3"], faces: Int[Tensor, "face 3"]
+) -> Float[Tensor, "batch vert 3"]:
+    """Area-weighted unit vertex normals, outside by the face winding; zeros for a vertex without faces.
+
+    Summed per vertex in the order of the faces, so the result is the same to the bit on every run.
+    """
+    from hmralign.rendering import zbuffer_kernels as kernels
+
+    wp = kernels.wp
+    vertices = vertices.detach().to(torch.float32).contiguous()
+    faces = faces.to(device=vertices.device, dtype=torch.int32).contiguous()
+    start, incident = _incident_faces(faces, vertices.shape[1])
+    normals = torch.zeros_like(vertices)
+    warp_vertices = wp.from_torch(vertices, dtype=wp.vec3)
+    wp.launch(
+        kernels.vertex_normals,
+        vertices.shape[:2],
+        [
+            warp_vertices,
+            wp.from_torch(faces, dtype=wp.vec3i),
+            wp.from_torch(start),
+            wp.from_torch(incident),
+            wp.from_torch(normals, dtype=wp.vec3),
+        ],
+        device=warp_vertices.device,
+    )
+    return normals
+
+
+def _incident_faces(faces: Tensor, num_vertices: int) -> tuple[Tensor, Tensor]:
+    """Compressed rows: faces of vertex `v` are `incident[start[v]:start[v + 1]]`, ascending."""
+    corner = faces.flatten().long()
+    incident = (torch.sort(corner, stable=True).indices // 3).to(torch.int32)
+    counts = torch.bincount(corner, minlength=num_vertices)
+    start = torch.zeros(num_vertices + 1, dtype=torch.int32, device=faces.device)
+    start[1:] = counts.cumsum(0)
+    return start, incident

@@ -1,0 +1,168 @@
+"""Warp kernels of the z-buffer; the same source runs on CPU and CUDA.
+
+Import this module only through `rendering.zbuffer`: importing it starts Warp, which costs half a second.
+
+| name in code | meaning |
+| --- | --- |
+| screen | projected vertex: column, row (pixels), depth z (metres) |
+| key | quantised depth << 32 | triangle index; the smallest key wins a pixel |
+| bary | perspective-correct weights of a triangle's three vertices |
+"""
+
+from typing import no_type_check
+
+import warp as wp
+
+from hmralign.rendering.warp_start import started_warp
+
+started_warp()
+
+EMPTY_KEY = 2**63 - 1
+"""Key of a pixel that no triangle covers."""
+
+STEPS_PER_METRE = 65536.0
+"""Depth is compared in steps of 15 micrometres, so that nearly coplanar triangles tie and the lower index wins."""
+
+_MAX_STEPS = 2.0e9
+
+# `no_type_check` stands above every kernel because Warp compiles the source itself: runtime type checkers that wrap
+# functions would hand it the wrapper.
+
+
+@no_type_check
+@wp.func
+def edge(a: wp.vec3, b: wp.vec3, x: wp.float64, y: wp.float64) -> wp.float64:
+    """Twice the signed area of (a, b, pixel).
+
+    In double precision: the inputs are single, so the sign is exact in practice and two triangles that share an edge
+    can never both miss a pixel on it.
+    """
+    ax = wp.float64(a[0])
+    ay = wp.float64(a[1])
+    return (wp.float64(b[0]) - ax) * (y - ay) - (wp.float64(b[1]) - ay) * (x - ax)
+
+
+@no_type_check
+@wp.func
+def inverse_depth_weights(a: wp.vec3, b: wp.vec3, c: wp.vec3, x: wp.float64, y: wp.float64) -> wp.vec3:
+    """Screen-space weights divided by depth: their sum is 1 / z, and normalised they are the perspective weights."""
+    area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
+    return wp.vec3(
+        float(edge(b, c, x, y) / area) / a[2],
+        float(edge(c, a, x, y) / area) / b[2],
+        float(edge(a, b, x, y) / area) / c[2],
+    )
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def project(vertices: wp.array2d(dtype=wp.vec3), K: wp.array(dtype=wp.mat33), screen: wp.array2d(dtype=wp.vec3)):
+    """Pinhole projection of every vertex; points at or behind the camera are left for `rasterize` to drop."""
+    batch, vert = wp.tid()
+    point = vertices[batch, vert]
+    k = K[batch]
+    z = point[2]
+    safe = wp.max(z, 1.0e-6)
+    column = (k[0, 0] * point[0] + k[0, 1] * point[1]) / safe + k[0, 2]
+    row = k[1, 1] * point[1] / safe + k[1, 2]
+    screen[batch, vert] = wp.vec3(column, row, z)
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def rasterize(
+    screen: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    near: float,
+    keys: wp.array3d(dtype=wp.int64),
+):
+    """One thread per triangle: walk its bounding box and offer its key to every covered pixel."""
+    batch, triangle = wp.tid()
+    face = faces[triangle]
+    a = screen[batch, face[0]]
+    b = screen[batch, face[1]]
+    c = screen[batch, face[2]]
+    if wp.min(a[2], wp.min(b[2], c[2])) <= near:
+        return
+    # Clamp before the cast: a vertex close to the camera projects further out than an int can say.
+    last_column = float(keys.shape[2] - 1)
+    last_row = float(keys.shape[1] - 1)
+    left = int(wp.ceil(wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), 0.0, last_column + 1.0)))
+    top = int(wp.ceil(wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), 0.0, last_row + 1.0)))
+    right = int(wp.floor(wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), -1.0, last_column)))
+    bottom = int(wp.floor(wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), -1.0, last_row)))
+    if right < left or bottom < top:
+        return
+    area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
+    if area == wp.float64(0.0):
+        return
+    inverse_area = wp.float64(1.0) / area
+    for row in range(top, bottom + 1):
+        for column in range(left, right + 1):
+            x = wp.float64(column)
+            y = wp.float64(row)
+            w0 = edge(b, c, x, y) * inverse_area
+            w1 = edge(c, a, x, y) * inverse_area
+            w2 = edge(a, b, x, y) * inverse_area
+            if w0 >= wp.float64(0.0) and w1 >= wp.float64(0.0) and w2 >= wp.float64(0.0):
+                inverse_depth = float(w0) / a[2] + float(w1) / b[2] + float(w2) / c[2]
+                steps = wp.min(wp.static(STEPS_PER_METRE) / inverse_depth, wp.static(_MAX_STEPS))
+                key = (wp.int64(steps) << wp.int64(32)) | wp.int64(triangle)
+                wp.atomic_min(keys, batch, row, column, key)
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def vertex_normals(
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    incident_start: wp.array(dtype=wp.int32),
+    incident_faces: wp.array(dtype=wp.int32),
+    normals: wp.array2d(dtype=wp.vec3),
+):
+    """Area-weighted mean of the incident faces' normals, added in list order: bit-reproducible on every device."""
+    batch, vert = wp.tid()
+    total = wp.vec3(0.0, 0.0, 0.0)
+    for i in range(incident_start[vert], incident_start[vert + 1]):
+        face = faces[incident_faces[i]]
+        a = vertices[batch, face[0]]
+        total += wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
+    normals[batch, vert] = wp.normalize(total)
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def resolve(
+    keys: wp.array3d(dtype=wp.int64),
+    screen: wp.array2d(dtype=wp.vec3),
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    normals: wp.array2d(dtype=wp.vec3),
+    depth_image: wp.array3d(dtype=wp.float32),
+    bary_image: wp.array3d(dtype=wp.vec3),
+    normal_image: wp.array3d(dtype=wp.vec3),
+):
+    """Depth, perspective-correct weights and smooth normal of the triangle that won each pixel.
+
+    A picture that was not asked for comes as an empty array and is skipped.
+    """
+    batch, row, column = wp.tid()
+    key = keys[batch, row, column]
+    if key == wp.static(wp.int64(EMPTY_KEY)):
+        return
+    face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
+    weights = inverse_depth_weights(
+        screen[batch, face[0]], screen[batch, face[1]], screen[batch, face[2]], wp.float64(column), wp.float64(row)
+    )
+    z = 1.0 / (weights[0] + weights[1] + weights[2])
+    w = weights * z
+    if depth_image.shape[0] > 0:
+        depth_image[batch, row, column] = z
+    if bary_image.shape[0] > 0:
+        bary_image[batch, row, column] = w
+    if normal_image.shape[0] > 0:
+        normal = w[0] * normals[batch, face[0]] + w[1] * normals[batch, face[1]] + w[2] * normals[batch, face[2]]
+        if wp.length(normal) < 1.0e-6:  # the vertex normals cancel: take the flat one
+            a = vertices[batch, face[0]]
+            normal = wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
+        normal_image[batch, row, column] = wp.normalize(normal)
