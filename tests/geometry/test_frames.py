@@ -1,0 +1,86 @@
+"""A three-joint body with two limbs, posed and skinned in a few lines, is enough to show the pelvis trap."""
+
+import pytest
+import torch
+
+from hmralign.geometry.frames import mirror_rotmats, rotate_body, translate
+from hmralign.geometry.rotations import random_rotmat, rotvec_to_rotmat
+from hmralign.structures import BodyParams, InputError
+
+PELVIS = torch.tensor([0.0, -0.3, 0.05], dtype=torch.float64)
+JOINTS = torch.stack([PELVIS, PELVIS + torch.tensor([0.2, 0.1, 0.0]), PELVIS + torch.tensor([-0.2, 0.1, 0.0])])
+MIRROR = (0, 2, 1)
+FLIP = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
+
+
+def rest_vertices() -> torch.Tensor:
+    half = torch.randn(8, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return torch.cat([half, half * FLIP])
+
+
+def skin(body: BodyParams) -> torch.Tensor:
+    """Vertex i and its mirror image i + 8 hang half on the pelvis and half on the left and right limb."""
+    v, G = rest_vertices(), body.global_orient
+    on_pelvis = (v - PELVIS) @ G.mT
+    on_limbs = []
+    for limb in (1, 2):
+        turned = (v - JOINTS[limb]) @ (G @ body.body_pose[limb - 1]).mT
+        on_limbs.append(turned + (JOINTS[limb] - PELVIS) @ G.mT)
+    on_limb = torch.cat([on_limbs[0][:8], on_limbs[1][8:]])
+    return (on_pelvis + on_limb) / 2 + PELVIS + body.transl
+
+
+def some_body(seed: int = 0) -> BodyParams:
+    rotmats = random_rotmat((3,), torch.Generator().manual_seed(seed)).double()
+    transl = torch.tensor([0.3, -0.2, 4.0], dtype=torch.float64)
+    return BodyParams(rotmats[0], rotmats[1:], torch.zeros(10, dtype=torch.float64), transl)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_vertex_turns_about_the_origin(seed):
+    body = some_body(seed)
+    R = random_rotmat((), torch.Generator().manual_seed(100 + seed)).double()
+    torch.testing.assert_close(skin(rotate_body(R, body, PELVIS)), skin(body) @ R.mT, atol=1e-6, rtol=0)
+
+
+def test_ignoring_the_pelvis_would_be_wrong_by_centimetres():
+    body, R = some_body(), rotvec_to_rotmat(torch.tensor([0.0, 0.0, 1.5], dtype=torch.float64))
+    naive = rotate_body(R, body, torch.zeros(3, dtype=torch.float64))
+    assert (skin(naive) - skin(body) @ R.mT).norm(dim=-1).min() > 0.1
+
+
+def test_rotations_compose_and_undo():
+    body, (A, B) = some_body(), random_rotmat((2,), torch.Generator().manual_seed(9)).double()
+    twice, once = rotate_body(A, rotate_body(B, body, PELVIS), PELVIS), rotate_body(A @ B, body, PELVIS)
+    torch.testing.assert_close(twice.transl, once.transl)
+    torch.testing.assert_close(twice.global_orient, once.global_orient)
+    torch.testing.assert_close(
+        rotate_body(A.mT, rotate_body(A, body, PELVIS), PELVIS).transl, body.transl, atol=1e-6, rtol=0
+    )
+
+
+def test_translation_moves_every_vertex_and_nothing_else():
+    body, offset = some_body(), torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    torch.testing.assert_close(skin(translate(body, offset)), skin(body) + offset)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mirrored_pose_gives_the_mirror_image(seed):
+    body = some_body(seed)
+    rotmats = mirror_rotmats(body.rotmats, MIRROR)
+    mirrored = BodyParams(rotmats[0], rotmats[1:], body.betas, body.transl * FLIP)
+    expected = (skin(body) * FLIP).roll(8, dims=0)  # vertex i of the mirror image is vertex i + 8 of the original
+    torch.testing.assert_close(skin(mirrored), expected)
+
+
+def test_mirroring_twice_changes_nothing_and_keeps_rotations():
+    rotmats = random_rotmat((2, 3), torch.Generator().manual_seed(4))
+    mirrored = mirror_rotmats(rotmats, MIRROR)
+    assert torch.equal(mirror_rotmats(mirrored, MIRROR), rotmats)
+    torch.testing.assert_close(torch.linalg.det(mirrored), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("table", [(0, 1), (1, 2, 0), (0, 1, 1)])
+def test_a_table_that_does_not_pair_joints_is_refused(table):
+    with pytest.raises(InputError, match="counterpart"):
+        mirror_rotmats(torch.eye(3).expand(3, 3, 3), table)
