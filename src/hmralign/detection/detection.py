@@ -1,0 +1,49 @@
+"""What a detector says about one person, and the interface of all detectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from hmralign.detection.person_mask import PersonMask
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One person found in one image.
+
+    `keypoints` are pixels of the full image in the order of `body.skeleton.KEYPOINT_NAMES`; a keypoint that was not
+    observed, or lies outside the image, has confidence 0 and finite coordinates. `box` is (x0, y0, x1, y1).
+    `landmarks3d` are the detector's raw metric landmarks (x, y, z about the middle of the hips in image axes, and
+    visibility) where it gives any; they are a hint, not truth.
+    """
+
+    keypoints: Float32[np.ndarray, "kp 2"]
+    confidence: Float32[np.ndarray, " kp"]
+    box: Float32[np.ndarray, " 4"]
+    score: float
+    mask: PersonMask | None = None
+    landmarks3d: Float32[np.ndarray, "33 4"] | None = None
+    detector: str = "unknown"
+
+    @property
+    def has_keypoints(self) -> bool:
+        """Whether any keypoint was observed; false for a person given only by a box."""
+        return bool((self.confidence > 0).any())
+
+
+class Detector(Protocol):
+    """Finds people in a photo."""
+
+    def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:
+        """People in an RGB image, the most certain first; an empty list when there is nobody."""
+        ...
+
+    def detect_in_box(
+        self, image: UInt8[np.ndarray, "height width 3"], box: Float32[np.ndarray, " 4"]
+    ) -> Detection | None:
+        """The person that a box (x0, y0, x1, y1) was drawn around, or None rather than somebody else."""
+        ...

@@ -1,0 +1,244 @@
+"""Several people in a photo with mediapipe's two pose networks.
+
+The person detector looks at the whole image and at overlapping tiles; every place it proposes is read by the landmark
+network twice, the second time in the region that the first reading suggests; then `person_candidates` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
+from scipy.ndimage import map_coordinates
+
+from hmralign.detection.detection import Detection
+from hmralign.detection.environment import environment_python, require_detector_environment
+from hmralign.detection.mediapipe_client import MediapipeClient, PersonCandidates
+from hmralign.detection.mediapipe_landmarks import inside_image, landmarks_to_keypoints, region_of_points
+from hmralign.detection.person_candidates import Finding, coverage, is_piece_of, limb_excess, merge_findings
+from hmralign.detection.person_mask import PersonMask
+from hmralign.structures import InputError
+
+Region = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class MediapipeDetectorConfig:
+    """Where to look and whom to believe."""
+
+    tile_scales: tuple[float, ...] = (1.0, 0.6)
+    """Sides of the square tiles as shares of the image's shorter (1.0) or longer side; the whole image is always there."""
+    min_detection: float = 0.4
+    """Score below which a proposal of the person detector is ignored."""
+    min_presence: float = 0.5
+    """Score of the landmark network below which a region holds nobody."""
+    max_disagreement: float = 0.06
+    """Median distance of two passes, as a share of the region's side."""
+    min_coverage: float = 0.6
+    """Share of the confident landmarks that the segmentation must cover."""
+    min_quality: float = 0.25
+    """Overall trust below which a person is dropped."""
+    max_regions: int = 32
+    """Places read by the landmark network at most."""
+    max_side: int = 1600
+    """Larger photos are shrunk to this for detection, pixels."""
+
+
+class MediapipeDetector:
+    """Finds people with a detector process; use as a context manager, or call `close`.
+
+    Raises `InputError` when the detector environment is missing.
+    """
+
+    def __init__(self, environment: Path | None = None, config: MediapipeDetectorConfig | None = None):
+        self.config = config or MediapipeDetectorConfig()
+        self._client = MediapipeClient(environment_python(require_detector_environment(environment)))
+
+    def __enter__(self) -> MediapipeDetector:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the detector process."""
+        self._client.close()
+
+    def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:
+        """People in an RGB image, the most certain first."""
+        small, scale = shrink_image(image, self.config.max_side)
+        size = small.shape[:2]
+        self._client.set_image(small)
+        proposals = self._client.detect(make_tiles(*size, self.config.tile_scales), min_score=self.config.min_detection)
+        findings = self._read(distinct_regions(proposals)[: self.config.max_regions])
+        people: list[tuple[Finding, float]] = []
+        for finding, trust in merge_findings(findings, size):
+            if self._is_person(finding, trust, size) and not any(is_piece_of(finding, p, size) for p, _ in people):
+                people.append((finding, trust))
+        return [to_detection(f, q, scale, image.shape[:2]) for f, q in people]
+
+    def detect_in_box(
+        self, image: UInt8[np.ndarray, "height width 3"], box: Float32[np.ndarray, " 4"]
+    ) -> Detection | None:
+        """The person that a box was drawn around, or None rather than somebody else."""
+        raise NotImplementedError
+
+    def _read(self, proposals: Sequence[tuple[Region, float, int]]) -> list[Finding]:
+        """Two passes of the landmark network over proposed regions (region, score, support)."""
+        if not proposals:
+            return []
+        first = self._client.landmarks([region for region, _, _ in proposals], mask_size=0)
+        alive = [i for i, score in enumerate(first.score) if score > 0.2]
+        if not alive:
+            return []
+        regions = [region_of_points(first.landmarks[i, 33, :2], first.landmarks[i, 34, :2]) for i in alive]
+        second = self._client.landmarks(regions)
+        return [
+            Finding(
+                landmarks=second.landmarks[k],
+                world=second.world[k],
+                alpha=second.mask[k],
+                region=regions[k],
+                presence=float(second.score[k]),
+                detection=proposals[i][1],
+                support=proposals[i][2],
+                disagreement=disagreement(first.landmarks[i], second.landmarks[k], regions[k][2]),
+            )
+            for k, i in enumerate(alive)
+        ]
+
+    def _is_person(self, finding: Finding, trust: float, size: tuple[int, int]) -> bool:
+        config = self.config
+        return (
+            finding.presence >= config.min_presence
+            and finding.disagreement <= config.max_disagreement
+            and coverage(finding, size) >= config.min_coverage
+            and limb_excess(finding) < 0.45
+            and trust >= config.min_quality
+        )
+
+
+def shrink_image(
+    image: UInt8[np.ndarray, "height width 3"], max_side: int
+) -> tuple[UInt8[np.ndarray, "small_height small_width 3"], tuple[float, float]]:
+    """The image with its longer side at most `max_side`, and the factors (x, y) that were applied."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 8:
+        raise InputError(
+            f"the detector expects an RGB image (height, width, 3) of uint8, got {image.dtype} {image.shape}"
+        )
+    height, width = image.shape[:2]
+    factor = max_side / max(height, width)
+    if factor >= 1:
+        return image, (1.0, 1.0)
+    new = (max(8, round(width * factor)), max(8, round(height * factor)))
+    small = np.asarray(Image.fromarray(image).resize(new, Image.Resampling.BOX))
+    return small, (new[0] / width, new[1] / height)
+
+
+def make_tiles(height: int, width: int, scales: Sequence[float]) -> list[Region]:
+    """The whole image, then square tiles (x0, y0, x1, y1) that overlap by half.
+
+    A scale of 1 is the shorter side, smaller ones are shares of the longer side.
+    """
+    tiles: list[Region] = [(0.0, 0.0, float(width), float(height))]
+    for scale in scales:
+        side = float(min(height, width)) if scale >= 1 else scale * max(height, width)
+        if side > 0.95 * max(height, width):
+            continue
+        for y0, y1 in _intervals(height, side):
+            tiles += [(x0, y0, x1, y1) for x0, x1 in _intervals(width, side)]
+    return tiles
+
+
+def _intervals(length: float, side: float) -> list[tuple[float, float]]:
+    if side >= length:
+        return [(0.0, float(length))]
+    count = int(np.ceil((length - side) / (0.5 * side) - 1e-6)) + 1
+    return [(float(a), float(a) + side) for a in np.linspace(0.0, length - side, count)]
+
+
+def distinct_regions(proposals: PersonCandidates) -> list[tuple[Region, float, int]]:
+    """Regions of the proposals without repetition (region, best score, number of proposals), best first."""
+    kept: list[tuple[Region, np.ndarray, float, int]] = []
+    for i in np.argsort(-proposals.score, kind="stable"):
+        region = region_of_points(proposals.points[i, 0], proposals.points[i, 1])
+        if not 16 <= region[2] <= 1e5:
+            continue
+        for k, (other, shoulders, score, count) in enumerate(kept):
+            gap = max(
+                np.hypot(region[0] - other[0], region[1] - other[1]), np.linalg.norm(proposals.points[i, 2] - shoulders)
+            )
+            if gap < 0.08 * other[2] and 0.75 < region[2] / other[2] < 1.33:
+                kept[k] = (other, shoulders, score, count + 1)
+                break
+        else:
+            kept.append((region, proposals.points[i, 2], float(proposals.score[i]), 1))
+    return sorted(((r, s, n) for r, _, s, n in kept), key=lambda item: -item[1] * (1 - 0.5 ** item[2]))
+
+
+def disagreement(first: Float[np.ndarray, "35 5"], second: Float[np.ndarray, "35 5"], side: float) -> float:
+    """Median distance of the 33 landmarks between two passes, as a share of the region's side."""
+    return float(np.median(np.linalg.norm(first[:33, :2] - second[:33, :2], axis=1)) / max(side, 1e-6))
+
+
+def to_detection(finding: Finding, trust: float, scale: tuple[float, float], image_size: tuple[int, int]) -> Detection:
+    """A finding in the shrunk image as a `Detection` in the full one (height, width)."""
+    factor = np.array(scale, np.float32)
+    landmarks = finding.landmarks.copy()
+    landmarks[:, :2] = (landmarks[:, :2] + 0.5) / factor - 0.5
+    keypoints, confidence = landmarks_to_keypoints(landmarks, image_size)
+    mask = upright_mask(finding, scale)
+    return Detection(
+        keypoints=keypoints,
+        confidence=confidence,
+        box=person_box(landmarks, mask, image_size),
+        score=float(trust),
+        mask=mask,
+        landmarks3d=np.concatenate([finding.world, finding.landmarks[:33, 3:4]], axis=1),
+        detector="mediapipe-0.10.21",
+    )
+
+
+def upright_mask(finding: Finding, scale: tuple[float, float]) -> PersonMask:
+    """The segmentation of a turned region on an upright grid over the region's bounding square."""
+    cx, cy, side, angle = finding.region
+    count = finding.alpha.shape[0]
+    half = side / 2 * (abs(np.cos(angle)) + abs(np.sin(angle)))
+    steps = (np.arange(count) + 0.5) / count * 2 * half - half
+    x, y = np.meshgrid(steps, steps)
+    column = (np.cos(angle) * x + np.sin(angle) * y) / side * count + count / 2 - 0.5
+    row = (-np.sin(angle) * x + np.cos(angle) * y) / side * count + count / 2 - 0.5
+    alpha = map_coordinates(finding.alpha.astype(np.float32), [row, column], order=1, mode="constant", cval=0.0)
+    corners = [(cx - half, 0), (cy - half, 1), (cx + half, 0), (cy + half, 1)]
+    x0, y0, x1, y1 = (float((v + 0.5) / scale[axis] - 0.5) for v, axis in corners)
+    return PersonMask(np.round(alpha).astype(np.uint8), (x0, y0, x1, y1))
+
+
+def person_box(
+    landmarks: Float32[np.ndarray, "35 5"], mask: PersonMask, image_size: tuple[int, int]
+) -> Float32[np.ndarray, " 4"]:
+    """Box around the confident landmarks in the image, grown to the mask's edges where these are near.
+
+    Landmarks are joints; the mask adds the top of the head and the width of the limbs.
+    """
+    height, width = image_size
+    chosen = inside_image(landmarks[:33, :2], image_size) & (landmarks[:33, 3] > 0.3)
+    points = (
+        landmarks[:33, :2][chosen] if chosen.sum() >= 2 else np.clip(landmarks[:33, :2], 0, [width - 1, height - 1])
+    )
+    low, high = points.min(0), points.max(0)
+    reach = 0.15 * float(max(high - low))
+    rows, columns = np.nonzero(mask.alpha > 127)
+    x0, y0, x1, y1 = mask.region
+    x = x0 + (columns + 0.5) / mask.alpha.shape[1] * (x1 - x0)
+    y = y0 + (rows + 0.5) / mask.alpha.shape[0] * (y1 - y0)
+    near = (x > low[0] - reach) & (x < high[0] + reach) & (y > low[1] - reach) & (y < high[1] + reach)
+    if near.any():
+        low = np.minimum(low, [x[near].min(), y[near].min()])
+        high = np.maximum(high, [x[near].max(), y[near].max()])
+    box = np.concatenate([np.maximum(low, -0.5), np.minimum(high, [width - 0.5, height - 0.5])])
+    return box.astype(np.float32)
