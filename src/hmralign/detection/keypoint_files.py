@@ -1,0 +1,407 @@
+"""People from files that other tools wrote: COCO, OpenPose and AlphaPose JSON, or plain boxes.
+
+What a file is follows from its structure:
+
+| structure                                                | read as                                                  |
+| -------------------------------------------------------- | -------------------------------------------------------- |
+| object with `images` and `annotations`                   | COCO annotations (visibility 0, 1 or 2 per keypoint)     |
+| object with `people`                                     | OpenPose, one file per image (or a folder of them)       |
+| list of objects whose `image_id` is a number             | COCO results (a confidence per keypoint)                 |
+| list of objects whose `image_id` is a file name          | AlphaPose                                                |
+| object with `boxes`, or a list of four numbers each      | boxes `[x0, y0, x1, y1]`; `{"boxes": {"a.jpg": [...]}}`  |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hmralign.body.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS
+from hmralign.detection.detection import Detection
+from hmralign.detection.keypoint_conventions import (
+    COCO_WHOLEBODY_FEET,
+    FLAT_CONVENTIONS,
+    OPENPOSE_CONVENTIONS,
+    OPENPOSE_HAND_KNUCKLES,
+    ConventionName,
+    KeypointConvention,
+)
+from hmralign.detection.mediapipe_landmarks import inside_image
+from hmralign.structures import InputError
+
+FileKind = Literal["coco_annotations", "coco_results", "openpose", "alphapose", "boxes"]
+
+MAX_FILE_BYTES = 512 * 2**20
+MAX_CONFIDENCE = 1.2
+"""Heatmap peaks may exceed 1 a little; they are cut to 1. Anything above this is another convention."""
+OCCLUDED_CONFIDENCE = 0.5
+"""Confidence of a COCO keypoint that was labelled but not seen (v = 1)."""
+
+
+class _Loose(BaseModel):
+    """Fields we read must have the right type; others are left alone."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=True)
+
+
+class CocoPerson(_Loose):
+    """An entry of COCO's `annotations`, of a COCO results list, or of AlphaPose's list."""
+
+    keypoints: list[float] | None = None
+    foot_kpts: list[float] | None = None
+    lefthand_kpts: list[float] | None = None
+    righthand_kpts: list[float] | None = None
+    bbox: list[float] | None = None
+    box: list[float] | None = None
+    score: float | None = None
+    iscrowd: int = 0
+
+
+class OpenPosePerson(_Loose):
+    """An entry of OpenPose's `people`."""
+
+    pose_keypoints_2d: list[float]
+    hand_left_keypoints_2d: list[float] = []
+    hand_right_keypoints_2d: list[float] = []
+
+
+def read_people(
+    path: Path | str,
+    image_name: str,
+    image_size: tuple[int, int],
+    *,
+    kind: FileKind | None = None,
+    convention: ConventionName | None = None,
+) -> list[Detection]:
+    """The people that a file gives for one image.
+
+    Args:
+        path: JSON file; for OpenPose also a folder of `<image>_keypoints.json`.
+        image_name: File name of the image, with which people are looked up.
+        image_size: (height, width) in pixels.
+        kind: What the file is; None recognises it by its structure.
+        convention: Keypoint layout; None recognises it by the number of points.
+
+    Returns:
+        People in the file's order. Keypoints that are missing or outside the image have confidence 0. A person given
+        only by a box has no keypoints: see `box_people.read_boxes_with_detector`.
+
+    Raises:
+        InputError: anything is wrong; names the file, the person (counted from 0) and the joint.
+    """
+    path = Path(path)
+    file = path / f"{Path(image_name).stem}_keypoints.json" if path.is_dir() else path
+    content = _load_json(file)
+    kind = kind or recognise(content, file)
+    source = _Source(file, image_name, image_size, convention)
+    people = _READERS[kind](content, source)
+    if not people:
+        raise InputError(f"'{file}' gives no person for the image '{image_name}'")
+    return people
+
+
+def whole_image_person(image_size: tuple[int, int]) -> Detection:
+    """A person given by a box that is the whole image (height, width)."""
+    height, width = image_size
+    return _box_person(np.array([-0.5, -0.5, width - 0.5, height - 0.5], np.float64), 1.0)
+
+
+def recognise(content: Any, file: Path) -> FileKind:
+    """What a parsed file is, by its structure."""
+    if isinstance(content, dict):
+        if "annotations" in content and "images" in content:
+            return "coco_annotations"
+        if "people" in content:
+            return "openpose"
+        if "boxes" in content:
+            return "boxes"
+    if isinstance(content, list) and content:
+        first = content[0]
+        if isinstance(first, dict) and "image_id" in first:
+            return "alphapose" if isinstance(first["image_id"], str) else "coco_results"
+        if isinstance(first, list):
+            return "boxes"
+    if isinstance(content, list) and not content:
+        raise InputError(f"'{file}' is an empty list: expected at least one person")
+    raise InputError(
+        f"'{file}' is none of the known keypoint files: expected COCO annotations or results, OpenPose, AlphaPose, or "
+        '{"boxes": [[x0, y0, x1, y1], ...]}'
+    )
+
+
+class _Source:
+    """Where people come from and what they are checked against; makes the opening of every error."""
+
+    def __init__(self, file: Path, image_name: str, image_size: tuple[int, int], convention: ConventionName | None):
+        self.file, self.image_name, self.image_size, self.convention = file, image_name, image_size, convention
+
+    def error(self, text: str, person: int | None = None) -> InputError:
+        """An error that names the file and the person."""
+        where = f"'{self.file}'" if person is None else f"'{self.file}', person {person}"
+        return InputError(f"{where}: {text}")
+
+
+def _load_json(file: Path) -> Any:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise InputError(f"'{file}' cannot be read: {error.strerror or error}") from error
+    if not file.is_file():
+        raise InputError(f"'{file}' is not a file: expected a JSON file with keypoints or boxes")
+    if status.st_size > MAX_FILE_BYTES:
+        raise InputError(f"'{file}' has {status.st_size / 2**20:.0f} MB: expected at most {MAX_FILE_BYTES // 2**20} MB")
+    return _parse(os.fspath(file), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _parse(file: str, modified: int, size: int) -> Any:
+    """Parse and remember the last file: one COCO file serves many images."""
+    try:
+        return json.loads(Path(file).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{file}' is not JSON: it is not UTF-8 text") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"'{file}' is not JSON: {error}") from error
+
+
+def _read_coco_annotations(content: Any, source: _Source) -> list[Detection]:
+    if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
+        raise source.error("expected an object with the lists 'images' and 'annotations'")
+    images = [i for i in content["images"] if isinstance(i, dict)]
+    ids = [i.get("id") for i in images if _same_name(i.get("file_name"), source.image_name)]
+    if len(ids) != 1:
+        raise source.error(
+            f"{'no' if not ids else 'more than one'} entry of 'images' has the file name '{source.image_name}'"
+        )
+    chosen = [a for a in content["annotations"] if isinstance(a, dict) and a.get("image_id") == ids[0]]
+    people = [_validated(CocoPerson, a, source, i) for i, a in enumerate(chosen)]
+    return [_coco_person(p, source, i, flags=True) for i, p in enumerate(people) if not p.iscrowd]
+
+
+def _read_coco_results(content: Any, source: _Source) -> list[Detection]:
+    stem = Path(source.image_name).stem
+    number = int(stem.split("_")[-1]) if stem.split("_")[-1].isdigit() else None
+    chosen = [e for e in _entries(content, source) if number is not None and e.get("image_id") == number]
+    if not chosen:
+        raise source.error(
+            f"no entry has the image_id of '{source.image_name}': expected an image named by its number, as in COCO"
+        )
+    people = [_validated(CocoPerson, e, source, i) for i, e in enumerate(chosen)]
+    return [_coco_person(p, source, i, flags=False) for i, p in enumerate(people)]
+
+
+def _read_alphapose(content: Any, source: _Source) -> list[Detection]:
+    chosen = [e for e in _entries(content, source) if _same_name(e.get("image_id"), source.image_name)]
+    if not chosen:
+        raise source.error(f"no entry has the image_id '{source.image_name}'")
+    people = [_validated(CocoPerson, e, source, i) for i, e in enumerate(chosen)]
+    return [_coco_person(p, source, i, flags=False) for i, p in enumerate(people)]
+
+
+def _read_openpose(content: Any, source: _Source) -> list[Detection]:
+    if not isinstance(content, dict) or not isinstance(content.get("people"), list):
+        raise source.error("expected an object with the list 'people'")
+    people = [_validated(OpenPosePerson, p, source, i) for i, p in enumerate(content["people"])]
+    return [_openpose_person(p, source, i) for i, p in enumerate(people)]
+
+
+def _read_boxes(content: Any, source: _Source) -> list[Detection]:
+    boxes = content.get("boxes") if isinstance(content, dict) else content
+    if isinstance(boxes, dict):
+        matching = [value for name, value in boxes.items() if _same_name(name, source.image_name)]
+        if len(matching) != 1:
+            raise source.error(f"{'no' if not matching else 'more than one'} entry of 'boxes' is '{source.image_name}'")
+        boxes = matching[0]
+    if not isinstance(boxes, list):
+        raise source.error("expected a list of boxes [x0, y0, x1, y1]")
+    return [_box_person(_checked_box(box, source, i), 1.0) for i, box in enumerate(boxes)]
+
+
+_READERS = {
+    "coco_annotations": _read_coco_annotations,
+    "coco_results": _read_coco_results,
+    "openpose": _read_openpose,
+    "alphapose": _read_alphapose,
+    "boxes": _read_boxes,
+}
+
+
+def _entries(content: Any, source: _Source) -> list[dict]:
+    if not isinstance(content, list) or not all(isinstance(e, dict) for e in content):
+        raise source.error("expected a list of objects, one per person")
+    return content
+
+
+def _same_name(name: Any, image_name: str) -> bool:
+    return isinstance(name, str) and Path(name).name == Path(image_name).name
+
+
+def _validated(model: type[BaseModel], raw: Any, source: _Source, person: int) -> Any:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(p) for p in first["loc"]) or "entry"
+        raise source.error(f"'{field}': {first['msg'].lower()}", person) from error
+
+
+def _coco_person(person: CocoPerson, source: _Source, index: int, *, flags: bool) -> Detection:
+    box = None
+    given = person.bbox if person.bbox is not None else person.box
+    if given is not None:
+        box = _checked_box(_corners(given), source, index)
+    if not person.keypoints or (flags and not any(person.keypoints[2::3])):
+        if box is None:
+            raise source.error("has neither keypoints nor a box", index)
+        return _box_person(box, person.score if person.score is not None else 1.0)
+    flat = list(person.keypoints)
+    if person.foot_kpts:
+        flat += person.foot_kpts
+    layout = _layout(flat, FLAT_CONVENTIONS, source, index)
+    if person.foot_kpts and layout is not COCO_WHOLEBODY_FEET:
+        raise source.error(f"'foot_kpts' beside {len(person.keypoints) // 3} keypoints: expected 17", index)
+    rows = _rows(flat, layout.place, source, index, flags)
+    for side, hand in (("left", person.lefthand_kpts), ("right", person.righthand_kpts)):
+        rows.update(_hand_rows(hand or [], side, source, index, flags))
+    return _keypoint_person(rows, box, person.score, source, index)
+
+
+def _openpose_person(person: OpenPosePerson, source: _Source, index: int) -> Detection:
+    layout = _layout(person.pose_keypoints_2d, OPENPOSE_CONVENTIONS, source, index)
+    rows = _rows(person.pose_keypoints_2d, layout.place, source, index, False)
+    for side, hand in (("left", person.hand_left_keypoints_2d), ("right", person.hand_right_keypoints_2d)):
+        rows.update(_hand_rows(hand, side, source, index, False))
+    return _keypoint_person(rows, None, None, source, index)
+
+
+def _layout(
+    flat: list[float], known: tuple[KeypointConvention, ...], source: _Source, person: int
+) -> KeypointConvention:
+    """The convention of a flat list x, y, c, x, y, c, ..."""
+    expected = [c for c in known if source.convention in (None, c.name)]
+    layout = next((c for c in expected if 3 * c.count == len(flat)), None)
+    if layout is not None:
+        return layout
+    if not expected:
+        raise source.error(f"convention '{source.convention}' does not occur in this kind of file", person)
+    counts = ", ".join(f"{c.count} ({c.name})" for c in expected)
+    raise source.error(
+        f"has {len(flat)} keypoint numbers: expected three (x, y, confidence) for each of {counts} points", person
+    )
+
+
+def _hand_rows(hand: list[float], side: str, source: _Source, person: int, flags: bool) -> dict[str, tuple]:
+    if not hand:
+        return {}
+    if len(hand) != 63:
+        raise source.error(f"{side} hand has {len(hand)} numbers: expected three for each of 21 points", person)
+    place = {f"{side}_{finger}_knuckle": at for finger, at in OPENPOSE_HAND_KNUCKLES.items()}
+    return _rows(hand, place, source, person, flags)
+
+
+def _rows(
+    flat: list[float], place: dict[str, int], source: _Source, person: int, flags: bool
+) -> dict[str, tuple[float, float, float]]:
+    """x, y, confidence per keypoint name, each checked."""
+    rows = {}
+    for name, at in place.items():
+        x, y, c = flat[3 * at : 3 * at + 3]
+        if not np.isfinite([x, y, c]).all():
+            raise source.error(f"joint '{name}' is ({x}, {y}, {c}): expected finite numbers", person)
+        # COCO-WholeBody's feet and hands carry a confidence of 0 or above 0 instead of a visibility.
+        if flags and name in KEYPOINT_NAMES[:17]:
+            if c not in (0, 1, 2):
+                raise source.error(f"joint '{name}' has visibility {c:g}: expected 0, 1 or 2", person)
+            c = (0.0, OCCLUDED_CONFIDENCE, 1.0)[int(c)]
+        elif flags and c == 2:
+            c = 1.0
+        if not 0 <= c <= MAX_CONFIDENCE:
+            raise source.error(f"joint '{name}' has confidence {c:g}: expected 0 to 1", person)
+        rows[name] = (float(x), float(y), min(float(c), 1.0))
+    return rows
+
+
+def _keypoint_person(
+    rows: dict[str, tuple[float, float, float]],
+    box: Float64[np.ndarray, " 4"] | None,
+    score: float | None,
+    source: _Source,
+    index: int,
+) -> Detection:
+    keypoints = np.zeros((NUM_KEYPOINTS, 2), np.float32)
+    confidence = np.zeros(NUM_KEYPOINTS, np.float32)
+    for name, (x, y, c) in rows.items():
+        at = KEYPOINT_NAMES.index(name)
+        keypoints[at], confidence[at] = (x, y), c
+    _check_places(keypoints, confidence, source, index)
+    confidence[~inside_image(keypoints, source.image_size)] = 0.0
+    seen = confidence > 0
+    if box is None:
+        if seen.sum() < 3:
+            raise source.error(f"has {int(seen.sum())} keypoints in the image and no box: expected at least 3", index)
+        box = _box_of_keypoints(keypoints[seen], source.image_size)
+    if score is None:
+        score = float(confidence[seen].mean()) if seen.any() else 0.0
+    elif not np.isfinite(score) or score < 0:
+        raise source.error(f"score is {score}: expected a number of at least 0", index)
+    return Detection(keypoints, confidence, box.astype(np.float32), min(score, 1.0), detector="file")
+
+
+def _check_places(
+    keypoints: Float32[np.ndarray, "kp 2"], confidence: Float32[np.ndarray, " kp"], source: _Source, person: int
+) -> None:
+    """Refuse coordinates that cannot be pixels of this image."""
+    seen = keypoints[confidence > 0]
+    if len(seen) == 0:
+        return
+    height, width = source.image_size
+    if np.abs(seen).max() <= 1.5 and min(height, width) > 16:
+        raise source.error("all coordinates lie between -1.5 and 1.5: expected pixels, not normalised values", person)
+    if inside_image(seen, source.image_size).mean() < 0.5:
+        raise source.error(
+            f"most keypoints lie outside the image of {width} x {height} pixels: was the file made for another size?",
+            person,
+        )
+
+
+def _corners(box: list[float]) -> list[float]:
+    """COCO's (x, y, width, height), where (0, 0) is the corner of the image, as corners in our pixels."""
+    return [box[0] - 0.5, box[1] - 0.5, box[0] + box[2] - 0.5, box[1] + box[3] - 0.5] if len(box) == 4 else box
+
+
+def _checked_box(box: Any, source: _Source, person: int) -> Float64[np.ndarray, " 4"]:
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, (int, float)) for v in box):
+        raise source.error(f"box is {box!r:.80}: expected four numbers", person)
+    array = np.array(box, np.float64)
+    height, width = source.image_size
+    if not np.isfinite(array).all() or array[2] - array[0] < 2 or array[3] - array[1] < 2:
+        raise source.error(f"box is {box}: expected finite corners with x0 + 2 <= x1 and y0 + 2 <= y1", person)
+    if array[0] >= width or array[1] >= height or array[2] <= 0 or array[3] <= 0:
+        raise source.error(f"box {box} lies outside the image of {width} x {height} pixels", person)
+    return array
+
+
+def _box_of_keypoints(points: Float32[np.ndarray, "n 2"], image_size: tuple[int, int]) -> Float64[np.ndarray, " 4"]:
+    """Box around joints, grown by what lies beyond them (top of the head, feet, width of limbs), cut to the image."""
+    height, width = image_size
+    low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)
+    margin = 0.08 * max(float((high - low).max()), 8.0)
+    low, high = low - margin, high + margin
+    return np.concatenate([np.maximum(low, -0.5), np.minimum(high, [width - 0.5, height - 0.5])])
+
+
+def _box_person(box: Float64[np.ndarray, " 4"], score: float) -> Detection:
+    return Detection(
+        keypoints=np.zeros((NUM_KEYPOINTS, 2), np.float32),
+        confidence=np.zeros(NUM_KEYPOINTS, np.float32),
+        box=box.astype(np.float32),
+        score=min(max(float(score), 0.0), 1.0),
+        detector="file",
+    )
