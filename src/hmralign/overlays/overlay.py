@@ -1,0 +1,175 @@
+"""Bodies drawn over the photo, a whole group in one call, and the same bodies from the side.
+
+Pictures are uint8 RGB arrays. Large photos are drawn at most `max_side` pixels wide and high; the camera is scaled with
+them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from hmralign.rendering.shading import SKY_BLUE, blend, shaded_layers
+from hmralign.rendering.views import framed, side_view, top_view, window_camera
+from hmralign.structures import Camera, InputError
+
+Window = tuple[int, int, int, int]
+"""(left, top, right, bottom) between pixels of the full image; may reach beyond it."""
+
+Picture = UInt8[np.ndarray, "height width 3"]
+
+Photo = Image.Image | UInt8[np.ndarray, "photo_height photo_width 3"]
+"""What callers may hand in as the full image."""
+
+PAPER = (244, 245, 247)
+"""Background of views without a photo, and of what lies beyond the photo's border."""
+
+PERSON_COLORS = (
+    SKY_BLUE, (0.93, 0.72, 0.42), (0.60, 0.80, 0.58), (0.86, 0.58, 0.62), (0.72, 0.64, 0.86), (0.55, 0.80, 0.80),
+)  # fmt: skip
+"""Base colours of several people in one picture, in turn."""
+
+
+def as_photo(image: Photo) -> Image.Image:
+    """The image as 8-bit RGB; raises `InputError` for arrays of another kind."""
+    if isinstance(image, Image.Image):
+        return image if image.mode == "RGB" else image.convert("RGB")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        raise InputError(f"image array is {image.dtype} {image.shape}; expected uint8 (height, width, 3)")
+    return Image.fromarray(image)
+
+
+def person_window(box: Float[Tensor, " 4"], margin: float = 0.15) -> Window:
+    """Square window around a box (x0, y0, x1, y1), with `margin` of its longer side free on each side."""
+    x0, y0, x1, y1 = (float(c) for c in box)
+    if not (x1 > x0 and y1 > y0):
+        raise InputError(f"box ({x0:.1f}, {y0:.1f}, {x1:.1f}, {y1:.1f}) is empty; expected x0 < x1 and y0 < y1")
+    half = max(2, round(max(x1 - x0, y1 - y0) * (0.5 + margin)))
+    cx, cy = round((x0 + x1) / 2), round((y0 + y1) / 2)
+    return cx - half, cy - half, cx + half, cy + half
+
+
+def cut_photo(
+    image: Photo,
+    window: Window | None = None,
+    size: tuple[int, int] | None = None,
+    max_side: int = 1024,
+) -> tuple[Picture, Window]:
+    """The window of the photo (default: all of it) as a picture of `size` (height, width), and the window itself.
+
+    Without `size` the picture has the photo's own pixels, shrunk so that no side exceeds `max_side`. What lies beyond
+    the photo is plain `PAPER`.
+    """
+    photo = as_photo(image)
+    window = window or (0, 0, photo.width, photo.height)
+    width, height = window[2] - window[0], window[3] - window[1]
+    if width < 1 or height < 1:
+        raise InputError(f"window {window} is empty; expected left < right and top < bottom")
+    if size is None:
+        scale = min(1.0, max_side / max(width, height))
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    sheet = Image.new("RGB", (width, height), PAPER)
+    inside = (max(window[0], 0), max(window[1], 0), min(window[2], photo.width), min(window[3], photo.height))
+    if inside[0] < inside[2] and inside[1] < inside[3]:
+        sheet.paste(photo.crop(inside), (inside[0] - window[0], inside[1] - window[1]))
+    if sheet.size != (size[1], size[0]):
+        sheet = sheet.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    return np.array(sheet), window
+
+
+def draw_overlays(
+    image: Photo,
+    vertices: Float[Tensor, "hyp vert 3"],
+    faces: Int[Tensor, "face 3"],
+    camera: Camera,
+    *,
+    window: Window | None = None,
+    size: tuple[int, int] | None = None,
+    max_side: int = 1024,
+    alpha: float = 0.9,
+    color: tuple[float, float, float] = SKY_BLUE,
+    vertex_colors: Float[Tensor, "hyp vert 3"] | None = None,
+) -> UInt8[np.ndarray, "hyp height width 3"]:
+    """Each body alone over the photo (or over its `window`, see `cut_photo`), blended with opacity `alpha`.
+
+    `vertices` are metres in the `cam` frame of the full image, `camera` is that image's. `vertex_colors` (RGB in
+    [0, 1]) replace the one `color`.
+    """
+    picture, K = _background(image, camera, window, size, max_side)
+    layers = shaded_layers(vertices, faces, K, picture.shape[:2], color, vertex_colors)
+    photo = torch.from_numpy(picture).to(layers.device).float() / 255
+    return _to_uint8(blend(photo, layers, alpha))
+
+
+def draw_people(
+    image: Photo,
+    vertices: Float[Tensor, "person vert 3"],
+    faces: Int[Tensor, "face 3"],
+    camera: Camera,
+    *,
+    window: Window | None = None,
+    size: tuple[int, int] | None = None,
+    max_side: int = 1024,
+    alpha: float = 0.9,
+) -> Picture:
+    """All bodies in one picture, the nearer hiding the farther, each in its own colour of `PERSON_COLORS`."""
+    people, num_vertices = vertices.shape[:2]
+    picture, K = _background(image, camera, window, size, max_side)
+    if people == 0:
+        return picture
+    offsets = torch.arange(people, device=faces.device)[:, None, None] * num_vertices
+    scene_faces = (faces.long() + offsets).reshape(-1, 3)
+    colors = torch.tensor([PERSON_COLORS[i % len(PERSON_COLORS)] for i in range(people)], device=vertices.device)
+    colors = colors.repeat_interleave(num_vertices, dim=0)[None]
+    layer = shaded_layers(vertices.reshape(1, -1, 3), scene_faces, K, picture.shape[:2], vertex_colors=colors)
+    photo = torch.from_numpy(picture).to(layer.device).float() / 255
+    return _to_uint8(blend(photo, layer, alpha))[0]
+
+
+def draw_side_views(
+    vertices: Float[Tensor, "hyp vert 3"],
+    faces: Int[Tensor, "face 3"],
+    size: tuple[int, int],
+    *,
+    up: Float[Tensor, "#hyp 3"] | None = None,
+    degrees: float = 90.0,
+    color: tuple[float, float, float] = SKY_BLUE,
+    vertex_colors: Float[Tensor, "hyp vert 3"] | None = None,
+) -> UInt8[np.ndarray, "hyp height width 3"]:
+    """Each body turned about the vertical (see `rendering.views.side_view`) and centred, all at one scale."""
+    return _draw_framed(side_view(vertices, up, degrees), faces, size, color, vertex_colors)
+
+
+def draw_top_views(
+    vertices: Float[Tensor, "hyp vert 3"],
+    faces: Int[Tensor, "face 3"],
+    size: tuple[int, int],
+    *,
+    color: tuple[float, float, float] = SKY_BLUE,
+) -> UInt8[np.ndarray, "hyp height width 3"]:
+    """Each body from above, the camera's side at the bottom, all at one scale."""
+    return _draw_framed(top_view(vertices), faces, size, color, None)
+
+
+def _draw_framed(vertices, faces, size, color, vertex_colors) -> np.ndarray:
+    placed, K = framed(vertices, size)
+    layers = shaded_layers(placed, faces, K, size, color, vertex_colors)
+    return _to_uint8(blend(torch.tensor(PAPER, device=layers.device) / 255.0, layers))
+
+
+def _background(image, camera: Camera, window, size, max_side) -> tuple[np.ndarray, Tensor]:
+    """The photo's part as a picture, and the camera that belongs to it."""
+    photo = as_photo(image)
+    if photo.size != (camera.width, camera.height):
+        raise InputError(
+            f"image is {photo.width} x {photo.height} pixels but its camera says {camera.width} x {camera.height}"
+        )
+    picture, window = cut_photo(photo, window, size, max_side)
+    return picture, window_camera(camera.K, window, (picture.shape[0], picture.shape[1]))
+
+
+def _to_uint8(picture: Tensor) -> np.ndarray:
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -1,0 +1,114 @@
+"""Normals to colours, and colours over a photo.
+
+A headlight (light at the camera, so that no side of the body is ever black) and a soft sky from above that keeps the
+relief readable. Pictures are float32 in [0, 1]; a *layer* is RGBA with colours already multiplied by their coverage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from hmralign.geometry.cameras import scaled_intrinsics
+from hmralign.rendering.zbuffer import render
+
+SKY_BLUE = (0.55, 0.70, 0.88)
+"""Colour of a hypothesis."""
+
+WARM_GOLD = (0.93, 0.72, 0.42)
+"""Colour of the one answer made from all hypotheses."""
+
+_PIXELS_AT_ONCE = 2**23
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """Shares of light; they need not sum to 1.  `sky` is the part that only surfaces facing up receive in full."""
+
+    ambient: float = 0.30
+    headlight: float = 0.62
+    sky: float = 0.16
+
+
+def shade(
+    normals: Float[Tensor, "*batch 3"], colors: Float[Tensor, "*#batch 3"], lighting: Lighting | None = None
+) -> Float[Tensor, "*batch 3"]:
+    """Colour of a matt surface with unit `normals` (`cam` frame) and the given base `colors` (RGB in [0, 1]).
+
+    Surfaces seen from behind are lit as if they faced the camera.
+    """
+    lighting = lighting or Lighting()
+    facing = normals[..., 2:].abs()
+    upward = 0.5 - 0.5 * normals[..., 1:2]
+    return (colors * (lighting.ambient + lighting.headlight * facing + lighting.sky * upward)).clamp(0, 1)
+
+
+def interpolate_vertex_colors(
+    colors: Float[Tensor, "batch vert 3"],
+    faces: Int[Tensor, "face 3"],
+    face_index: Int[Tensor, "batch height width"],
+    barycentric: Float[Tensor, "batch height width 3"],
+) -> Float[Tensor, "batch height width 3"]:
+    """Per-vertex colours spread over the pictures that `render` made; zeros where nothing is seen."""
+    picture = torch.zeros_like(barycentric)
+    batch, row, column = torch.nonzero(face_index >= 0, as_tuple=True)
+    corners = faces.long().to(colors.device)[face_index[batch, row, column].long()]
+    weights = barycentric[batch, row, column]
+    picture[batch, row, column] = (colors[batch[:, None], corners] * weights[..., None]).sum(-2)
+    return picture
+
+
+def shaded_layers(
+    vertices: Float[Tensor, "batch vert 3"],
+    faces: Int[Tensor, "face 3"],
+    K: Float[Tensor, "*cameras 3 3"],
+    size: tuple[int, int],
+    color: tuple[float, float, float] = SKY_BLUE,
+    vertex_colors: Float[Tensor, "batch vert 3"] | None = None,
+    supersample: int = 2,
+    lighting: Lighting | None = None,
+) -> Float[Tensor, "batch height width 4"]:
+    """Shaded RGBA layer of each mesh; `vertex_colors` (RGB in [0, 1]) replace the one `color`.
+
+    `size` is (height, width) and `K` belongs to it. Each pixel is the mean of `supersample` squared finer ones, which
+    smooths the outline. Works through the group in parts, so memory stays bounded.
+    """
+    n = supersample
+    fine_K = scaled_intrinsics(K, (float(n), float(n)))
+    fine_size = (size[0] * n, size[1] * n)
+    per_part = max(1, _PIXELS_AT_ONCE // (fine_size[0] * fine_size[1]))
+    layers = [torch.zeros(0, *size, 4, device=vertices.device)]
+    for first in range(0, len(vertices), per_part):
+        part = slice(first, first + per_part)
+        part_K = fine_K[part] if fine_K.ndim == 3 else fine_K
+        part_colors = None if vertex_colors is None else vertex_colors[part]
+        fine = _fine_layers(vertices[part], faces, part_K, fine_size, color, part_colors, lighting)
+        layers.append(functional.avg_pool2d(fine.permute(0, 3, 1, 2), n).permute(0, 2, 3, 1) if n > 1 else fine)
+    return torch.cat(layers)
+
+
+def _fine_layers(vertices, faces, K, size, color, vertex_colors, lighting) -> Tensor:
+    wanted = ("normals", "silhouette") if vertex_colors is None else ("normals", "face_index", "barycentric")
+    out = render(vertices, faces, K, size, wanted)
+    assert out.normals is not None
+    if vertex_colors is None:
+        assert out.silhouette is not None
+        seen, base = out.silhouette, torch.tensor(color, device=vertices.device)
+    else:
+        assert out.face_index is not None and out.barycentric is not None
+        seen = out.face_index >= 0
+        base = interpolate_vertex_colors(vertex_colors, faces, out.face_index, out.barycentric)[seen]
+    layer = torch.zeros(*seen.shape, 4, device=vertices.device)
+    layer[seen] = functional.pad(shade(out.normals[seen], base, lighting), (0, 1), value=1.0)
+    return layer
+
+
+def blend(
+    photo: Float[Tensor, "*photo 3"], layer: Float[Tensor, "*batch height width 4"], alpha: float = 1.0
+) -> Float[Tensor, "*batch height width 3"]:
+    """The layer over the photo (or over one colour; it broadcasts); `alpha` is the opacity of the body, 0 to 1."""
+    return photo * (1 - alpha * layer[..., 3:]) + alpha * layer[..., :3]

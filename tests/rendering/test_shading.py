@@ -1,0 +1,80 @@
+"""Colours: they stay in range, follow the surface, and blend without touching the photo beside the body."""
+
+import numpy as np
+import torch
+
+from hmralign.rendering.colormap import magnitude_colors
+from hmralign.rendering.shading import blend, interpolate_vertex_colors, shade, shaded_layers
+from hmralign.rendering.zbuffer import render
+from support.capsule_figure import capsule_figure
+
+K = torch.tensor([[120.0, 0, 31.5], [0, 120.0, 47.5], [0, 0, 1]])
+SIZE = (96, 64)
+
+
+def test_shading_is_brightest_towards_the_camera_and_never_black():
+    normals = torch.nn.functional.normalize(torch.randn(500, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    white = shade(normals, torch.ones(3))
+    assert white.min() > 0.2 and white.max() <= 1
+    assert (
+        shade(torch.tensor([0.0, 0, -1]), torch.ones(3)).sum() > shade(torch.tensor([1.0, 0, 0]), torch.ones(3)).sum()
+    )
+    up, down = torch.tensor([0.0, -1, 0]), torch.tensor([0.0, 1, 0])
+    assert shade(up, torch.ones(3)).sum() > shade(down, torch.ones(3)).sum()
+
+
+def test_vertex_colors_are_interpolated_as_positions_are():
+    # Positions as colours: a pixel's colour must be the 3D point seen there.
+    vertices, faces = capsule_figure()
+    out = render(vertices, faces, K, SIZE, ("face_index", "barycentric", "depth"))
+    points = interpolate_vertex_colors(vertices, faces, out.face_index, out.barycentric)
+    seen = out.face_index >= 0
+    torch.testing.assert_close(points[seen][:, 2], out.depth[seen], atol=1e-5, rtol=0)
+    assert (points[~seen] == 0).all()
+
+
+def test_one_color_equals_the_same_color_at_every_vertex():
+    vertices, faces = capsule_figure(2)
+    color = (0.2, 0.5, 0.8)
+    everywhere = torch.tensor(color).expand(2, vertices.shape[1], 3)
+    plain = shaded_layers(vertices, faces, K, SIZE, color)
+    torch.testing.assert_close(plain, shaded_layers(vertices, faces, K, SIZE, vertex_colors=everywhere))
+
+
+def test_coverage_of_a_layer_is_the_silhouette_softened():
+    vertices, faces = capsule_figure()
+    hard = render(vertices, faces, K, SIZE, ("silhouette",)).silhouette.float()
+    soft = shaded_layers(vertices, faces, K, SIZE, supersample=3)[..., 3]
+    assert abs(float(soft.mean() - hard.mean())) < 0.01
+    inner = torch.nn.functional.avg_pool2d(hard, 3, 1, 1)
+    assert (soft[inner == 1] == 1).all() and (soft[inner == 0] == 0).all()
+    assert set(shaded_layers(vertices, faces, K, SIZE, supersample=1)[..., 3].unique().tolist()) == {0.0, 1.0}
+
+
+def test_a_large_group_in_parts_equals_one_by_one(monkeypatch):
+    monkeypatch.setattr("hmralign.rendering.shading._PIXELS_AT_ONCE", 2 * 4 * SIZE[0] * SIZE[1])
+    vertices, faces = capsule_figure(5)
+    together = shaded_layers(vertices, faces, K, SIZE)
+    assert together.shape == (5, *SIZE, 4)
+    for i in range(5):
+        assert torch.equal(together[i], shaded_layers(vertices[i : i + 1], faces, K, SIZE)[0])
+
+
+def test_blending_leaves_the_photo_alone_beside_the_body():
+    photo = torch.rand(*SIZE, 3, generator=torch.Generator().manual_seed(1))
+    vertices, faces = capsule_figure()
+    layer = shaded_layers(vertices, faces, K, SIZE)
+    for alpha in (0.0, 0.4, 1.0):
+        mixed = blend(photo, layer, alpha)[0]
+        beside = layer[0, ..., 3] == 0
+        torch.testing.assert_close(mixed[beside], photo[beside])
+    torch.testing.assert_close(blend(photo, layer, 0.0)[0], photo)
+    inside = layer[0, ..., 3] == 1
+    torch.testing.assert_close(blend(photo, layer, 1.0)[0][inside], layer[0][inside][:, :3])
+
+
+def test_magnitude_colors_clamp_and_grow_lighter():
+    colors = magnitude_colors(np.array([-1.0, 0.0, 2.5, 5.0, 9.0]), high=5.0)
+    assert np.array_equal(colors[0], colors[1]) and np.array_equal(colors[3], colors[4])
+    luminance = magnitude_colors(np.linspace(0, 1, 50), 1.0) @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(luminance) > 0).all()
