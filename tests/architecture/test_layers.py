@@ -28,7 +28,7 @@ RANK = {
 PACKAGE = "hmralign"
 FORBIDDEN = {"torchvision", "timm", "mmcv", "pytorch3d", "chumpy", "cv2"}
 OTHER_ENVIRONMENT = {"hmralign.detection.mediapipe_worker"}
-"""Scripts that another Python environment runs in a process of its own; they and the package never import each other."""
+"""Scripts run by another Python environment in a process of its own; they and the package never import each other."""
 HEAVY = {"torch", "warp", "roma", "scipy", "matplotlib", "trimesh", "accelerate"}
 
 
