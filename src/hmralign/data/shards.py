@@ -1,0 +1,96 @@
+"""Shards of examples on disk: observations with low-resolution masks and their annotation.
+
+    folder/
+      index.json            format version, body hashes, seed, number of examples per shard
+      shard_00000.safetensors ...
+
+Masks are stored as bytes (0..255 for a share of 0..1). Written by `hmralign synth`; read whole, since a shard set for
+training fits in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hmralign.structures import Annotation, BodyParams, Example, InputError, Observation
+
+FORMAT_VERSION = 1
+_OBSERVATION = ("keypoints", "confidence", "box", "K", "knows_camera", "mask", "has_mask")
+_BODY = ("global_orient", "body_pose", "betas", "transl")
+
+
+def shard_tensors(example: Example) -> dict[str, Tensor]:
+    """Flat tensors of a batch of annotated examples."""
+    if example.annotation is None:
+        raise ValueError("shards hold annotated examples")
+    tensors = {name: getattr(example.observation, name) for name in _OBSERVATION}
+    tensors["mask"] = (tensors["mask"] * 255).round().to(torch.uint8)
+    tensors |= {name: getattr(example.annotation.body, name) for name in _BODY}
+    tensors["joints"] = example.annotation.joints
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def write_shard(folder: Path, number: int, example: Example) -> Path:
+    """Write one shard atomically."""
+    path = folder / f"shard_{number:05d}.safetensors"
+    part = path.with_suffix(".part")
+    save_file(shard_tensors(example), part)
+    part.replace(path)
+    return path
+
+
+def write_index(folder: Path, **facts) -> None:
+    """Write the index last: a folder without one is unfinished."""
+    part = folder / "index.part"
+    part.write_text(json.dumps({"format_version": FORMAT_VERSION, **facts}, indent=2))
+    part.replace(folder / "index.json")
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """All examples of a folder, in memory."""
+
+    tensors: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.tensors["box"])
+
+    def __getitem__(self, index: Int[Tensor, " n"]) -> Example:
+        """Examples by number, batched."""
+        t = {name: tensor[index] for name, tensor in self.tensors.items()}
+        t["mask"] = t["mask"].float() / 255
+        body = BodyParams(*(t[name] for name in _BODY))
+        return Example(Observation(*(t[name] for name in _OBSERVATION)), Annotation(body, t["joints"]))
+
+    def draw(self, n: int, generator: torch.Generator) -> Example:
+        """`n` examples with replacement."""
+        return self[torch.randint(len(self), (n,), generator=generator)]
+
+
+def open_shards(folder: str | Path) -> ShardSet:
+    """Read a finished shard folder. Raises InputError naming the file that is missing, newer or damaged."""
+    folder = Path(folder)
+    index = folder / "index.json"
+    if not index.is_file():
+        raise InputError(f"{folder}: no index.json, so this is not a finished shard folder")
+    version = json.loads(index.read_text()).get("format_version")
+    if version != FORMAT_VERSION:
+        raise InputError(f"{index}: format version {version}, this program reads {FORMAT_VERSION}")
+    files = sorted(folder.glob("shard_*.safetensors"))
+    if not files:
+        raise InputError(f"{folder}: has an index but no shards")
+    parts = []
+    for path in files:
+        try:
+            parts.append(load_file(path))
+        except SafetensorError as error:
+            raise InputError(f"{path}: damaged shard ({error})") from error
+    return ShardSet({name: torch.cat([p[name] for p in parts]) for name in parts[0]})

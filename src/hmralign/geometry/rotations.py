@@ -1,0 +1,57 @@
+"""Rotations.  Matrices inside; conversions are RoMa's (Bregier 2021), named `a_to_b` as in the rest of the package."""
+
+from __future__ import annotations
+
+import roma
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def rotvec_to_rotmat(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Axis-angle (radians) to matrix."""
+    return roma.rotvec_to_rotmat(rotvec)
+
+
+def rotmat_to_rotvec(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """Matrix to axis-angle with an angle in [0, pi]."""
+    return roma.rotmat_to_rotvec(rotmat)
+
+
+def rotmat_angle(a: Float[Tensor, "*batch 3 3"], b: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
+    """Geodesic distance in radians, accurate near 0 as well as near pi.
+
+    |a - b|_F = 2 sqrt(2) sin(angle / 2); the half-angle form keeps float32 digits where arccos of the trace loses them.
+    """
+    chord = torch.linalg.matrix_norm(a - b) / (2 * 2**0.5)
+    return 2 * torch.asin(chord.clamp(max=1.0))
+
+
+def project_to_rotmat(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Nearest rotation (determinant +1) in the Frobenius norm.
+
+    Newton's polar iteration would not repair a negative determinant, hence the SVD.
+    """
+    return roma.special_procrustes(matrix)
+
+
+def mean_rotmat(
+    rotmats: Float[Tensor, "*batch n 3 3"], weights: Float[Tensor, "*batch n"] | None = None
+) -> Float[Tensor, "*batch 3 3"]:
+    """Chordal L2 mean over the axis `n` (Hartley et al. 2013, sec. 5.3), optionally weighted (weights >= 0)."""
+    if weights is None:
+        return project_to_rotmat(rotmats.mean(dim=-3))
+    return project_to_rotmat((weights[..., None, None] * rotmats).sum(dim=-3))
+
+
+def random_rotmat(shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "*batch 3 3"]:
+    """Uniform rotations: normalised Gaussian quaternions."""
+    quat_xyzw = torch.randn((*shape, 4), generator=generator)
+    return roma.unitquat_to_rotmat(quat_xyzw / quat_xyzw.norm(dim=-1, keepdim=True))
+
+
+def axis_rotmat(axis: str, angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
+    """Turn by `angle` radians about a coordinate axis, `"x"`, `"y"` or `"z"`."""
+    rotvec = torch.zeros((*angle.shape, 3), dtype=angle.dtype, device=angle.device)
+    rotvec[..., "xyz".index(axis)] = angle
+    return rotvec_to_rotmat(rotvec)

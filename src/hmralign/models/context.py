@@ -1,0 +1,116 @@
+"""Encoders: an observation becomes a `Context`, all that a denoiser sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hmralign.body.skeleton import MIRROR_KEYPOINTS, NUM_BETAS, NUM_KEYPOINTS
+from hmralign.models.person_frame import PersonFrame
+from hmralign.structures import MASK_SIZE, Observation
+
+FEATURES = NUM_KEYPOINTS * 4 + 4
+"""Per keypoint x, y, confidence, seen; then log box angle, whether it is known, box aspect, share of keypoints seen."""
+
+_PLANE_LIMIT = 3.0
+"""Keypoints further out than this many half boxes are outliers; their coordinates are clamped."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a denoiser may see. `local` is None for encoders without a feature per joint."""
+
+    global_tokens: Float[Tensor, "*batch tokens channels"]
+    local: Float[Tensor, "*batch joint_tokens local_channels"] | None
+    betas: Float[Tensor, "*batch betas"]
+
+    def __getitem__(self, index) -> Context:
+        """Index the batch axes."""
+        local = None if self.local is None else self.local[index]
+        return Context(self.global_tokens[index], local, self.betas[index])
+
+
+@dataclass(frozen=True)
+class KeypointFeatures:
+    """Network input of the keypoint encoder."""
+
+    vector: Float[Tensor, "*batch features"]
+    mask: Float[Tensor, "*batch mask_h mask_w"]
+    has_mask: Float[Tensor, "*batch"]
+
+    def __getitem__(self, index) -> KeypointFeatures:
+        """Index the batch axes."""
+        return KeypointFeatures(self.vector[index], self.mask[index], self.has_mask[index])
+
+
+def keypoint_features(observation: Observation, frame: PersonFrame, *, mirrored: bool = False) -> KeypointFeatures:
+    """Assemble the input; `mirrored` gives the input of the mirror image."""
+    seen = (observation.confidence > 0).float()
+    plane = frame.keypoints_plane.clamp(-_PLANE_LIMIT, _PLANE_LIMIT) * seen[..., None]
+    per_keypoint = torch.cat([plane, observation.confidence[..., None], seen[..., None]], dim=-1)
+    mask = observation.mask
+    if mirrored:
+        flip = torch.tensor([-1.0, 1.0, 1.0, 1.0], device=plane.device)
+        per_keypoint = per_keypoint[..., list(MIRROR_KEYPOINTS), :] * flip
+        mask = mask.flip(-1)
+    known = frame.known.float()
+    extra = torch.stack(
+        [
+            known * torch.log(frame.tan_half_size / 0.2),
+            known,
+            torch.log(frame.box_plane[..., 0] / frame.box_plane[..., 1]).clamp(-3, 3),
+            seen.mean(-1),
+        ],
+        dim=-1,
+    )
+    return KeypointFeatures(torch.cat([per_keypoint.flatten(-2), extra], -1), mask, observation.has_mask.float())
+
+
+class ResidualMlp(nn.Module):
+    """x + W2 silu(W1 norm(x))."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        """Apply."""
+        return x + self.down(nn.functional.silu(self.up(self.norm(x))))
+
+
+class KeypointEncoder(nn.Module):
+    """Keypoints, confidences, box, optional mask -> one global token and the shape coefficients.
+
+    No RGB: it trains on synthetic data and transfers to photos because the detector bridges the gap.
+    """
+
+    def __init__(self, width: int = 512, depth: int = 2) -> None:
+        super().__init__()
+        self.embed = nn.Linear(FEATURES, width)
+        self.mask = nn.Sequential(
+            nn.Conv2d(1, 16, 5, stride=3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(32, 32, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(32 * (MASK_SIZE // 12) ** 2, width),
+        )
+        self.blocks = nn.Sequential(*(ResidualMlp(width, 2 * width) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.betas = nn.Linear(width, NUM_BETAS)
+
+    def forward(self, features: KeypointFeatures) -> Context:
+        """Encode persons; any leading axes."""
+        x = self.embed(features.vector)
+        if bool(features.has_mask.any()):
+            mask = features.mask.flatten(0, -3)[:, None] - 0.5
+            x = x + features.has_mask[..., None] * self.mask(mask).reshape(x.shape)
+        x = self.norm(self.blocks(x))
+        return Context(global_tokens=x[..., None, :], local=None, betas=self.betas(x))

@@ -1,0 +1,270 @@
+"""Training of a base model on synthetic persons: one loop, run by `accelerate`.
+
+    examples -> features, x_0 -> (t, eps) -> v prediction -> loss -> weights and their average
+
+The loss is the mean squared error of v over standardised coordinates (Salimans & Ho 2022), which weighs the noise loss
+by 1 / alpha_bar, plus the squared error of the shape coefficients. Each observation is used with several (t, eps).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from hmralign.body.free_body import load_free_body
+from hmralign.body.inverse_kinematics import twists
+from hmralign.body.lbs import rest_joints
+from hmralign.body.model import BodyModel
+from hmralign.data.pose_file import load_pose_file
+from hmralign.data.shards import ShardSet, open_shards
+from hmralign.data.synthetic.generator import Generator, SyntheticMix
+from hmralign.data.synthetic.observation_noise import load_measured_noise
+from hmralign.data.synthetic.pose_prior import load_pose_prior
+from hmralign.data.synthetic.poses import PoseMix, PoseSource
+from hmralign.diffusion.ema import Ema
+from hmralign.diffusion.parameterization import add_noise, velocity
+from hmralign.models.context import KeypointFeatures, keypoint_features
+from hmralign.models.lite import LiteConfig, LiteModel
+from hmralign.models.person_frame import person_frame
+from hmralign.models.pose_vector import pack
+from hmralign.structures import Example
+
+logger = logging.getLogger("hmralign.training")
+
+
+@dataclass(frozen=True)
+class BaseTrainingConfig:
+    """How a base model is trained."""
+
+    model: LiteConfig = field(default_factory=LiteConfig)
+    data: SyntheticMix = field(default_factory=SyntheticMix)
+    poses: PoseMix = field(default_factory=PoseMix)
+    pose_file: str | None = None
+    """Motion capture poses; without it all poses come from the shipped prior."""
+    shards: str | None = None
+    """Folder of examples with masks (`hmralign synth`); without it no example has a mask."""
+    shard_share: float = 0.3
+    """Share of each batch that comes from the shards."""
+    measured_noise: str | None = "mediapipe"
+    """Detector whose measured residuals are replayed; None for generic noise only."""
+    steps: int = 20000
+    """Optimiser steps."""
+    batch_size: int = 256
+    """Observations per step."""
+    draws: int = 4
+    """(t, eps) per observation."""
+    learning_rate: float = 1e-3
+    """Peak; warms up over 500 steps, then falls as a cosine to 1 % of it."""
+    weight_decay: float = 0.01
+    """AdamW."""
+    clip_norm: float = 1.0
+    """Gradient norm is clipped to this."""
+    betas_weight: float = 0.1
+    """Weight of the shape loss."""
+    ema_decay: float = 0.9995
+    """Decay of the weight average."""
+    seed: int = 0
+    """Seed of initial weights, data and noise."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    max_hours: float | None = None
+    """Stop after this much wall time; the learning rate then follows elapsed time instead of steps."""
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Network input and targets of observations in their person frame."""
+
+    features: KeypointFeatures
+    pose_vector: Float[Tensor, "n 130"]
+    betas: Float[Tensor, "n betas"]
+
+
+def training_batch(example: Example, model: BodyModel) -> TrainingBatch:
+    """Turn annotated examples into input and raw pose vectors (not yet standardised)."""
+    if example.annotation is None:
+        raise ValueError("training needs annotated examples")
+    frame = person_frame(example.observation)
+    body = example.annotation.body
+    joints = example.annotation.joints @ frame.R_person_cam.mT
+    twist = twists(body.body_pose, rest_joints(model, body.betas))
+    return TrainingBatch(keypoint_features(example.observation, frame), pack(joints, twist), body.betas)
+
+
+class SyntheticBatches(IterableDataset):
+    """Endless batches, a pure function of (seed, batch number): resuming at a number gives the same data."""
+
+    BLOCK = 16
+    """Batches drawn at once: larger draws cost less per example."""
+
+    def __init__(self, config: BaseTrainingConfig, first_batch: int = 0) -> None:
+        self.config = config
+        self.first_batch = first_batch
+
+    def __iter__(self) -> Iterator[TrainingBatch]:
+        if get_worker_info() is not None:
+            torch.set_num_threads(1)
+        generator = make_generator(self.config)
+        shards = open_shards(self.config.shards) if self.config.shards else None
+        block, skip = divmod(self.first_batch, self.BLOCK)
+        while True:
+            for batch in self._block(generator, shards, block)[skip:]:
+                yield batch
+            block, skip = block + 1, 0
+
+    def _block(self, generator: Generator, shards: ShardSet | None, block: int) -> list[TrainingBatch]:
+        c = self.config
+        draw = torch.Generator().manual_seed(c.seed * 1_000_003 + block)
+        from_shards = round(c.batch_size * c.shard_share) if shards is not None else 0
+        fresh = training_batch(generator.sample((c.batch_size - from_shards) * self.BLOCK, draw), generator.model)
+        parts = [_split(fresh, self.BLOCK)]
+        if shards is not None:
+            parts.append(
+                _split(training_batch(shards.draw(from_shards * self.BLOCK, draw), generator.model), self.BLOCK)
+            )
+        return [_join(pieces) for pieces in zip(*parts, strict=True)]
+
+
+def _split(batch: TrainingBatch, parts: int) -> list[TrainingBatch]:
+    size = len(batch.betas) // parts
+    slices = [slice(k * size, (k + 1) * size) for k in range(parts)]
+    return [TrainingBatch(batch.features[s], batch.pose_vector[s], batch.betas[s]) for s in slices]
+
+
+def _join(pieces: tuple[TrainingBatch, ...]) -> TrainingBatch:
+    if len(pieces) == 1:
+        return pieces[0]
+    f = [p.features for p in pieces]
+    features = KeypointFeatures(
+        torch.cat([x.vector for x in f]), torch.cat([x.mask for x in f]), torch.cat([x.has_mask for x in f])
+    )
+    return TrainingBatch(features, torch.cat([p.pose_vector for p in pieces]), torch.cat([p.betas for p in pieces]))
+
+
+def make_generator(config: BaseTrainingConfig) -> Generator:
+    """The on-the-fly source of a configuration, on the fast free body."""
+    poses = load_pose_file(config.pose_file, "train") if config.pose_file else None
+    noise = load_measured_noise(config.measured_noise) if config.measured_noise else None
+    source = PoseSource(load_pose_prior("train"), config.poses, poses)
+    return Generator(load_free_body("3k5"), source, config.data, noise)
+
+
+def base_loss(
+    model: LiteModel, batch: TrainingBatch, draws: int, betas_weight: float, generator: torch.Generator
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """Loss of one batch and its parts. Times are stratified over the draws and the batch."""
+    x_0 = model.codec.encode(batch.pose_vector)
+    n, steps = len(x_0), model.denoiser.schedule.num_steps
+    strata = (torch.randperm(draws * n, generator=generator) + torch.rand(draws * n, generator=generator)) / (draws * n)
+    t = (strata * steps).long().clamp(max=steps - 1).view(draws, n).to(x_0.device)
+    eps = torch.randn(draws, *x_0.shape, generator=generator).to(x_0.device)
+    alpha_bar = model.denoiser.schedule.at(t)
+    context = model.context(batch.features)
+    target = velocity(x_0.expand_as(eps), eps, alpha_bar)
+    v = model.denoiser.predict_v(add_noise(x_0.expand_as(eps), eps, alpha_bar), t, model.denoiser.prepare(context))
+    v_loss = (v - target).square().mean()
+    betas_loss = (context.betas - batch.betas).square().mean()
+    return v_loss + betas_weight * betas_loss, {"v_loss": v_loss.detach(), "betas_loss": betas_loss.detach()}
+
+
+def _progress(step: int, started: float, config: BaseTrainingConfig) -> float:
+    """Share of the run done: by steps, or by time when a stop time is set."""
+    by_steps = step / config.steps
+    return by_steps if config.max_hours is None else max(by_steps, (time.time() - started) / 3600 / config.max_hours)
+
+
+def _learning_rate(step: int, progress: float, config: BaseTrainingConfig) -> float:
+    cosine = 0.5 * (1 + torch.cos(torch.tensor(min(progress, 1.0) * torch.pi)).item())
+    return config.learning_rate * min(1.0, (step + 1) / 500) * (0.01 + 0.99 * cosine)
+
+
+def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
+    """Train, resuming from `folder` if it holds an unfinished run; returns the averaged model.
+
+    Writes `state.pt` (resume), `curve.jsonl` (loss per 50 steps), `config.json`. The finished average is written by
+    the caller through `models.checkpoint.save_checkpoint`.
+    """
+    from accelerate import Accelerator
+
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    torch.manual_seed(config.seed)
+    model = LiteModel(config.model)
+    model.codec.fit(training_batch(make_generator(config).sample(20000, torch.Generator().manual_seed(config.seed)),
+                                   load_free_body("3k5")).pose_vector)  # fmt: skip
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    ema = Ema(model, config.ema_decay)
+    step, spent = 0, 0.0
+    state_file = folder / "state.pt"
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        ema.load_state_dict(state["ema"])
+        step, spent = int(state["step"]), float(state["seconds"])
+        logger.info("resuming at step %d", step)
+    (folder / "config.json").write_text(json.dumps(asdict(config), indent=2))
+    loader = DataLoader(SyntheticBatches(config, step), batch_size=None, num_workers=1, prefetch_factor=32)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    ema.module.to(accelerator.device)
+    started = time.time() - spent
+    running: dict[str, float] = {}
+    for batch in loader:
+        progress = _progress(step, started, config)
+        if progress >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(step, progress, config)
+        noise = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
+        loss, parts = base_loss(model, _to(batch, accelerator.device), config.draws, config.betas_weight, noise)
+        if not torch.isfinite(loss):
+            raise RuntimeError(f"training diverged at step {step}: the loss is not finite")
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        ema.update(accelerator.unwrap_model(model))
+        step += 1
+        for name, value in parts.items():
+            running[name] = running.get(name, 0.0) + value.item() / 50
+        if step % 50 == 0:
+            _log(folder, step, time.time() - started, progress, running)
+            running = {}
+        if step % config.save_every == 0:
+            _save_state(state_file, accelerator.unwrap_model(model), optimizer, ema, step, time.time() - started)
+    _save_state(state_file, accelerator.unwrap_model(model), optimizer, ema, step, time.time() - started)
+    return ema.module.cpu()
+
+
+def _to(batch: TrainingBatch, device: torch.device) -> TrainingBatch:
+    f = batch.features
+    features = KeypointFeatures(f.vector.to(device), f.mask.to(device), f.has_mask.to(device))
+    return TrainingBatch(features, batch.pose_vector.to(device), batch.betas.to(device))
+
+
+def _log(folder: Path, step: int, seconds: float, progress: float, parts: dict[str, float]) -> None:
+    row = {"step": step, "seconds": round(seconds, 1), **{k: round(v, 5) for k, v in parts.items()}}
+    with (folder / "curve.jsonl").open("a") as handle:
+        handle.write(json.dumps(row) + "\n")
+    if step % 500 == 0:
+        logger.info("step %d (%.0f %%): %s", step, 100 * progress, row)
+
+
+def _save_state(path: Path, model: torch.nn.Module, optimizer, ema: Ema, step: int, seconds: float) -> None:
+    """Write the resume state atomically: a kill leaves the old file or the new one."""
+    part = path.with_suffix(".part")
+    torch.save(
+        {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state_dict(), "step": step,
+         "seconds": seconds},
+        part,
+    )  # fmt: skip
+    part.replace(path)
