@@ -1,0 +1,149 @@
+"""Linear blend skinning of an SMPL-shaped body as stateless functions (Loper et al. 2015, eqs. 2-10).
+
+    name in code            symbol in the paper
+    rest_joints             J(beta)
+    global_rotmats, joints  rotation and translation of G_k(theta, J)
+    vertices                M(beta, theta)
+
+Every function takes any leading batch axes; shapes and poses broadcast over them, so one body in many poses costs its
+rest geometry once. The body turns about its pelvis, which stays where the rest pose has it until `transl` is added.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hmralign.body.model import BodyModel
+from hmralign.body.skeleton import NUM_JOINTS
+from hmralign.structures import BodyParams, InputError
+
+
+@lru_cache(maxsize=8)
+def _levels(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """Rotating joints by depth: (joints, slot of each one's parent in the level before), without the root."""
+    depth = [0]
+    for joint in range(1, NUM_JOINTS):
+        depth.append(depth[parents[joint]] + 1)
+    by_depth = [[j for j in range(NUM_JOINTS) if depth[j] == d] for d in range(max(depth) + 1)]
+    return tuple((tuple(level), tuple(above.index(parents[j]) for j in level)) for above, level in pairwise(by_depth))
+
+
+@lru_cache(maxsize=8)
+def _ancestry(parents: tuple[int, ...]) -> Tensor:
+    """Row j marks the joints on the way from the root's children to j: summing their bones gives its position."""
+    matrix = torch.zeros(len(parents), len(parents), dtype=torch.float64)
+    for joint in range(1, len(parents)):
+        matrix[joint] = matrix[parents[joint]]
+        matrix[joint, joint] = 1.0
+    return matrix
+
+
+def rest_vertices(
+    model: BodyModel, betas: Float[Tensor, "*batch betas"], vertex_ids: Int[Tensor, " vert"] | None = None
+) -> Float[Tensor, "*batch vert 3"]:
+    """Shaped vertices in the rest pose, without pose correctives; `vertex_ids` picks some of them."""
+    template, dirs = model.v_template, model.shapedirs
+    if vertex_ids is not None:
+        template, dirs = template[vertex_ids], dirs[vertex_ids]
+    return template + (betas @ dirs.flatten(0, 1).mT).unflatten(-1, (-1, 3))
+
+
+def rest_joints(model: BodyModel, betas: Float[Tensor, "*batch betas"]) -> Float[Tensor, "*batch 29 3"]:
+    """Rest positions of the 29 joints for each shape, metres."""
+    return model.J_template + (betas @ model.J_shapedirs.flatten(0, 1).mT).unflatten(-1, (-1, 3))
+
+
+def forward_kinematics(
+    rest_joints: Float[Tensor, "*#batch 29 3"], rotmats: Float[Tensor, "*#batch 24 3 3"], parents: tuple[int, ...]
+) -> tuple[Float[Tensor, "*#batch 24 3 3"], Float[Tensor, "*#batch 29 3"]]:
+    """Global rotations of the 24 joints and positions of all 29, before `transl`.
+
+    `rotmats` are parent-relative, the root first. Batch axes broadcast; the rotations keep theirs.
+    """
+    world = [rotmats[..., :1, :, :]]
+    order = [0]
+    for joints_here, parent_slot in _levels(parents):
+        above = world[-1] if len(parent_slot) == 1 else world[-1][..., list(parent_slot), :, :]
+        world.append(above @ rotmats[..., list(joints_here), :, :])
+        order += joints_here
+    inverse = sorted(range(NUM_JOINTS), key=order.__getitem__)
+    global_rotmats = torch.cat(world, dim=-3)[..., inverse, :, :]
+
+    above = list(parents[1:])
+    bones = rest_joints[..., 1:, :] - rest_joints[..., above, :]
+    turned = (global_rotmats[..., above, :, :] @ bones[..., None])[..., 0]
+    sums = _ancestry(parents)[:, 1:].to(turned)
+    return global_rotmats, rest_joints[..., :1, :] + sums @ turned
+
+
+def posed_joints(model: BodyModel, body: BodyParams) -> Float[Tensor, "*batch 29 3"]:
+    """Positions of the 29 joints, metres, in the frame of `body`."""
+    _, joints = forward_kinematics(rest_joints(model, body.betas), body.rotmats, model.parents)
+    return joints + body.transl[..., None, :]
+
+
+def keypoints_from_fk(
+    model: BodyModel,
+    betas: Float[Tensor, "*#batch betas"],
+    global_rotmats: Float[Tensor, "*#batch 24 3 3"],
+    joints: Float[Tensor, "*#batch 29 3"],
+) -> Float[Tensor, "*#batch 27 3"]:
+    """The 27 surface keypoints from forward kinematics already done; they are where `joints` are (transl or not).
+
+    Raises:
+        InputError: the body has no keypoint moments.
+    """
+    if model.keypoint_moments is None or model.keypoint_moment_dirs is None:
+        raise InputError(f"Body {model.name!r} has no surface keypoints; load it with a keypoint regressor.")
+    share = model.keypoint_moments[..., 3]  # (K, J)
+    dirs = model.keypoint_moment_dirs[..., :3, :]
+    moments = model.keypoint_moments[..., :3] + (betas @ dirs.flatten(0, 2).mT).unflatten(-1, dirs.shape[:3])
+    rest = rest_joints(model, betas)[..., :NUM_JOINTS, :]
+    local = moments - share[..., None] * rest[..., None, :, :]  # (B, K, J, 3): in the axes of each joint, times share
+    turned = local.flatten(-2) @ global_rotmats.mT.flatten(-3, -2)  # (B, K, 3): sums over joints and axes
+    return turned + share @ joints[..., :NUM_JOINTS, :]
+
+
+def posed_keypoints(model: BodyModel, body: BodyParams) -> Float[Tensor, "*batch 27 3"]:
+    """The 27 surface keypoints (`skeleton.KEYPOINT_NAMES`), metres, in the frame of `body`."""
+    global_rotmats, joints = forward_kinematics(rest_joints(model, body.betas), body.rotmats, model.parents)
+    return keypoints_from_fk(model, body.betas, global_rotmats, joints + body.transl[..., None, :])
+
+
+def vertices_from_fk(
+    model: BodyModel,
+    betas: Float[Tensor, "*#batch betas"],
+    body_pose: Float[Tensor, "*#batch 23 3 3"],
+    global_rotmats: Float[Tensor, "*#batch 24 3 3"],
+    joints: Float[Tensor, "*#batch 29 3"],
+    vertex_ids: Int[Tensor, " vert"] | None = None,
+) -> Float[Tensor, "*#batch vert 3"]:
+    """Skinned vertices from forward kinematics already done; only those of `vertex_ids` are computed.
+
+    `body_pose` matters only for a body with pose correctives.
+    """
+    pick = slice(None) if vertex_ids is None else vertex_ids
+    shaped = rest_vertices(model, betas, vertex_ids)
+    if model.posedirs is not None:
+        dirs = model.posedirs[pick]
+        feature = (body_pose - torch.eye(3, dtype=body_pose.dtype, device=body_pose.device)).flatten(-3)
+        shaped = shaped + (feature @ dirs.flatten(0, 1).mT).unflatten(-1, (-1, 3))
+    rest = rest_joints(model, betas)[..., :NUM_JOINTS, :]
+    shift = joints[..., :NUM_JOINTS, :] - (global_rotmats @ rest[..., None])[..., 0]
+    transforms = torch.cat([global_rotmats, shift[..., None]], dim=-1)  # (B, J, 3, 4)
+    blended = (model.weights[pick] @ transforms.flatten(-2)).unflatten(-1, (3, 4))  # (B, V, 3, 4)
+    return (blended[..., :3] @ shaped[..., None])[..., 0] + blended[..., 3]
+
+
+def vertices(
+    model: BodyModel, body: BodyParams, vertex_ids: Int[Tensor, " vert"] | None = None
+) -> Float[Tensor, "*batch vert 3"]:
+    """Skinned vertices, metres, in the frame of `body`; only those of `vertex_ids` are computed."""
+    global_rotmats, joints = forward_kinematics(rest_joints(model, body.betas), body.rotmats, model.parents)
+    joints = joints + body.transl[..., None, :]
+    return vertices_from_fk(model, body.betas, body.body_pose, global_rotmats, joints, vertex_ids)
