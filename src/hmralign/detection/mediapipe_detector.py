@@ -19,18 +19,29 @@ from hmralign.detection.detection import Detection
 from hmralign.detection.environment import environment_python, require_detector_environment
 from hmralign.detection.mediapipe_client import MediapipeClient, PersonCandidates
 from hmralign.detection.mediapipe_landmarks import inside_image, landmarks_to_keypoints, region_of_points
-from hmralign.detection.person_candidates import Finding, coverage, is_piece_of, limb_excess, merge_findings
+from hmralign.detection.person_candidates import (
+    Finding,
+    coverage,
+    is_piece_of,
+    landmark_distance,
+    limb_excess,
+    merge_findings,
+    quality,
+)
+from hmralign.detection.painting import paint_out
 from hmralign.detection.person_mask import PersonMask
 from hmralign.structures import InputError
 
 Region = tuple[float, float, float, float]
+Judged = tuple[Finding, float]
+"""A finding and the trust in it."""
 
 
 @dataclass(frozen=True)
 class MediapipeDetectorConfig:
     """Where to look and whom to believe."""
 
-    tile_scales: tuple[float, ...] = (1.0, 0.6)
+    tile_scales: tuple[float, ...] = (1.0, 0.6, 0.4)
     """Sides of the square tiles as shares of the image's shorter (1.0) or longer side; the whole image is always there."""
     min_detection: float = 0.4
     """Score below which a proposal of the person detector is ignored."""
@@ -40,8 +51,10 @@ class MediapipeDetectorConfig:
     """Median distance of two passes, as a share of the region's side."""
     min_coverage: float = 0.6
     """Share of the confident landmarks that the segmentation must cover."""
-    min_quality: float = 0.25
+    min_quality: float = 0.35
     """Overall trust below which a person is dropped."""
+    min_quality_behind: float = 0.4
+    """The same for people seen only after others were painted out."""
     max_regions: int = 32
     """Places read by the landmark network at most."""
     max_side: int = 1600
@@ -73,12 +86,10 @@ class MediapipeDetector:
         small, scale = shrink_image(image, self.config.max_side)
         size = small.shape[:2]
         self._client.set_image(small)
-        proposals = self._client.detect(make_tiles(*size, self.config.tile_scales), min_score=self.config.min_detection)
-        findings = self._read(distinct_regions(proposals)[: self.config.max_regions])
-        people: list[tuple[Finding, float]] = []
-        for finding, trust in merge_findings(findings, size):
-            if self._is_person(finding, trust, size) and not any(is_piece_of(finding, p, size) for p, _ in people):
-                people.append((finding, trust))
+        people = self._search(make_tiles(*size, self.config.tile_scales), size, [], self.config.min_quality)
+        people = self._search_behind(small, people)
+        people = [self._without_neighbours(small, i, people) for i in range(len(people))]
+        people.sort(key=lambda pair: -pair[1])
         return [to_detection(f, q, scale, image.shape[:2]) for f, q in people]
 
     def detect_in_box(
@@ -86,6 +97,46 @@ class MediapipeDetector:
     ) -> Detection | None:
         """The person that a box was drawn around, or None rather than somebody else."""
         raise NotImplementedError
+
+    def _search(
+        self, tiles: Sequence[Region], size: tuple[int, int], known: Sequence[Judged], min_quality: float
+    ) -> list[Judged]:
+        """New people in the current image, beside those known."""
+        proposals = self._client.detect(tiles, min_score=self.config.min_detection)
+        findings = self._read(distinct_regions(proposals)[: self.config.max_regions])
+        people: list[Judged] = []
+        for finding, trust in merge_findings(findings, size):
+            others = [p for p, _ in (*known, *people)]
+            if trust < min_quality or not self._is_person(finding, size):
+                continue
+            if not any(is_piece_of(finding, p, size) or landmark_distance(finding, p, size) < 0.12 for p in others):
+                people.append((finding, trust))
+        return people
+
+    def _search_behind(self, image: UInt8[np.ndarray, "height width 3"], people: list[Judged]) -> list[Judged]:
+        """Look again near the people found, with them painted out."""
+        if not people:
+            return people
+        size = image.shape[:2]
+        tiles = [tile for finding, _ in people for tile in tiles_around(finding, size)]
+        self._client.set_image(paint_out(image, [f for f, _ in people]))
+        return people + self._search(tiles, size, people, self.config.min_quality_behind)
+
+    def _without_neighbours(
+        self, image: UInt8[np.ndarray, "height width 3"], index: int, people: Sequence[Judged]
+    ) -> Judged:
+        """Read a person again with the overlapping others painted out; kept when that is the better reading."""
+        finding, trust = people[index]
+        size = image.shape[:2]
+        near = [f for k, (f, _) in enumerate(people) if k != index and stand_close(f, finding)]
+        if not near:
+            return finding, trust
+        self._client.set_image(paint_out(image, near))
+        again = self._read([(finding.region, finding.detection, finding.support)])
+        if not again or landmark_distance(finding, again[0], size) > 0.12 or not self._is_person(again[0], size):
+            return finding, trust
+        better = quality(again[0], size)
+        return (again[0], better) if better > trust else (finding, trust)
 
     def _read(self, proposals: Sequence[tuple[Region, float, int]]) -> list[Finding]:
         """Two passes of the landmark network over proposed regions (region, score, support)."""
@@ -111,14 +162,13 @@ class MediapipeDetector:
             for k, i in enumerate(alive)
         ]
 
-    def _is_person(self, finding: Finding, trust: float, size: tuple[int, int]) -> bool:
+    def _is_person(self, finding: Finding, size: tuple[int, int]) -> bool:
         config = self.config
         return (
             finding.presence >= config.min_presence
             and finding.disagreement <= config.max_disagreement
             and coverage(finding, size) >= config.min_coverage
             and limb_excess(finding) < 0.45
-            and trust >= config.min_quality
         )
 
 
@@ -152,6 +202,22 @@ def make_tiles(height: int, width: int, scales: Sequence[float]) -> list[Region]
         for y0, y1 in _intervals(height, side):
             tiles += [(x0, y0, x1, y1) for x0, x1 in _intervals(width, side)]
     return tiles
+
+
+def tiles_around(finding: Finding, image_size: tuple[int, int]) -> list[Region]:
+    """Two square tiles around a person, cut to the image (height, width)."""
+    height, width = image_size
+    inside = finding.points[:33][inside_image(finding.points[:33], image_size)]
+    x, y = inside.mean(0) if len(inside) else finding.points[33]
+    tiles = [(x - h, y - h, x + h, y + h) for h in (0.5 * finding.size, 0.8 * finding.size)]
+    return [(max(0.0, a), max(0.0, b), min(float(width), c), min(float(height), d)) for a, b, c, d in tiles]
+
+
+def stand_close(a: Finding, b: Finding) -> bool:
+    """Whether two people may overlap in the image: the bounding boxes of their landmarks do."""
+    low = np.maximum(a.points[:33].min(0), b.points[:33].min(0))
+    high = np.minimum(a.points[:33].max(0), b.points[:33].max(0))
+    return bool((high - low > -0.1 * min(a.size, b.size)).all())
 
 
 def _intervals(length: float, side: float) -> list[tuple[float, float]]:
@@ -195,7 +261,7 @@ def to_detection(finding: Finding, trust: float, scale: tuple[float, float], ima
     return Detection(
         keypoints=keypoints,
         confidence=confidence,
-        box=person_box(landmarks, mask, image_size),
+        box=person_box(landmarks, mask, image_size, reach=0.12 * finding.size / min(scale)),
         score=float(trust),
         mask=mask,
         landmarks3d=np.concatenate([finding.world, finding.landmarks[:33, 3:4]], axis=1),
@@ -219,9 +285,9 @@ def upright_mask(finding: Finding, scale: tuple[float, float]) -> PersonMask:
 
 
 def person_box(
-    landmarks: Float32[np.ndarray, "35 5"], mask: PersonMask, image_size: tuple[int, int]
+    landmarks: Float32[np.ndarray, "35 5"], mask: PersonMask, image_size: tuple[int, int], *, reach: float
 ) -> Float32[np.ndarray, " 4"]:
-    """Box around the confident landmarks in the image, grown to the mask's edges where these are near.
+    """Box around the confident landmarks in the image, grown to the mask's edges within `reach` pixels.
 
     Landmarks are joints; the mask adds the top of the head and the width of the limbs.
     """
@@ -231,7 +297,6 @@ def person_box(
         landmarks[:33, :2][chosen] if chosen.sum() >= 2 else np.clip(landmarks[:33, :2], 0, [width - 1, height - 1])
     )
     low, high = points.min(0), points.max(0)
-    reach = 0.15 * float(max(high - low))
     rows, columns = np.nonzero(mask.alpha > 127)
     x0, y0, x1, y1 = mask.region
     x = x0 + (columns + 0.5) / mask.alpha.shape[1] * (x1 - x0)

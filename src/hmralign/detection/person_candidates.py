@@ -25,7 +25,6 @@ MIRROR = np.array(
 )
 """Landmark `i` with left and right exchanged."""
 
-HEAD = np.arange(11)
 LIMBS = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28), (11, 12), (23, 24))
 
 
@@ -132,12 +131,17 @@ def limb_excess(finding: Finding) -> float:
     return max(float(np.linalg.norm(points[i] - points[j])) for i, j in LIMBS) / max(finding.size, 1e-6)
 
 
-def quality(finding: Finding, image_size: tuple[int, int]) -> float:
-    """How much we trust a finding, 0 to 1: presence, agreement of passes, coverage and visible landmarks multiply."""
+def quality(finding: Finding, image_size: tuple[int, int], *, stray_scale: float = 0.4) -> float:
+    """How much we trust a finding, 0 to 1.
+
+    Presence, agreement of passes, coverage, visible landmarks, repetition, and the lack of segmentation far from the
+    skeleton multiply; a smaller `stray_scale` (share of the segmentation) punishes the last harder.
+    """
     agreement = float(np.exp(-((finding.disagreement / 0.06) ** 2)))
     visible = float(main_weights(finding, image_size).mean())
     found_often = 1.0 - 0.5 ** (finding.support * max(finding.detection, 0.1) * 2)
-    return finding.presence * agreement * coverage(finding, image_size) * (0.4 + 0.6 * visible) * found_often
+    alone = float(np.exp(-((stray_share(finding) / stray_scale) ** 2)))
+    return finding.presence * agreement * coverage(finding, image_size) * (0.4 + 0.6 * visible) * found_often * alone
 
 
 def merge_findings(
@@ -148,7 +152,8 @@ def merge_findings(
     Findings nearer than `same` (a share of body size) are one person; the best stands for them, takes over their
     support, and has its sides exchanged where most of the others say so.
     """
-    ranked = sorted(((quality(f, image_size), f) for f in findings), key=lambda pair: -pair[0])
+    # Among readings of one person the one that does not reach into a neighbour wins, even if seen in fewer tiles.
+    ranked = sorted(((quality(f, image_size, stray_scale=0.15), f) for f in findings), key=lambda pair: -pair[0])
     groups: list[list[tuple[float, Finding]]] = []
     for pair in ranked:
         home = next((g for g in groups if landmark_distance(g[0][1], pair[1], image_size) < same), None)
@@ -178,3 +183,34 @@ def is_piece_of(part: Finding, whole: Finding, image_size: tuple[int, int]) -> b
     covered = float((alpha_at(whole, part.points[MAIN][chosen]) > 0.5).mean())
     nose_covered = alpha_at(whole, part.points[:1])[0] > 0.5
     return covered > 0.85 and bool(nose_covered)
+
+
+SEGMENTS = (
+    *LIMBS,
+    (11, 23), (12, 24), (11, 24), (12, 23), (0, 11), (0, 12), (7, 8), (0, 7), (0, 8),
+    (15, 19), (16, 20), (27, 31), (28, 32), (29, 31), (30, 32),
+)  # fmt: skip
+"""Lines along the body: limbs, the outline and diagonals of the trunk, head, hands and feet."""
+
+
+def skeleton_distance(finding: Finding) -> Float[np.ndarray, "side side"]:
+    """Distance of each cell of the segmentation from the skeleton, as a share of body size."""
+    cx, cy, side, angle = finding.region
+    count = finding.alpha.shape[0]
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    points = (finding.points[:33] - np.array([cx, cy])) @ turn.T / side
+    steps = (np.arange(count) + 0.5) / count - 0.5
+    cells = np.stack(np.meshgrid(steps, steps), axis=-1)
+    nearest = np.full((count, count), np.inf)
+    for i, j in SEGMENTS:
+        along = points[j] - points[i]
+        offset = cells - points[i]
+        t = np.clip(offset @ along / max(float(along @ along), 1e-9), 0.0, 1.0)
+        nearest = np.minimum(nearest, np.linalg.norm(offset - t[..., None] * along, axis=-1))
+    return nearest * side / max(finding.size, 1e-6)
+
+
+def stray_share(finding: Finding, reach: float = 0.06) -> float:
+    """Share of the segmentation that lies farther from the skeleton than a body reaches: parts of somebody else."""
+    person = finding.alpha > 127
+    return float((skeleton_distance(finding)[person] > reach).mean()) if person.any() else 1.0
