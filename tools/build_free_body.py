@@ -380,11 +380,23 @@ def keypoint_tables(source: Source, population: Population, space: ShapeSpace) -
     mirrored, mirrored_dirs = moments[swap] * flip, moment_dirs[swap] * flip[:, None]
     asymmetry = np.abs(moments - mirrored).sum(axis=1)[:, :3].max()
     moments, moment_dirs = 0.5 * (moments + mirrored), 0.5 * (moment_dirs + mirrored_dirs)
+    moments, moment_dirs = prune_pairs(moments, moment_dirs)
     report = {
+        "pairs_of_keypoint_and_joint": int((moments[..., 3] > 0).sum()),
         "regressor_row_sums_min_max": [float(sums.min()), float(sums.max())],
         "asymmetry_removed_mm": round(1e3 * float(asymmetry), 3),
     }
     return moments, moment_dirs, report
+
+
+def prune_pairs(moments: np.ndarray, dirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give joints that carry under 0.1 % of a keypoint to its main joint: the rest position stays exact."""
+    keep = moments[..., 3] >= 1e-3
+    main = (np.arange(len(moments)), moments[..., 3].argmax(axis=1))
+    kept, kept_dirs = moments * keep[..., None], dirs * keep[..., None, None]
+    kept[main] += (moments - kept).sum(axis=1)
+    kept_dirs[main] += (dirs - kept_dirs).sum(axis=1)
+    return kept, kept_dirs
 
 
 def keypoint_distances(moments: np.ndarray, joints: np.ndarray, eyes: np.ndarray) -> dict:

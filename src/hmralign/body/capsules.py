@@ -3,8 +3,8 @@
 A capsule is a segment between two points that ride on the joints, with a radius that is linear in the betas; radii are
 fitted to the mesh when a body is built. Two capsules overlap by `r_a + r_b - distance(segment_a, segment_b)`, which has
 a closed form (Ericson 2005, Real-Time Collision Detection, sec. 5.1.9). Pairs that are neighbours on the skeleton
-or touch in the T-pose say nothing about a pose and are left out. So soft contact at armpits and between the
-thighs is not judged, and a body that merely leans an arm on itself may score a centimetre.
+or touch in the T-pose say nothing about a pose and are left out, so armpits and the gap between the thighs are not
+judged. Flesh gives way: the first centimetre of each overlap counts as contact.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ _EXCLUDED_BONES = 2
 
 _T_POSE_GAP = 0.005
 """Metres of air that a pair must have in the T-pose of the mean shape to be judged."""
+
+_FLESH = 0.01
+"""Metres of overlap that are contact, not penetration."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _limbs(side: str) -> tuple[Capsule, ...]:
             s + "flank",
             "spine1",
             ("pelvis", s + "hip", 0.6),
-            ("spine2", s + "shoulder", 0.35),
+            ("spine2", s + "shoulder", 0.25),
             ("pelvis", "spine1", "spine2"),
         ),
     )
@@ -193,12 +196,12 @@ def judged_pairs(model: BodyModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def self_penetration(
     model: BodyModel, joints: Float[Tensor, "*#batch 29 3"], betas: Float[Tensor, "*#batch betas"]
 ) -> Float[Tensor, "*#batch"]:
-    """Summed overlap of all judged capsule pairs, metres; 0 when nothing overlaps. Any frame."""
+    """Summed overlap of all judged capsule pairs beyond contact, metres; 0 when nothing overlaps. Any frame."""
     first, second = (list(x) for x in judged_pairs(model))
     start, end = capsule_segments(joints)
     radii = capsule_radii(model, betas)
     distance = segment_distance(start[..., first, :], end[..., first, :], start[..., second, :], end[..., second, :])
-    return (radii[..., first] + radii[..., second] - distance).clamp(min=0).sum(-1)
+    return (radii[..., first] + radii[..., second] - _FLESH - distance).clamp(min=0).sum(-1)
 
 
 def fit_capsules(

@@ -11,6 +11,7 @@ rest geometry once. The body turns about its pelvis, which stays where the rest 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
@@ -47,10 +48,17 @@ def rest_vertices(
     model: BodyModel, betas: Float[Tensor, "*batch betas"], vertex_ids: Int[Tensor, " vert"] | None = None
 ) -> Float[Tensor, "*batch vert 3"]:
     """Shaped vertices in the rest pose, without pose correctives; `vertex_ids` picks some of them."""
-    template, dirs = model.v_template, model.shapedirs
-    if vertex_ids is not None:
-        template, dirs = template[vertex_ids], dirs[vertex_ids]
-    return template + (betas @ dirs.flatten(0, 1).mT).unflatten(-1, (-1, 3))
+    return _shaped(model, betas, slice(None) if vertex_ids is None else vertex_ids).mT
+
+
+def _shaped(model: BodyModel, betas: Tensor, pick: Tensor | slice) -> Tensor:
+    """Rest vertices as (*batch, 3, vert): with the vertices last, every product below runs along memory."""
+    return model.v_template[pick].mT + _along_vertices(betas, model.shapedirs[pick])
+
+
+def _along_vertices(coefficients: Tensor, dirs: Tensor) -> Tensor:
+    """(*batch, features) times (vert, 3, features) as (*batch, 3, vert)."""
+    return (coefficients @ dirs.permute(2, 1, 0).flatten(1)).unflatten(-1, (3, -1))
 
 
 def rest_joints(model: BodyModel, betas: Float[Tensor, "*batch betas"]) -> Float[Tensor, "*batch 29 3"]:
@@ -87,6 +95,35 @@ def posed_joints(model: BodyModel, body: BodyParams) -> Float[Tensor, "*batch 29
     return joints + body.transl[..., None, :]
 
 
+@dataclass(frozen=True)
+class _KeypointPairs:
+    """The P pairs of a keypoint and a joint that carries part of it; offsets are from the joint, times the share."""
+
+    joint: Tensor  # (P,)
+    template: Tensor  # (P, 3)
+    dirs: Tensor  # (betas, P * 3)
+    to_keypoint: Tensor  # (K, P): sums the pairs of each keypoint
+    share: Tensor  # (K, J)
+
+
+@lru_cache(maxsize=16)
+def _keypoint_pairs(model: BodyModel) -> _KeypointPairs:
+    """A posed keypoint is sum_j G_j m_j + w_j (p_j - G_j J_j) = sum_j G_j (m_j - w_j J_j) + w_j p_j."""
+    if model.keypoint_moments is None or model.keypoint_moment_dirs is None:
+        raise InputError(f"Body {model.name!r} has no surface keypoints; load it with a keypoint regressor.")
+    share = model.keypoint_moments[..., 3]  # (K, J)
+    offsets = model.keypoint_moments[..., :3] - share[..., None] * model.J_template[:NUM_JOINTS]
+    dirs = model.keypoint_moment_dirs[..., :3, :] - share[..., None, None] * model.J_shapedirs[:NUM_JOINTS]
+    keypoint, joint = share.nonzero(as_tuple=True)
+    return _KeypointPairs(
+        joint=joint,
+        template=offsets[keypoint, joint],
+        dirs=dirs[keypoint, joint].flatten(0, 1).mT.contiguous(),
+        to_keypoint=torch.nn.functional.one_hot(keypoint, len(share)).mT.to(share),
+        share=share,
+    )
+
+
 def keypoints_from_fk(
     model: BodyModel,
     betas: Float[Tensor, "*#batch betas"],
@@ -98,15 +135,10 @@ def keypoints_from_fk(
     Raises:
         InputError: the body has no keypoint moments.
     """
-    if model.keypoint_moments is None or model.keypoint_moment_dirs is None:
-        raise InputError(f"Body {model.name!r} has no surface keypoints; load it with a keypoint regressor.")
-    share = model.keypoint_moments[..., 3]  # (K, J)
-    dirs = model.keypoint_moment_dirs[..., :3, :]
-    moments = model.keypoint_moments[..., :3] + (betas @ dirs.flatten(0, 2).mT).unflatten(-1, dirs.shape[:3])
-    rest = rest_joints(model, betas)[..., :NUM_JOINTS, :]
-    local = moments - share[..., None] * rest[..., None, :, :]  # (B, K, J, 3): in the axes of each joint, times share
-    turned = local.flatten(-2) @ global_rotmats.mT.flatten(-3, -2)  # (B, K, 3): sums over joints and axes
-    return turned + share @ joints[..., :NUM_JOINTS, :]
+    pairs = _keypoint_pairs(model)
+    local = pairs.template + (betas @ pairs.dirs).unflatten(-1, (-1, 3))
+    turned = (global_rotmats[..., pairs.joint, :, :] @ local[..., None])[..., 0]
+    return pairs.to_keypoint @ turned + pairs.share @ joints[..., :NUM_JOINTS, :]
 
 
 def posed_keypoints(model: BodyModel, body: BodyParams) -> Float[Tensor, "*batch 27 3"]:
@@ -128,16 +160,18 @@ def vertices_from_fk(
     `body_pose` matters only for a body with pose correctives.
     """
     pick = slice(None) if vertex_ids is None else vertex_ids
-    shaped = rest_vertices(model, betas, vertex_ids)
+    shaped = _shaped(model, betas, pick)
     if model.posedirs is not None:
-        dirs = model.posedirs[pick]
         feature = (body_pose - torch.eye(3, dtype=body_pose.dtype, device=body_pose.device)).flatten(-3)
-        shaped = shaped + (feature @ dirs.flatten(0, 1).mT).unflatten(-1, (-1, 3))
+        shaped = shaped + _along_vertices(feature, model.posedirs[pick])
     rest = rest_joints(model, betas)[..., :NUM_JOINTS, :]
     shift = joints[..., :NUM_JOINTS, :] - (global_rotmats @ rest[..., None])[..., 0]
-    transforms = torch.cat([global_rotmats, shift[..., None]], dim=-1)  # (B, J, 3, 4)
-    blended = (model.weights[pick] @ transforms.flatten(-2)).unflatten(-1, (3, 4))  # (B, V, 3, 4)
-    return (blended[..., :3] @ shaped[..., None])[..., 0] + blended[..., 3]
+    transforms = torch.cat([global_rotmats, shift[..., None]], dim=-1).movedim(-3, -1)  # (B, 3, 4, J)
+    blended = transforms @ model.weights[pick].mT  # (B, 3, 4, V)
+    skinned = blended[..., 3, :]
+    for axis in range(3):
+        skinned = torch.addcmul(skinned, blended[..., axis, :], shaped[..., axis, None, :])
+    return skinned.mT.contiguous()
 
 
 def vertices(

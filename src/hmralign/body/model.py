@@ -115,24 +115,24 @@ class BodyModel:
         moments = moment_dirs = None
         if keypoint_regressor is not None:
             moments, moment_dirs = fold_keypoints(keypoint_regressor, np.asarray(weights, np.float64), vertices, dirs)
-        arrays = {
-            "v_template": vertices,
-            "shapedirs": dirs,
-            "posedirs": posedirs,
-            "weights": weights,
-            "J_template": regressor @ vertices,
-            "J_shapedirs": np.einsum("jv,vab->jab", regressor, dirs),
-            "keypoint_moments": moments,
-            "keypoint_moment_dirs": moment_dirs,
-        }
-        for key, array in arrays.items():
-            if array is not None and not np.isfinite(array).all():
+
+        def finite(key: str, array: np.ndarray) -> Tensor:
+            if not np.isfinite(array).all():
                 raise InputError(f"Body {name!r}: array {key!r} holds values that are not finite.")
+            return torch.as_tensor(np.asarray(array), dtype=dtype)
+
         return BodyModel(
             name=name,
             parents=PARENTS,
+            v_template=finite("v_template", vertices),
+            shapedirs=finite("shapedirs", dirs),
+            posedirs=None if posedirs is None else finite("posedirs", posedirs),
+            weights=finite("weights", weights),
             faces=torch.as_tensor(np.asarray(faces, np.int64)),
-            **{k: None if a is None else torch.as_tensor(np.asarray(a), dtype=dtype) for k, a in arrays.items()},
+            J_template=finite("J_regressor", regressor @ vertices),
+            J_shapedirs=finite("J_regressor", np.einsum("jv,vab->jab", regressor, dirs)),
+            keypoint_moments=None if moments is None else finite("keypoint_regressor", moments),
+            keypoint_moment_dirs=None if moment_dirs is None else finite("keypoint_regressor", moment_dirs),
         )
 
 
