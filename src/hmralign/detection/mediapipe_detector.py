@@ -6,19 +6,22 @@ network twice, the second time in the region that the first reading suggests; th
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Float64, UInt8
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
+from hmralign.detection.boxes import box_iou, centre_offset, checked_box, regions_for_box
 from hmralign.detection.detection import Detection
 from hmralign.detection.environment import environment_python, require_detector_environment
 from hmralign.detection.mediapipe_client import MediapipeClient, PersonCandidates
 from hmralign.detection.mediapipe_landmarks import inside_image, landmarks_to_keypoints, region_of_points
+from hmralign.detection.painting import paint_out
 from hmralign.detection.person_candidates import (
     Finding,
     coverage,
@@ -28,7 +31,6 @@ from hmralign.detection.person_candidates import (
     merge_findings,
     quality,
 )
-from hmralign.detection.painting import paint_out
 from hmralign.detection.person_mask import PersonMask
 from hmralign.structures import InputError
 
@@ -42,7 +44,7 @@ class MediapipeDetectorConfig:
     """Where to look and whom to believe."""
 
     tile_scales: tuple[float, ...] = (1.0, 0.6, 0.4)
-    """Sides of the square tiles as shares of the image's shorter (1.0) or longer side; the whole image is always there."""
+    """Sides of the square tiles as shares of the image's shorter (1.0) or longer side; the whole image comes first."""
     min_detection: float = 0.4
     """Score below which a proposal of the person detector is ignored."""
     min_presence: float = 0.5
@@ -55,6 +57,10 @@ class MediapipeDetectorConfig:
     """Overall trust below which a person is dropped."""
     min_quality_behind: float = 0.4
     """The same for people seen only after others were painted out."""
+    min_box_overlap: float = 0.5
+    """Intersection over union with the user's box below which a person is not the one that was meant."""
+    good_box_overlap: float = 0.7
+    """The same above which no further look at the box is taken."""
     max_regions: int = 32
     """Places read by the landmark network at most."""
     max_side: int = 1600
@@ -70,6 +76,7 @@ class MediapipeDetector:
     def __init__(self, environment: Path | None = None, config: MediapipeDetectorConfig | None = None):
         self.config = config or MediapipeDetectorConfig()
         self._client = MediapipeClient(environment_python(require_detector_environment(environment)))
+        self._last: tuple[tuple, list[Judged]] | None = None
 
     def __enter__(self) -> MediapipeDetector:
         return self
@@ -84,19 +91,59 @@ class MediapipeDetector:
     def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:
         """People in an RGB image, the most certain first."""
         small, scale = shrink_image(image, self.config.max_side)
-        size = small.shape[:2]
-        self._client.set_image(small)
-        people = self._search(make_tiles(*size, self.config.tile_scales), size, [], self.config.min_quality)
-        people = self._search_behind(small, people)
-        people = [self._without_neighbours(small, i, people) for i in range(len(people))]
-        people.sort(key=lambda pair: -pair[1])
-        return [to_detection(f, q, scale, image.shape[:2]) for f, q in people]
+        return [to_detection(f, q, scale, image.shape[:2]) for f, q in self._people(small)]
 
     def detect_in_box(
         self, image: UInt8[np.ndarray, "height width 3"], box: Float32[np.ndarray, " 4"]
     ) -> Detection | None:
-        """The person that a box was drawn around, or None rather than somebody else."""
-        raise NotImplementedError
+        """The person that a box (x0, y0, x1, y1) was drawn around, or None rather than somebody else.
+
+        Its keypoints and box are those of the person found, which must overlap the given box by `min_box_overlap`.
+        """
+        wanted = checked_box(box, image.shape[:2])
+        small, scale = shrink_image(image, self.config.max_side)
+        target = (wanted + 0.5) * np.array([*scale, *scale]) - 0.5
+        size = small.shape[:2]
+        people = self._people(small)
+        best = best_in_box(people, target, size)
+        if best is None or box_iou(finding_box(best[0], size), target) < self.config.good_box_overlap:
+            others = [f for f, _ in people if box_iou(finding_box(f, size), target) < self.config.min_box_overlap]
+            best = best_in_box([*people, *self._read_box(small, target, others)], target, size)
+        if best is None or box_iou(finding_box(best[0], size), target) < self.config.min_box_overlap:
+            return None
+        return to_detection(best[0], best[1], scale, image.shape[:2])
+
+    def _read_box(
+        self, image: UInt8[np.ndarray, "height width 3"], box: Float64[np.ndarray, " 4"], others: Sequence[Finding]
+    ) -> list[Judged]:
+        """Readings of the regions around a box, as the image is and with the people of other boxes painted out."""
+        size = image.shape[:2]
+        judged: list[Judged] = []
+        for shown in [image, paint_out(image, others)] if others else [image]:
+            self._client.set_image(shown)
+            # The box itself stands for the proposal of the person detector.
+            findings = self._read([(region, 1.0, 3) for region in regions_for_box(box, size)])
+            judged += [(f, quality(f, size)) for f in findings if self._is_person(f, size)]
+        return [
+            (f, q)
+            for f, q in judged
+            if q >= self.config.min_quality_behind
+            and not any(landmark_distance(f, other, size) < 0.12 for other in others)
+        ]
+
+    def _people(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Judged]:
+        """People of a shrunk image, best first; the last image is remembered, as it may be asked for box by box."""
+        key = (image.shape, zlib.crc32(image.tobytes()))
+        if self._last is None or self._last[0] != key:
+            size = image.shape[:2]
+            self._client.set_image(image)
+            people = self._search(
+                make_tiles(size[0], size[1], self.config.tile_scales), size, [], self.config.min_quality
+            )
+            people = self._search_behind(image, people)
+            people = [self._without_neighbours(image, i, people) for i in range(len(people))]
+            self._last = (key, sorted(people, key=lambda pair: -pair[1]))
+        return self._last[1]
 
     def _search(
         self, tiles: Sequence[Region], size: tuple[int, int], known: Sequence[Judged], min_quality: float
@@ -249,6 +296,22 @@ def distinct_regions(proposals: PersonCandidates) -> list[tuple[Region, float, i
 def disagreement(first: Float[np.ndarray, "35 5"], second: Float[np.ndarray, "35 5"], side: float) -> float:
     """Median distance of the 33 landmarks between two passes, as a share of the region's side."""
     return float(np.median(np.linalg.norm(first[:33, :2] - second[:33, :2], axis=1)) / max(side, 1e-6))
+
+
+def finding_box(finding: Finding, image_size: tuple[int, int]) -> Float64[np.ndarray, " 4"]:
+    """Box of a finding in the image it was found in."""
+    mask = upright_mask(finding, (1.0, 1.0))
+    return person_box(finding.landmarks, mask, image_size, reach=0.12 * finding.size).astype(np.float64)
+
+
+def best_in_box(people: Sequence[Judged], box: Float64[np.ndarray, " 4"], image_size: tuple[int, int]) -> Judged | None:
+    """The person whose own box fits a given one best, trust breaking near ties; None where no centre agrees."""
+    scored = []
+    for finding, trust in people:
+        own = finding_box(finding, image_size)
+        if centre_offset(own, box) < 0.25:
+            scored.append((box_iou(own, box) * trust**0.25, finding, trust))
+    return max(scored, key=lambda item: item[0])[1:] if scored else None
 
 
 def to_detection(finding: Finding, trust: float, scale: tuple[float, float], image_size: tuple[int, int]) -> Detection:

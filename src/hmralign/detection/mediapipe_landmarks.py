@@ -1,6 +1,6 @@
 """From mediapipe's 33 landmarks to our 27 keypoints, and from alignment points to square regions.
 
-Source: Bazarevsky et al. 2020 (BlazePose), sec. 2.2, and mediapipe's `pose_detection_to_roi` and `pose_landmarks_to_roi`.
+Source: Bazarevsky et al. 2020 (BlazePose), sec. 2.2; mediapipe's `pose_detection_to_roi`, `pose_landmarks_to_roi`.
 """
 
 from __future__ import annotations

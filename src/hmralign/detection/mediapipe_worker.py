@@ -6,13 +6,13 @@ any square (possibly rotated) region. Calculator options are those of `pose_land
 
 Messages, both ways: two little-endian uint32 (length of a JSON header, length of a payload), header, payload.
 
-request `op`  | header                                  | payload    | reply
---------------|-----------------------------------------|------------|------------------------------------------------
-`hello`       |                                         |            | `versions`
-`image`       | `height width`                          | uint8 RGB  |
-`detect`      | `tiles` (x0 y0 x1 y1), `min_score`      |            | `tile (n) score (n) box (n,4) points (n,4,2)`
-`landmarks`   | `regions` (cx cy side angle), `mask_size` |          | `score (n) landmarks (n,35,5) world (n,33,3) mask`
-`exit`        |                                         |            |
+`op`        | header                                    | payload   | reply
+------------|-------------------------------------------|-----------|------------------------------------------------
+`hello`     |                                           |           | `versions`
+`image`     | `height width`                            | uint8 RGB |
+`detect`    | `tiles` (x0 y0 x1 y1), `min_score`        |           | `tile (n) score (n) box (n,4) points (n,4,2)`
+`landmarks` | `regions` (cx cy side angle), `mask_size` |           | `score (n) landmarks (n,35,5) world (n,33,3) mask`
+`exit`      |                                           |           |
 
 Array replies list `name, dtype, shape` in the header and lie one after the other in the payload. Coordinates are in
 pixels of the image, (0, 0) the centre of the top-left one. A failed request replies `error`.
@@ -52,7 +52,8 @@ output_stream: "detections"
 node { calculator: "ImageToTensorCalculator" input_stream: "IMAGE:image" output_stream: "TENSORS:input"
   output_stream: "LETTERBOX_PADDING:padding"
   options { [mediapipe.ImageToTensorCalculatorOptions.ext] { output_tensor_width: 224 output_tensor_height: 224
-    keep_aspect_ratio: true output_tensor_float_range { min: -1 max: 1 } gpu_origin: TOP_LEFT border_mode: BORDER_ZERO } } }
+    keep_aspect_ratio: true output_tensor_float_range { min: -1 max: 1 } gpu_origin: TOP_LEFT
+    border_mode: BORDER_ZERO } } }
 node { calculator: "SsdAnchorsCalculator" output_side_packet: "anchors"
   options { [mediapipe.SsdAnchorsCalculatorOptions.ext] { input_size_width: 224 input_size_height: 224
     min_scale: 0.1484375 max_scale: 0.75 anchor_offset_x: 0.5 anchor_offset_y: 0.5 num_layers: 5 strides: 8
@@ -84,7 +85,8 @@ node { calculator: "ImageToTensorCalculator" input_stream: "IMAGE:image" output_
     keep_aspect_ratio: true output_tensor_float_range { min: 0 max: 1 } } } }
 node { calculator: "InferenceCalculatorCpu" input_stream: "TENSORS:input" output_stream: "TENSORS:output"
   options { [mediapipe.InferenceCalculatorOptions.ext] {
-    model_path: "mediapipe/modules/pose_landmark/pose_landmark_full.tflite" delegate { xnnpack { num_threads: 1 } } } } }
+    model_path: "mediapipe/modules/pose_landmark/pose_landmark_full.tflite"
+    delegate { xnnpack { num_threads: 1 } } } } }
 node { calculator: "SplitTensorVectorCalculator" input_stream: "output" output_stream: "landmark_tensor"
   output_stream: "flag_tensor" output_stream: "mask_tensor" output_stream: "heatmap_tensor"
   output_stream: "world_tensor"
@@ -130,7 +132,7 @@ class Worker:
     """Holds the two graphs and the current image with its halved copies."""
 
     def __init__(self):
-        resource_util.set_resource_dir(os.path.dirname(os.path.dirname(mediapipe.__file__)))
+        resource_util.set_resource_dir(os.path.dirname(os.path.dirname(str(mediapipe.__file__))))
         self._detector = Graph(DETECTOR_GRAPH, ["detections"])
         self._landmarker = Graph(LANDMARK_GRAPH, ["score", "landmarks", "world", "mask"])
         self._levels = []
@@ -150,7 +152,7 @@ class Worker:
             return {}, self._detect(header["tiles"], header["min_score"])
         if op == "landmarks":
             return {}, self._landmarks(header["regions"], header["mask_size"])
-        raise ValueError("unknown op %r" % op)
+        raise ValueError(f"unknown op {op!r}")
 
     def _set_image(self, image):
         """Keep the image and copies halved by area averaging, so that shrinking never aliases."""
@@ -165,8 +167,8 @@ class Worker:
         height, width = image.shape[:2]
         rows = {"tile": [], "score": [], "box": [], "points": []}
         for index, (x0, y0, x1, y1) in enumerate(tiles):
-            x0, y0 = max(0, int(round(x0))), max(0, int(round(y0)))
-            x1, y1 = min(width, int(round(x1))), min(height, int(round(y1)))
+            x0, y0 = max(0, round(x0)), max(0, round(y0))
+            x1, y1 = min(width, round(x1)), min(height, round(y1))
             if x1 - x0 < 2 or y1 - y0 < 2:
                 continue
             size = np.array([x1 - x0, y1 - y0], np.float64)
@@ -216,7 +218,7 @@ class Worker:
         return {"score": score, "landmarks": landmarks, "world": world, "mask": mask}
 
     def _crop(self, region):
-        """Cut a square region turned by `angle` (radians, clockwise in the image); also its crop-to-image map (2, 3)."""
+        """Cut a square region turned by `angle` (radians, clockwise in the image); also the map (2, 3) to the image."""
         cx, cy, side, angle = region
         scale = side / LANDMARK_SIZE
         cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
@@ -276,7 +278,7 @@ def main():
         try:
             reply, arrays = worker.answer(header, payload)
         except Exception as error:  # the other side decides what to do with it
-            reply, arrays = {"error": "%s: %s" % (type(error).__name__, error)}, {}
+            reply, arrays = {"error": f"{type(error).__name__}: {error}"}, {}
         send(reply, arrays)
 
 

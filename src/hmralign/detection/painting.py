@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from scipy.ndimage import gaussian_filter, map_coordinates, zoom
+from jaxtyping import Bool, UInt8
+from PIL import Image
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from hmralign.detection.person_candidates import Finding, skeleton_distance
 
@@ -52,21 +53,19 @@ def paint_out(
 def _surroundings(
     image: UInt8[np.ndarray, "height width 3"], hidden: Bool[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Blur of the visible pixels, each weighted by its nearness; coarse, hence computed on a quarter of the image."""
-    step = 4
-    visible = (~hidden)[::step, ::step].astype(np.float64)
-    colours = image[::step, ::step].astype(np.float64)
-    total = np.zeros_like(colours)
-    weight = np.zeros_like(visible)
-    # Wide kernels reach into the middle of large holes; narrow ones dominate wherever they reach.
-    for sigma, trust in ((4.0, 1.0), (16.0, 1e-3), (64.0, 1e-6)):
-        weight += trust * gaussian_filter(visible, sigma)
-        total += trust * _blur(colours * visible[..., None], sigma)
-    fill = total / np.maximum(weight, 1e-12)[..., None]
+    """Blur of the visible pixels, each weighted by its nearness; coarse, hence computed on a small copy."""
     height, width = hidden.shape
-    large = zoom(fill, (height / fill.shape[0], width / fill.shape[1], 1), order=1, grid_mode=True, mode="nearest")
-    return np.clip(np.round(large), 0, 255).astype(np.uint8)
-
-
-def _blur(colours: Float[np.ndarray, "rows columns 3"], sigma: float) -> Float[np.ndarray, "rows columns 3"]:
-    return gaussian_filter(colours, (sigma, sigma, 0.0))
+    small = (max(1, width // 8), max(1, height // 8))
+    shown = np.where(hidden[..., None], 0, image).astype(np.uint8)
+    colours = np.asarray(Image.fromarray(shown).resize(small, Image.Resampling.BOX), np.float64)
+    visible = np.asarray(
+        Image.fromarray((~hidden).astype(np.uint8) * np.uint8(255)).resize(small, Image.Resampling.BOX)
+    )
+    visible = visible.astype(np.float64) / 255
+    total, weight = np.zeros_like(colours), np.zeros_like(visible)
+    # Wide kernels reach into the middle of large holes; narrow ones dominate wherever they reach.
+    for sigma, trust in ((2.0, 1.0), (8.0, 1e-3), (32.0, 1e-6)):
+        weight += trust * gaussian_filter(visible, sigma)
+        total += trust * gaussian_filter(colours, (sigma, sigma, 0.0))
+    fill = np.clip(np.round(total / np.maximum(weight, 1e-12)[..., None]), 0, 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(fill).resize((width, height), Image.Resampling.BILINEAR))

@@ -18,11 +18,11 @@ from hmralign.detection.mediapipe_landmarks import inside_image
 MAIN = np.array([0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])
 """Nose, shoulders, elbows, wrists, hips, knees and ankles among mediapipe's landmarks."""
 
-MIRROR = np.array(
-    [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9]
-    + [12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23, 26, 25, 28, 27, 30, 29, 32, 31]
-    + [33, 34]
-)
+MIRROR = np.array([
+    0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9,
+    12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23, 26, 25, 28, 27, 30, 29, 32, 31,
+    33, 34,
+])  # fmt: skip
 """Landmark `i` with left and right exchanged."""
 
 LIMBS = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28), (11, 12), (23, 24))
@@ -212,5 +212,6 @@ def skeleton_distance(finding: Finding) -> Float[np.ndarray, "side side"]:
 
 def stray_share(finding: Finding, reach: float = 0.06) -> float:
     """Share of the segmentation that lies farther from the skeleton than a body reaches: parts of somebody else."""
-    person = finding.alpha > 127
-    return float((skeleton_distance(finding)[person] > reach).mean()) if person.any() else 1.0
+    coarse = replace(finding, alpha=finding.alpha[::2, ::2])
+    person = coarse.alpha > 127
+    return float((skeleton_distance(coarse)[person] > reach).mean()) if person.any() else 1.0
