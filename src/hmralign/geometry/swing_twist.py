@@ -27,7 +27,8 @@ def perpendicular(unit: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     return side / side.norm(dim=-1, keepdim=True)
 
 
-def _skew(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+def skew(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Cross-product matrix: skew(v) @ w = v x w."""
     x, y, z = v.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
@@ -38,7 +39,7 @@ def swing_between(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"]) ->
 
     For `b = -a` the shortest way is not unique: the turn is then half a circle about `perpendicular(a)`.
     """
-    cross = _skew(torch.linalg.cross(a, b))
+    cross = skew(torch.linalg.cross(a, b))
     cos = (a * b).sum(-1)[..., None, None]
     eye = torch.eye(3, dtype=a.dtype, device=a.device)
     reversed_bone = cos < -1 + 1e-9 if a.dtype == torch.float64 else cos < -1 + 1e-6
@@ -57,7 +58,7 @@ def twist_about(axis: Float[Tensor, "*batch 3"], cos_sin: Float[Tensor, "*batch 
     no_twist = torch.tensor([1.0, 0.0], dtype=cos_sin.dtype, device=cos_sin.device)
     cos_sin = torch.where(length > 1e-8, cos_sin / length.clamp(min=1e-8), no_twist)
     cos, sin = cos_sin[..., 0, None, None], cos_sin[..., 1, None, None]
-    cross = _skew(axis)
+    cross = skew(axis)
     eye = torch.eye(3, dtype=axis.dtype, device=axis.device)
     return eye + sin * cross + (1 - cos) * cross @ cross
 

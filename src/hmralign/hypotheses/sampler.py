@@ -1,0 +1,110 @@
+"""Observation -> group of hypotheses, all persons in one batched call.
+
+Half of the group is sampled from the observation, the other half from its mirror image with the same noise and then
+mirrored back. The group of a mirrored photo is therefore exactly the mirrored group, at no extra cost, and every noise
+vector is used twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmralign.body.lbs import rest_joints
+from hmralign.body.model import BodyModel
+from hmralign.diffusion import ddim
+from hmralign.models.context import keypoint_features
+from hmralign.models.lite import LiteModel, Prepared
+from hmralign.models.person_frame import PersonFrame, person_frame
+from hmralign.models.pose_vector import POSE_DIM
+from hmralign.structures import InputError, Observation
+
+Guidance = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How hypotheses are sampled."""
+
+    num_hypotheses: int = 100
+    """M, per person; the first is the zero-noise mode."""
+    num_steps: int = 5
+    """Denoiser calls per hypothesis (DDIM, eta 0)."""
+
+
+@dataclass(frozen=True)
+class PersonGroup:
+    """A group in the person frame, before it is placed: rotations (root first) and shapes."""
+
+    rotmats: Float[Tensor, "person hyp 24 3 3"]
+    betas: Float[Tensor, "person hyp betas"]
+
+
+def paired_noise(
+    num_hypotheses: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "plain 130"], Float[Tensor, "mirrored 130"]]:
+    """Starting noise of the plain and the mirrored half; index 0 of each is the zero-noise mode.
+
+    All persons share it, so a person's answer does not depend on who else is in the photo.
+    """
+    pairs = (num_hypotheses + 1) // 2
+    noise = torch.randn(pairs, POSE_DIM, generator=generator)
+    noise[0] = 0
+    return noise, noise[: num_hypotheses - pairs]
+
+
+@torch.no_grad()
+def sample_group(
+    model: LiteModel,
+    body: BodyModel,
+    observation: Observation,
+    config: SamplerConfig,
+    generator: torch.Generator,
+    guidance: Guidance | None = None,
+) -> tuple[PersonGroup, PersonFrame]:
+    """Sample M hypotheses for each of the observed persons (one batch axis).
+
+    Raises InputError for M < 1. Plain and mirrored hypotheses alternate, zero-noise modes first.
+    """
+    if config.num_hypotheses < 1:
+        raise InputError(f"number of hypotheses must be at least 1, got {config.num_hypotheses}")
+    frame = person_frame(observation)
+    halves, betas = [], []
+    for mirrored, noise in zip((False, True), paired_noise(config.num_hypotheses, generator), strict=True):
+        context = model.context(keypoint_features(observation, frame, mirrored=mirrored))
+        betas.append(context.betas)
+        if len(noise):
+            x_0 = _run(model, model.denoiser.prepare(context), noise.to(observation.box.device), config, guidance)
+            halves.append(model.codec.mirror(x_0) if mirrored else x_0)
+    x_0 = _interleave(halves)
+    shape = ((betas[0] + betas[1]) / 2)[:, None].expand(-1, x_0.shape[1], -1)
+    rotmats = model.codec.to_rotmats(x_0, rest_joints(body, shape))
+    return PersonGroup(rotmats, shape), frame
+
+
+def _run(
+    model: LiteModel, prepared: Prepared, noise: Tensor, config: SamplerConfig, guidance: Guidance | None
+) -> Float[Tensor, "person half 130"]:
+    per_hypothesis = Prepared(prepared.modulation[:, None])
+    x_T = noise.expand(len(prepared.modulation), *noise.shape)
+    return ddim.sample(
+        lambda x_t, t: model.denoiser(x_t, t, per_hypothesis),
+        x_T,
+        model.denoiser.schedule,
+        num_steps=config.num_steps,
+        clamp=model.config.clamp,
+        guidance=guidance,
+    )
+
+
+def _interleave(halves: list[Float[Tensor, "person half 130"]]) -> Float[Tensor, "person hyp 130"]:
+    if len(halves) == 1:
+        return halves[0]
+    plain, mirrored = halves
+    out = torch.empty(plain.shape[0], plain.shape[1] + mirrored.shape[1], plain.shape[2], device=plain.device)
+    out[:, 0::2], out[:, 1::2] = plain, mirrored
+    return out

@@ -1,0 +1,15 @@
+"""How much the hypotheses of a group disagree."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def joint_spread(joints: Float[Tensor, "*batch hyp joints 3"]) -> Float[Tensor, "*batch joints"]:
+    """Root mean square distance (metres) of each joint from its mean over the group, pelvis-relative.
+
+    Zero for a group of one: a single hypothesis knows no doubt.
+    """
+    relative = joints - joints[..., :1, :]
+    return (relative - relative.mean(-3, keepdim=True)).square().sum(-1).mean(-2).sqrt()

@@ -1,0 +1,102 @@
+"""Checkpoints of our own models: safetensors weights with a JSON header, bound to a body skeleton.
+
+    lite.safetensors   weights (fp16 or fp32); metadata: format version, kind, config, skeleton hash
+    lite.json          the model card's figures (free form, not needed to load)
+
+Nothing in a checkpoint is executed: the file is read by safetensors, the configuration by JSON into a dataclass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, fields
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from hmralign.diffusion.schedule import ScheduleConfig
+from hmralign.models.lite import LiteConfig, LiteModel
+from hmralign.structures import InputError
+
+FORMAT_VERSION = 1
+SHIPPED = ("lite",)
+"""Names of the weights that come with the package."""
+
+
+def save_checkpoint(path: str | Path, model: LiteModel, skeleton_hash: str, *, half: bool = True) -> Path:
+    """Write a model atomically; `half` stores fp16."""
+    path = Path(path)
+    tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
+    header = {
+        "format_version": str(FORMAT_VERSION),
+        "kind": "lite",
+        "config": json.dumps(asdict(model.config)),
+        "skeleton_hash": skeleton_hash,
+    }
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata=header)
+    part.replace(path)
+    return path
+
+
+def checkpoint_path(name_or_path: str | Path) -> Path:
+    """Where a checkpoint lies: shipped weights by name, anything else by path."""
+    if str(name_or_path) in SHIPPED:
+        return Path(str(files("hmralign.models") / "weights" / f"{name_or_path}.safetensors"))
+    return Path(name_or_path)
+
+
+def checkpoint_hash(name_or_path: str | Path) -> str:
+    """SHA-256 of the file, for run records."""
+    return hashlib.sha256(checkpoint_path(name_or_path).read_bytes()).hexdigest()
+
+
+def load_checkpoint(name_or_path: str | Path, skeleton_hash: str) -> LiteModel:
+    """Read a model for the given skeleton, in eval mode and float32.
+
+    Raises InputError, naming the file, when it is missing, damaged, not safetensors (a pickle is refused unread), of a
+    newer format, of another kind, made for another skeleton, or when it holds values that are not finite.
+    """
+    path = checkpoint_path(name_or_path)
+    if not path.is_file():
+        shipped = ", ".join(SHIPPED)
+        raise InputError(f"{path}: no such checkpoint (shipped: {shipped}; otherwise give the path of a .safetensors file)")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            header = handle.metadata() or {}
+            tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a whole safetensors file, so it was not loaded ({error})") from error
+    _check_header(path, header, skeleton_hash)
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{path}: weight '{name}' holds values that are not finite")
+    model = LiteModel(_config(path, header["config"]))
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    if missing or unexpected:
+        raise InputError(f"{path}: weights do not fit the model (missing {missing[:3]}, unexpected {unexpected[:3]})")
+    return model.eval().requires_grad_(False)
+
+
+def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> None:
+    version = header.get("format_version", "none")
+    if version != str(FORMAT_VERSION):
+        raise InputError(f"{path}: checkpoint format {version}, this program reads {FORMAT_VERSION}")
+    if header.get("kind") != "lite":
+        raise InputError(f"{path}: holds a model of kind '{header.get('kind')}', expected 'lite'")
+    if header.get("skeleton_hash") != skeleton_hash:
+        found = header.get("skeleton_hash", "none")[:12]
+        raise InputError(f"{path}: was trained on another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
+
+
+def _config(path: Path, text: str) -> LiteConfig:
+    values = json.loads(text)
+    known = {f.name for f in fields(LiteConfig)}
+    if unknown := set(values) - known:
+        raise InputError(f"{path}: configuration has unknown fields {sorted(unknown)}; a newer version wrote it")
+    values["schedule"] = ScheduleConfig(**values["schedule"])
+    return LiteConfig(**values)

@@ -1,0 +1,97 @@
+"""From observed persons to placed bodies: sample, refine, place, fuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
+from hmralign.body.model import BodyModel
+from hmralign.data.synthetic.observation_noise import load_measured_noise
+from hmralign.hypotheses.fusion import fuse_rotations
+from hmralign.hypotheses.sampler import SamplerConfig, sample_group
+from hmralign.hypotheses.spread import joint_spread
+from hmralign.models.lite import LiteModel
+from hmralign.models.person_frame import PersonFrame
+from hmralign.refinement.evidence import Evidence, KeypointNoise, predict
+from hmralign.refinement.keypoint_update import RefinementConfig, place, refine_group
+from hmralign.refinement.placement import place_in_image
+from hmralign.structures import BodyParams, Hypotheses, InputError, Observation
+
+GENERIC_SIGMA = (0.06, 0.03, 0.02, 0.015, 0.012)
+"""Noise per confidence bin for detectors nobody measured, in shares of the body's height."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bodies of all persons of a photo, in the `cam` frame of the full image."""
+
+    hypotheses: Hypotheses
+    fused: BodyParams
+    fused_joints: Float[Tensor, "person 29 3"]
+    spread: Float[Tensor, "person 29"]
+
+
+def noise_of(detector: str) -> KeypointNoise:
+    """Measured noise and landmark offsets of a detector; generic noise and no offsets where none were measured."""
+    if detector == "mediapipe":
+        measured = load_measured_noise(detector)
+        return KeypointNoise(measured.sigma_bins, measured.offsets)
+    return KeypointNoise(torch.tensor(GENERIC_SIGMA).expand(27, -1), torch.zeros(27, 3))
+
+
+def estimate_bodies(
+    model: LiteModel,
+    body: BodyModel,
+    observation: Observation,
+    sampler: SamplerConfig,
+    refinement: RefinementConfig,
+    noise: KeypointNoise,
+    generator: torch.Generator,
+) -> Estimate:
+    """Hypotheses of all observed persons (one batch axis), their fused answer and the spread per joint.
+
+    Raises InputError for an empty batch, keypoints or intrinsics that are not finite, or M < 1.
+    """
+    check_observation(observation)
+    group, frame = sample_group(model, body, observation, sampler, generator)
+    evidence = Evidence(frame.keypoints_tan, observation.confidence, noise)
+    rotmats, betas = refine_group(body, group.rotmats, group.betas, evidence, refinement)
+    fused_rotmats, fused_betas = fuse_rotations(rotmats), betas.mean(1)
+    _, joints = forward_kinematics(rest_joints(body, betas), rotmats, body.parents)
+    hypotheses = _placed(body, rotmats, betas, evidence, refinement, observation, frame)
+    fused = _placed(body, fused_rotmats[:, None], fused_betas[:, None], evidence, refinement, observation, frame)
+    return Estimate(
+        Hypotheses(hypotheses, posed_joints(body, hypotheses)),
+        fused[:, 0],
+        posed_joints(body, fused[:, 0]),
+        joint_spread(joints),
+    )
+
+
+def check_observation(observation: Observation) -> None:
+    """Raise InputError naming the person and the field that is not usable."""
+    if observation.box.ndim != 2 or len(observation.box) == 0:
+        raise InputError("no persons to estimate: the observation batch is empty")
+    for name in ("keypoints", "confidence", "K", "box"):
+        bad = ~torch.isfinite(getattr(observation, name)).flatten(1).all(1)
+        if bad.any():
+            raise InputError(f"person {int(bad.nonzero()[0])}: {name} contain NaN or infinite values")
+
+
+def _placed(
+    body: BodyModel,
+    rotmats: Float[Tensor, "person hyp 24 3 3"],
+    betas: Float[Tensor, "person hyp betas"],
+    evidence: Evidence,
+    refinement: RefinementConfig,
+    observation: Observation,
+    frame: PersonFrame,
+) -> BodyParams:
+    """Bodies in the `cam` frame, pelvis where the keypoints put it."""
+    points = predict(body, rotmats, betas, evidence.noise.offsets, derivatives=False).points
+    residual = place(points, evidence, refinement)
+    return place_in_image(body, rotmats, betas, points, residual, observation, frame)
