@@ -88,7 +88,7 @@ class Viewer {
     this.scene.add(this.camera);
     this.material = new MeshStandardMaterial({ roughness: 0.85, side: DoubleSide });
     this.ghostMaterial = new MeshStandardMaterial({
-      color: BODY, roughness: 1, transparent: true, opacity: 0.13, depthWrite: false,
+      color: BODY, roughness: 1, transparent: true, opacity: 0.09, depthWrite: false,
     });
     this.body = new Mesh(new BufferGeometry(), this.material);
     this.scene.add(this.body);

@@ -12,8 +12,6 @@ import hashlib
 import io
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -27,6 +25,7 @@ from PIL import Image
 from hmralign.rendering.colormap import magnitude_colors
 from hmralign.reports.mesh_packing import base64_text, packed_faces, packed_vertices
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
+from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
 
 _LOG = logging.getLogger("hmralign.reports")
@@ -48,8 +47,7 @@ def write_report(path: Path, report: Report) -> Path:
     persons = sum(len(p.persons) for p in report.photos)
     if len(text) > MAX_BYTES_PER_PERSON * persons:
         _LOG.warning("Report %s has %.1f MB for %d persons.", path, len(text) / 2**20, persons)
-    _write_whole(path, text.encode("utf-8"))
-    return path
+    return write_whole(path, text.encode("utf-8"))
 
 
 def render_report(report: Report) -> str:
@@ -67,7 +65,7 @@ def render_report(report: Report) -> str:
         style=style,
         script=script,
         summary=_summary(report),
-        facts=_facts_table(report.facts, "This run"),
+        facts=_card_of(_facts_table(report.facts, "This run")),
         caveats=_caveats(report.caveats),
         photos="".join(_photo_figures(p) for p in report.photos),
         tabs=_tabs(labels),
@@ -143,7 +141,7 @@ def _person_figures(person: ReportPerson) -> str:
         figures.append(_figure(person.keypoint_picture, _PERSON_SIDE, "Observed keypoints", "What was observed"))
     else:
         figures.append(_figure(person.photo, _PERSON_SIDE, "The person in the photo", "Photo"))
-    best = "Best hypothesis" if person.scores is not None else "First hypothesis"
+    best = "Best hypothesis (#1)" if person.scores is not None else "First hypothesis (#1)"
     figures.append(_figure(person.best_overlay, _PERSON_SIDE, f"{best} over the photo", best))
     if person.fused_overlay is not None:
         text = "Fused: one answer from all"
@@ -195,7 +193,7 @@ def spread_scale(spread: np.ndarray) -> float:
 def _cards(person: ReportPerson) -> str:
     cards, ranked = [], person.ranked()
     if person.fused_vertices is not None:
-        cards.append(_card(0, "Fused", "one answer from all", None, person.fused_thumbnails))
+        cards.append(_card(0, "Fused", "from all", None, person.fused_thumbnails))
     for rank, index in enumerate(ranked):
         pictures = person.thumbnails[index] if person.thumbnails else ()
         score = None if person.scores is None else float(person.scores[index])
@@ -232,6 +230,10 @@ def _facts_table(facts: Mapping[str, str], caption: str) -> str:
     rows = "".join(f'<tr><th scope="row">{escape(str(k))}</th><td>{escape(str(v))}</td></tr>' for k, v in facts.items())
     head = f"<caption>{escape(caption)}</caption>" if caption else ""
     return f'<table class="facts">{head}<tbody>{rows}</tbody></table>'
+
+
+def _card_of(content: str) -> str:
+    return f"<div>{content}</div>" if content else ""
 
 
 def _limb_table(limbs: Sequence[LimbRow]) -> str:
@@ -297,17 +299,3 @@ def _person_data(person: ReportPerson) -> dict[str, Any]:
         "spread": colors,
         **packed_vertices(bodies),
     }
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target and rename, so that a killed run leaves no half report."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

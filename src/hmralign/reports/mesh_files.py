@@ -1,0 +1,65 @@
+"""Meshes as files for other programs: GLB and OBJ, both in metres and both in the *viewing* frame.
+
+The viewing frame is glTF's: x right, y up, the camera of the photo at the origin and looking along -z. It is the `cam`
+frame turned by 180 degrees about x, (x, y, z) -> (x, -y, -z), so a body stands upright where OpenCV's axes would show
+it on its head. The turn is its own inverse.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hmralign.reports.whole_file import write_whole
+from hmralign.structures import InputError
+
+_TURN = np.array([1.0, -1.0, -1.0])
+
+
+def write_glb(
+    path: Path,
+    vertices: Float[np.ndarray, "vert 3"],
+    faces: Int[np.ndarray, "face 3"],
+    colors: Float[np.ndarray, "vert 3"] | None = None,
+) -> Path:
+    """Write a binary glTF file, whole or not at all; `vertices` are `cam` metres, `colors` RGB in [0, 1] per vertex."""
+    content = _viewing_mesh(vertices, faces, colors).export(file_type="glb")
+    assert isinstance(content, bytes)
+    return write_whole(path, content)
+
+
+def write_obj(path: Path, vertices: Float[np.ndarray, "vert 3"], faces: Int[np.ndarray, "face 3"]) -> Path:
+    """Write a Wavefront OBJ file, whole or not at all; `vertices` are `cam` metres."""
+    from trimesh.exchange.obj import export_obj
+
+    header = "hmralign: metres, y up, camera at the origin looking along -z"
+    text = export_obj(_viewing_mesh(vertices, faces), include_normals=False, include_color=False, header=header)
+    assert isinstance(text, str)
+    return write_whole(path, text.encode("utf-8"))
+
+
+def read_mesh(path: Path) -> tuple[Float[np.ndarray, "vert 3"], Int[np.ndarray, "face 3"]]:
+    """Vertices (`cam` metres) and faces of a file written by this module.
+
+    Raises `InputError` when the file is missing or holds no single mesh.
+    """
+    import trimesh
+
+    try:
+        mesh = trimesh.load_mesh(path, process=False)
+    except Exception as error:  # the loaders of the two formats raise whatever they meet
+        raise InputError(f"Cannot read the mesh file {path}: {error}.") from error
+    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
+        raise InputError(f"Mesh file {path} holds no triangles; expected one mesh.")
+    return np.asarray(mesh.vertices, np.float64) * _TURN, np.asarray(mesh.faces, np.int64)
+
+
+def _viewing_mesh(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None):
+    import trimesh
+
+    if not np.isfinite(vertices).all():
+        raise InputError("Mesh vertices contain NaN or infinity; expected finite metres.")
+    rgb = None if colors is None else np.rint(np.clip(colors, 0, 1) * 255).astype(np.uint8)
+    return trimesh.Trimesh(vertices.astype(np.float64) * _TURN, faces, vertex_colors=rgb, process=False)

@@ -1,0 +1,65 @@
+"""Mesh files come back as they were, stand upright, and are never half written."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import trimesh
+
+from hmralign.reports.mesh_files import read_mesh, write_glb, write_obj
+from hmralign.structures import InputError
+from support.capsule_figure import capsule_figure
+
+
+def _mesh():
+    vertices, faces = capsule_figure()
+    return vertices[0].numpy(), faces.numpy()
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_glb, "body.glb"), (write_obj, "body.obj")])
+def test_round_trip_keeps_order_and_place(tmp_path, write, name):
+    vertices, faces = _mesh()
+    path = write(tmp_path / "new" / name, vertices, faces)
+    back, back_faces = read_mesh(path)
+    assert np.abs(back - vertices).max() < 1e-6
+    assert np.array_equal(back_faces, faces)
+    assert [p.name for p in path.parent.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_glb, "body.glb"), (write_obj, "body.obj")])
+def test_in_the_file_the_body_stands_upright_before_the_camera(tmp_path, write, name):
+    vertices, faces = _mesh()
+    raw = trimesh.load_mesh(write(tmp_path / name, vertices, faces), process=False)
+    head = vertices[:, 1].argmin()  # y down in the cam frame
+    assert raw.vertices[:, 1].argmax() == head
+    assert raw.vertices[:, 2].max() < 0
+    # A turn, not a mirror: outside stays outside.
+    assert raw.volume == pytest.approx(trimesh.Trimesh(vertices, faces, process=False).volume, rel=1e-5)
+    assert raw.volume > 0
+
+
+def test_glb_keeps_vertex_colors(tmp_path):
+    vertices, faces = _mesh()
+    colors = np.random.default_rng(0).random((len(vertices), 3)).astype(np.float32)
+    path = write_glb(tmp_path / "body.glb", vertices, faces, colors)
+    back = trimesh.load_mesh(path, process=False).visual.vertex_colors[:, :3] / 255
+    assert np.abs(back - colors).max() <= 0.5 / 255 + 1e-6
+    content = path.read_bytes()
+    length = struct.unpack("<I", content[12:16])[0]
+    attributes = json.loads(content[20 : 20 + length])["meshes"][0]["primitives"][0]["attributes"]
+    assert "COLOR_0" in attributes
+
+
+def test_a_refused_mesh_leaves_no_file(tmp_path):
+    vertices, faces = _mesh()
+    with pytest.raises(InputError, match="finite"):
+        write_glb(tmp_path / "body.glb", vertices * np.nan, faces)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_file_is_refused(tmp_path):
+    (tmp_path / "bad.obj").write_text("# nothing\n")
+    for name in ("bad.obj", "missing.glb"):
+        with pytest.raises(InputError, match=name):
+            read_mesh(tmp_path / name)
