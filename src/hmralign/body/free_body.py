@@ -29,6 +29,7 @@ _TENSORS = tuple(k for k in _REQUIRED if k not in ("format_version", "name", "pa
 
 
 @lru_cache(maxsize=2)
+@torch.inference_mode(False)  # what is cached must serve autograd too
 def load_free_body(size: Literal["7k", "3k5"] = "7k") -> BodyModel:
     """The free body with about 6,900 (`"7k"`) or 3,500 (`"3k5"`) vertices, float32, on the CPU.
 
@@ -46,7 +47,10 @@ def read_body(path: Path) -> BodyModel:
         InputError: the file is unreadable, of another version, incomplete, or holds values that are not finite.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array, not an npz archive")
+        with file:
             arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"Cannot read the body file {path}: {error}.") from error

@@ -65,6 +65,7 @@ LIMITS: dict[str, JointLimit] = {
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)  # what is cached must serve autograd too
 def _tables() -> tuple[Tensor, Tensor, Tensor]:
     """Limb axes (23, 3) as unit vectors, lowest and highest angles (23, 3) in radians, right sides mirrored."""
     axes, low, high = torch.zeros(NUM_JOINTS - 1, 3), torch.zeros(NUM_JOINTS - 1, 3), torch.zeros(NUM_JOINTS - 1, 3)

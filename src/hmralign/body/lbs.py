@@ -35,6 +35,7 @@ def _levels(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int,
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is cached must serve autograd too
 def _ancestry(parents: tuple[int, ...]) -> Tensor:
     """Row j marks the joints on the way from the root's children to j: summing their bones gives its position."""
     matrix = torch.zeros(len(parents), len(parents), dtype=torch.float64)
@@ -107,6 +108,7 @@ class _KeypointPairs:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _keypoint_pairs(model: BodyModel) -> _KeypointPairs:
     """A posed keypoint is sum_j G_j m_j + w_j (p_j - G_j J_j) = sum_j G_j (m_j - w_j J_j) + w_j p_j."""
     if model.keypoint_moments is None or model.keypoint_moment_dirs is None:

@@ -68,13 +68,17 @@ class BodyModel:
         return _digest([(name, getattr(self, name)) for name in names])
 
     def to(self, target: torch.device | torch.dtype | str) -> BodyModel:
-        """Move every tensor to a device, or convert every floating-point tensor to a dtype."""
+        """Move every tensor to a device, or convert every floating-point tensor to a dtype.
+
+        Returns `self` when nothing changes; otherwise keep the result, as what is derived from a model is cached on it.
+        """
         moved = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor) and (value.is_floating_point() or not isinstance(target, torch.dtype)):
                 moved[field.name] = value.to(target)
-        return replace(self, **moved)
+        changed = any(tensor is not getattr(self, name) for name, tensor in moved.items())
+        return replace(self, **moved) if changed else self
 
     @staticmethod
     def from_arrays(
