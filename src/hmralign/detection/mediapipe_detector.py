@@ -29,6 +29,7 @@ from hmralign.detection.person_candidates import (
     landmark_distance,
     limb_excess,
     merge_findings,
+    own_landmarks,
     quality,
 )
 from hmralign.detection.person_mask import PersonMask
@@ -55,12 +56,14 @@ class MediapipeDetectorConfig:
     """Share of the confident landmarks that the segmentation must cover."""
     min_quality: float = 0.35
     """Overall trust below which a person is dropped."""
-    min_quality_behind: float = 0.4
+    min_quality_behind: float = 0.33
     """The same for people seen only after others were painted out."""
     min_box_overlap: float = 0.5
     """Intersection over union with the user's box below which a person is not the one that was meant."""
     good_box_overlap: float = 0.7
     """The same above which no further look at the box is taken."""
+    min_own_landmarks: int = 4
+    """Confident main landmarks that must not lie on people found before."""
     max_regions: int = 32
     """Places read by the landmark network at most."""
     max_side: int = 1600
@@ -83,6 +86,11 @@ class MediapipeDetector:
 
     def __exit__(self, *exception) -> None:
         self.close()
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the libraries behind the detector."""
+        return self._client.versions
 
     def close(self) -> None:
         """End the detector process."""
@@ -146,15 +154,17 @@ class MediapipeDetector:
         return self._last[1]
 
     def _search(
-        self, tiles: Sequence[Region], size: tuple[int, int], known: Sequence[Judged], min_quality: float
+        self, tiles: Sequence[Region], size: tuple[int, int], known: Sequence[Finding], min_quality: float
     ) -> list[Judged]:
         """New people in the current image, beside those known."""
         proposals = self._client.detect(tiles, min_score=self.config.min_detection)
         findings = self._read(distinct_regions(proposals)[: self.config.max_regions])
         people: list[Judged] = []
         for finding, trust in merge_findings(findings, size):
-            others = [p for p, _ in (*known, *people)]
+            others = [*known, *(p for p, _ in people)]
             if trust < min_quality or not self._is_person(finding, size):
+                continue
+            if own_landmarks(finding, known, size) < self.config.min_own_landmarks:
                 continue
             if not any(is_piece_of(finding, p, size) or landmark_distance(finding, p, size) < 0.12 for p in others):
                 people.append((finding, trust))
@@ -165,9 +175,10 @@ class MediapipeDetector:
         if not people:
             return people
         size = image.shape[:2]
-        tiles = [tile for finding, _ in people for tile in tiles_around(finding, size)]
-        self._client.set_image(paint_out(image, [f for f, _ in people]))
-        return people + self._search(tiles, size, people, self.config.min_quality_behind)
+        known = [finding for finding, _ in people]
+        tiles = [tile for finding in known for tile in tiles_around(finding, size)]
+        self._client.set_image(paint_out(image, known))
+        return people + self._search(tiles, size, known, self.config.min_quality_behind)
 
     def _without_neighbours(
         self, image: UInt8[np.ndarray, "height width 3"], index: int, people: Sequence[Judged]

@@ -141,7 +141,10 @@ def quality(finding: Finding, image_size: tuple[int, int], *, stray_scale: float
     visible = float(main_weights(finding, image_size).mean())
     found_often = 1.0 - 0.5 ** (finding.support * max(finding.detection, 0.1) * 2)
     alone = float(np.exp(-((stray_share(finding) / stray_scale) ** 2)))
-    return finding.presence * agreement * coverage(finding, image_size) * (0.4 + 0.6 * visible) * found_often * alone
+    # People do lie and turn cartwheels, but invented ones do so far more often.
+    upright = 1.0 if abs(finding.region[3]) < np.pi / 3 else 0.75
+    covered = coverage(finding, image_size)
+    return finding.presence * agreement * covered * (0.4 + 0.6 * visible) * found_often * alone * upright
 
 
 def merge_findings(
@@ -172,6 +175,15 @@ def _representative(group: list[tuple[float, Finding]], image_size: tuple[int, i
         best = exchange_sides(best)
     best = replace(best, support=sum(f.support for _, f in group), detection=max(f.detection for _, f in group))
     return best, quality(best, image_size)
+
+
+def own_landmarks(finding: Finding, others: Sequence[Finding], image_size: tuple[int, int]) -> int:
+    """Number of confident main landmarks that lie on the finding's own segmentation and on nobody else's."""
+    points = finding.points[MAIN]
+    own = (main_weights(finding, image_size) > 0.5) & (alpha_at(finding, points) > 0.3)
+    for other in others:
+        own &= alpha_at(other, points) < 0.5
+    return int(own.sum())
 
 
 def is_piece_of(part: Finding, whole: Finding, image_size: tuple[int, int]) -> bool:

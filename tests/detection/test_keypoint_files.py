@@ -1,0 +1,271 @@
+"""Files of other tools: what they say arrives unchanged, and every malformed one is refused by name."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hmralign.body.skeleton import KEYPOINT_NAMES
+from hmralign.detection.keypoint_conventions import (
+    COCO17,
+    COCO_WHOLEBODY,
+    COCO_WHOLEBODY_FEET,
+    HALPE26,
+    HALPE136,
+    OPENPOSE_BODY25,
+    OPENPOSE_COCO18,
+)
+from hmralign.detection.keypoint_files import read_people, whole_image_person
+from hmralign.structures import InputError
+
+SIZE = (400, 300)  # height, width
+ALL = (COCO17, COCO_WHOLEBODY, COCO_WHOLEBODY_FEET, HALPE26, HALPE136, OPENPOSE_BODY25, OPENPOSE_COCO18)
+
+
+def place_of(name):
+    """A distinct pixel and confidence for each keypoint name."""
+    i = KEYPOINT_NAMES.index(name)
+    return 20.0 + 9 * i, 30.0 + 12 * i, 0.3 + 0.02 * i
+
+
+def flat_for(layout, rows=None):
+    flat = [0.0] * (3 * layout.count)
+    for name, at in layout.place.items():
+        flat[3 * at : 3 * at + 3] = (rows or {}).get(name, place_of(name))
+    return flat
+
+
+def write(tmp_path, content, name="people.json"):
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def entry(layout, image_id="a.jpg", **more):
+    return {"image_id": image_id, "category_id": 1, "keypoints": flat_for(layout), "score": 0.8, **more}
+
+
+def openpose(layout, **more):
+    return {"version": 1.3, "people": [{"pose_keypoints_2d": flat_for(layout), **more}]}
+
+
+def coco(people, name="a.jpg"):
+    return {
+        "images": [{"id": 7, "file_name": name}, {"id": 8, "file_name": "b.jpg"}],
+        "annotations": [{"image_id": 7, "id": i, **p} for i, p in enumerate(people)],
+    }
+
+
+def assert_names_kept(detection, layout):
+    for i, name in enumerate(KEYPOINT_NAMES):
+        if name in layout.place:
+            x, y, c = place_of(name)
+            np.testing.assert_allclose(detection.keypoints[i], (x, y), atol=1e-4)
+            assert detection.confidence[i] == pytest.approx(c, abs=1e-5)
+        else:
+            assert detection.confidence[i] == 0
+
+
+@pytest.mark.parametrize("layout", ALL, ids=lambda c: f"{c.name}-{c.count}")
+def test_tables_are_one_to_one_and_keep_sides(layout):
+    assert set(layout.place) <= set(KEYPOINT_NAMES)
+    assert len(set(layout.place.values())) == len(layout.place)
+    assert max(layout.place.values()) < layout.count
+    for name in layout.place:
+        if name.startswith("left"):
+            assert name.replace("left", "right", 1) in layout.place
+
+
+@pytest.mark.parametrize("layout", [COCO17, COCO_WHOLEBODY_FEET, HALPE26, COCO_WHOLEBODY, HALPE136], ids=str)
+@pytest.mark.parametrize("image_id", ["a.jpg", 12])
+def test_flat_lists_keep_every_keypoint(tmp_path, layout, image_id):
+    path = write(tmp_path, [entry(layout, image_id), entry(COCO17, "other.jpg" if image_id == "a.jpg" else 13)])
+    (person,) = read_people(path, "a.jpg" if image_id == "a.jpg" else "000000000012.jpg", SIZE)
+    assert_names_kept(person, layout)
+    assert person.score == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("layout", [OPENPOSE_BODY25, OPENPOSE_COCO18], ids=str)
+def test_openpose_keeps_every_keypoint(tmp_path, layout):
+    (person,) = read_people(write(tmp_path, openpose(layout)), "a.jpg", SIZE)
+    assert_names_kept(person, layout)
+
+
+def test_openpose_folder_and_hands(tmp_path):
+    hand = [0.0] * 63
+    hand[15:18] = (100.0, 110.0, 0.9)
+    content = openpose(OPENPOSE_BODY25, hand_left_keypoints_2d=hand)
+    write(tmp_path, content, "a_keypoints.json")
+    (person,) = read_people(tmp_path, "a.jpg", SIZE)
+    at = KEYPOINT_NAMES.index("left_index_knuckle")
+    np.testing.assert_allclose(person.keypoints[at], (100.0, 110.0))
+    assert person.confidence[at] == pytest.approx(0.9)
+    with pytest.raises(InputError, match="b_keypoints.json"):
+        read_people(tmp_path, "b.jpg", SIZE)
+
+
+def test_coco_visibility_becomes_confidence(tmp_path):
+    rows = {n: (*place_of(n)[:2], 2) for n in KEYPOINT_NAMES[:17]}
+    rows["nose"] = (0, 0, 0)
+    rows["left_wrist"] = (*place_of("left_wrist")[:2], 1)
+    person = {"keypoints": flat_for(COCO17, rows), "bbox": [10, 20, 100, 200]}
+    (found,) = read_people(write(tmp_path, coco([person])), "folder/a.jpg", SIZE)
+    by_name = dict(zip(KEYPOINT_NAMES, found.confidence.tolist(), strict=True))
+    assert (by_name["nose"], by_name["left_wrist"], by_name["right_wrist"]) == (0.0, 0.5, 1.0)
+    # COCO boxes are measured from the image's corner, ours from the centre of the first pixel.
+    np.testing.assert_allclose(found.box, [9.5, 19.5, 109.5, 219.5])
+
+
+def test_coco_crowds_are_left_out_and_unlabelled_people_keep_their_box(tmp_path):
+    rows = {n: (*place_of(n)[:2], 2) for n in KEYPOINT_NAMES[:17]}
+    people = [
+        {"keypoints": flat_for(COCO17, rows), "bbox": [10, 20, 100, 200]},
+        {"keypoints": [0] * 51, "bbox": [30, 40, 50, 60]},
+        {"iscrowd": 1, "keypoints": [0] * 51, "bbox": [0, 0, 300, 100]},
+    ]
+    found = read_people(write(tmp_path, coco(people)), "a.jpg", SIZE)
+    assert [p.has_keypoints for p in found] == [True, False]
+    np.testing.assert_allclose(found[1].box, [29.5, 39.5, 79.5, 99.5])
+
+
+@pytest.mark.parametrize(
+    "content", [[[1, 2, 30, 40]], {"boxes": [[1, 2, 30, 40]]}, {"boxes": {"a.jpg": [[1, 2, 30, 40]], "b.jpg": []}}]
+)
+def test_boxes(tmp_path, content):
+    (person,) = read_people(write(tmp_path, content), "a.jpg", SIZE)
+    assert not person.has_keypoints
+    np.testing.assert_allclose(person.box, [1, 2, 30, 40])
+
+
+def test_whole_image_is_a_box():
+    person = whole_image_person(SIZE)
+    np.testing.assert_allclose(person.box, [-0.5, -0.5, 299.5, 399.5])
+    assert not person.has_keypoints
+
+
+def test_points_outside_the_image_are_unseen(tmp_path):
+    rows = {"left_ankle": (150.0, 405.0, 0.9)}
+    (person,) = read_people(write(tmp_path, [{**entry(COCO17), "keypoints": flat_for(COCO17, rows)}]), "a.jpg", SIZE)
+    assert person.confidence[KEYPOINT_NAMES.index("left_ankle")] == 0
+    assert person.confidence[KEYPOINT_NAMES.index("right_ankle")] > 0
+    assert person.box[3] <= 399.5
+
+
+def test_box_without_one_surrounds_the_keypoints(tmp_path):
+    (person,) = read_people(write(tmp_path, openpose(OPENPOSE_BODY25)), "a.jpg", SIZE)
+    seen = person.keypoints[person.confidence > 0]
+    assert (seen.min(0) > person.box[:2]).all() and (seen.max(0) < person.box[2:]).all()
+
+
+BAD_JOINT = {
+    "nan": (math.nan, 5.0, 0.5),
+    "infinite": (math.inf, 5.0, 0.5),
+    "negative confidence": (5.0, 5.0, -0.1),
+    "confidence above 1": (5.0, 5.0, 2.0),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_JOINT.values(), ids=BAD_JOINT.keys())
+@pytest.mark.parametrize("kind", ["alphapose", "openpose"])
+def test_bad_joint_is_named(tmp_path, bad, kind):
+    rows = {"left_elbow": bad}
+    if kind == "alphapose":
+        content = [entry(COCO17), {**entry(COCO17), "keypoints": flat_for(COCO17, rows)}]
+        where = "people.json', person 1: joint 'left_elbow'"
+    else:
+        content = {"people": [{"pose_keypoints_2d": flat_for(OPENPOSE_BODY25, rows)}]}
+        where = "people.json', person 0: joint 'left_elbow'"
+    with pytest.raises(InputError, match=where):
+        read_people(write(tmp_path, content), "a.jpg", SIZE)
+
+
+MALFORMED = {
+    "not JSON": ("{", "not JSON"),
+    "binary": ("\x00\x01", "not JSON"),
+    "deeply nested": ("[" * 100_000, "not JSON"),
+    "empty list": ([], "empty list"),
+    "number": (3, "none of the known"),
+    "object": ({"a": 1}, "none of the known"),
+    "people is no list": ({"people": {}}, "list 'people'"),
+    "no people": ({"people": []}, "no person for the image"),
+    "wrong count": ([{"image_id": "a.jpg", "keypoints": [1.0] * 50}], "50 keypoint numbers"),
+    "coco points in openpose": ({"people": [{"pose_keypoints_2d": [9.0] * 51}]}, "51 keypoint numbers"),
+    "text among numbers": ([{"image_id": "a.jpg", "keypoints": ["x"] * 51}], "person 0: 'keypoints.0'"),
+    "keypoints missing": ({"people": [{}]}, "person 0: 'pose_keypoints_2d'"),
+    "other image": ([entry(COCO17, "z.jpg")], "no entry has the image_id 'a.jpg'"),
+    "numbered image": ([entry(COCO17, 12)], "named by its number"),
+    "image not listed": (coco([], "z.jpg"), "no entry of 'images'"),
+    "image listed twice": ({"images": [{"id": 1, "file_name": "a.jpg"}] * 2, "annotations": []}, "more than one"),
+    "annotations is no list": ({"images": [], "annotations": 3}, "lists 'images' and 'annotations'"),
+    "visibility 3": (coco([{"keypoints": [9, 9, 3] * 17, "bbox": [1, 2, 30, 40]}]), "visibility 3"),
+    "neither keypoints nor box": (coco([{"keypoints": []}]), "neither keypoints nor a box"),
+    "normalised": ([{"image_id": "a.jpg", "keypoints": [0.2, 0.3, 0.9] * 17}], "not normalised"),
+    "other size": ([{"image_id": "a.jpg", "keypoints": [900, 900, 0.9] * 17}], "another size"),
+    "two points only": ([{"image_id": "a.jpg", "keypoints": [9, 9, 0.9] * 2 + [0, 0, 0] * 15}], "at least 3"),
+    "three numbers": ({"boxes": [[1, 2, 3]]}, "person 0: box"),
+    "turned box": ({"boxes": [[30, 2, 10, 40]]}, "x0 \\+ 2 <= x1"),
+    "box with nan": ('{"boxes": [[NaN, 2, 10, 40]]}', "finite"),
+    "box outside": ({"boxes": [[500, 2, 600, 40]]}, "outside the image"),
+    "boxes of another image": ({"boxes": {"b.jpg": [[1, 2, 30, 40]]}}, "no entry of 'boxes'"),
+    "no boxes": ({"boxes": []}, "no person for the image"),
+    "negative score": ([entry(COCO17, score=-1.0)], "score is -1"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_malformed_files_are_refused_in_one_line(tmp_path, content, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_people(write(tmp_path, content), "a.jpg", SIZE)
+    assert "\n" not in str(caught.value) and "people.json" in str(caught.value)
+
+
+def test_unreadable_places_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"missing\.json"):
+        read_people(tmp_path / "missing.json", "a.jpg", SIZE)
+    monkeypatch.setattr("hmralign.detection.keypoint_files.MAX_FILE_BYTES", 10)
+    with pytest.raises(InputError, match="at most"):
+        read_people(write(tmp_path, [entry(COCO17)]), "a.jpg", SIZE)
+
+
+def test_kind_and_convention_can_be_forced(tmp_path):
+    path = write(tmp_path, [entry(HALPE26)])
+    with pytest.raises(InputError, match="17"):
+        read_people(path, "a.jpg", SIZE, convention="coco17")
+    with pytest.raises(InputError, match="list 'people'"):
+        read_people(path, "a.jpg", SIZE, kind="openpose")
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    path = write(tmp_path, {"boxes": [[1, 2, 30, 40]]})
+    assert len(read_people(path, "a.jpg", SIZE)) == 1
+    write(tmp_path, {"boxes": [[1, 2, 30, 40], [5, 6, 70, 80]]})
+    assert len(read_people(path, "a.jpg", SIZE)) == 2
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 999) | st.floats() | st.sampled_from(["a.jpg", "x"]),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(
+        st.sampled_from(
+            ["people", "boxes", "images", "annotations", "image_id", "keypoints", "pose_keypoints_2d", "id", "file_name"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=json_values)
+def test_any_json_either_reads_or_raises_input_error(tmp_path_factory, content):
+    path = write(tmp_path_factory.mktemp("fuzz"), content)
+    try:
+        people = read_people(path, "a.jpg", SIZE)
+    except InputError:
+        return
+    for person in people:
+        assert np.isfinite(person.keypoints).all() and np.isfinite(person.box).all()
