@@ -27,11 +27,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from hmralign.body.capsules import fit_capsules
-from hmralign.body.model import BodyModel, fold_keypoints
+from hmralign.body.free_body import read_body
+from hmralign.body.model import fold_keypoints
 from hmralign.body.skeleton import (
     JOINT_NAMES,
     KEYPOINT_NAMES,
@@ -228,7 +229,8 @@ class Source:
             rest = self.body.get_rest_model(self.body.get_phenotype_blendshape_coefficients(**kwargs))
             dense = self.dense.get_rest_vertices(self.dense.get_phenotype_blendshape_coefficients(**kwargs))
         points = dense.numpy()[:, self.regressor_ids]
-        return tuple(to_canonical(x) for x in (rest["rest_vertices"].numpy(), points, rest["rest_bone_heads"].numpy()))
+        vertices, heads = rest["rest_vertices"].numpy(), rest["rest_bone_heads"].numpy()
+        return to_canonical(vertices), to_canonical(points), to_canonical(heads)
 
     def joints(self, heads: np.ndarray) -> np.ndarray:
         return np.stack([heads[:, bones].mean(axis=1) for bones in self.openers], axis=1)
@@ -297,7 +299,7 @@ def draw_population(source: Source, count: int, seed: int) -> tuple[Population, 
 
 def mirror_map(vertices: np.ndarray, tolerance: float = 1e-4) -> np.ndarray:
     """Index of each vertex's mirror image; raises if the mesh is not symmetric."""
-    distance, index = cKDTree(vertices).query(vertices * MIRROR)
+    distance, index = KDTree(vertices).query(vertices * MIRROR)
     if distance.max() > tolerance or not np.array_equal(index[index], np.arange(len(index))):
         raise ValueError(f"The source mesh is not mirror-symmetric (worst vertex {distance.max():.2e} m).")
     return index
@@ -423,13 +425,13 @@ def decimate_symmetric(vertices: np.ndarray, faces: np.ndarray, target_faces: in
     used, half = np.unique(faces[left], return_inverse=True)
     points = vertices[used].copy()
     points[np.abs(points[:, 0]) < 1e-5, 0] = 0.0
-    points, half = fast_simplification.simplify(
+    simplified = fast_simplification.simplify(
         points.astype(np.float64),
         half.reshape(-1, 3).astype(np.int64),
         target_count=target_faces // 2,
         agg=AGGRESSIVENESS,
     )
-    points, half = np.asarray(points, np.float64), np.asarray(half, np.int64)
+    points, half = np.asarray(simplified[0], np.float64), np.asarray(simplified[1], np.int64)
     seam = np.abs(points[:, 0]) < 1e-6
     points[seam, 0] = 0.0
     twin = np.where(seam, np.arange(len(points)), len(points) - 1 + np.cumsum(~seam))
@@ -446,7 +448,7 @@ def surface_coordinates(
     from trimesh.triangles import closest_point, points_to_barycentric
 
     corners = vertices[faces]
-    _, candidates = cKDTree(corners.mean(axis=1)).query(points, k=40)
+    _, candidates = KDTree(corners.mean(axis=1)).query(points, k=40)
     flat = candidates.reshape(-1)
     nearest = closest_point(corners[flat], np.repeat(points, 40, axis=0)).reshape(len(points), 40, 3)
     distance = np.linalg.norm(nearest - points[:, None], axis=-1)
@@ -473,7 +475,7 @@ def decimated(
     ids, bary, distance = surface_coordinates(points[left], mean, faces)
     carry = lambda x: np.einsum("pc,pc...->p...", bary, x[ids])  # noqa: E731
     flip = MIRROR[:, None]
-    template, shapedirs, skin = np.empty_like(points), np.empty((*points.shape, dirs.shape[-1])), None
+    template, shapedirs = np.empty_like(points), np.empty((*points.shape, dirs.shape[-1]))
     skin = np.empty((len(points), NUM_JOINTS))
     right = mirror[left]
     swap = list(MIRROR_JOINTS[:NUM_JOINTS])
@@ -490,7 +492,7 @@ def decimated(
         "shapedirs": shapedirs.astype(np.float16),
         "weights": skin.astype(np.float16),
         "faces": new_faces.astype(np.uint16),
-        "leaf_vertex_ids": cKDTree(template).query(leaves)[1].astype(np.int32),
+        "leaf_vertex_ids": KDTree(template).query(leaves)[1].astype(np.int32),
     }
     report = {
         "vertices": len(template),
@@ -574,8 +576,8 @@ def build(samples: int, seed: int) -> tuple[dict[str, dict[str, np.ndarray]], di
     source = Source()
     population, phenotypes, report["population"] = draw_population(source, samples, seed)
     mirror = mirror_map(population.vertices[0].astype(np.float64), 1e-3)
-    body_mirror, joint_mirror = mirror, MIRROR_JOINTS[:NUM_JOINTS]
-    vertices = symmetric(population.vertices, body_mirror)
+    joint_mirror = MIRROR_JOINTS[:NUM_JOINTS]
+    vertices = symmetric(population.vertices, mirror)
     joints = symmetric(population.joints, joint_mirror)
     report["source_asymmetry_mm"] = {
         "vertices_max": round(1e3 * float(np.abs(vertices[:64] - population.vertices[:64]).max()), 4),
@@ -648,9 +650,7 @@ def main() -> None:
     for name, arrays in files.items():
         path = args.out / f"{name}.npz"
         np.savez_compressed(path, **arrays)
-        from hmralign.body.free_body import read_body
-
-        model: BodyModel = read_body(path)
+        model = read_body(path)
         report[name] |= {"bytes": path.stat().st_size, "skeleton": model.skeleton_hash, "mesh": model.mesh_hash}
     text = json.dumps(report, indent=2) + "\n"
     (args.out / "build_report.json").write_text(text)
