@@ -92,14 +92,15 @@ def draw_overlays(
     alpha: float = 0.9,
     color: tuple[float, float, float] = SKY_BLUE,
     vertex_colors: Float[Tensor, "hyp vert 3"] | None = None,
+    supersample: int = 2,
 ) -> UInt8[np.ndarray, "hyp height width 3"]:
     """Each body alone over the photo (or over its `window`, see `cut_photo`), blended with opacity `alpha`.
 
     `vertices` are metres in the `cam` frame of the full image, `camera` is that image's. `vertex_colors` (RGB in
-    [0, 1]) replace the one `color`.
+    [0, 1]) replace the one `color`. `supersample` 1 gives hard edges in a third of the time.
     """
     picture, K = _background(image, camera, window, size, max_side)
-    layers = shaded_layers(vertices, faces, K, picture.shape[:2], color, vertex_colors)
+    layers = shaded_layers(vertices, faces, K, picture.shape[:2], color, vertex_colors, supersample)
     photo = torch.from_numpy(picture).to(layers.device).float() / 255
     return _to_uint8(blend(photo, layers, alpha))
 

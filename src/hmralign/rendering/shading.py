@@ -97,13 +97,16 @@ def _fine_layers(vertices, faces, K, size, color, vertex_colors, lighting) -> Te
     assert out.normals is not None
     if vertex_colors is None:
         assert out.silhouette is not None
-        seen, base = out.silhouette, torch.tensor(color, device=vertices.device)
+        # Indices once, not masks again and again: most pixels are empty.
+        seen = out.silhouette.flatten().nonzero()[:, 0]
+        base = torch.tensor(color, device=vertices.device)
     else:
         assert out.face_index is not None and out.barycentric is not None
-        seen = out.face_index >= 0
-        base = interpolate_vertex_colors(vertex_colors, faces, out.face_index, out.barycentric)[seen]
-    layer = torch.zeros(*seen.shape, 4, device=vertices.device)
-    layer[seen] = functional.pad(shade(out.normals[seen], base, lighting), (0, 1), value=1.0)
+        seen = (out.face_index.flatten() >= 0).nonzero()[:, 0]
+        base = interpolate_vertex_colors(vertex_colors, faces, out.face_index, out.barycentric).view(-1, 3)[seen]
+    layer = torch.zeros(*out.normals.shape[:3], 4, device=vertices.device)
+    shaded = shade(out.normals.view(-1, 3)[seen], base, lighting)
+    layer.view(-1, 4)[seen] = functional.pad(shaded, (0, 1), value=1.0)
     return layer
 
 

@@ -9,6 +9,7 @@ index. Not differentiable.
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -61,12 +62,17 @@ def render(
     vertices = vertices.detach().to(torch.float32).contiguous()
     faces = faces.to(device=vertices.device, dtype=torch.int32).contiguous()
     cameras = _one_camera_per_mesh(K, vertices)
-    if vertices.device.type == "cuda":
-        from hmralign.rendering.zbuffer_kernels import wp
+    with _torch_stream(vertices.device):
+        return _render(vertices, faces, cameras, size, wanted)
 
-        with torch.cuda.device(vertices.device), wp.ScopedStream(wp.stream_from_torch(vertices.device)):
-            return _render(vertices, faces, cameras, size, wanted)
-    return _render(vertices, faces, cameras, size, wanted)
+
+def _torch_stream(device: torch.device) -> AbstractContextManager:
+    """On a GPU, run kernels in order with torch's work, so that neither has to wait for the whole device."""
+    if device.type != "cuda":
+        return nullcontext()
+    from hmralign.rendering.zbuffer_kernels import wp
+
+    return wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(device)))
 
 
 def _checked_outputs(outputs: Collection[OutputName]) -> frozenset[str]:
@@ -116,7 +122,7 @@ def _render(
     silhouette = seen if "silhouette" in wanted else None
     # The low half of a key is the triangle; the high half of an empty one must not leak through.
     face_index = torch.where(seen, keys & 0xFFFFFFFF, -1).to(torch.int32) if "face_index" in wanted else None
-    depth, bary, normals = _resolve(keys, screen, vertices, faces, wanted)
+    depth, bary, normals = _resolve(keys, seen, screen, vertices, faces, wanted)
     return RenderOutput(depth, normals, silhouette, face_index, bary)
 
 
@@ -141,7 +147,7 @@ def _winning_keys(
 
 
 def _resolve(
-    keys: Tensor, screen: Tensor, vertices: Tensor, faces: Tensor, wanted: frozenset[str]
+    keys: Tensor, seen: Tensor, screen: Tensor, vertices: Tensor, faces: Tensor, wanted: frozenset[str]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The asked-for ones of (depth, barycentric, normals)."""
     from hmralign.rendering import zbuffer_kernels as kernels
@@ -155,12 +161,14 @@ def _resolve(
     bary = torch.zeros((*(shape if asked[1] else none), 3), device=device)
     normals = torch.zeros((*(shape if asked[2] else none), 3), device=device)
     at_vertices = vertex_normals(vertices, faces) if asked[2] else vertices
-    if keys.numel():
+    covered = seen.flatten().nonzero()[:, 0]
+    if len(covered):
         vectors = [wp.from_torch(t, dtype=wp.vec3) for t in (screen, vertices, at_vertices, bary, normals)]
         warp_screen, warp_vertices, warp_normals, bary_image, normal_image = vectors
-        inputs = [wp.from_torch(keys), warp_screen, warp_vertices, wp.from_torch(faces, dtype=wp.vec3i), warp_normals]
+        winners = [wp.from_torch(covered), wp.from_torch(keys), warp_screen]
+        mesh = [warp_vertices, wp.from_torch(faces, dtype=wp.vec3i), warp_normals]
         pictures = [wp.from_torch(depth), bary_image, normal_image]
-        wp.launch(kernels.resolve, shape, [*inputs, *pictures], device=warp_screen.device)
+        wp.launch(kernels.resolve, len(covered), [*winners, *mesh, *pictures], device=warp_screen.device)
     return depth if asked[0] else None, bary if asked[1] else None, normals if asked[2] else None
 
 
@@ -178,19 +186,15 @@ def vertex_normals(
     faces = faces.to(device=vertices.device, dtype=torch.int32).contiguous()
     start, incident = _incident_faces(faces, vertices.shape[1])
     normals = torch.zeros_like(vertices)
-    warp_vertices = wp.from_torch(vertices, dtype=wp.vec3)
-    wp.launch(
-        kernels.vertex_normals,
-        vertices.shape[:2],
-        [
-            warp_vertices,
-            wp.from_torch(faces, dtype=wp.vec3i),
-            wp.from_torch(start),
-            wp.from_torch(incident),
-            wp.from_torch(normals, dtype=wp.vec3),
-        ],
-        device=warp_vertices.device,
-    )
+    warp_vertices, warp_faces = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(faces, dtype=wp.vec3i)
+    inputs = [warp_vertices, warp_faces, wp.from_torch(start), wp.from_torch(incident)]
+    with _torch_stream(vertices.device):
+        wp.launch(
+            kernels.vertex_normals,
+            tuple(vertices.shape[:2]),
+            [*inputs, wp.from_torch(normals, dtype=wp.vec3)],
+            device=warp_vertices.device,
+        )
     return normals
 
 

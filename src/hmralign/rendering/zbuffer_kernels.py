@@ -133,6 +133,7 @@ def vertex_normals(
 @no_type_check
 @wp.kernel(enable_backward=False)
 def resolve(
+    covered: wp.array(dtype=wp.int64),
     keys: wp.array3d(dtype=wp.int64),
     screen: wp.array2d(dtype=wp.vec3),
     vertices: wp.array2d(dtype=wp.vec3),
@@ -142,15 +143,18 @@ def resolve(
     bary_image: wp.array3d(dtype=wp.vec3),
     normal_image: wp.array3d(dtype=wp.vec3),
 ):
-    """Depth, perspective-correct weights and smooth normal of the triangle that won each pixel.
+    """Depth, perspective-correct weights and smooth normal of the triangle that won each covered pixel.
 
-    A picture that was not asked for comes as an empty array and is skipped.
+    `covered` counts pixels through the whole batch: only those get a thread, as most pixels of a picture are empty. A
+    picture that was not asked for comes as an empty array and is skipped.
     """
-    batch, row, column = wp.tid()
-    key = keys[batch, row, column]
-    if key == wp.static(wp.int64(EMPTY_KEY)):
-        return
-    face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
+    pixel = covered[wp.tid()]
+    width = wp.int64(keys.shape[2])
+    area = wp.int64(keys.shape[1]) * width
+    batch = int(pixel / area)
+    row = int((pixel % area) / width)
+    column = int(pixel % width)
+    face = faces[wp.int32(keys[batch, row, column] & wp.int64(0xFFFFFFFF))]
     weights = inverse_depth_weights(
         screen[batch, face[0]], screen[batch, face[1]], screen[batch, face[2]], wp.float64(column), wp.float64(row)
     )
