@@ -23,9 +23,9 @@ from hmralign.models.pose_vector import POSE_DIM, PoseCodec
 class LiteConfig:
     """Size of the lite model."""
 
-    width: int = 512
+    width: int = 384
     """Channels of the denoiser's residual stream."""
-    hidden: int = 1024
+    hidden: int = 768
     """Channels inside each block."""
     depth: int = 4
     """Number of blocks."""

@@ -43,8 +43,15 @@ class RefinementConfig:
     """Standard deviation per joint axis of the part of the prior that does not come from the group."""
     betas_sd: float = 0.7
     """Prior standard deviation of the shape coefficients around the predicted ones; 0 keeps the shape."""
-    robust: float = 2.5
-    """Residuals beyond this many standard deviations lose their say; 0 trusts every keypoint."""
+    robust: float = 3.0
+    """Residuals beyond this many standard deviations lose their say; 0 trusts every keypoint. The first step is four
+    times as patient, the last as strict as said (graduated non-convexity): a pose that starts wrong makes good
+    keypoints look bad."""
+
+    def cutoff(self, step: int) -> float:
+        """Robust cutoff of a step, 0-based."""
+        last = max(self.steps - 1, 1)
+        return self.robust * 4.0 ** (1 - min(step, last) / last) if self.steps > 1 else self.robust * 2.0
 
 
 def body_extent(tangents: Float[Tensor, "*batch 27 2"]) -> Float[Tensor, "*batch"]:
@@ -144,7 +151,7 @@ def ensemble_update(
     config: RefinementConfig,
 ) -> Float[Tensor, "person hyp 24 3 3"]:
     """Closed-form update with the covariances of the group; `steps` passes with inflated noise."""
-    for _ in range(config.steps):
+    for step in range(config.steps):
         mean, turns = tangent_coordinates(rotmats)
         residual = place(predict(body, rotmats, betas, evidence.noise.offsets, derivatives=False).points, evidence, config)
         predicted = residual.tangents.flatten(-2)
@@ -153,7 +160,7 @@ def ensemble_update(
         n = turns.shape[1] - 1
         cross, auto = dx.mT @ dy / n, dy.mT @ dy / n
         typical = residual.error.norm(dim=-1).median(dim=1).values / residual.sigma.median(dim=1).values
-        weight = geman_mcclure(typical, config.robust)
+        weight = geman_mcclure(typical, config.cutoff(step))
         variance = config.steps * (residual.sigma.median(dim=1).values.square() / weight.clamp(min=1e-6))
         variance = torch.where(evidence.confidence > 0, variance, 1e6).repeat_interleave(2, dim=-1)
         gain = torch.linalg.solve(auto + torch.diag_embed(variance), cross.mT).mT
@@ -177,7 +184,7 @@ def gauss_newton_update(
     P = _state_covariance(spread, betas.shape[-1], config)
     start_rotmats, start_betas = rotmats, betas
     transl = None
-    for _ in range(config.steps):
+    for step in range(config.steps):
         model = predict(body, rotmats, betas, evidence.noise.offsets, derivatives=True)
         residual = place(model.points, evidence, config)
         transl = residual.transl
@@ -190,7 +197,7 @@ def gauss_newton_update(
             ],
             dim=-1,
         )
-        weight = geman_mcclure(residual.error.norm(dim=-1) / residual.sigma, config.robust)
+        weight = geman_mcclure(residual.error.norm(dim=-1) / residual.sigma, config.cutoff(step))
         variance = residual.sigma.square() / weight.clamp(min=1e-6)
         variance = torch.where(evidence.confidence[:, None] > 0, variance, 1e6).repeat_interleave(2, dim=-1)
         PJ = P[:, None] @ J.mT

@@ -38,7 +38,9 @@ def place_in_image(
         turn = torch.where(unknown[:, None, None, None], guessed_turn, turn)
         transl = torch.where(unknown[:, None, None], guessed_transl, transl)
     pelvis = rest_joints(body, betas)[..., 0, :]
-    return BodyParams(turn @ back @ rotmats[..., 0, :, :], rotmats[..., 1:, :, :], betas, transl - pelvis)
+    # `points` were turned about the origin; the body turns about its pelvis.
+    transl = transl + (turn @ back @ pelvis[..., None])[..., 0] - pelvis
+    return BodyParams(turn @ back @ rotmats[..., 0, :, :], rotmats[..., 1:, :, :], betas, transl)
 
 
 def _replace(

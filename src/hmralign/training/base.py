@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -63,7 +65,11 @@ class BaseTrainingConfig:
     draws: int = 4
     """(t, eps) per observation."""
     learning_rate: float = 1e-3
-    """Peak; warms up over 500 steps, then falls as a cosine to 1 % of it."""
+    """Peak; warms up over 500 steps."""
+    decay: Literal["cosine", "none"] = "cosine"
+    """After the warm-up: fall as a cosine to 1 % of the peak, or stay (for a first stage that another continues)."""
+    start_from: str | None = None
+    """State of an earlier stage (`state.pt`) whose weights and average this run starts from."""
     weight_decay: float = 0.01
     """AdamW."""
     clip_norm: float = 1.0
@@ -183,7 +189,7 @@ def _progress(step: int, started: float, config: BaseTrainingConfig) -> float:
 
 
 def _learning_rate(step: int, progress: float, config: BaseTrainingConfig) -> float:
-    cosine = 0.5 * (1 + torch.cos(torch.tensor(min(progress, 1.0) * torch.pi)).item())
+    cosine = 0.5 * (1 + math.cos(min(progress, 1.0) * math.pi)) if config.decay == "cosine" else 1.0
     return config.learning_rate * min(1.0, (step + 1) / 500) * (0.01 + 0.99 * cosine)
 
 
@@ -205,6 +211,10 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     ema = Ema(model, config.ema_decay)
     step, spent = 0, 0.0
     state_file = folder / "state.pt"
+    if config.start_from and not state_file.exists():
+        earlier = torch.load(config.start_from, weights_only=True)
+        model.load_state_dict(earlier["model"])
+        ema.load_state_dict(earlier["ema"])
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])

@@ -16,7 +16,7 @@ from torch import Tensor
 from hmralign.body.skeleton import JOINT_NAMES
 from hmralign.geometry.rotations import axis_rotmat, random_rotmat
 
-Range = tuple[float, float]
+Range = tuple[int | float, int | float]
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ def sample_postures(
     body_pose: Float[Tensor, "n 23 3 3"], generator: torch.Generator
 ) -> tuple[Float[Tensor, "n 23 3 3"], Float[Tensor, "n 3"]]:
     """Give every upper body a posture drawn by weight; one in four lying bodies is turned face down."""
+    if len(body_pose) == 0:
+        return body_pose, torch.zeros(0, 3)
     weights = torch.tensor([p.weight for p in POSTURES])
     choice = torch.multinomial(weights, len(body_pose), replacement=True, generator=generator)
     out, up = body_pose.clone(), torch.zeros(len(body_pose), 3)

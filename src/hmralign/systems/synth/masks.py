@@ -1,0 +1,101 @@
+"""Low-resolution person masks of synthetic persons: rendered, then spoilt the way real ones are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d
+
+from hmralign.body.lbs import vertices_from_fk
+from hmralign.body.model import BodyModel
+from hmralign.data.keypoint_box import MIN_CONFIDENCE
+from hmralign.geometry.cameras import apply_affine, crop_affine, cropped_intrinsics, project
+from hmralign.rendering.zbuffer import render
+from hmralign.structures import MASK_SIZE, Example
+
+_FINE = 2 * MASK_SIZE
+
+
+@dataclass(frozen=True)
+class MaskNoise:
+    """How masks differ from silhouettes. Probabilities per person."""
+
+    grow: float = 0.5
+    """Clothes and hair: the silhouette grows by one fine cell (about 0.6 % of the crop), half of them twice."""
+    shrink: float = 0.15
+    """The segmenter cuts thin parts."""
+    hide: float = 0.7
+    """Where keypoints are hidden, the mask is hidden around them too."""
+    intruder: float = 0.12
+    """Somebody else's silhouette is taken in."""
+
+
+def crop_silhouettes(body: BodyModel, example: Example) -> Bool[Tensor, "n fine fine"]:
+    """Silhouettes of the true bodies in the mask's crop, at twice its resolution."""
+    assert example.annotation is not None
+    params = example.annotation.body
+    vertices = _vertices(body, params)
+    affine, _ = crop_affine(example.observation.box, _FINE)
+    K = cropped_intrinsics(example.observation.K, affine)
+    seen = render(vertices, body.faces, K, (_FINE, _FINE), outputs={"silhouette"}).silhouette
+    assert seen is not None
+    return seen
+
+
+def _vertices(body: BodyModel, params) -> Float[Tensor, "n vert 3"]:
+    from hmralign.body.lbs import forward_kinematics, rest_joints
+
+    G, joints = forward_kinematics(rest_joints(body, params.betas), params.rotmats, body.parents)
+    return vertices_from_fk(body, params.betas, params.body_pose, G, joints + params.transl[:, None])
+
+
+def spoil(
+    silhouettes: Bool[Tensor, "n fine fine"],
+    example: Example,
+    image_size: Float[Tensor, "n 2"],
+    noise: MaskNoise,
+    generator: torch.Generator,
+) -> Float[Tensor, "n mask_h mask_w"]:
+    """Masks as a segmenter might give them, cut at the image border."""
+    mask = silhouettes.float()
+    n = len(mask)
+
+    def draw(p: float) -> Bool[Tensor, " n 1 1"]:
+        return (torch.rand(n, generator=generator) < p)[:, None, None]
+
+    intruder = torch.roll(mask, 1, dims=0).roll(int(torch.randint(-30, 30, (1,), generator=generator)), dims=2)
+    mask = torch.where(draw(noise.intruder), torch.maximum(mask, intruder), mask)
+    for p in (noise.grow, noise.grow / 2):
+        mask = torch.where(draw(p), max_pool2d(mask[:, None], 3, 1, 1)[:, 0], mask)
+    mask = torch.where(draw(noise.shrink), -max_pool2d(-mask[:, None], 3, 1, 1)[:, 0], mask)
+    mask = mask * ~(_hidden_cells(example) & draw(noise.hide))
+    return avg_pool2d((mask * _inside_image(example, image_size))[:, None], 2)[:, 0]
+
+
+def _cell_pixels(example: Example, size: int) -> Float[Tensor, "n cells 2"]:
+    """Image pixels of the centres of the crop's size x size cells."""
+    _, back = crop_affine(example.observation.box, size)
+    grid = torch.arange(size, dtype=torch.float32)
+    cells = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), dim=-1).flatten(0, 1)
+    return apply_affine(back, cells.expand(len(back), -1, 2))
+
+
+def _hidden_cells(example: Example) -> Bool[Tensor, "n fine fine"]:
+    """Cells whose nearest joint belongs to a hidden keypoint."""
+    assert example.annotation is not None
+    chosen = {11: 1, 12: 2, 13: 4, 14: 5, 15: 7, 16: 8, 5: 16, 6: 17, 7: 18, 8: 19, 9: 20, 10: 21, 0: 15}
+    keypoints, joints = list(chosen), list(chosen.values())
+    places = project(example.annotation.joints[:, joints], example.observation.K)
+    nearest = torch.cdist(_cell_pixels(example, MASK_SIZE), places).argmin(-1)
+    hidden = example.observation.confidence[:, keypoints] <= MIN_CONFIDENCE
+    coarse = hidden.gather(1, nearest).unflatten(1, (MASK_SIZE, MASK_SIZE))
+    return coarse.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+
+
+def _inside_image(example: Example, image_size: Float[Tensor, "n 2"]) -> Bool[Tensor, "n fine fine"]:
+    pixels = _cell_pixels(example, _FINE)
+    inside = (pixels > -0.5).all(-1) & (pixels < image_size[:, None] - 0.5).all(-1)
+    return inside.unflatten(1, (_FINE, _FINE))
