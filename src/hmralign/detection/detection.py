@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from hmralign.detection.person_mask import PersonMask
 
@@ -35,6 +35,7 @@ class Detection:
         return bool((self.confidence > 0).any())
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds people in a photo."""
 
@@ -43,7 +44,7 @@ class Detector(Protocol):
         ...
 
     def detect_in_box(
-        self, image: UInt8[np.ndarray, "height width 3"], box: Float32[np.ndarray, " 4"]
+        self, image: UInt8[np.ndarray, "height width 3"], box: Float[np.ndarray, " 4"]
     ) -> Detection | None:
         """The person that a box (x0, y0, x1, y1) was drawn around, or None rather than somebody else."""
         ...

@@ -102,7 +102,7 @@ class MediapipeDetector:
         return [to_detection(f, q, scale, image.shape[:2]) for f, q in self._people(small)]
 
     def detect_in_box(
-        self, image: UInt8[np.ndarray, "height width 3"], box: Float32[np.ndarray, " 4"]
+        self, image: UInt8[np.ndarray, "height width 3"], box: Float[np.ndarray, " 4"]
     ) -> Detection | None:
         """The person that a box (x0, y0, x1, y1) was drawn around, or None rather than somebody else.
 
@@ -254,11 +254,12 @@ def make_tiles(height: int, width: int, scales: Sequence[float]) -> list[Region]
     """
     tiles: list[Region] = [(0.0, 0.0, float(width), float(height))]
     for scale in scales:
-        side = float(min(height, width)) if scale >= 1 else scale * max(height, width)
+        # The floor keeps the number of tiles of a panorama bounded.
+        side = max(float(min(height, width)) if scale >= 1 else scale * max(height, width), 0.25 * max(height, width))
         if side > 0.95 * max(height, width):
             continue
-        for y0, y1 in _intervals(height, side):
-            tiles += [(x0, y0, x1, y1) for x0, x1 in _intervals(width, side)]
+        for y0, y1 in _intervals(float(height), side):
+            tiles += [(x0, y0, x1, y1) for x0, x1 in _intervals(float(width), side)]
     return tiles
 
 
@@ -266,7 +267,7 @@ def tiles_around(finding: Finding, image_size: tuple[int, int]) -> list[Region]:
     """Two square tiles around a person, cut to the image (height, width)."""
     height, width = image_size
     inside = finding.points[:33][inside_image(finding.points[:33], image_size)]
-    x, y = inside.mean(0) if len(inside) else finding.points[33]
+    x, y = (float(v) for v in (inside.mean(0) if len(inside) else finding.points[33]))
     tiles = [(x - h, y - h, x + h, y + h) for h in (0.5 * finding.size, 0.8 * finding.size)]
     return [(max(0.0, a), max(0.0, b), min(float(width), c), min(float(height), d)) for a, b, c, d in tiles]
 
@@ -280,7 +281,7 @@ def stand_close(a: Finding, b: Finding) -> bool:
 
 def _intervals(length: float, side: float) -> list[tuple[float, float]]:
     if side >= length:
-        return [(0.0, float(length))]
+        return [(0.0, length)]
     count = int(np.ceil((length - side) / (0.5 * side) - 1e-6)) + 1
     return [(float(a), float(a) + side) for a in np.linspace(0.0, length - side, count)]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
-from hmralign.structures import InputError
+from hmralign.structures import MASK_SIZE, InputError
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class PersonMask:
         )
 
 
-def mask_in_box(mask: PersonMask, box: Float32[np.ndarray, " 4"], size: int) -> Float32[np.ndarray, "size size"]:
+def mask_in_box(
+    mask: PersonMask, box: Float[np.ndarray, " 4"], size: int = MASK_SIZE
+) -> Float32[np.ndarray, "size size"]:
     """Share of person per cell of the square crop around a box (x0, y0, x1, y1), zeros outside the image.
 
     The crop has side `1.25 * max(width, height)` and the box's centre, as `structures.Observation.mask` wants it.
