@@ -1,0 +1,250 @@
+"""Measure what the shipped detector does wrong, on pictures of the free body; writes the noise that training replays.
+
+Persons come from the generator of synthetic data (poses, views, shapes), are dressed and photographed by
+`noise_scenes.py` and read by the detector as `recover` reads photos. Chunks of pictures are kept in the work folder, so
+the run can be stopped and continued; `noise_analysis.py` turns all chunks into the asset and the report.
+
+    python benchmarks/detector_noise.py --poses FILE --photos FOLDER --chunks 60
+    python benchmarks/detector_noise.py --only-analyse
+    python benchmarks/detector_noise.py --poses FILE --photos FOLDER --sheet sheet.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import noise_analysis
+import numpy as np
+import torch
+from noise_scenes import Backgrounds, Scene, make_scene, truly_visible
+from PIL import Image
+
+from hmralign.body.free_body import load_free_body
+from hmralign.body.lbs import forward_kinematics, keypoints_from_fk, rest_joints
+from hmralign.body.model import BodyModel
+from hmralign.body.skeleton import KEYPOINT_NAMES
+from hmralign.data.pose_file import load_pose_file
+from hmralign.data.synthetic.pose_prior import load_pose_prior
+from hmralign.data.synthetic.poses import PoseSource
+from hmralign.data.synthetic.views import ViewMix, sample_views
+from hmralign.detection.boxes import box_iou
+from hmralign.detection.detection import Detection
+from hmralign.detection.mediapipe_detector import MediapipeDetector, MediapipeDetectorConfig
+from hmralign.geometry.cameras import project, scaled_intrinsics
+from hmralign.overlays.contact_sheet import Tile, contact_sheet
+from hmralign.overlays.keypoints import draw_keypoints
+from hmralign.structures import BodyParams
+
+ROOT = Path(__file__).resolve().parents[1]
+CHUNK = 48
+TRUNCATED = 12
+"""Pictures per chunk, and how many of them cut the person off."""
+SHORT_PATH = MediapipeDetectorConfig(tile_scales=(), min_quality=0.25)
+"""The whole picture instead of about thirty tiles, as one person fills it; the readings after that are the same. One
+tile supports a finding less than thirty, hence the lower threshold. Every tenth chunk runs both ways."""
+_LIMB_CHAINS = [
+    [KEYPOINT_NAMES.index(f"{side}_{name}") for name in chain]
+    for side in ("left", "right")
+    for chain in (("elbow", "wrist", "index_knuckle"), ("knee", "ankle", "big_toe"))
+]
+
+
+@dataclass(frozen=True)
+class Persons:
+    """Bodies and cameras; `points`, `pixels`: the body's own keypoints; `bone_rotmats`: the axes of their bones."""
+
+    body: BodyParams
+    up: torch.Tensor  # (n, 3) in cam
+    K: torch.Tensor  # (n, 3, 3)
+    sizes: list[tuple[int, int]]
+    points: torch.Tensor  # (n, 27, 3)
+    pixels: torch.Tensor  # (n, 27, 2)
+    bone_rotmats: torch.Tensor  # (n, 27, 3, 3)
+    yaw: torch.Tensor  # (n,) radians, 0: facing the camera
+
+    def __getitem__(self, index: list[int]) -> Persons:
+        tensors = (getattr(self, k)[index] for k in ("points", "pixels", "bone_rotmats", "yaw"))
+        return Persons(self.body[index], self.up[index], self.K[index], [self.sizes[i] for i in index], *tensors)
+
+
+def draw_persons(model: BodyModel, poses: PoseSource, n: int, mix: ViewMix, generator: torch.Generator) -> Persons:
+    """Candidates, seen in pictures 384 to 512 pixels high."""
+    body_pose, up = poses.sample(n, generator)
+    views = sample_views(up, mix, generator)
+    betas = torch.randn(n, model.num_betas, generator=generator).clamp(-3, 3)
+    body = BodyParams(views.global_orient, body_pose, betas, views.transl)
+    high = 384 + 128 * torch.rand(n, generator=generator)
+    sizes, cameras = [], []
+    for i in range(n):
+        size = [round(float(v * high[i] / views.height[i])) for v in (views.height[i], views.width[i])]
+        scale = (size[1] / float(views.width[i]), size[0] / float(views.height[i]))
+        sizes.append((size[0], size[1]))
+        cameras.append(scaled_intrinsics(views.K[i], scale))
+    rotmats, joints = forward_kinematics(rest_joints(model, betas), body.rotmats, model.parents)
+    points = keypoints_from_fk(model, betas, rotmats, joints + body.transl[:, None])
+    K = torch.stack(cameras)
+    facing = views.global_orient[:, :, 2]
+    yaw = torch.atan2(facing[:, 0], -facing[:, 2])
+    up_cam = (views.global_orient @ up[..., None])[..., 0]
+    return Persons(body, up_cam, K, sizes, points, project(points, K), rotmats[:, keypoint_bones(model)], yaw)
+
+
+def keypoint_bones(model: BodyModel) -> torch.Tensor:
+    """The joint that carries most of each keypoint (27,)."""
+    assert model.keypoint_moments is not None
+    return model.keypoint_moments[..., 3].argmax(dim=1)
+
+
+def suitable(persons: Persons, truncated: bool) -> list[int]:
+    """Persons wholly in the picture and 33 to 97 % of its height; or cut off with enough left to be found."""
+    sizes = torch.tensor(persons.sizes)
+    width_height = sizes.flip(1)[:, None]
+    margin = 0.01 * sizes.amax(1)[:, None, None]
+    inside = ((persons.pixels > margin) & (persons.pixels < width_height - margin)).all(-1)
+    extent = (persons.pixels.amax(1) - persons.pixels.amin(1)).amax(1) / sizes[:, 0]
+    near = persons.points[..., 2].amin(1) > 0.35
+    if truncated:
+        # Photographers cut legs more often than heads; keep only every fourth person without a face.
+        near &= inside[:, 0] | (torch.arange(len(near)) % 4 == 0)
+        body = inside[:, 5:17].sum(1)
+        good = near & (body >= 4) & (body <= 11) & (extent < 2.5)
+    else:
+        good = near & inside.all(1) & (extent > 0.33) & (extent < 0.97)
+    return good.nonzero()[:, 0].tolist()
+
+
+def draw_chunk(model: BodyModel, poses: PoseSource, seed: int, chunk: int) -> Persons:
+    """The persons of one chunk: the last `TRUNCATED` are cut off."""
+    generator = torch.Generator().manual_seed(seed * 100_003 + chunk)
+    whole = draw_persons(model, poses, 400, ViewMix(height=(0.4, 1.0)), generator)
+    cut = draw_persons(model, poses, 200, ViewMix(height=(0.8, 2.2)), generator)
+    parts = [whole[suitable(whole, False)[: CHUNK - TRUNCATED]], cut[suitable(cut, True)[:TRUNCATED]]]
+    return Persons(
+        BodyParams(*(torch.cat([getattr(p.body, k) for p in parts]) for k in BodyParams.__dataclass_fields__)),
+        *(torch.cat([getattr(p, k) for p in parts]) for k in ("up", "K")),
+        [s for p in parts for s in p.sizes],
+        *(torch.cat([getattr(p, k) for p in parts]) for k in ("points", "pixels", "bone_rotmats", "yaw")),
+    )
+
+
+def photograph(model: BodyModel, persons: Persons, i: int, backgrounds: Backgrounds, rng: np.random.Generator) -> Scene:
+    """The picture of person `i`."""
+    pixels = persons.pixels[i].numpy()
+    limbs = [pixels[chain] for chain in _LIMB_CHAINS]
+    size = persons.sizes[i]
+    return make_scene(model, persons.body[i], persons.up[i], persons.K[i], size, limbs, backgrounds, rng)
+
+
+def find(detector: MediapipeDetector, scene: Scene) -> tuple[Detection | None, int]:
+    """The detection whose box fits the visible body best (None below an overlap of 0.3), and how many there were."""
+    people = detector(scene.image)
+    rows, columns = np.nonzero(scene.owner >= 0)
+    if len(rows) == 0 or not people:
+        return None, len(people)
+    truth = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float64)
+    best = max(people, key=lambda p: box_iou(p.box.astype(np.float64), truth))
+    return (best if box_iou(best.box.astype(np.float64), truth) > 0.3 else None), len(people)
+
+
+def measure_chunk(
+    model: BodyModel, persons: Persons, backgrounds: Backgrounds, detectors: list[MediapipeDetector], seed: list[int]
+) -> dict[str, np.ndarray]:
+    """Everything about one chunk: truth, and per detector path the keypoints, confidences, and whether found."""
+    n, bones = len(persons.sizes), keypoint_bones(model).numpy()
+    rows: dict[str, list] = {
+        k: [] for k in ("visible", "occluder", "found", "count", "keypoints", "confidence", "score")
+    }
+    for i in range(n):
+        scene = photograph(model, persons, i, backgrounds, np.random.default_rng([*seed, i]))
+        pixels, depth = persons.pixels[i].numpy(), persons.points[i, :, 2].numpy()
+        rows["visible"].append(truly_visible(scene, pixels, depth, bones))
+        rows["occluder"].append(scene.occluder)
+        answers = [find(d, scene) for d in detectors]
+        rows["found"].append([a is not None for a, _ in answers])
+        rows["count"].append([c for _, c in answers])
+        rows["keypoints"].append([np.zeros((27, 2), np.float32) if a is None else a.keypoints for a, _ in answers])
+        rows["confidence"].append([np.zeros(27, np.float32) if a is None else a.confidence for a, _ in answers])
+        rows["score"].append([0.0 if a is None else a.score for a, _ in answers])
+    truth = {k: getattr(persons, k).numpy() for k in ("points", "pixels", "bone_rotmats", "K", "yaw", "up")}
+    truncated = np.arange(n) >= CHUNK - TRUNCATED
+    return {
+        **truth,
+        **{k: np.array(v) for k, v in rows.items()},
+        "size": np.array(persons.sizes),
+        "truncated": truncated,
+    }
+
+
+def draw_sheet(
+    model: BodyModel,
+    persons: Persons,
+    backgrounds: Backgrounds,
+    detector: MediapipeDetector,
+    seed: list[int],
+    out: Path,
+) -> None:
+    """Contact sheet of 24 pictures with what was detected."""
+    tiles = []
+    for i in [*range(18), *range(len(persons.sizes) - 6, len(persons.sizes))]:
+        scene = photograph(model, persons, i, backgrounds, np.random.default_rng([*seed, i]))
+        person, count = find(detector, scene)
+        picture, label = scene.image, f"{i} {scene.occluder} found {count}"
+        if person is not None:
+            window = (-0.5, -0.5, picture.shape[1] - 0.5, picture.shape[0] - 0.5)
+            confidence = torch.from_numpy(person.confidence)
+            picture = draw_keypoints(picture, torch.from_numpy(person.keypoints), confidence, window)
+        side = max(picture.shape[:2])
+        square = np.full((side, side, 3), 255, np.uint8)
+        square[: picture.shape[0], : picture.shape[1]] = picture
+        tiles.append(Tile((np.asarray(Image.fromarray(square).resize((320, 320))),), label))
+    contact_sheet(tiles, columns=6).save(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--poses", type=Path, help="motion-capture pose file; its training split is used")
+    parser.add_argument("--photos", type=Path, help="folder of photos for backgrounds")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "detector_noise")
+    parser.add_argument("--chunks", type=int, default=60, help=f"chunks of {CHUNK} pictures in all")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only-analyse", action="store_true")
+    parser.add_argument("--sheet", type=Path, help="draw a contact sheet instead of measuring")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load_free_body("7k")
+    work = arguments.work / f"{model.mesh_hash[:8]}_seed{arguments.seed}"
+    if not arguments.only_analyse:
+        measure(model, work, arguments)
+    if not arguments.sheet:
+        noise_analysis.analyse(work, model, ROOT)
+
+
+def measure(model: BodyModel, work: Path, arguments: argparse.Namespace) -> None:
+    """Make the chunks that are missing."""
+    work.mkdir(parents=True, exist_ok=True)
+    real = load_pose_file(arguments.poses, "train") if arguments.poses else None
+    poses = PoseSource(load_pose_prior("train"), poses=real)
+    backgrounds = Backgrounds(arguments.photos, ROOT / "benchmarks" / "data" / "photo_people.json")
+    with MediapipeDetector(config=SHORT_PATH) as short, MediapipeDetector() as full:
+        if arguments.sheet:
+            persons = draw_chunk(model, poses, arguments.seed, 0)
+            return draw_sheet(model, persons, backgrounds, short, [arguments.seed, 0], arguments.sheet)
+        for chunk in range(arguments.chunks):
+            path = work / f"chunk_{chunk:05d}.npz"
+            if path.is_file():
+                continue
+            persons = draw_chunk(model, poses, arguments.seed, chunk)
+            detectors = [short, full] if chunk % 10 == 9 else [short]
+            arrays = measure_chunk(model, persons, backgrounds, detectors, [arguments.seed, chunk])
+            notes = [f"{k} {v}" for k, v in sorted(short.versions.items())]
+            notes += [f"poses {real.sha256[:16] if real else 'none'}", f"photos {bool(arguments.photos)}"]
+            partial = path.with_suffix(".part.npz")
+            np.savez_compressed(partial, notes=np.array(notes), skeleton=np.array(model.skeleton_hash), **arrays)
+            partial.rename(path)
+            print(f"chunk {chunk}: found {arrays['found'][:, 0].mean():.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
