@@ -1,0 +1,441 @@
+"""What a user imports: photos in, ranked human meshes out.
+
+from hmralign import Recoverer
+
+with Recoverer.load("lite") as recoverer:
+    people = recoverer("photo.jpg")
+people[0].fused         # the single answer: the mean of all hypotheses
+people[0].best          # the hypothesis that the critics like best
+people[0].spread        # disagreement of the hypotheses per joint, metres
+people.save("out")      # report.html, meshes, arrays, pictures
+"""
+
+from __future__ import annotations
+
+import html
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, overload
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from hmralign.body.free_body import load_free_body
+from hmralign.body.lbs import vertices
+from hmralign.body.model import BodyModel
+from hmralign.data.images import ImageSource, LoadedImage, load_image
+from hmralign.detection.detection import Detection, Detector
+from hmralign.hypotheses.sampler import SamplerConfig
+from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
+from hmralign.models.lite import LiteModel
+from hmralign.refinement.keypoint_update import RefinementConfig
+from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
+from hmralign.systems.recover.find_people import NobodyFound, find_people
+from hmralign.systems.recover.judge import Agreement
+from hmralign.systems.recover.observe import camera_of, photo_title
+from hmralign.systems.recover.outputs import Keep, write_person, write_photo
+from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson, RecoveredPhoto, measured, recover_people
+from hmralign.systems.recover.pictures import photo_overlay
+from hmralign.systems.recover.provenance import Provenance
+from hmralign.systems.recover.report import agreement_words
+
+__all__ = ["NobodyFound", "People", "Person", "Recoverer"]
+
+Which = Literal["fused", "best"] | int
+"""A body of a person: the fused one, the best hypothesis, or a hypothesis by its index."""
+
+
+class Recoverer:
+    """Recovers the people of photos; make one with `load` and call it once per photo.
+
+    The same photo, settings and seed give the same answer, whatever was recovered before. Use it as a context manager,
+    or call `close`, to end the detector's process early; it ends with Python otherwise.
+    """
+
+    def __init__(
+        self,
+        model: LiteModel,
+        body: BodyModel,
+        detector: Literal["mediapipe"] | Detector | None,
+        config: RecoverConfig,
+        provenance: Provenance,
+    ):
+        self.body, self.config = body, config
+        self._body_there = body if provenance.device == "cpu" else body.to(provenance.device)
+        self._model, self._detector, self._provenance = model, detector, provenance
+
+    @staticmethod
+    def load(
+        checkpoint: str | Path = "lite",
+        *,
+        body: BodyModel | None = None,
+        detector: Literal["mediapipe", "none"] | Detector | None = "mediapipe",
+        device: str | torch.device = "cpu",
+        num_hypotheses: int = 100,
+        refine: bool = True,
+        seed: int = 0,
+    ) -> Recoverer:
+        """Load weights and body.
+
+        Args:
+            checkpoint: "lite", the weights that come with the package, or the path of a checkpoint.
+            body: The body to pose; None is the free body. Checkpoints are bound to their body's skeleton.
+            detector: "mediapipe" (made by `hmralign setup-detector`), your own, or None where keypoints are given.
+            device: Where the model runs, for example "cuda".
+            num_hypotheses: Bodies sampled per person (M); the answers at M = 20 are close to those at 100.
+            refine: Whether hypotheses are moved onto the keypoints, weighted by the detector's measured noise.
+            seed: Of all random numbers.
+
+        Raises InputError for M < 1, an unknown detector or device, and a checkpoint that is missing, damaged, or made
+        for another skeleton.
+        """
+        if num_hypotheses < 1:
+            raise InputError(f"number of hypotheses is {num_hypotheses}; expected at least 1")
+        place = _checked_device(device)
+        body = body or load_free_body("7k")
+        model = load_checkpoint(checkpoint, body.skeleton_hash).to(place)
+        config = RecoverConfig(sampler=SamplerConfig(num_hypotheses=num_hypotheses), seed=seed)
+        if not refine:
+            config = replace(config, refinement=RefinementConfig(method="none"))
+        chosen = None if detector == "none" else detector
+        if isinstance(chosen, str) and chosen != "mediapipe":
+            raise InputError(f"detector is '{chosen}'; expected 'mediapipe', None, or an object that detects people")
+        provenance = Provenance(
+            checkpoint=str(checkpoint),
+            checkpoint_hash=checkpoint_hash(checkpoint),
+            body=body.name,
+            skeleton_hash=body.skeleton_hash,
+            mesh_hash=body.mesh_hash,
+            detector=_detector_name(chosen),
+            config=config,
+            device=str(place),
+        )
+        return Recoverer(model, body, chosen, config, provenance)
+
+    def __call__(
+        self,
+        image: ImageSource,
+        *,
+        boxes: str | Path | np.ndarray | Sequence[Sequence[float]] | None = None,
+        keypoints: str | Path | np.ndarray | None = None,
+        K: np.ndarray | None = None,
+        focal_px: float | None = None,
+    ) -> People:
+        """The people of one photo.
+
+        Args:
+            image: A path, a binary file, a Pillow image, or a uint8 RGB array.
+            boxes: Whom to recover, (people, 4) as x0, y0, x1, y1 in pixels, or a JSON file; the detector reads each
+                box. Without boxes and keypoints everybody whom the detector finds is recovered.
+            keypoints: The people's keypoints, (people, n, 3) as x, y, confidence in the order of
+                `body.skeleton.KEYPOINT_NAMES` (its first 17, which are COCO's, its first 23, or all 27), or a JSON file
+                of COCO, OpenPose or AlphaPose. No detector is used.
+            K: Intrinsics of the photo in pixels, (3, 3); `focal_px` says the same of a camera that looks through the
+                middle of the photo. Otherwise EXIF is used, or the focal length is guessed.
+
+        Raises:
+            NobodyFound: there is no person in the photo, or none in the boxes.
+            InputError: the photo, a file or an array is wrong.
+        """
+        seconds: dict[str, float] = {}
+        with measured(seconds, "load"):
+            photo = load_image(image)
+            camera = camera_of(photo, K, focal_px)
+        with measured(seconds, "detect"):
+            given = boxes if boxes is None or isinstance(boxes, str | Path | np.ndarray) else _box_array(boxes)
+            found = find_people(photo, self.detector if keypoints is None else None, given, keypoints)
+        recovered = recover_people(self._model, self._body_there, photo, camera, found, self.config, seconds)
+        return People(recovered, self.body, self.provenance)
+
+    @property
+    def detector(self) -> Detector | None:
+        """The detector, started when it is first needed. Raises InputError when it is not installed."""
+        if self._detector == "mediapipe":
+            from hmralign.detection.mediapipe_detector import MediapipeDetector
+
+            started = MediapipeDetector()
+            self._detector = started
+            self._provenance = replace(self._provenance, detector_versions=started.versions)
+        assert not isinstance(self._detector, str)
+        return self._detector
+
+    @property
+    def provenance(self) -> Provenance:
+        """Versions, hashes and settings behind every answer."""
+        return self._provenance
+
+    def close(self) -> None:
+        """End the detector's process, if one runs; the recoverer starts another when it is used again."""
+        from hmralign.detection.mediapipe_detector import MediapipeDetector
+
+        if isinstance(self._detector, MediapipeDetector):
+            self._detector.close()
+            self._detector = "mediapipe"
+
+    def __enter__(self) -> Recoverer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        made = self._provenance
+        return (
+            f"Recoverer({made.checkpoint!r}, body={made.body!r}, detector={made.detector!r}, device={made.device!r}, "
+            f"num_hypotheses={self.config.sampler.num_hypotheses}, refinement={self.config.refinement.method!r}, "
+            f"seed={self.config.seed})"
+        )
+
+
+class Person:
+    """One recovered person. Bodies are in the `cam` frame (x right, y down, z forward), metres."""
+
+    def __init__(self, photo: RecoveredPhoto, number: int, body: BodyModel, provenance: Provenance):
+        self.number, self.body = number, body
+        self._photo, self._provenance = photo, provenance
+
+    @property
+    def hypotheses(self) -> Hypotheses:
+        """All hypotheses, axis `(hyp,)`, in the order in which they were sampled; `ranking` orders them."""
+        return self._person.hypotheses
+
+    @property
+    def scores(self) -> Float[Tensor, " hyp"]:
+        """The critics' score of each hypothesis, higher is better; `critic_scores` has each critic's own."""
+        return self._person.scores
+
+    @property
+    def critic_scores(self) -> dict[str, Float[Tensor, " hyp"]]:
+        """Scores by critic."""
+        return self._person.critic_scores
+
+    @property
+    def ranking(self) -> list[int]:
+        """Indices of the hypotheses, best first."""
+        return self._person.ranking.tolist()
+
+    @property
+    def best_index(self) -> int:
+        """Index of the hypothesis that the critics like best."""
+        return self._person.selected
+
+    @property
+    def best(self) -> BodyParams:
+        """The hypothesis that the critics like best: one of the sampled bodies, as they are."""
+        return self.hypotheses.body[self.best_index]
+
+    @property
+    def fused(self) -> BodyParams:
+        """The single answer: the mean of all hypotheses on the rotation manifold, placed like them."""
+        return self._person.fused
+
+    @property
+    def fused_joints(self) -> Float[Tensor, "29 3"]:
+        """The 29 joints of the fused body."""
+        return self._person.fused_joints
+
+    @property
+    def spread(self) -> Float[Tensor, " 29"]:
+        """Disagreement of the hypotheses per joint: RMS distance from their mean, pelvis-relative metres."""
+        return self._person.spread
+
+    @property
+    def best_agreement(self) -> Agreement:
+        """How well the best hypothesis fits the keypoints and the mask."""
+        return self._person.best_agreement
+
+    @property
+    def fused_agreement(self) -> Agreement:
+        """How well the fused body fits the keypoints and the mask."""
+        return self._person.fused_agreement
+
+    @property
+    def keypoints(self) -> Float[Tensor, "27 3"]:
+        """Observed x, y (pixels of the photo as loaded) and confidence, order of `body.skeleton.KEYPOINT_NAMES`."""
+        observation = self._person.observation
+        return torch.cat([observation.keypoints, observation.confidence[:, None]], dim=-1)
+
+    @property
+    def box(self) -> Float[Tensor, " 4"]:
+        """Box of the confident keypoints, x0, y0, x1, y1."""
+        return self._person.observation.box
+
+    @property
+    def detection(self) -> Detection:
+        """What the detector said."""
+        return self._person.detection
+
+    @property
+    def camera(self) -> Camera:
+        """The photo's camera."""
+        return self._photo.camera
+
+    def params(self, which: Which = "fused") -> BodyParams:
+        """Parameters of one body. Raises InputError for a hypothesis that does not exist."""
+        if which == "fused":
+            return self.fused
+        if which == "best":
+            return self.best
+        count = self.hypotheses.num_hypotheses
+        if isinstance(which, bool) or not isinstance(which, int) or not -count <= which < count:
+            raise InputError(f"body {which!r} does not exist; expected 'fused', 'best' or 0 to {count - 1}")
+        return self.hypotheses.body[which]
+
+    def vertices(self, which: Which = "fused") -> Float[Tensor, "vert 3"]:
+        """Mesh of one body, `cam` metres; `faces` are `person.body.faces`."""
+        return vertices(self.body, self.params(which))
+
+    def save(self, folder: str | Path, keep: Keep = 1, *, overwrite: bool = False) -> Path:
+        """Write this person's outputs into a new folder, whole or not at all; `keep` best meshes, or "all"."""
+        keep = _checked_keep(keep)
+        return write_person(
+            Path(folder), self._photo, self.number, self.body, self._provenance, keep=keep, overwrite=overwrite
+        )
+
+    @property
+    def _person(self) -> RecoveredPerson:
+        return self._photo.persons[self.number]
+
+    def __repr__(self) -> str:
+        x, y, z = (float(v) for v in self.fused_joints[0])
+        return (
+            f"Person({self.number} of {photo_title(self._photo.image)!r}: {self.hypotheses.num_hypotheses} hypotheses, "
+            f"best is {self.best_index}, fused keypoints off by {self.fused_agreement.reprojection_px:.1f} px, "
+            f"mean spread {100 * float(self.spread.mean()):.1f} cm, pelvis at ({x:.2f}, {y:.2f}, {z:.2f}) m)"
+        )
+
+    def _repr_html_(self) -> str:
+        return People(
+            replace(self._photo, persons=[self._person]), self.body, self._provenance, first=self.number
+        )._repr_html_()
+
+
+class People(Sequence[Person]):
+    """The people of one photo, a sequence of `Person`."""
+
+    def __init__(self, photo: RecoveredPhoto, body: BodyModel, provenance: Provenance, *, first: int = 0):
+        self._photo, self._body, self._provenance, self._first = photo, body, provenance, first
+        self._persons = [Person(photo, number, body, provenance) for number in range(len(photo.persons))]
+
+    @property
+    def photo(self) -> LoadedImage:
+        """The photo as loaded: upright, RGB."""
+        return self._photo.image
+
+    @property
+    def camera(self) -> Camera:
+        """The photo's camera; `source` says whether it was given, read from EXIF or guessed."""
+        return self._photo.camera
+
+    @property
+    def empty_boxes(self) -> list[tuple[float, float, float, float]]:
+        """Boxes that were given and in which the detector found nobody."""
+        return list(self._photo.empty_boxes)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall-clock time per stage."""
+        return dict(self._photo.seconds)
+
+    def overlay(self) -> Image.Image:
+        """The fused bodies over the photo."""
+        meshes = [person.vertices("fused") for person in self]
+        return Image.fromarray(photo_overlay(self._photo, meshes, self._body))
+
+    def save(self, folder: str | Path, *, keep: Keep = 1, overwrite: bool = False) -> Path:
+        """Write everything about this photo into a new folder, whole or not at all, and return the folder.
+
+        `report.html` shows it all; `keep` is how many of the best hypotheses are written as meshes, or "all". An
+        earlier result is replaced only with `overwrite`. Raises InputError when the folder cannot be written.
+        """
+        keep = _checked_keep(keep)
+        fingerprint = self.fingerprint()
+        return write_photo(
+            Path(folder), self._photo, self._body, self._provenance, fingerprint, keep=keep, overwrite=overwrite
+        )
+
+    def fingerprint(self) -> str:
+        """Hash of the settings and the photo's pixels."""
+        return self._provenance.fingerprint(self.photo.sha256 or "")
+
+    @overload
+    def __getitem__(self, index: int) -> Person: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Person]: ...
+
+    def __getitem__(self, index: int | slice) -> Person | list[Person]:
+        return self._persons[index]
+
+    def __len__(self) -> int:
+        return len(self._persons)
+
+    def __repr__(self) -> str:
+        lines = "".join(f"\n  {person!r}" for person in self)
+        return f"People(photo={photo_title(self.photo)!r}, camera={self.camera.source!r}, {len(self)} found:{lines}\n)"
+
+    def _repr_html_(self) -> str:
+        picture = self.overlay()
+        picture.thumbnail((512, 512), Image.Resampling.LANCZOS)
+        file = BytesIO()
+        picture.save(file, "PNG")
+        source = b64encode(file.getvalue()).decode("ascii")
+        title = html.escape(photo_title(self.photo))
+        rows = "".join(_html_row(person, self._first + number) for number, person in enumerate(self))
+        return (
+            f'<div><img alt="Bodies drawn over {title}" src="data:image/png;base64,{source}"><table>'
+            f"<caption>{title}: camera {self.camera.source}</caption><thead><tr><th>Person</th><th>Hypotheses</th>"
+            "<th>Fused body (the single answer)</th><th>Best hypothesis (the critics' choice)</th>"
+            f"<th>Mean spread</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        )
+
+
+def _html_row(person: Person, number: int) -> str:
+    return (
+        f"<tr><td>{number}</td><td>{person.hypotheses.num_hypotheses}</td>"
+        f"<td>{html.escape(agreement_words(person.fused_agreement))}</td>"
+        f"<td>no. {person.best_index}: {html.escape(agreement_words(person.best_agreement))}</td>"
+        f"<td>{100 * float(person.spread.mean()):.1f} cm</td></tr>"
+    )
+
+
+def _checked_device(device: str | torch.device) -> torch.device:
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device is '{device}'; expected 'cpu', 'cuda' or 'cuda:N'") from error
+    if place.type not in ("cpu", "cuda"):
+        raise InputError(f"device is '{device}'; expected 'cpu', 'cuda' or 'cuda:N'")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device '{device}' does not exist here; this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return place
+
+
+def _checked_keep(keep: Keep) -> Keep:
+    if keep == "all" or (isinstance(keep, int) and not isinstance(keep, bool) and keep >= 1):
+        return keep
+    raise InputError(f"keep is {keep!r}; expected a number of meshes of at least 1, or 'all'")
+
+
+def _detector_name(detector: str | Detector | None) -> str:
+    if detector is None:
+        return "none"
+    return detector if isinstance(detector, str) else type(detector).__name__
+
+
+def _box_array(boxes: Sequence[Sequence[float]]) -> np.ndarray:
+    try:
+        return np.asarray(boxes, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"boxes are {boxes!s:.80}; expected (people, 4): x0, y0, x1, y1 in pixels") from error

@@ -1,0 +1,254 @@
+"""The files of a recovered photo, written beside their place and renamed when complete.
+
+<photo>/
+  report.html            everything at a glance, offline
+  overlay.png            all people, fused bodies
+  photo.json             what the folder holds; written last
+  person_0/
+    summary.json         numbers, settings, hashes
+    hypotheses.npz       all hypotheses and the fused body (see `docs/data_formats.md`)
+    fused.glb fused.obj  the single answer
+    best.glb best.obj    the hypothesis the critics like best
+    rank_002_hypothesis_017.glb ...   more of them, as asked
+    overlay.png          the fused body over the photo
+    contact_sheet.png    the best hypotheses side by side
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from hmralign.body.lbs import vertices
+from hmralign.body.model import BodyModel
+from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from hmralign.geometry.rotations import rotmat_to_rotvec
+from hmralign.reports.mesh_files import write_glb, write_obj
+from hmralign.reports.person_report import write_report
+from hmralign.structures import InputError
+from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto, measured
+from hmralign.systems.recover.pictures import (
+    PersonMeshes,
+    PersonPictures,
+    person_meshes,
+    person_pictures,
+    person_sheet,
+    photo_overlay,
+)
+from hmralign.systems.recover.provenance import FORMAT_VERSION, Provenance
+from hmralign.systems.recover.report import photo_report
+from hmralign.systems.recover.summary import person_folder, person_summary, photo_summary
+
+Keep = int | Literal["all"]
+"""How many of the best hypotheses are written as meshes."""
+
+PHOTO_RECORD = "photo.json"
+PERSON_RECORD = "summary.json"
+
+ABOUT = (
+    "Hypotheses of one person by hmralign. Axis 0 of every array without 'fused' in its name is the hypothesis.",
+    "Lengths are metres, angles radians, pixels those of the photo as loaded (image_size = width, height).",
+    "Frame: the camera, x right, y down, z forward; pixel (0, 0) is the centre of the top-left pixel; K projects.",
+    "global_orient (M, 3) and body_pose (M, 69) are axis-angle in SMPL's joint order; *_rotmat the same as matrices.",
+    "The body turns about its pelvis, then transl is added, as in SMPL; but the body is not SMPL unless body_name says "
+    "so, and betas belong to that body.",
+    "scores: higher is better; ranking lists hypotheses best first; ranking[0] is the best one.",
+    "fused_*: the single answer, the mean of all hypotheses. spread (29,): their disagreement per joint, metres.",
+)
+
+
+def write_photo(
+    folder: Path,
+    photo: RecoveredPhoto,
+    body: BodyModel,
+    provenance: Provenance,
+    fingerprint: str,
+    *,
+    keep: Keep = 1,
+    overwrite: bool = False,
+) -> Path:
+    """Write all outputs of a photo, whole or not at all; returns the folder.
+
+    Raises InputError when the folder exists and may not be replaced, or cannot be written.
+    """
+    require_replaceable(folder, overwrite)
+    with finished_folder(folder) as draft:
+        with measured(photo.seconds, "draw"):
+            meshes = [person_meshes(person, body) for person in photo.persons]
+            pictures = [
+                person_pictures(photo, person, m, body) for person, m in zip(photo.persons, meshes, strict=True)
+            ]
+            _save_png(draft / "overlay.png", photo_overlay(photo, [m.fused for m in meshes], body))
+        with measured(photo.seconds, "report"):
+            write_report(draft / "report.html", photo_report(photo, meshes, pictures, body, provenance))
+        for number in range(len(photo.persons)):
+            into = draft / person_folder(number)
+            into.mkdir()
+            _person_files(into, photo, number, meshes[number], pictures[number], body, provenance, keep)
+        _save_json(draft / PHOTO_RECORD, photo_summary(photo, provenance, fingerprint))
+    return folder
+
+
+def write_person(
+    folder: Path,
+    photo: RecoveredPhoto,
+    number: int,
+    body: BodyModel,
+    provenance: Provenance,
+    *,
+    keep: Keep = 1,
+    overwrite: bool = False,
+) -> Path:
+    """Write the outputs of one person alone, whole or not at all; returns the folder. Errors as `write_photo`."""
+    require_replaceable(folder, overwrite)
+    person = photo.persons[number]
+    with finished_folder(folder) as draft:
+        meshes = person_meshes(person, body)
+        pictures = person_pictures(photo, person, meshes, body)
+        _person_files(draft, photo, number, meshes, pictures, body, provenance, keep)
+    return folder
+
+
+def _person_files(
+    folder: Path,
+    photo: RecoveredPhoto,
+    number: int,
+    meshes: PersonMeshes,
+    pictures: PersonPictures,
+    body: BodyModel,
+    provenance: Provenance,
+    keep: Keep,
+) -> None:
+    person = photo.persons[number]
+    _save_png(folder / "overlay.png", pictures.fused)
+    person_sheet(photo, number, pictures).save(folder / "contact_sheet.png")
+    _write_meshes(folder, person, meshes, body, keep)
+    _save_arrays(folder / "hypotheses.npz", person_arrays(photo, person, body))
+    _save_json(folder / PERSON_RECORD, person_summary(photo, number, provenance))
+
+
+def _write_meshes(folder: Path, person: RecoveredPerson, meshes: PersonMeshes, body: BodyModel, keep: Keep) -> None:
+    faces = body.faces.numpy()
+    kept = person.ranking if keep == "all" else person.ranking[: max(keep, 1)]
+    named = {"fused": meshes.fused, "best": meshes.ranked[0]}
+    for rank, index in enumerate(kept.tolist()[1:], start=2):
+        named[f"rank_{rank:03d}_hypothesis_{index:03d}"] = vertices(body, person.hypotheses.body[index])
+    for name, mesh in named.items():
+        write_glb(folder / f"{name}.glb", mesh.numpy(), faces)
+        write_obj(folder / f"{name}.obj", mesh.numpy(), faces)
+
+
+def person_arrays(photo: RecoveredPhoto, person: RecoveredPerson, body: BodyModel) -> dict[str, np.ndarray]:
+    """The arrays of `hypotheses.npz`; `about` explains them."""
+    group, fused = person.hypotheses.body, person.fused
+    arrays = {
+        "global_orient": rotmat_to_rotvec(group.global_orient),
+        "body_pose": rotmat_to_rotvec(group.body_pose).flatten(-2),
+        "global_orient_rotmat": group.global_orient,
+        "body_pose_rotmat": group.body_pose,
+        "betas": group.betas,
+        "transl": group.transl,
+        "joints": person.hypotheses.joints,
+        "scores": person.scores,
+        "ranking": person.ranking,
+        **{f"score_{name}": scores for name, scores in person.critic_scores.items()},
+        "fused_global_orient": rotmat_to_rotvec(fused.global_orient),
+        "fused_body_pose": rotmat_to_rotvec(fused.body_pose).flatten(-2),
+        "fused_global_orient_rotmat": fused.global_orient,
+        "fused_body_pose_rotmat": fused.body_pose,
+        "fused_betas": fused.betas,
+        "fused_transl": fused.transl,
+        "fused_joints": person.fused_joints,
+        "spread": person.spread,
+        "K": photo.camera.K,
+        "box": person.observation.box,
+        "keypoints": person.observation.keypoints,
+        "confidence": person.observation.confidence,
+    }
+    words = {
+        "format_version": np.array(FORMAT_VERSION),
+        "about": np.array(ABOUT),
+        "image_size": np.array([photo.image.width, photo.image.height]),
+        "camera_source": np.array(photo.camera.source),
+        "joint_names": np.array(JOINT_NAMES),
+        "keypoint_names": np.array(KEYPOINT_NAMES),
+        "body_name": np.array(body.name),
+        "skeleton_hash": np.array(body.skeleton_hash),
+    }
+    return {**words, **{name: tensor.numpy() for name, tensor in arrays.items()}}
+
+
+def require_replaceable(folder: Path, overwrite: bool) -> None:
+    """Raise InputError unless the folder is absent or empty, or `overwrite` is set and it is an earlier output."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if not os.path.lexists(folder):
+        return
+    earlier = (folder / PHOTO_RECORD).is_file() or (folder / PERSON_RECORD).is_file()
+    if not folder.is_dir() or folder.is_symlink() or not earlier:
+        raise InputError(f"'{folder}' exists and is no earlier output of hmralign; expected a new folder")
+    if not overwrite:
+        raise InputError(f"'{folder}' holds an earlier result; expected a new folder, or leave to overwrite")
+
+
+@contextmanager
+def finished_folder(folder: Path) -> Iterator[Path]:
+    """A draft folder that takes the place of `folder` when the block ends well, and vanishes when it does not."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.part-"))
+    except OSError as error:
+        raise InputError(
+            f"'{folder.parent}' cannot be written ({error.strerror}); expected a writable folder"
+        ) from error
+    try:
+        yield draft
+        os.chmod(draft, 0o755)
+        _replace_folder(draft, folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _replace_folder(draft: Path, folder: Path) -> None:
+    """Rename the draft; an earlier result steps aside first, so that at no time a mixture stands there."""
+    if not folder.exists():
+        os.rename(draft, folder)
+        return
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old-"))
+    os.rename(folder, aside / "old")
+    os.rename(draft, folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """`photo.json` of a finished folder, or None where there is none that can be read."""
+    try:
+        record = json.loads((folder / PHOTO_RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _save_png(path: Path, picture: np.ndarray) -> None:
+    Image.fromarray(picture).save(path)
+
+
+def _save_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    path.write_bytes(buffer.getvalue())

@@ -1,0 +1,139 @@
+"""A photo in, ranked bodies out: find people -> observe -> estimate -> judge -> rank."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hmralign.body.model import BodyModel
+from hmralign.data.images import LoadedImage
+from hmralign.detection.detection import Detection
+from hmralign.hypotheses.sampler import SamplerConfig
+from hmralign.models.lite import LiteModel
+from hmralign.refinement.keypoint_update import RefinementConfig
+from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
+from hmralign.systems.recover.estimate import Estimate, estimate_bodies, noise_of
+from hmralign.systems.recover.find_people import Box, PeopleFound
+from hmralign.systems.recover.judge import Agreement, CriticWeights, Judgement, agreement, judge
+from hmralign.systems.recover.observe import observe
+
+
+@dataclass(frozen=True)
+class RecoverConfig:
+    """How people are recovered from a photo."""
+
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    """Hypotheses per person and steps of the sampler."""
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    """How hypotheses are moved onto the keypoints."""
+    critics: CriticWeights = field(default_factory=CriticWeights)
+    """What ranks them."""
+    seed: int = 0
+    """Same seed, same photo, same answer; every photo starts from it anew."""
+
+
+@dataclass(frozen=True)
+class RecoveredPerson:
+    """All that is known about one person; tensors on the CPU, axes as in the structures without the person axis.
+
+    `scores` (higher is better) are those of the critics in `critic_scores` together; `ranking` lists hypotheses best
+    first. `fused` is the one answer made from the group; the spread is metres per joint.
+    """
+
+    detection: Detection
+    observation: Observation
+    hypotheses: Hypotheses
+    scores: Float[Tensor, " hyp"]
+    critic_scores: dict[str, Float[Tensor, " hyp"]]
+    ranking: Int[Tensor, " hyp"]
+    fused: BodyParams
+    fused_joints: Float[Tensor, "29 3"]
+    spread: Float[Tensor, " 29"]
+    best_agreement: Agreement
+    fused_agreement: Agreement
+
+    @property
+    def selected(self) -> int:
+        """Index of the hypothesis that the critics like best."""
+        return int(self.ranking[0])
+
+
+@dataclass(frozen=True)
+class RecoveredPhoto:
+    """A photo's people, the camera they are placed with, and seconds per stage."""
+
+    image: LoadedImage
+    camera: Camera
+    persons: list[RecoveredPerson]
+    empty_boxes: list[Box]
+    seconds: dict[str, float]
+
+
+@contextmanager
+def measured(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the wall-clock time of a block to `seconds[stage]`."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def recover_people(
+    model: LiteModel,
+    body: BodyModel,
+    image: LoadedImage,
+    camera: Camera,
+    found: PeopleFound,
+    config: RecoverConfig,
+    seconds: dict[str, float] | None = None,
+) -> RecoveredPhoto:
+    """Estimate, judge and rank everybody who was found, in one batch.
+
+    The model's device is used; results come back on the CPU. `seconds` may already hold the time of earlier stages.
+    """
+    seconds = {} if seconds is None else seconds
+    device = next(model.parameters()).device
+    observation = Observation.stack([observe(d, camera) for d in found.detections])
+    noise = noise_of(found.detections[0].detector)
+    generator = torch.Generator().manual_seed(config.seed)
+    with measured(seconds, "estimate"), torch.no_grad():
+        estimate = estimate_bodies(
+            model, body, observation.to(device), config.sampler, config.refinement, noise, generator
+        )
+    with measured(seconds, "critics"), torch.no_grad():
+        seen = observation.to(device)
+        judgement = judge(body, estimate.hypotheses, seen, camera, noise, config.critics)
+        fits = agreement(body, _best_and_fused(estimate, judgement), seen, camera, noise)
+    hypotheses, fused_body = estimate.hypotheses.to("cpu"), estimate.fused.to("cpu")
+    persons = [
+        RecoveredPerson(
+            detection=found.detections[i],
+            observation=observation[i],
+            hypotheses=hypotheses[i],
+            scores=judgement.scores[i].cpu(),
+            critic_scores={name: s[i].cpu() for name, s in judgement.by_critic.items()},
+            ranking=judgement.ranking[i].cpu(),
+            fused=fused_body[i],
+            fused_joints=estimate.fused_joints[i].cpu(),
+            spread=estimate.spread[i].cpu(),
+            best_agreement=fits[i][0],
+            fused_agreement=fits[i][1],
+        )
+        for i in range(len(found.detections))
+    ]
+    return RecoveredPhoto(image, camera, persons, found.empty_boxes, seconds)
+
+
+def _best_and_fused(estimate: Estimate, judgement: Judgement) -> Hypotheses:
+    """The two answers of each person as a group of two."""
+    everybody = torch.arange(len(judgement.ranking), device=judgement.ranking.device)[:, None]
+    best = estimate.hypotheses[everybody, judgement.ranking[:, :1]]
+    joints = torch.cat([best.joints, estimate.fused_joints[:, None]], dim=1)
+    return Hypotheses(BodyParams.stack([best.body[:, 0], estimate.fused], dim=1), joints)

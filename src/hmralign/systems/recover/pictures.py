@@ -1,0 +1,115 @@
+"""What is drawn of a recovered person and photo: bodies as meshes, overlays, the contact sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from hmralign.body.lbs import vertices
+from hmralign.body.model import BodyModel
+from hmralign.hypotheses.spread import joint_spread
+from hmralign.overlays.contact_sheet import Tile, contact_sheet, hypothesis_tiles
+from hmralign.overlays.keypoints import draw_keypoints
+from hmralign.overlays.overlay import Picture, cut_photo, draw_overlays, draw_people, person_window
+from hmralign.rendering.shading import WARM_GOLD
+from hmralign.reports.report_data import MAX_HYPOTHESES
+from hmralign.systems.recover.observe import photo_title
+from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
+
+_SIDE = 560
+
+
+@dataclass(frozen=True)
+class PersonMeshes:
+    """Meshes of one person, `cam` metres: the best hypotheses in the order of their rank, and the fused body.
+
+    `spread` is the disagreement of *all* hypotheses at each vertex, pelvis-relative metres.
+    """
+
+    ranked: Float[Tensor, "shown vert 3"]
+    fused: Float[Tensor, "vert 3"]
+    spread: Float[Tensor, " vert"]
+
+
+@dataclass(frozen=True)
+class PersonPictures:
+    """Pictures of one person; `tiles` are the photo, the fused body, then the hypotheses in the order of their rank."""
+
+    window: tuple[int, int, int, int]
+    photo: Picture
+    keypoints: Picture
+    best: Picture
+    fused: Picture
+    tiles: list[Tile]
+
+
+def person_meshes(person: RecoveredPerson, body: BodyModel, shown: int = MAX_HYPOTHESES) -> PersonMeshes:
+    """Skin the hypotheses and the fused body."""
+    everyone = vertices(body, person.hypotheses.body)
+    pelvis = person.hypotheses.joints[:, :1]
+    return PersonMeshes(
+        ranked=everyone[person.ranking[:shown]],
+        fused=vertices(body, person.fused),
+        spread=joint_spread(torch.cat([pelvis, everyone], dim=1))[1:],
+    )
+
+
+def person_pictures(
+    photo: RecoveredPhoto, person: RecoveredPerson, meshes: PersonMeshes, body: BodyModel
+) -> PersonPictures:
+    """Draw one person."""
+    image, camera, box = photo.image.rgb, photo.camera, person.observation.box
+    observation = person.observation
+    window = person_window(box)
+    size = (_SIDE, _SIDE)
+    plain, _ = cut_photo(image, window, size)
+    tiles = hypothesis_tiles(
+        image,
+        meshes.ranked,
+        body.faces,
+        camera,
+        box,
+        fused=meshes.fused,
+        keypoints=observation.keypoints,
+        confidence=observation.confidence,
+    )
+    tiles[2:] = [_labelled(tile, person, rank) for rank, tile in enumerate(tiles[2:])]
+    return PersonPictures(
+        window=window,
+        photo=plain,
+        keypoints=draw_keypoints(plain, observation.keypoints, observation.confidence, window),
+        best=draw_overlays(image, meshes.ranked[:1], body.faces, camera, window=window, size=size)[0],
+        fused=draw_overlays(image, meshes.fused[None], body.faces, camera, window=window, size=size, color=WARM_GOLD)[
+            0
+        ],
+        tiles=tiles,
+    )
+
+
+def _labelled(tile: Tile, person: RecoveredPerson, rank: int) -> Tile:
+    """The ranked meshes are a selection: name the hypothesis by its number in the whole group."""
+    index = int(person.ranking[rank])
+    return replace(tile, label=f"#{rank + 1}  (hyp {index})", note=f"score {float(person.scores[index]):.3f}")
+
+
+def person_sheet(photo: RecoveredPhoto, number: int, pictures: PersonPictures) -> Image.Image:
+    """The contact sheet of one person."""
+    count = photo.persons[number].hypotheses.num_hypotheses
+    shown = len(pictures.tiles) - 2
+    title = f"{photo_title(photo.image)}, person {number}: best {shown} of {count} hypotheses"
+    return contact_sheet(pictures.tiles, title=title)
+
+
+def photo_overlay(photo: RecoveredPhoto, fused: list[Float[Tensor, "vert 3"]], body: BodyModel) -> Picture:
+    """All people's fused bodies over the whole photo."""
+    return draw_people(photo.image.rgb, torch.stack(fused), body.faces, photo.camera, max_side=1600)
+
+
+def plain_photo(photo: RecoveredPhoto) -> UInt8[np.ndarray, "height width 3"]:
+    """The photo, reduced as the overlay is."""
+    return cut_photo(photo.image.rgb, max_side=1600)[0]

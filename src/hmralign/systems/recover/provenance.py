@@ -1,0 +1,63 @@
+"""Where a result comes from: versions, hashes and settings, the same in every output file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from hmralign import __version__
+from hmralign.systems.recover.people import RecoverConfig
+
+FORMAT_VERSION = 1
+"""Of the output folder: `photo.json`, `summary.json` and `hypotheses.npz`."""
+
+_LIBRARIES = ("torch", "numpy", "warp-lang", "roma", "pillow", "safetensors")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a result. Hashes are SHA-256; `detector_versions` are those of the libraries behind the detector."""
+
+    checkpoint: str
+    checkpoint_hash: str
+    body: str
+    skeleton_hash: str
+    mesh_hash: str
+    detector: str
+    config: RecoverConfig
+    device: str = "cpu"
+    detector_versions: Mapping[str, str] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """As nested plain values, with the versions in use."""
+        return {
+            "checkpoint": {"name": self.checkpoint, "sha256": self.checkpoint_hash},
+            "body": {"name": self.body, "skeleton_hash": self.skeleton_hash, "mesh_hash": self.mesh_hash},
+            "detector": {"name": self.detector, "versions": dict(self.detector_versions)},
+            "config": asdict(self.config),
+            "device": self.device,
+            "versions": library_versions(),
+        }
+
+    def fingerprint(self, *inputs: str) -> str:
+        """One hash of all that decides the answer, with further inputs such as the photo's hash."""
+        decisive = {k: v for k, v in self.record().items() if k not in ("versions", "device")}
+        decisive["detector"] = self.detector
+        text = json.dumps([__version__, decisive, list(inputs)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """hmralign, Python and the libraries that decide numbers."""
+    found = {"hmralign": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found

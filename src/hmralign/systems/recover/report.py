@@ -1,0 +1,139 @@
+"""What the HTML report says about a recovered photo."""
+
+from __future__ import annotations
+
+import torch
+
+from hmralign.body.model import BodyModel
+from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
+from hmralign.systems.recover.judge import Agreement
+from hmralign.systems.recover.limbs import LIMBS
+from hmralign.systems.recover.observe import photo_title
+from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
+from hmralign.systems.recover.pictures import PersonMeshes, PersonPictures, photo_overlay, plain_photo
+from hmralign.systems.recover.provenance import Provenance
+
+CAMERA_WORDS = {
+    "given": "given by the user",
+    "exif": "read from the photo (EXIF)",
+    "estimated": "guessed from the photo's size",
+}
+
+CAVEATS = (
+    "Fused is the single answer: the mean of all hypotheses. #1 is the hypothesis that agrees best with the evidence.",
+    "One photo does not say how far away or how deep things are: hypotheses that look the same here may differ by "
+    "decimetres in depth. The disagreement of the hypotheses says where to be careful; it is not a guarantee.",
+)
+GUESSED_CAMERA = (
+    "The focal length was guessed, so distances from the camera are a guess as well; the pose depends on it little."
+)
+
+
+def photo_report(
+    photo: RecoveredPhoto,
+    meshes: list[PersonMeshes],
+    pictures: list[PersonPictures],
+    body: BodyModel,
+    provenance: Provenance,
+) -> Report:
+    """The report of one photo."""
+    persons = [
+        report_person(person, number, photo, m, p, body)
+        for number, (person, m, p) in enumerate(zip(photo.persons, meshes, pictures, strict=True))
+    ]
+    title = photo_title(photo.image)
+    overlay = photo_overlay(photo, [m.fused for m in meshes], body)
+    page = ReportPhoto(title, plain_photo(photo), overlay, persons, _photo_facts(photo))
+    caveats = CAVEATS if photo.camera.known else (*CAVEATS, GUESSED_CAMERA)
+    return Report(f"Bodies in {title}", [page], run_facts(provenance), caveats)
+
+
+def report_person(
+    person: RecoveredPerson,
+    number: int,
+    photo: RecoveredPhoto,
+    meshes: PersonMeshes,
+    pictures: PersonPictures,
+    body: BodyModel,
+) -> ReportPerson:
+    """One person of the report; of many hypotheses the best are shown."""
+    shown = person.ranking[: len(meshes.ranked)]
+    return ReportPerson(
+        name=f"Person {number}",
+        vertices=meshes.ranked.numpy(),
+        faces=body.faces.numpy(),
+        K=photo.camera.K.numpy(),
+        window=pictures.window,
+        photo=pictures.photo,
+        best_overlay=pictures.best,
+        scores=person.scores[shown].double().numpy(),
+        fused_vertices=meshes.fused.numpy(),
+        fused_overlay=pictures.fused,
+        fused_thumbnails=pictures.tiles[1].pictures,
+        keypoint_picture=pictures.keypoints,
+        thumbnails=[tile.pictures for tile in pictures.tiles[2:]],
+        spread=meshes.spread.numpy(),
+        facts=person_facts(person),
+        limbs=limb_rows(person),
+    )
+
+
+def limb_rows(person: RecoveredPerson) -> list[LimbRow]:
+    """Mean disagreement and mean confidence of each limb."""
+    confidence = person.observation.confidence
+    return [
+        LimbRow(name, float(person.spread[list(joints)].mean()), float(confidence[list(keypoints)].mean()))
+        for name, (joints, keypoints) in LIMBS.items()
+    ]
+
+
+def person_facts(person: RecoveredPerson) -> dict[str, str]:
+    """Key facts in words."""
+    x, y, z = (float(v) for v in person.fused_joints[0])
+    confidence = person.observation.confidence
+    return {
+        "Hypotheses": str(person.hypotheses.num_hypotheses),
+        "Agreement of the fused body": agreement_words(person.fused_agreement),
+        f"Agreement of #1 (hypothesis {person.selected})": agreement_words(person.best_agreement),
+        "Mean disagreement": f"{100 * float(person.spread.mean()):.1f} cm per joint",
+        "Keypoints": f"{int((confidence > 0).sum())} of {len(confidence)} observed",
+        "Pelvis from the camera": f"{x:+.2f} m right, {-y:+.2f} m up, {z:.2f} m ahead",
+        "Found by": f"{person.detection.detector} (score {person.detection.score:.2f})",
+    }
+
+
+def agreement_words(agreement: Agreement) -> str:
+    """Reprojection error and, where there is a mask, its overlap."""
+    words = (
+        f"keypoints off by {agreement.reprojection_px:.1f} px "
+        f"({100 * agreement.reprojection_over_box_height:.1f} % of the box height)"
+    )
+    return words if agreement.mask_iou is None else f"{words}, mask overlap {100 * agreement.mask_iou:.0f} %"
+
+
+def run_facts(provenance: Provenance) -> dict[str, str]:
+    """What made the result."""
+    config = provenance.config
+    return {
+        "Model": f"{provenance.checkpoint} ({provenance.checkpoint_hash[:12]})",
+        "Body": f"{provenance.body} (skeleton {provenance.skeleton_hash[:12]}, mesh {provenance.mesh_hash[:12]})",
+        "Refinement": config.refinement.method,
+        "Sampler": f"{config.sampler.num_hypotheses} hypotheses, {config.sampler.num_steps} steps, seed {config.seed}",
+    }
+
+
+def _photo_facts(photo: RecoveredPhoto) -> dict[str, str]:
+    image, camera = photo.image, photo.camera
+    diagonal = float(torch.tensor([image.width, image.height]).float().norm())
+    facts = {
+        "Size": f"{image.original_size[0]} x {image.original_size[1]} pixels",
+        "Camera": f"{CAMERA_WORDS[camera.source]}: focal length {float(camera.K[0, 0]):.0f} px "
+        f"({float(camera.K[0, 0]) / diagonal:.2f} diagonals)",
+        "Time": ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in photo.seconds.items()),
+    }
+    if image.scale != (1.0, 1.0):
+        facts["Reduced to"] = f"{image.width} x {image.height} pixels; all pixels here refer to this size"
+    if photo.empty_boxes:
+        boxes = "; ".join(", ".join(f"{v:.0f}" for v in box) for box in photo.empty_boxes)
+        facts["Boxes without a person"] = boxes
+    return facts

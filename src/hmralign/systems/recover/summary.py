@@ -1,0 +1,105 @@
+"""The numbers of one person and of one photo as plain values, for `summary.json` and `photo.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from hmralign.structures import Camera
+from hmralign.systems.recover.limbs import LIMBS
+from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
+from hmralign.systems.recover.provenance import FORMAT_VERSION, Provenance
+
+
+def person_summary(photo: RecoveredPhoto, number: int, provenance: Provenance) -> dict[str, Any]:
+    """What `summary.json` of a person holds; metres and pixels of the photo as loaded."""
+    person = photo.persons[number]
+    detection, observation = person.detection, person.observation
+    return {
+        "format_version": FORMAT_VERSION,
+        "person": number,
+        "image": image_record(photo),
+        "detector": detection.detector,
+        "detection_score": round(detection.score, 4),
+        "detection_box": _rounded(detection.box, 2),
+        "box": _rounded(observation.box, 2),
+        "keypoints": {
+            name: [*_rounded(point, 2), round(float(confidence), 3)]
+            for name, point, confidence in zip(
+                KEYPOINT_NAMES, observation.keypoints, observation.confidence, strict=True
+            )
+            if confidence > 0
+        },
+        "num_hypotheses": person.hypotheses.num_hypotheses,
+        "selected_index": person.selected,
+        "ranking": person.ranking.tolist(),
+        "scores": _rounded(person.scores, 5),
+        "critic_scores": {name: _rounded(scores, 5) for name, scores in person.critic_scores.items()},
+        "selected": asdict(person.best_agreement),
+        "fused": asdict(person.fused_agreement),
+        "spread_m": {name: round(float(s), 4) for name, s in zip(JOINT_NAMES, person.spread, strict=True)},
+        "spread_by_limb_m": limb_spread(person),
+        "camera": camera_record(photo.camera),
+        "seed": provenance.config.seed,
+        "seconds": {stage: round(s, 4) for stage, s in photo.seconds.items()},
+        "made_by": provenance.record(),
+    }
+
+
+def photo_summary(photo: RecoveredPhoto, provenance: Provenance, fingerprint: str) -> dict[str, Any]:
+    """What `photo.json` holds; it is the last file written, and says that the folder is complete."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint,
+        "image": image_record(photo),
+        "camera": camera_record(photo.camera),
+        "people": [
+            {
+                "folder": person_folder(number),
+                "box": _rounded(person.observation.box, 2),
+                "detector": person.detection.detector,
+                "selected_index": person.selected,
+                "selected": asdict(person.best_agreement),
+                "fused": asdict(person.fused_agreement),
+                "mean_spread_m": round(float(person.spread.mean()), 4),
+            }
+            for number, person in enumerate(photo.persons)
+        ],
+        "boxes_without_person": [list(box) for box in photo.empty_boxes],
+        "seconds": {stage: round(s, 4) for stage, s in photo.seconds.items()},
+        "made_by": provenance.record(),
+    }
+
+
+def person_folder(number: int) -> str:
+    """Name of the folder of one person."""
+    return f"person_{number}"
+
+
+def limb_spread(person: RecoveredPerson) -> dict[str, float]:
+    """Mean spread of each limb, metres."""
+    return {name: round(float(person.spread[list(joints)].mean()), 4) for name, (joints, _) in LIMBS.items()}
+
+
+def image_record(photo: RecoveredPhoto) -> dict[str, Any]:
+    """Name, hash and size of the photo."""
+    image = photo.image
+    return {
+        "name": image.name,
+        "sha256": image.sha256,
+        "original_size": list(image.original_size),
+        "size": [image.width, image.height],
+    }
+
+
+def camera_record(camera: Camera) -> dict[str, Any]:
+    """Intrinsics and where they come from."""
+    return {"K": [[float(v) for v in row] for row in camera.K], "source": camera.source}
+
+
+def _rounded(values: Any, digits: int) -> list[float]:
+    flat = values.tolist() if isinstance(values, Tensor) or hasattr(values, "tolist") else list(values)
+    return [round(float(v), digits) for v in flat]
