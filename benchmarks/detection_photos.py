@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hmralign.body.skeleton import MIRROR_KEYPOINTS
 from hmralign.detection.boxes import box_iou
+from hmralign.detection.detection import Detection
 from hmralign.detection.environment import detector_environment
 from hmralign.detection.mediapipe_detector import MediapipeDetector
 
@@ -62,8 +64,10 @@ def matched(boxes: list[np.ndarray], people: list[dict]) -> dict[int, int]:
     return result
 
 
-def judge(detector: MediapipeDetector, image: np.ndarray, people: list[dict], ignore: list) -> dict:
-    """Counts for one image."""
+def judge(
+    detector: MediapipeDetector, image: np.ndarray, people: list[dict], ignore: list
+) -> tuple[dict, dict[str, Detection]]:
+    """Counts for one image, and its detections by the person's name."""
     start = time.perf_counter()
     detections = detector(image)
     seconds = time.perf_counter() - start
@@ -74,7 +78,7 @@ def judge(detector: MediapipeDetector, image: np.ndarray, people: list[dict], ig
     false = [i for i in unmatched if not any(inside(boxes[i], region) for region in ignore)]
     start = time.perf_counter()
     by_box = [detector.detect_in_box(image, np.array(p["box"], np.float32)) for p in people]
-    return {
+    row = {
         "people": len(counted),
         "found": sum(k in match for k in counted),
         "missed": [people[k]["id"] for k in counted if k not in match],
@@ -85,6 +89,19 @@ def judge(detector: MediapipeDetector, image: np.ndarray, people: list[dict], ig
         "not_found_in_given_box": [people[k]["id"] for k in counted if by_box[k] is None],
         "box_seconds": round(time.perf_counter() - start, 2),
     }
+    return row, {people[k]["id"]: detections[i] for k, i in match.items()}
+
+
+def mirror_agreement(plain: Detection, mirrored: Detection, width: int) -> dict:
+    """How far two readings of one person, plain and mirrored, lie apart; whether left and right were exchanged."""
+    order = list(MIRROR_KEYPOINTS)
+    back, back_confidence = mirrored.keypoints[order].copy(), mirrored.confidence[order]
+    back[:, 0] = width - 1 - back[:, 0]
+    sure = (np.minimum(plain.confidence, back_confidence) > 0.5)[:17]
+    side = float(longer_side(plain.box.tolist()))
+    straight = np.linalg.norm(plain.keypoints - back, axis=1)[:17][sure] / side
+    crossed = np.linalg.norm(plain.keypoints - back[order], axis=1)[:17][sure] / side
+    return {"gaps": straight.tolist(), "exchanged": bool(crossed.mean() < straight.mean())}
 
 
 def longer_side(box: list[float]) -> float:
@@ -125,6 +142,14 @@ def to_markdown(result: dict) -> str:
             f"{t['false']} | "
             f"{t['found_in_given_box']} | {t['median_seconds']:.1f} / {t['largest_seconds']:.1f} |"
         )
+    agreement = result["mirror_agreement"]
+    lines += [
+        "",
+        f"The {agreement['people']} people found both as they are and mirrored: their 17 COCO keypoints (confidence",
+        f"above 0.5 in both) lie {agreement['median_percent_of_box']} % of the box's longer side apart (median; 90th",
+        f"percentile {agreement['p90_percent_of_box']} %). Left and right of the whole body were exchanged in one of",
+        f"the two readings for {len(agreement['exchanged'])}: {'; '.join(agreement['exchanged']) or 'nobody'}.",
+    ]
     lines += ["", "Photos as they are:", "", "| photo | people | found | missed | smaller found | false | seconds |"]
     lines.append("|---|---|---|---|---|---|---|")
     for name, r in result["variants"]["as is"]["photos"].items():
@@ -154,15 +179,32 @@ def main() -> None:
         print("skipped: the detector is not installed (hmralign setup-detector)")
         return
     result: dict = {"detector": "", "variants": {}}
+    found: dict[tuple[str, str], dict[str, Detection]] = {}
+    pairs: list[dict] = []
     with MediapipeDetector() as detector:
         result["detector"] = "mediapipe " + detector.versions["mediapipe"]
         for variant in ("as is", "mirrored", "half size"):
             rows = {}
             for name, photo in truth.items():
                 image = np.asarray(Image.open(arguments.photos / name).convert("RGB"))
-                rows[name] = judge(detector, *variant_of(image, photo["people"], photo["ignore"], variant))
+                rows[name], found[variant, name] = judge(
+                    detector, *variant_of(image, photo["people"], photo["ignore"], variant)
+                )
+                if variant == "mirrored":
+                    pairs += [
+                        {"photo": name, "id": k, **mirror_agreement(found["as is", name][k], d, image.shape[1])}
+                        for k, d in found[variant, name].items()
+                        if k in found["as is", name]
+                    ]
                 print(variant, name, rows[name], flush=True)
             result["variants"][variant] = {"total": totals(rows), "photos": rows}
+    gaps = [g for p in pairs for g in p["gaps"] if not p["exchanged"]]
+    result["mirror_agreement"] = {
+        "people": len(pairs),
+        "exchanged": [f"{p['photo']}: {p['id']}" for p in pairs if p["exchanged"]],
+        "median_percent_of_box": round(100 * float(np.median(gaps)), 2),
+        "p90_percent_of_box": round(100 * float(np.quantile(gaps, 0.9)), 2),
+    }
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "detection_photos.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     (arguments.out / "detection_photos.md").write_text(to_markdown(result), encoding="utf-8")

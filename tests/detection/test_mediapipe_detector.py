@@ -65,7 +65,7 @@ def test_both_graphs_agree_with_mediapipes_own(name):
     sure = expected[:, 2] > 0.8
     side = np.ptp(expected[sure, :2], axis=0).max()
     gap = np.linalg.norm(read.landmarks[0, :33, :2] - expected[:, :2], axis=1)[sure] / side
-    assert sure.sum() > 15 and np.median(gap) < 0.005 and gap.max() < 0.03
+    assert sure.sum() > 15 and np.median(gap) < 0.01 and gap.max() < 0.06
     assert np.abs(read.landmarks[0, :33, 3] - expected[:, 2]).max() < 0.25
     assert np.abs(read.world[0] - np.array(reference["world"])).mean() < 0.02
 

@@ -23,23 +23,25 @@ import os
 import struct
 import sys
 
-# The protocol owns the real stdout; whatever the C++ code prints goes to the null device, unless asked for.
-_PROTOCOL_OUT = os.fdopen(os.dup(1), "wb")
-_PROTOCOL_IN = os.fdopen(os.dup(0), "rb")
-_SINK = os.open(os.devnull, os.O_WRONLY)
-os.dup2(_SINK, 1)
-if not os.environ.get("HMRALIGN_DETECTOR_VERBOSE"):
-    os.dup2(_SINK, 2)
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-os.environ.setdefault("GLOG_minloglevel", "3")
-os.environ.setdefault("MPLBACKEND", "Agg")
+if __name__ == "__main__":
+    # Only when run: the libraries exist in the detector environment alone. The protocol owns the real stdout;
+    # whatever the C++ code prints goes to the null device, unless asked for.
+    _PROTOCOL_OUT = os.fdopen(os.dup(1), "wb")
+    _PROTOCOL_IN = os.fdopen(os.dup(0), "rb")
+    _SINK = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(_SINK, 1)
+    if not os.environ.get("HMRALIGN_DETECTOR_VERBOSE"):
+        os.dup2(_SINK, 2)
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.setdefault("MPLBACKEND", "Agg")
 
-import cv2  # noqa: E402
-import mediapipe  # noqa: E402
-import numpy as np  # noqa: E402
-from mediapipe.python import packet_creator, packet_getter  # noqa: E402
-from mediapipe.python._framework_bindings import calculator_graph, image_frame, resource_util  # noqa: E402
+    import cv2
+    import mediapipe
+    import numpy as np
+    from mediapipe.python import packet_creator, packet_getter
+    from mediapipe.python._framework_bindings import calculator_graph, image_frame, resource_util
 
 DETECTOR_SIZE = 224
 LANDMARK_SIZE = 256
