@@ -121,12 +121,11 @@ def draw_chunk(model: BodyModel, poses: PoseSource, seed: int, chunk: int) -> Pe
     whole = draw_persons(model, poses, 400, ViewMix(height=(0.4, 1.0)), generator)
     cut = draw_persons(model, poses, 200, ViewMix(height=(0.8, 2.2)), generator)
     parts = [whole[suitable(whole, False)[: CHUNK - TRUNCATED]], cut[suitable(cut, True)[:TRUNCATED]]]
-    return Persons(
-        BodyParams(*(torch.cat([getattr(p.body, k) for p in parts]) for k in BodyParams.__dataclass_fields__)),
-        *(torch.cat([getattr(p, k) for p in parts]) for k in ("up", "K")),
-        [s for p in parts for s in p.sizes],
-        *(torch.cat([getattr(p, k) for p in parts]) for k in ("points", "pixels", "bone_rotmats", "yaw")),
-    )
+    joined = {
+        k: torch.cat([getattr(p, k) for p in parts]) for k in ("up", "K", "points", "pixels", "bone_rotmats", "yaw")
+    }
+    body = BodyParams(*(torch.cat([getattr(p.body, k) for p in parts]) for k in BodyParams.__dataclass_fields__))
+    return Persons(body=body, sizes=[s for p in parts for s in p.sizes], **joined)
 
 
 def photograph(model: BodyModel, persons: Persons, i: int, backgrounds: Backgrounds, rng: np.random.Generator) -> Scene:
@@ -192,7 +191,7 @@ def draw_sheet(
         person, count = find(detector, scene)
         picture, label = scene.image, f"{i} {scene.occluder} found {count}"
         if person is not None:
-            window = (-0.5, -0.5, picture.shape[1] - 0.5, picture.shape[0] - 0.5)
+            window = (0, 0, picture.shape[1], picture.shape[0])
             confidence = torch.from_numpy(person.confidence)
             picture = draw_keypoints(picture, torch.from_numpy(person.keypoints), confidence, window)
         side = max(picture.shape[:2])
@@ -241,7 +240,8 @@ def measure(model: BodyModel, work: Path, arguments: argparse.Namespace) -> None
             notes = [f"{k} {v}" for k, v in sorted(short.versions.items())]
             notes += [f"poses {real.sha256[:16] if real else 'none'}", f"photos {bool(arguments.photos)}"]
             partial = path.with_suffix(".part.npz")
-            np.savez_compressed(partial, notes=np.array(notes), skeleton=np.array(model.skeleton_hash), **arrays)
+            arrays |= {"notes": np.array(notes), "skeleton": np.array(model.skeleton_hash)}
+            np.savez_compressed(partial, **arrays)  # pyright: ignore[reportArgumentType]
             partial.rename(path)
             print(f"chunk {chunk}: found {arrays['found'][:, 0].mean():.2f}", flush=True)
 

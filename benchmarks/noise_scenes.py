@@ -208,7 +208,7 @@ def _gradient(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     y, x = np.linspace(-1, 1, height)[:, None, None], np.linspace(-1, 1, width)[None, :, None]
     picture = rng.random(3) + 0.3 * (y * rng.normal(0, 1, 3) + x * rng.normal(0, 1, 3))
     for cells in (3, 9, 27):
-        noise = zoom(rng.normal(0, 1, (cells, cells)), (height / cells, width / cells), order=1)
+        noise = np.asarray(zoom(rng.normal(0, 1, (cells, cells)), (height / cells, width / cells), order=1))
         picture = picture + 0.3 / cells**0.5 * rng.random() * noise[:height, :width, None]
     return np.clip(picture, 0, 1).astype(np.float32)
 
@@ -307,8 +307,8 @@ def _occluder(size: tuple[int, int], limbs: Sequence[np.ndarray], rng: np.random
         right = rng.random() < 0.5
         slope = rng.normal(0, 0.08) * (y - size[0] / 2)
         return kind, (x > low[0] + high[0] - edge + slope) if right else (x < edge + slope)
-    limb = limbs[rng.integers(len(limbs))]
-    middle = limb[rng.integers(len(limb))] + rng.normal(0, 0.03 * extent, 2)
+    limb = limbs[int(rng.integers(len(limbs)))]
+    middle = limb[int(rng.integers(len(limb)))] + rng.normal(0, 0.03 * extent, 2)
     a, b = rng.uniform(0.05, 0.2, 2) * extent
     turn = rng.uniform(0, math.pi)
     u = (x - middle[0]) * math.cos(turn) + (y - middle[1]) * math.sin(turn)
