@@ -40,10 +40,10 @@ from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
 from hmralign.systems.recover.find_people import NobodyFound, find_people
 from hmralign.systems.recover.judge import Agreement
 from hmralign.systems.recover.observe import camera_of, photo_title
-from hmralign.systems.recover.outputs import Keep, write_person, write_photo
+from hmralign.systems.recover.outputs import Keep, is_finished, require_replaceable, write_person, write_photo
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson, RecoveredPhoto, measured, recover_people
 from hmralign.systems.recover.pictures import photo_overlay
-from hmralign.systems.recover.provenance import Provenance
+from hmralign.systems.recover.provenance import Provenance, digest
 from hmralign.systems.recover.report import agreement_words
 
 __all__ = ["NobodyFound", "People", "Person", "Recoverer"]
@@ -144,15 +144,37 @@ class Recoverer:
             NobodyFound: there is no person in the photo, or none in the boxes.
             InputError: the photo, a file or an array is wrong.
         """
+        boxes = boxes if boxes is None or isinstance(boxes, str | Path | np.ndarray) else _box_array(boxes)
         seconds: dict[str, float] = {}
         with measured(seconds, "load"):
             photo = load_image(image)
             camera = camera_of(photo, K, focal_px)
         with measured(seconds, "detect"):
-            given = boxes if boxes is None or isinstance(boxes, str | Path | np.ndarray) else _box_array(boxes)
-            found = find_people(photo, self.detector if keypoints is None else None, given, keypoints)
+            found = find_people(photo, self.detector if keypoints is None else None, boxes, keypoints)
         recovered = recover_people(self._model, self._body_there, photo, camera, found, self.config, seconds)
-        return People(recovered, self.body, self.provenance)
+        return People(recovered, self.body, self.provenance, _inputs(photo, boxes, keypoints, K, focal_px))
+
+    def already_saved(
+        self,
+        folder: str | Path,
+        image: str | Path,
+        *,
+        boxes: str | Path | None = None,
+        keypoints: str | Path | None = None,
+        K: np.ndarray | None = None,
+        focal_px: float | None = None,
+        keep: Keep = 1,
+    ) -> bool:
+        """Whether `folder` holds the finished result of this photo with these inputs and settings.
+
+        Raises InputError when something else stands there, so that a long run fails before it works, not after.
+        """
+        name = digest(Path(image)) if Path(image).is_file() else None
+        inputs = (name or "none", *(digest(v) for v in (boxes, keypoints, K, focal_px)))
+        if is_finished(Path(folder), self.provenance.fingerprint(*inputs, str(keep))):
+            return True
+        require_replaceable(Path(folder), overwrite=False)
+        return False
 
     @property
     def detector(self) -> Detector | None:
@@ -314,16 +336,18 @@ class Person:
         )
 
     def _repr_html_(self) -> str:
-        return People(
-            replace(self._photo, persons=[self._person]), self.body, self._provenance, first=self.number
-        )._repr_html_()
+        alone = replace(self._photo, persons=[self._person])
+        return People(alone, self.body, self._provenance, (), first=self.number)._repr_html_()
 
 
 class People(Sequence[Person]):
     """The people of one photo, a sequence of `Person`."""
 
-    def __init__(self, photo: RecoveredPhoto, body: BodyModel, provenance: Provenance, *, first: int = 0):
-        self._photo, self._body, self._provenance, self._first = photo, body, provenance, first
+    def __init__(
+        self, photo: RecoveredPhoto, body: BodyModel, provenance: Provenance, inputs: tuple[str, ...], *, first: int = 0
+    ):
+        self._photo, self._body, self._provenance, self._inputs = photo, body, provenance, inputs
+        self._first = first
         self._persons = [Person(photo, number, body, provenance) for number in range(len(photo.persons))]
 
     @property
@@ -358,14 +382,10 @@ class People(Sequence[Person]):
         earlier result is replaced only with `overwrite`. Raises InputError when the folder cannot be written.
         """
         keep = _checked_keep(keep)
-        fingerprint = self.fingerprint()
+        fingerprint = self._provenance.fingerprint(*self._inputs, str(keep))
         return write_photo(
             Path(folder), self._photo, self._body, self._provenance, fingerprint, keep=keep, overwrite=overwrite
         )
-
-    def fingerprint(self) -> str:
-        """Hash of the settings and the photo's pixels."""
-        return self._provenance.fingerprint(self.photo.sha256 or "")
 
     @overload
     def __getitem__(self, index: int) -> Person: ...
@@ -432,6 +452,11 @@ def _detector_name(detector: str | Detector | None) -> str:
     if detector is None:
         return "none"
     return detector if isinstance(detector, str) else type(detector).__name__
+
+
+def _inputs(photo: LoadedImage, *given: str | Path | np.ndarray | float | None) -> tuple[str, ...]:
+    """Hashes of the photo and of what was given with it."""
+    return photo.sha256 or digest(photo.rgb), *(digest(value) for value in given)
 
 
 def _box_array(boxes: Sequence[Sequence[float]]) -> np.ndarray:

@@ -188,17 +188,21 @@ def person_arrays(photo: RecoveredPhoto, person: RecoveredPerson, body: BodyMode
     return {**words, **{name: tensor.numpy() for name, tensor in arrays.items()}}
 
 
+def is_finished(folder: Path, fingerprint: str) -> bool:
+    """Whether the folder holds the finished result of the same photo, inputs, settings and weights."""
+    record = read_record(folder)
+    return record is not None and record.get("fingerprint") == fingerprint
+
+
 def require_replaceable(folder: Path, overwrite: bool) -> None:
     """Raise InputError unless the folder is absent or empty, or `overwrite` is set and it is an earlier output."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if not os.path.lexists(folder):
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
     earlier = (folder / PHOTO_RECORD).is_file() or (folder / PERSON_RECORD).is_file()
     if not folder.is_dir() or folder.is_symlink() or not earlier:
         raise InputError(f"'{folder}' exists and is no earlier output of hmralign; expected a new folder")
     if not overwrite:
-        raise InputError(f"'{folder}' holds an earlier result; expected a new folder, or leave to overwrite")
+        raise InputError(f"'{folder}' holds a result of other settings; expected a new folder, or --overwrite")
 
 
 @contextmanager

@@ -8,7 +8,10 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hmralign import __version__
 from hmralign.systems.recover.people import RecoverConfig
@@ -45,7 +48,7 @@ class Provenance:
         }
 
     def fingerprint(self, *inputs: str) -> str:
-        """One hash of all that decides the answer, with further inputs such as the photo's hash."""
+        """One hash of all that decides the answer: settings, weights, body, and the given inputs."""
         decisive = {k: v for k, v in self.record().items() if k not in ("versions", "device")}
         decisive["detector"] = self.detector
         text = json.dumps([__version__, decisive, list(inputs)], sort_keys=True)
@@ -61,3 +64,19 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "unknown"
     return found
+
+
+def digest(value: str | Path | np.ndarray | float | None) -> str:
+    """Hash of an input: of a file's bytes, an array's numbers, or a number; a folder counts by its path and time."""
+    if value is None:
+        return "none"
+    if isinstance(value, np.ndarray):
+        content = f"{value.shape} {value.dtype}".encode() + np.ascontiguousarray(value).tobytes()
+    elif isinstance(value, float | int):
+        content = repr(float(value)).encode()
+    elif Path(value).is_file():
+        content = Path(value).read_bytes()
+    else:
+        folder = Path(value)
+        content = f"{folder.resolve()} {folder.stat().st_mtime_ns if folder.exists() else 0}".encode()
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,108 @@
+"""The `hmralign` command: one word chooses a command, its options follow.
+
+A thin shell over `hmralign.api`. Nothing heavy is imported before a command runs, so `--help` answers at once.
+To add a command, write its options as a dataclass and its function `(options, terminal) -> exit code` in a module of
+this folder, and add a line to `COMMANDS`.
+
+| exit code | meaning                                                                    |
+| --------- | -------------------------------------------------------------------------- |
+| 0         | done                                                                       |
+| 1         | a defect of this program or of its installation                            |
+| 2         | wrong input, or nobody was found; one sentence on stderr says what is wrong |
+| 3         | some photos of several failed; `failures.jsonl` says which and why         |
+| 130       | stopped with Ctrl-C                                                        |
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from hmralign import __version__
+from hmralign.cli.demo import DemoOptions, run_demo
+from hmralign.cli.options import parse_options
+from hmralign.cli.recover import RecoverOptions, run_recover
+from hmralign.cli.setup_detector import SetupDetectorOptions, run_setup_detector
+from hmralign.cli.terminal import Terminal
+
+
+class Command(NamedTuple):
+    """A command's options, what it does with them, and its line in the overview."""
+
+    options: type
+    run: Callable[[Any, Terminal], int]
+    line: str
+
+
+COMMANDS = {
+    "recover": Command(RecoverOptions, run_recover, "photos in, ranked human meshes with their uncertainty out"),
+    "demo": Command(DemoOptions, run_demo, "recover a bundled photo and a rendered scene of known truth"),
+    "setup-detector": Command(SetupDetectorOptions, run_setup_detector, "install the person detector, once"),
+}
+
+DEBUG_VARIABLE = "HMRALIGN_DEBUG"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(overview())
+        return 0
+    if arguments[0] in ("-V", "--version", "version"):
+        sys.stdout.write(f"hmralign {__version__}\n")
+        return 0
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        return _fail(f"'{arguments[0]}' is no command; expected one of {', '.join(COMMANDS)}", 2)
+    try:
+        return _run(arguments[0], command, arguments[1:])
+    except SystemExit as exit:  # the parser has said what is wrong, or has shown the help
+        return exit.code if isinstance(exit.code, int) else 2
+
+
+def overview() -> str:
+    """What `hmralign --help` says."""
+    width = max(map(len, COMMANDS))
+    lines = "".join(f"  {name:<{width}}  {command.line}\n" for name, command in COMMANDS.items())
+    return (
+        "usage: hmralign COMMAND [options]\n\n"
+        "3D human meshes from photos: many hypotheses per person, ranked, with one answer made from them.\n\n"
+        f"commands:\n{lines}\n"
+        "`hmralign COMMAND --help` shows a command's options, `hmralign --version` the version.\n"
+        f"With {DEBUG_VARIABLE}=1 in the environment, errors come with a traceback.\n"
+    )
+
+
+def _run(name: str, command: Command, arguments: list[str]) -> int:
+    from hmralign.structures.errors import HmralignError, InputError
+
+    try:
+        options = parse_options(command.options, arguments, prog=f"hmralign {name}")
+        with Terminal(quiet=getattr(options, "quiet", False), json=getattr(options, "json", False)) as terminal:
+            return command.run(options, terminal)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except InputError as error:
+        return _fail(str(error), 2)
+    except HmralignError as error:
+        return _fail(str(error), 1)
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
+    except Exception as error:
+        return _fail(f"unexpected {type(error).__name__}: {error} (set {DEBUG_VARIABLE}=1 for the traceback)", 1)
+
+
+def _fail(sentence: str, code: int) -> int:
+    """Say what is wrong in one sentence on stderr."""
+    if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0") and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    sys.stderr.write(f"hmralign: {' '.join(sentence.split())}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""From arguments and `--config` files to options: dataclasses parsed by tyro.
+
+A `--config` file replaces defaults, arguments replace both. It is YAML with the option names as keys (underscores for
+dashes), or the `run.yaml` of an earlier run. It is read strictly: an unknown key, a key given twice or a value of the
+wrong type is an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hmralign.structures.errors import InputError
+
+Options = TypeVar("Options")
+
+RUN_FILE_KEYS = {"format_version", "command", "options", "made_by"}
+MAX_CONFIG_BYTES = 2**20
+
+
+def parse_options(options: type[Options], arguments: Sequence[str], prog: str) -> Options:
+    """Options from arguments, on top of the `--config` file if one is named.
+
+    Raises InputError for a wrong file; wrong arguments end in `SystemExit` as command lines do.
+    """
+    import tyro
+
+    has_config = any(field.name == "config" for field in dataclasses.fields(options))  # pyright: ignore
+    config = _config_argument(arguments) if has_config else None
+    default = None if config is None else options(**read_config(Path(config), options))
+    return tyro.cli(options, args=list(arguments), prog=prog, default=default)
+
+
+def _config_argument(arguments: Sequence[str]) -> str | None:
+    for number, argument in enumerate(arguments):
+        if argument == "--config" and number + 1 < len(arguments):
+            return arguments[number + 1]
+        if argument.startswith("--config="):
+            return argument.removeprefix("--config=")
+    return None
+
+
+def read_config(path: Path, options: type) -> dict[str, Any]:
+    """Values of a configuration file, checked against the fields of a dataclass."""
+    import yaml
+
+    try:
+        text = path.read_bytes()[: MAX_CONFIG_BYTES + 1]
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror}); expected a YAML file of options") from error
+    if len(text) > MAX_CONFIG_BYTES:
+        raise InputError(f"'{path}' is larger than 1 MB; expected a YAML file of options")
+    try:
+        content = yaml.load(text.decode("utf-8"), _strict_loader())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        raise InputError(f"'{path}' is no YAML{line}: {getattr(error, 'problem', None) or 'not UTF-8'}") from error
+    content = {} if content is None else content
+    if isinstance(content, dict) and set(content) == RUN_FILE_KEYS:
+        content = content["options"]
+    if not isinstance(content, dict):
+        raise InputError(f"'{path}' holds a {type(content).__name__}; expected option names with their values")
+    return _checked(content, options, path)
+
+
+def _strict_loader() -> type:
+    """PyYAML's safe loader, which would silently keep the last of several equal keys."""
+    import yaml
+
+    class StrictLoader(yaml.SafeLoader):
+        def construct_mapping(self, node, deep=False):
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
+            if twice is not None:
+                raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} is given twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    return StrictLoader
+
+
+def _checked(content: dict, options: type, path: Path) -> dict[str, Any]:
+    from pydantic import TypeAdapter, ValidationError
+
+    fields = {field.name: field for field in dataclasses.fields(options) if field.name != "config"}
+    unknown = [str(key) for key in content if key not in fields]
+    if unknown:
+        raise InputError(f"'{path}' has the unknown option '{unknown[0]}'; expected some of {', '.join(fields)}")
+    hints = _hints(options)
+    values = {}
+    for name, value in content.items():
+        try:
+            # Strict would refuse a path given as text or a tuple given as a list; lax would take "yes" for a number.
+            values[name] = TypeAdapter(hints[name]).validate_json(_as_json(value), strict=True)
+        except (ValidationError, TypeError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise InputError(f"'{path}': option '{name}' is {value!r}: {reason}") from error
+    return values
+
+
+def _as_json(value: Any) -> str:
+    import json
+
+    return json.dumps(value)
+
+
+def _hints(options: type) -> dict[str, Any]:
+    from typing import get_type_hints
+
+    return get_type_hints(options)

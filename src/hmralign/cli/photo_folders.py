@@ -1,0 +1,70 @@
+"""Where each photo's results go."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from hmralign.structures.errors import InputError
+
+
+def names_several(inputs: Sequence[str]) -> bool:
+    """Whether a folder, a pattern or more than one file was named: then one bad photo does not stop the others."""
+    return len(inputs) != 1 or os.path.isdir(inputs[0]) or (glob.has_magic(inputs[0]) and not os.path.exists(inputs[0]))
+
+
+def folder_names(photos: Sequence[Path]) -> list[str]:
+    """A folder name for each photo: its stem, with suffix and parents' names where stems are equal.
+
+    >>> folder_names([Path("a/1.jpg"), Path("b/1.jpg"), Path("b/2.png"), Path("b/2.jpg")])
+    ['a_1_jpg', 'b_1_jpg', '2_png', '2_jpg']
+    """
+    ways = (_stem, _stem_and_suffix, _with_parent, _whole_path)
+    names = [""] * len(photos)
+    open_ = list(range(len(photos)))
+    for way in ways:
+        tried = {i: way(photos[i]) for i in open_}
+        taken = Counter(_folded(name) for name in [*tried.values(), *(n for n in names if n)])
+        for i, name in tried.items():
+            if taken[_folded(name)] == 1 or way is _whole_path:
+                names[i] = name
+        open_ = [i for i in open_ if not names[i]]
+    return names
+
+
+def _folded(name: str) -> str:
+    """Names that differ only in case are one folder on some systems."""
+    return name.casefold()
+
+
+def _stem(photo: Path) -> str:
+    return photo.stem
+
+
+def _stem_and_suffix(photo: Path) -> str:
+    return f"{photo.stem}_{photo.suffix.lstrip('.').lower()}"
+
+
+def _with_parent(photo: Path) -> str:
+    return f"{photo.resolve().parent.name}_{_stem_and_suffix(photo)}"
+
+
+def _whole_path(photo: Path) -> str:
+    return "_".join(part for part in (*photo.resolve().parent.parts[1:], _stem_and_suffix(photo)))
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder and try to write into it, before any work is done. Raises InputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"'{folder}' cannot be written ({reason}); expected a writable folder for the results"
+        ) from error

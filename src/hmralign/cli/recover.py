@@ -1,0 +1,251 @@
+"""`hmralign recover`: photos in, ranked human meshes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from hmralign.cli.photo_folders import folder_names, names_several, require_writable
+from hmralign.cli.terminal import Terminal
+from hmralign.structures.errors import HmralignError, InputError
+
+if TYPE_CHECKING:
+    from hmralign.api import People, Recoverer
+
+
+@dataclass(frozen=True)
+class RecoverOptions:
+    """Recover the people in photos: meshes, their uncertainty, and one best answer each.
+
+    Each photo gets a folder in OUT with report.html, overlays, meshes (GLB, OBJ) and arrays. A photo whose finished
+    result is there already is skipped; a result of other settings is replaced only with --overwrite. Of several
+    photos, those that fail are listed in OUT/failures.jsonl.
+    """
+
+    inputs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Photos, folders of photos (or frames), or patterns such as 'photos/*.jpg'."""
+    out: Path = Path("runs/recover")
+    """Folder for the results."""
+    checkpoint: str = "lite"
+    """Weights: "lite", which come with the package, or the path of a .safetensors checkpoint."""
+    num_hypotheses: int = 100
+    """Bodies sampled per person."""
+    keep: int | Literal["all"] = 1
+    """How many of the best hypotheses are written as meshes; the fused body always is."""
+    device: str = "cpu"
+    """Where the model runs: cpu, cuda or cuda:N."""
+    detector: Literal["mediapipe", "none"] = "mediapipe"
+    """Who finds people; none where --keypoints says who is there."""
+    keypoints: Path | None = None
+    """JSON file of COCO, OpenPose or AlphaPose (for OpenPose also a folder) instead of the detector."""
+    boxes: Path | None = None
+    """JSON file of boxes [[x0, y0, x1, y1], ...] or {"boxes": {"a.jpg": [...]}}: whom to recover."""
+    focal_px: float | None = None
+    """Focal length of the photos in pixels; else EXIF, else a guess."""
+    intrinsics: tuple[float, float, float, float] | None = None
+    """Focal lengths and principal point in pixels: FX FY CX CY."""
+    seed: int = 0
+    """Of all random numbers; the same seed gives the same answer."""
+    refine: bool = True
+    """Move the hypotheses onto the keypoints."""
+    skip_bad: bool = True
+    """Of several photos, go on when one fails; --no-skip-bad stops at the first."""
+    overwrite: bool = False
+    """Replace earlier results."""
+    quiet: bool = False
+    """Say nothing but errors."""
+    json: Annotated[bool, tyro.conf.arg(help="Print one JSON document about the results, and nothing else.")] = False
+    config: Path | None = None
+    """YAML file of options, or the run.yaml of an earlier run; arguments replace its values."""
+
+
+@dataclass(frozen=True)
+class PhotoOutcome:
+    """What became of one photo."""
+
+    file: Path
+    folder: Path
+    people: int
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class PhotoFailure:
+    """A photo that failed, and why."""
+
+    file: Path
+    kind: str
+    error: str
+
+
+def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
+    """Recover every photo; the exit code says how it went."""
+    from hmralign.data.images import expand_inputs
+
+    photos = expand_inputs(options.inputs)
+    several = names_several(options.inputs)
+    require_writable(options.out)
+    with load_recoverer(options) as recoverer:
+        if options.keypoints is None:
+            _ = recoverer.detector  # missing? say so before any photo is read
+        write_run_file(options, recoverer)
+        done, failures = _recover_all(recoverer, photos, several, options, terminal)
+    return _finish(done, failures, several, options, terminal)
+
+
+def load_recoverer(options: RecoverOptions) -> Recoverer:
+    """The recoverer that the options ask for."""
+    from hmralign.api import Recoverer
+
+    if options.keypoints is not None and options.boxes is not None:
+        raise InputError("--keypoints and --boxes are both given; expected at most one of them")
+    if options.focal_px is not None and options.intrinsics is not None:
+        raise InputError("--focal-px and --intrinsics are both given; expected at most one of them")
+    if options.keypoints is None and options.detector == "none":
+        raise InputError("--detector none needs --keypoints")
+    for name, path in (("keypoints", options.keypoints), ("boxes", options.boxes)):
+        if path is not None and not path.exists():
+            raise InputError(f"--{name} '{path}' does not exist; expected a JSON file")
+    return Recoverer.load(
+        options.checkpoint,
+        detector="none" if options.keypoints is not None else options.detector,
+        device=options.device,
+        num_hypotheses=options.num_hypotheses,
+        refine=options.refine,
+        seed=options.seed,
+    )
+
+
+def write_run_file(options: RecoverOptions, recoverer: Recoverer) -> Path:
+    """`run.yaml`: the options in force, and the versions and hashes behind the results; `--config` reads it."""
+    import yaml
+
+    from hmralign.reports.whole_file import write_whole
+
+    chosen = {k: _plain(v) for k, v in dataclasses.asdict(options).items() if k != "config" and v is not None}
+    content = {
+        "format_version": 1,
+        "command": "recover",
+        "options": chosen,
+        "made_by": json.loads(json.dumps(recoverer.provenance.record())),
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return write_whole(options.out / "run.yaml", text.encode("utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _recover_all(
+    recoverer: Recoverer, photos: list[Path], several: bool, options: RecoverOptions, terminal: Terminal
+) -> tuple[list[PhotoOutcome], list[PhotoFailure]]:
+    done, failures = [], []
+    log = options.out / "failures.jsonl"
+    log.unlink(missing_ok=True)
+    folders = [options.out / name for name in folder_names(photos)]
+    for photo, folder in terminal.progress(list(zip(photos, folders, strict=True)), "recovering"):
+        try:
+            done.append(recover_photo(recoverer, photo, folder, options))
+        except Exception as error:
+            if not several or not options.skip_bad:
+                raise
+            failures.append(_failure(photo, error))
+            _append(log, failures[-1])
+            if not options.quiet:
+                terminal.note(f"skipped {photo}: {failures[-1].error}")
+    return done, failures
+
+
+def recover_photo(recoverer: Recoverer, photo: Path, folder: Path, options: RecoverOptions) -> PhotoOutcome:
+    """Recover one photo, unless its finished result is there already."""
+    given = {
+        "boxes": options.boxes,
+        "keypoints": options.keypoints,
+        "K": _intrinsics(options),
+        "focal_px": options.focal_px,
+    }
+    if not options.overwrite and recoverer.already_saved(folder, photo, **given, keep=options.keep):
+        from hmralign.systems.recover.outputs import read_record
+
+        return PhotoOutcome(photo, folder, len((read_record(folder) or {}).get("people", [])), skipped=True)
+    people: People = recoverer(photo, **given)
+    people.save(folder, keep=options.keep, overwrite=options.overwrite)
+    return PhotoOutcome(photo, folder, len(people))
+
+
+def _intrinsics(options: RecoverOptions):
+    import numpy as np
+
+    if options.intrinsics is None:
+        return None
+    fx, fy, cx, cy = options.intrinsics
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
+
+
+def _failure(photo: Path, error: Exception) -> PhotoFailure:
+    if isinstance(error, HmralignError):
+        return PhotoFailure(photo, type(error).__name__, " ".join(str(error).split()))
+    return PhotoFailure(photo, "unexpected", f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _append(log: Path, failure: PhotoFailure) -> None:
+    line = json.dumps({"file": str(failure.file), "kind": failure.kind, "error": failure.error}, ensure_ascii=False)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(line + os.linesep)
+
+
+def _finish(
+    done: list[PhotoOutcome],
+    failures: list[PhotoFailure],
+    several: bool,
+    options: RecoverOptions,
+    terminal: Terminal,
+) -> int:
+    if not done:
+        raise InputError(f"all {len(failures)} photos failed; the first, '{failures[0].file}': {failures[0].error}")
+    report = done[0].folder / "report.html"
+    if several:
+        from hmralign.systems.recover.photo_index import write_index
+
+        report = write_index(
+            options.out, [(d.file.name, d.folder) for d in done], [(f.file.name, f.error) for f in failures]
+        )
+    terminal.answer(
+        {
+            "format_version": 1,
+            "out": str(options.out),
+            "report": str(report),
+            "photos": [_photo_document(outcome) for outcome in done],
+            "failures": [{"file": str(f.file), "kind": f.kind, "error": f.error} for f in failures],
+        }
+    )
+    terminal.say(_final_line(done, failures, report))
+    return 3 if failures else 0
+
+
+def _photo_document(outcome: PhotoOutcome) -> dict[str, Any]:
+    from hmralign.systems.recover.outputs import read_record
+
+    record = read_record(outcome.folder) or {}
+    kept = {key: record.get(key) for key in ("image", "camera", "people", "boxes_without_person", "seconds")}
+    return {"file": str(outcome.file), "folder": str(outcome.folder), "skipped": outcome.skipped, **kept}
+
+
+def _final_line(done: list[PhotoOutcome], failures: list[PhotoFailure], report: Path) -> str:
+    people = sum(outcome.people for outcome in done)
+    words = [f"{people} {'person' if people == 1 else 'people'} in {len(done)} photo{'s' * (len(done) != 1)}"]
+    skipped = sum(outcome.skipped for outcome in done)
+    if skipped:
+        words.append(f"{skipped} done before")
+    if failures:
+        words.append(f"{len(failures)} failed (failures.jsonl)")
+    return f"{', '.join(words)}: see {report}"

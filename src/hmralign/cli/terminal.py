@@ -1,0 +1,88 @@
+"""What a person at the terminal sees: one progress bar, the library's log on stderr, one final line on stdout."""
+
+from __future__ import annotations
+
+import json as json_format
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+class _Handler(logging.Handler):
+    """Log records as plain lines; through the progress bar while there is one, so that it is not torn apart."""
+
+    def __init__(self, terminal: Terminal):
+        super().__init__()
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        self._terminal.note(f"{level}{record.getMessage()}")
+
+
+class Terminal:
+    """`quiet` leaves only errors; with `json`, stdout gets one JSON document and nothing else."""
+
+    def __init__(self, *, quiet: bool = False, json: bool = False):
+        self.quiet, self.json = quiet, json
+        self._bar: Any = None
+        self._handler = _Handler(self)
+        self._kept: tuple[int, bool] | None = None
+
+    def __enter__(self) -> Terminal:
+        logger = logging.getLogger("hmralign")
+        self._kept = logger.level, logger.propagate
+        logger.setLevel(logging.ERROR if self.quiet else logging.INFO)
+        logger.propagate = False
+        logger.addHandler(self._handler)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        logger = logging.getLogger("hmralign")
+        logger.removeHandler(self._handler)
+        if self._kept is not None:
+            logger.level, logger.propagate = self._kept
+
+    def note(self, line: str) -> None:
+        """One line on stderr, also when quiet: the caller decides what is worth it."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            sys.stderr.write(line + "\n")
+
+    def say(self, line: str) -> None:
+        """One line on stdout, for people."""
+        if not self.quiet and not self.json:
+            sys.stdout.write(line + "\n")
+
+    def answer(self, document: dict[str, Any]) -> None:
+        """The JSON document, where one was asked for."""
+        if self.json:
+            sys.stdout.write(json_format.dumps(document, indent=2, allow_nan=False) + "\n")
+
+    def progress(self, items: Sequence[Item], what: str) -> Iterable[Item]:
+        """The items with a progress bar on stderr; none for a single item, when quiet, or without a terminal."""
+        if len(items) < 2 or self.quiet or not sys.stderr.isatty():
+            return items
+        return self._with_bar(items, what)
+
+    def _with_bar(self, items: Sequence[Item], what: str) -> Iterator[Item]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            self._bar = bar
+            try:
+                task = bar.add_task(what, total=len(items))
+                for item in items:
+                    yield item
+                    bar.advance(task)
+            finally:
+                self._bar = None
