@@ -12,3 +12,7 @@ $(VENV)/.ok: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -e ".[dev]"
 	touch $@
+
+demo: setup
+	@$(BIN)/hmralign setup-detector --quiet || echo "The detector could not be installed; the demo goes on without it."
+	$(BIN)/hmralign demo --out runs/demo

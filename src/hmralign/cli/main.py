@@ -26,7 +26,10 @@ from hmralign.cli.demo import DemoOptions, run_demo
 from hmralign.cli.options import parse_options
 from hmralign.cli.recover import RecoverOptions, run_recover
 from hmralign.cli.setup_detector import SetupDetectorOptions, run_setup_detector
+from hmralign.cli.synth import SynthOptions, run_synth
 from hmralign.cli.terminal import Terminal
+from hmralign.cli.train import TrainOptions, run_train
+from hmralign.cli.usage import UsageError
 
 
 class Command(NamedTuple):
@@ -40,6 +43,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "recover": Command(RecoverOptions, run_recover, "photos in, ranked human meshes with their uncertainty out"),
     "demo": Command(DemoOptions, run_demo, "recover a bundled photo and a rendered scene of known truth"),
+    "synth": Command(SynthOptions, run_synth, "write shards of synthetic persons with masks, for training"),
+    "train": Command(TrainOptions, run_train, "train a base model"),
     "setup-detector": Command(SetupDetectorOptions, run_setup_detector, "install the person detector, once"),
 }
 
@@ -78,22 +83,27 @@ def overview() -> str:
 
 
 def _run(name: str, command: Command, arguments: list[str]) -> int:
-    from hmralign.structures.errors import HmralignError, InputError
-
     try:
         options = parse_options(command.options, arguments, prog=f"hmralign {name}")
         with Terminal(quiet=getattr(options, "quiet", False), json=getattr(options, "json", False)) as terminal:
             return command.run(options, terminal)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
-    except InputError as error:
+    except UsageError as error:
         return _fail(str(error), 2)
-    except HmralignError as error:
-        return _fail(str(error), 1)
     except OSError as error:
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except Exception as error:
-        return _fail(f"unexpected {type(error).__name__}: {error} (set {DEBUG_VARIABLE}=1 for the traceback)", 1)
+        return _fail(*_explained(error))
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """Sentence and exit code of an error that came out of a command."""
+    from hmralign.structures.errors import HmralignError, InputError  # loads torch, as the command has done by now
+
+    if isinstance(error, HmralignError):
+        return str(error), 2 if isinstance(error, InputError) else 1
+    return f"unexpected {type(error).__name__}: {error} (set {DEBUG_VARIABLE}=1 for the traceback)", 1
 
 
 def _fail(sentence: str, code: int) -> int:

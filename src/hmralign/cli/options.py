@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hmralign.structures.errors import InputError
+from hmralign.cli.usage import UsageError
 
 Options = TypeVar("Options")
 
@@ -23,13 +23,17 @@ MAX_CONFIG_BYTES = 2**20
 def parse_options(options: type[Options], arguments: Sequence[str], prog: str) -> Options:
     """Options from arguments, on top of the `--config` file if one is named.
 
-    Raises InputError for a wrong file; wrong arguments end in `SystemExit` as command lines do.
+    Raises UsageError for a wrong file; wrong arguments end in `SystemExit` as command lines do.
     """
     import tyro
 
-    has_config = any(field.name == "config" for field in dataclasses.fields(options))  # pyright: ignore
+    # A command whose `config` says something else than its own options reads it itself.
+    own = getattr(options, "CONFIG_IS_OF_OPTIONS", True)
+    has_config = own and any(field.name == "config" for field in dataclasses.fields(options))  # pyright: ignore
     config = _config_argument(arguments) if has_config else None
-    default = None if config is None else options(**read_config(Path(config), options))
+    if config is None:
+        return tyro.cli(options, args=list(arguments), prog=prog)
+    default = options(**read_config(Path(config), options))
     return tyro.cli(options, args=list(arguments), prog=prog, default=default)
 
 
@@ -49,20 +53,20 @@ def read_config(path: Path, options: type) -> dict[str, Any]:
     try:
         text = path.read_bytes()[: MAX_CONFIG_BYTES + 1]
     except OSError as error:
-        raise InputError(f"'{path}' cannot be read ({error.strerror}); expected a YAML file of options") from error
+        raise UsageError(f"'{path}' cannot be read ({error.strerror}); expected a YAML file of options") from error
     if len(text) > MAX_CONFIG_BYTES:
-        raise InputError(f"'{path}' is larger than 1 MB; expected a YAML file of options")
+        raise UsageError(f"'{path}' is larger than 1 MB; expected a YAML file of options")
     try:
         content = yaml.load(text.decode("utf-8"), _strict_loader())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
-        raise InputError(f"'{path}' is no YAML{line}: {getattr(error, 'problem', None) or 'not UTF-8'}") from error
+        raise UsageError(f"'{path}' is no YAML{line}: {getattr(error, 'problem', None) or 'not UTF-8'}") from error
     content = {} if content is None else content
     if isinstance(content, dict) and set(content) == RUN_FILE_KEYS:
         content = content["options"]
     if not isinstance(content, dict):
-        raise InputError(f"'{path}' holds a {type(content).__name__}; expected option names with their values")
+        raise UsageError(f"'{path}' holds a {type(content).__name__}; expected option names with their values")
     return _checked(content, options, path)
 
 
@@ -87,7 +91,7 @@ def _checked(content: dict, options: type, path: Path) -> dict[str, Any]:
     fields = {field.name: field for field in dataclasses.fields(options) if field.name != "config"}
     unknown = [str(key) for key in content if key not in fields]
     if unknown:
-        raise InputError(f"'{path}' has the unknown option '{unknown[0]}'; expected some of {', '.join(fields)}")
+        raise UsageError(f"'{path}' has the unknown option '{unknown[0]}'; expected some of {', '.join(fields)}")
     hints = _hints(options)
     values = {}
     for name, value in content.items():
@@ -96,7 +100,7 @@ def _checked(content: dict, options: type, path: Path) -> dict[str, Any]:
             values[name] = TypeAdapter(hints[name]).validate_json(_as_json(value), strict=True)
         except (ValidationError, TypeError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise InputError(f"'{path}': option '{name}' is {value!r}: {reason}") from error
+            raise UsageError(f"'{path}': option '{name}' is {value!r}: {reason}") from error
     return values
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from hmralign.structures.errors import InputError
+from hmralign.cli.usage import UsageError
 
 
 def names_several(inputs: Sequence[str]) -> bool:
@@ -58,13 +58,13 @@ def _whole_path(photo: Path) -> str:
 
 
 def require_writable(folder: Path) -> None:
-    """Make the folder and try to write into it, before any work is done. Raises InputError."""
+    """Make the folder and try to write into it, before any work is done. Raises UsageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(
+        raise UsageError(
             f"'{folder}' cannot be written ({reason}); expected a writable folder for the results"
         ) from error

@@ -13,7 +13,7 @@ import tyro
 
 from hmralign.cli.photo_folders import folder_names, names_several, require_writable
 from hmralign.cli.terminal import Terminal
-from hmralign.structures.errors import HmralignError, InputError
+from hmralign.cli.usage import UsageError
 
 if TYPE_CHECKING:
     from hmralign.api import People, Recoverer
@@ -104,14 +104,14 @@ def load_recoverer(options: RecoverOptions) -> Recoverer:
     from hmralign.api import Recoverer
 
     if options.keypoints is not None and options.boxes is not None:
-        raise InputError("--keypoints and --boxes are both given; expected at most one of them")
+        raise UsageError("--keypoints and --boxes are both given; expected at most one of them")
     if options.focal_px is not None and options.intrinsics is not None:
-        raise InputError("--focal-px and --intrinsics are both given; expected at most one of them")
+        raise UsageError("--focal-px and --intrinsics are both given; expected at most one of them")
     if options.keypoints is None and options.detector == "none":
-        raise InputError("--detector none needs --keypoints")
+        raise UsageError("--detector none needs --keypoints")
     for name, path in (("keypoints", options.keypoints), ("boxes", options.boxes)):
         if path is not None and not path.exists():
-            raise InputError(f"--{name} '{path}' does not exist; expected a JSON file")
+            raise UsageError(f"--{name} '{path}' does not exist; expected a JSON file")
     return Recoverer.load(
         options.checkpoint,
         detector="none" if options.keypoints is not None else options.detector,
@@ -192,6 +192,8 @@ def _intrinsics(options: RecoverOptions):
 
 
 def _failure(photo: Path, error: Exception) -> PhotoFailure:
+    from hmralign.structures.errors import HmralignError
+
     if isinstance(error, HmralignError):
         return PhotoFailure(photo, type(error).__name__, " ".join(str(error).split()))
     return PhotoFailure(photo, "unexpected", f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -211,7 +213,7 @@ def _finish(
     terminal: Terminal,
 ) -> int:
     if not done:
-        raise InputError(f"all {len(failures)} photos failed; the first, '{failures[0].file}': {failures[0].error}")
+        raise UsageError(f"all {len(failures)} photos failed; the first, '{failures[0].file}': {failures[0].error}")
     report = done[0].folder / "report.html"
     if several:
         from hmralign.systems.recover.photo_index import write_index

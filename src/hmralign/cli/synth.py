@@ -1,0 +1,48 @@
+"""`hmralign synth`: shards of synthetic persons with masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from hmralign.cli.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class SynthOptions:
+    """Write annotated synthetic persons with low-resolution masks; continues an unfinished folder."""
+
+    out: Path
+    """Folder of the shards."""
+    config: Path | None = None
+    """Training configuration whose data settings are used; the default settings otherwise."""
+    examples: int = 100_000
+    """Number of persons."""
+    shard_size: int = 5_000
+    """Persons per file."""
+    seed: int = 1_000
+    """Seed of the data."""
+    pose_file: Path | None = None
+    """Motion-capture poses; replaces the configuration's."""
+    quiet: bool = False
+    """Say nothing but errors."""
+
+    CONFIG_IS_OF_OPTIONS: ClassVar[bool] = False
+
+
+def run_synth(options: SynthOptions, terminal: Terminal) -> int:
+    """Write the shards and, last, their index."""
+    from dataclasses import replace
+
+    from hmralign.systems.synth.write_shards import SynthConfig, write_synthetic_shards
+    from hmralign.training.base import BaseTrainingConfig
+    from hmralign.training.configuration import read_training_config
+
+    training = read_training_config(options.config) if options.config else BaseTrainingConfig()
+    if options.pose_file is not None:
+        training = replace(training, pose_file=str(options.pose_file))
+    synth = SynthConfig(examples=options.examples, shard_size=options.shard_size, seed=options.seed)
+    folder = write_synthetic_shards(synth, training, options.out)
+    terminal.say(f"{options.examples} examples are in {folder}")
+    return 0
