@@ -29,7 +29,6 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.geometry.rotations import rotmat_to_rotvec
@@ -88,9 +87,10 @@ def write_photo(
             pictures = [
                 person_pictures(photo, person, m, body) for person, m in zip(photo.persons, meshes, strict=True)
             ]
-            _save_png(draft / "overlay.png", photo_overlay(photo, [m.fused for m in meshes], body))
+            overlay = photo_overlay(photo, [m.fused for m in meshes], body)
+            _save_png(draft / "overlay.png", overlay)
         with measured(photo.seconds, "report"):
-            write_report(draft / "report.html", photo_report(photo, meshes, pictures, body, provenance))
+            write_report(draft / "report.html", photo_report(photo, meshes, pictures, overlay, body, provenance))
         for number in range(len(photo.persons)):
             into = draft / person_folder(number)
             into.mkdir()
@@ -140,9 +140,9 @@ def _person_files(
 def _write_meshes(folder: Path, person: RecoveredPerson, meshes: PersonMeshes, body: BodyModel, keep: Keep) -> None:
     faces = body.faces.numpy()
     kept = person.ranking if keep == "all" else person.ranking[: max(keep, 1)]
-    named = {"fused": meshes.fused, "best": meshes.ranked[0]}
+    named = {"fused": meshes.fused, "best": meshes.hypotheses[person.selected]}
     for rank, index in enumerate(kept.tolist()[1:], start=2):
-        named[f"rank_{rank:03d}_hypothesis_{index:03d}"] = vertices(body, person.hypotheses.body[index])
+        named[f"rank_{rank:03d}_hypothesis_{index:03d}"] = meshes.hypotheses[index]
     for name, mesh in named.items():
         write_glb(folder / f"{name}.glb", mesh.numpy(), faces)
         write_obj(folder / f"{name}.obj", mesh.numpy(), faces)

@@ -16,7 +16,7 @@ from hmralign.hypotheses.spread import joint_spread
 from hmralign.overlays.contact_sheet import Tile, contact_sheet, hypothesis_tiles
 from hmralign.overlays.keypoints import draw_keypoints
 from hmralign.overlays.overlay import Picture, cut_photo, draw_overlays, draw_people, person_window
-from hmralign.rendering.shading import WARM_GOLD
+from hmralign.rendering.shading import SKY_BLUE, WARM_GOLD
 from hmralign.reports.report_data import MAX_HYPOTHESES
 from hmralign.systems.recover.observe import photo_title
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
@@ -26,19 +26,19 @@ _SIDE = 560
 
 @dataclass(frozen=True)
 class PersonMeshes:
-    """Meshes of one person, `cam` metres: the best hypotheses in the order of their rank, and the fused body.
+    """Meshes of one person, `cam` metres: all hypotheses as sampled, and the fused body.
 
-    `spread` is the disagreement of *all* hypotheses at each vertex, pelvis-relative metres.
+    `spread` is the disagreement of the hypotheses at each vertex, pelvis-relative metres.
     """
 
-    ranked: Float[Tensor, "shown vert 3"]
+    hypotheses: Float[Tensor, "hyp vert 3"]
     fused: Float[Tensor, "vert 3"]
     spread: Float[Tensor, " vert"]
 
 
 @dataclass(frozen=True)
 class PersonPictures:
-    """Pictures of one person; `tiles` are the photo, the fused body, then the hypotheses in the order of their rank."""
+    """Pictures of one person; `tiles` are the photo, the fused body, then the best hypotheses, best first."""
 
     window: tuple[int, int, int, int]
     photo: Picture
@@ -48,29 +48,33 @@ class PersonPictures:
     tiles: list[Tile]
 
 
-def person_meshes(person: RecoveredPerson, body: BodyModel, shown: int = MAX_HYPOTHESES) -> PersonMeshes:
+def person_meshes(person: RecoveredPerson, body: BodyModel) -> PersonMeshes:
     """Skin the hypotheses and the fused body."""
     everyone = vertices(body, person.hypotheses.body)
     pelvis = person.hypotheses.joints[:, :1]
-    return PersonMeshes(
-        ranked=everyone[person.ranking[:shown]],
-        fused=vertices(body, person.fused),
-        spread=joint_spread(torch.cat([pelvis, everyone], dim=1))[1:],
-    )
+    spread = joint_spread(torch.cat([pelvis, everyone], dim=1))[1:]
+    return PersonMeshes(everyone, vertices(body, person.fused), spread)
+
+
+def picture_box(person: RecoveredPerson) -> Float[Tensor, " 4"]:
+    """What a picture of the person must show: the keypoints' box, which ends at the eyes, and the detector's."""
+    seen, said = person.observation.box, torch.from_numpy(person.detection.box)
+    reach = 0.12 * (seen[2:] - seen[:2]).max()
+    around = torch.cat([seen[:2] - reach, seen[2:] + reach])
+    return torch.cat([torch.minimum(around[:2], said[:2]), torch.maximum(around[2:], said[2:])])
 
 
 def person_pictures(
     photo: RecoveredPhoto, person: RecoveredPerson, meshes: PersonMeshes, body: BodyModel
 ) -> PersonPictures:
     """Draw one person."""
-    image, camera, box = photo.image.rgb, photo.camera, person.observation.box
-    observation = person.observation
-    window = person_window(box)
-    size = (_SIDE, _SIDE)
+    image, camera, observation = photo.image.rgb, photo.camera, person.observation
+    box, best = picture_box(person), person.ranking[:MAX_HYPOTHESES]
+    window, size = person_window(box), (_SIDE, _SIDE)
     plain, _ = cut_photo(image, window, size)
     tiles = hypothesis_tiles(
         image,
-        meshes.ranked,
+        meshes.hypotheses[best],
         body.faces,
         camera,
         box,
@@ -79,20 +83,22 @@ def person_pictures(
         confidence=observation.confidence,
     )
     tiles[2:] = [_labelled(tile, person, rank) for rank, tile in enumerate(tiles[2:])]
+
+    def over(mesh: Float[Tensor, "vert 3"], color: tuple[float, float, float]) -> Picture:
+        return draw_overlays(image, mesh[None], body.faces, camera, window=window, size=size, color=color)[0]
+
     return PersonPictures(
         window=window,
         photo=plain,
         keypoints=draw_keypoints(plain, observation.keypoints, observation.confidence, window),
-        best=draw_overlays(image, meshes.ranked[:1], body.faces, camera, window=window, size=size)[0],
-        fused=draw_overlays(image, meshes.fused[None], body.faces, camera, window=window, size=size, color=WARM_GOLD)[
-            0
-        ],
+        best=over(meshes.hypotheses[person.selected], SKY_BLUE),
+        fused=over(meshes.fused, WARM_GOLD),
         tiles=tiles,
     )
 
 
 def _labelled(tile: Tile, person: RecoveredPerson, rank: int) -> Tile:
-    """The ranked meshes are a selection: name the hypothesis by its number in the whole group."""
+    """The drawn meshes are a selection: name the hypothesis by its number in the whole group."""
     index = int(person.ranking[rank])
     return replace(tile, label=f"#{rank + 1}  (hyp {index})", note=f"score {float(person.scores[index]):.3f}")
 

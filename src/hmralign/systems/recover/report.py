@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 
 from hmralign.body.model import BodyModel
+from hmralign.overlays.overlay import Picture
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
 from hmralign.systems.recover.judge import Agreement
 from hmralign.systems.recover.limbs import LIMBS
 from hmralign.systems.recover.observe import photo_title
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
-from hmralign.systems.recover.pictures import PersonMeshes, PersonPictures, photo_overlay, plain_photo
+from hmralign.systems.recover.pictures import PersonMeshes, PersonPictures, plain_photo
 from hmralign.systems.recover.provenance import Provenance
 
 CAMERA_WORDS = {
@@ -33,16 +34,16 @@ def photo_report(
     photo: RecoveredPhoto,
     meshes: list[PersonMeshes],
     pictures: list[PersonPictures],
+    overlay: Picture,
     body: BodyModel,
     provenance: Provenance,
 ) -> Report:
-    """The report of one photo."""
+    """The report of one photo; `overlay` shows all its people."""
     persons = [
         report_person(person, number, photo, m, p, body)
         for number, (person, m, p) in enumerate(zip(photo.persons, meshes, pictures, strict=True))
     ]
     title = photo_title(photo.image)
-    overlay = photo_overlay(photo, [m.fused for m in meshes], body)
     page = ReportPhoto(title, plain_photo(photo), overlay, persons, _photo_facts(photo))
     caveats = CAVEATS if photo.camera.known else (*CAVEATS, GUESSED_CAMERA)
     return Report(f"Bodies in {title}", [page], run_facts(provenance), caveats)
@@ -57,21 +58,23 @@ def report_person(
     body: BodyModel,
 ) -> ReportPerson:
     """One person of the report; of many hypotheses the best are shown."""
-    shown = person.ranking[: len(meshes.ranked)]
+    thumbnails: list[tuple[Picture, ...]] = [()] * person.hypotheses.num_hypotheses
+    for index, tile in zip(person.ranking.tolist(), pictures.tiles[2:], strict=False):
+        thumbnails[index] = tile.pictures
     return ReportPerson(
         name=f"Person {number}",
-        vertices=meshes.ranked.numpy(),
+        vertices=meshes.hypotheses.numpy(),
         faces=body.faces.numpy(),
         K=photo.camera.K.numpy(),
         window=pictures.window,
         photo=pictures.photo,
         best_overlay=pictures.best,
-        scores=person.scores[shown].double().numpy(),
+        scores=person.scores.double().numpy(),
         fused_vertices=meshes.fused.numpy(),
         fused_overlay=pictures.fused,
         fused_thumbnails=pictures.tiles[1].pictures,
         keypoint_picture=pictures.keypoints,
-        thumbnails=[tile.pictures for tile in pictures.tiles[2:]],
+        thumbnails=thumbnails,
         spread=meshes.spread.numpy(),
         facts=person_facts(person),
         limbs=limb_rows(person),
