@@ -21,7 +21,12 @@ from hmralign.reports.report_data import MAX_HYPOTHESES
 from hmralign.systems.recover.observe import photo_title
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
 
-_SIDE = 560
+PERSON_SIDE = 560
+"""Side of the square pictures of a person, pixels."""
+TILE_SIDE = 256
+"""Side of the pictures on the contact sheet."""
+PHOTO_SIDE = 1600
+"""Longer side of the overlay of a photo, at most."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def person_pictures(
     """Draw one person."""
     image, camera, observation = photo.image.rgb, photo.camera, person.observation
     box, best = picture_box(person), person.ranking[:MAX_HYPOTHESES]
-    window, size = person_window(box), (_SIDE, _SIDE)
+    window, size = person_window(box), (PERSON_SIDE, PERSON_SIDE)
     plain, _ = cut_photo(image, window, size)
     tiles = hypothesis_tiles(
         image,
@@ -81,6 +86,7 @@ def person_pictures(
         fused=meshes.fused,
         keypoints=observation.keypoints,
         confidence=observation.confidence,
+        side=TILE_SIDE,
     )
     tiles[2:] = [_labelled(tile, person, rank) for rank, tile in enumerate(tiles[2:])]
 
@@ -113,9 +119,9 @@ def person_sheet(photo: RecoveredPhoto, number: int, pictures: PersonPictures) -
 
 def photo_overlay(photo: RecoveredPhoto, fused: list[Float[Tensor, "vert 3"]], body: BodyModel) -> Picture:
     """All people's fused bodies over the whole photo."""
-    return draw_people(photo.image.rgb, torch.stack(fused), body.faces, photo.camera, max_side=1600)
+    return draw_people(photo.image.rgb, torch.stack(fused), body.faces, photo.camera, max_side=PHOTO_SIDE)
 
 
 def plain_photo(photo: RecoveredPhoto) -> UInt8[np.ndarray, "height width 3"]:
     """The photo, reduced as the overlay is."""
-    return cut_photo(photo.image.rgb, max_side=1600)[0]
+    return cut_photo(photo.image.rgb, max_side=PHOTO_SIDE)[0]

@@ -1,0 +1,193 @@
+"""`hmralign recover` from arguments to files, on keypoint files and a tiny random checkpoint."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from hmralign.cli import recover as recover_module
+from hmralign.cli.main import main
+
+PERSON_FILES = {
+    "summary.json", "hypotheses.npz", "fused.glb", "fused.obj", "best.glb", "best.obj", "overlay.png",
+    "contact_sheet.png",
+}  # fmt: skip
+
+
+def test_one_photo_gives_all_files_and_one_line(example, capsys):
+    assert example.recover() == 0
+    folder = example.out / "photo"
+    assert {p.name for p in folder.iterdir()} == {"report.html", "overlay.png", "photo.json", "person_0"}
+    assert {p.name for p in (folder / "person_0").iterdir()} == PERSON_FILES
+    out, err = capsys.readouterr()
+    assert out == f"1 person in 1 photo: see {folder / 'report.html'}\n" and err == ""
+    assert {p.name for p in example.out.iterdir()} == {"photo", "run.yaml"}  # nothing half done is left
+
+
+def test_keep_writes_more_meshes(example):
+    assert example.recover(num_hypotheses=4, keep="all") == 0
+    names = {p.name for p in (example.out / "photo" / "person_0").iterdir()}
+    more = {name for name in names - PERSON_FILES if name.startswith("rank_00")}
+    assert len(more) == 6 and names == PERSON_FILES | more
+
+
+def test_json_is_the_only_thing_on_stdout(example, capsys):
+    assert example.recover(json=True) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["photos"][0]["people"][0]["selected_index"] in (0, 1)
+    assert document["photos"][0]["image"]["size"] == [160, 200] and document["failures"] == []
+
+
+def test_quiet_says_nothing(example, capsys):
+    assert example.recover(quiet=True) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_run_file_repeats_the_run(example, tmp_path):
+    assert example.recover(seed=7, refine=None) == 0
+    run = yaml.safe_load((example.out / "run.yaml").read_text())
+    assert run["options"]["seed"] == 7 and len(run["made_by"]["checkpoint"]["sha256"]) == 64
+    assert main(["recover", "--config", str(example.out / "run.yaml"), "--out", str(tmp_path / "again")]) == 0
+    first, second = (np.load(o / "photo" / "person_0" / "hypotheses.npz", allow_pickle=False)
+                     for o in (example.out, tmp_path / "again"))  # fmt: skip
+    for name in first.files:
+        assert np.array_equal(first[name], second[name]), name
+
+
+def test_a_finished_photo_is_skipped_and_other_settings_are_refused(example, capsys, monkeypatch):
+    assert example.recover() == 0
+    before = (example.out / "photo" / "photo.json").stat().st_mtime_ns
+    assert example.recover() == 0
+    assert "1 done before" in capsys.readouterr().out
+    assert example.recover(seed=1) == 2
+    assert "overwrite" in capsys.readouterr().err
+    assert (example.out / "photo" / "photo.json").stat().st_mtime_ns == before
+    assert example.recover(seed=1, overwrite=True) == 0
+    assert json.loads((example.out / "photo" / "person_0" / "summary.json").read_text())["seed"] == 1
+    assert {p.name for p in example.out.iterdir()} == {"photo", "run.yaml"}
+
+
+def test_a_changed_keypoint_file_is_another_run(example):
+    assert example.recover() == 0
+    example.write_keypoints("photo.png", points=example.points + np.array([1.0, 0, 0]))
+    assert example.recover() == 2
+
+
+def test_foreign_files_are_never_replaced(example, capsys):
+    (example.out / "photo").mkdir(parents=True)
+    (example.out / "photo" / "diary.txt").write_text("mine")
+    assert example.recover(overwrite=True) == 2
+    assert "no earlier output" in capsys.readouterr().err
+    assert (example.out / "photo" / "diary.txt").read_text() == "mine"
+
+
+def test_a_folder_goes_on_past_bad_photos(example, capsys):
+    photos = example.folder / "photos"
+    photos.mkdir()
+    for name in ("a.png", "c.png"):
+        shutil.copy(example.photo, photos / name)
+    (photos / "b.jpg").write_text("no image")
+    keypoints = example.write_keypoints("a.png", "b.jpg", "c.png")
+    assert example.recover(photos, keypoints=keypoints) == 3
+    lines = [json.loads(line) for line in (example.out / "failures.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in lines] == [str(photos / "b.jpg")] and "not an image" in lines[0]["error"]
+    assert {p.name for p in example.out.iterdir()} == {"a", "c", "run.yaml", "failures.jsonl", "report.html"}
+    page = (example.out / "report.html").read_text()
+    assert 'href="a/report.html"' in page and 'href="c/report.html"' in page and "b.jpg" in page
+    out, err = capsys.readouterr()
+    assert "2 people in 2 photos, 1 failed" in out and "b.jpg" in err
+
+    # A second run does only what is missing, and forgets failures that are mended.
+    shutil.copy(example.photo, photos / "b.jpg")
+    assert example.recover(photos, keypoints=keypoints) == 0
+    assert "2 done before" in capsys.readouterr().out and not (example.out / "failures.jsonl").exists()
+
+
+def test_no_skip_bad_stops_at_the_first(example, capsys):
+    photos = example.folder / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_text("no image")
+    shutil.copy(example.photo, photos / "b.png")
+    keypoints = example.write_keypoints("a.jpg", "b.png")
+    assert example.recover(photos, keypoints=keypoints, no_skip_bad=True) == 2
+    assert "a.jpg" in capsys.readouterr().err and not (example.out / "b").exists()
+
+
+def test_when_all_photos_fail_it_is_wrong_input(example, capsys):
+    (example.folder / "x.jpg").write_text("no image")
+    (example.folder / "y.jpg").write_text("no image")
+    assert example.recover(example.folder / "x.jpg", example.folder / "y.jpg") == 2
+    assert "all 2 photos failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (RuntimeError, 1), (OSError, 2)])
+def test_what_ends_a_run_leaves_nothing_half_done(example, capsys, monkeypatch, error, code):
+    def fail(*args, **kwargs):
+        raise error("disk")
+
+    monkeypatch.setattr("hmralign.systems.recover.outputs.person_summary", fail)
+    monkeypatch.delenv("HMRALIGN_DEBUG", raising=False)
+    assert example.recover() == code
+    err = capsys.readouterr().err
+    assert "Traceback" not in err and err.count("\n") == 1
+    assert {p.name for p in example.out.iterdir()} == {"run.yaml"}
+
+
+def test_debug_shows_the_traceback(example, capsys, monkeypatch):
+    monkeypatch.setenv("HMRALIGN_DEBUG", "1")
+    (example.folder / "x.jpg").write_text("no image")
+    assert example.recover(example.folder / "x.jpg") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_several_people_of_one_photo(example):
+    two = example.points.copy()
+    two[:, 0] += 10
+    file = example.folder / "two.json"
+    recover_file = json.loads(example.keypoints.read_text())
+    from support.recover_example import alphapose_entry
+
+    file.write_text(json.dumps([*recover_file, alphapose_entry("photo.png", two)]))
+    assert example.recover(keypoints=file) == 0
+    summaries = [json.loads((example.out / "photo" / f"person_{n}" / "summary.json").read_text()) for n in (0, 1)]
+    assert [s["person"] for s in summaries] == [0, 1]
+    assert summaries[1]["box"][0] == pytest.approx(summaries[0]["box"][0] + 10, abs=0.02)
+
+
+def test_given_intrinsics_reach_the_summary(example):
+    assert main(["recover", str(example.photo), "--keypoints", str(example.keypoints), "--checkpoint",
+                 str(example.checkpoint), "--out", str(example.out), "--num-hypotheses", "2",
+                 "--intrinsics", "275", "275", "79.5", "99.5"]) == 0  # fmt: skip
+    camera = json.loads((example.out / "photo" / "photo.json").read_text())["camera"]
+    assert camera == {"K": [[275.0, 0.0, 79.5], [0.0, 275.0, 99.5], [0.0, 0.0, 1.0]], "source": "given"}
+
+
+def test_frames_of_one_stem_do_not_collide(example):
+    folders = [example.folder / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+        Image.fromarray(example.rgb).save(folder / "frame.png")
+    keypoints = example.write_keypoints("frame.png")
+    assert example.recover(*folders, keypoints=keypoints) == 0
+    assert {p.name for p in example.out.iterdir() if p.is_dir()} == {"one_frame_png", "two_frame_png"}
+
+
+def test_an_unexpected_error_in_one_photo_is_recorded_as_one(example, monkeypatch):
+    photos = example.folder / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(example.photo, photos / name)
+    whole = recover_module.recover_photo
+
+    def fail(recoverer, photo, folder, options):
+        if photo.name == "a.png":
+            raise ZeroDivisionError("defect")
+        return whole(recoverer, photo, folder, options)
+
+    monkeypatch.setattr(recover_module, "recover_photo", fail)
+    assert example.recover(photos, keypoints=example.write_keypoints("a.png", "b.png")) == 3
+    line = json.loads((example.out / "failures.jsonl").read_text())
+    assert line["kind"] == "unexpected" and "ZeroDivisionError" in line["error"]
