@@ -1,4 +1,4 @@
-"""What tests of `recover` need without a detector or trained weights: a tiny random checkpoint, photos, keypoint files."""
+"""What tests of `recover` need instead of a detector and trained weights: a tiny checkpoint, a photo, keypoints."""
 
 import json
 from pathlib import Path

@@ -98,7 +98,7 @@ def _checked(content: dict, options: type, path: Path) -> dict[str, Any]:
         try:
             # Strict would refuse a path given as text or a tuple given as a list; lax would take "yes" for a number.
             values[name] = TypeAdapter(hints[name]).validate_json(_as_json(value), strict=True)
-        except (ValidationError, TypeError) as error:
+        except (ValidationError, TypeError, ValueError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise UsageError(f"'{path}': option '{name}' is {value!r}: {reason}") from error
     return values
@@ -107,7 +107,7 @@ def _checked(content: dict, options: type, path: Path) -> dict[str, Any]:
 def _as_json(value: Any) -> str:
     import json
 
-    return json.dumps(value)
+    return json.dumps(value, allow_nan=False)
 
 
 def _hints(options: type) -> dict[str, Any]:

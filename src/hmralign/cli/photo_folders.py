@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from hmralign.cli.usage import UsageError
@@ -18,22 +19,20 @@ def names_several(inputs: Sequence[str]) -> bool:
 
 
 def folder_names(photos: Sequence[Path]) -> list[str]:
-    """A folder name for each photo: its stem, with suffix and parents' names where stems are equal.
+    """A folder name for each photo: its stem; with suffix, its folder's name and a number where names are equal.
 
     >>> folder_names([Path("a/1.jpg"), Path("b/1.jpg"), Path("b/2.png"), Path("b/2.jpg")])
     ['a_1_jpg', 'b_1_jpg', '2_png', '2_jpg']
     """
-    ways = (_stem, _stem_and_suffix, _with_parent, _whole_path)
-    names = [""] * len(photos)
-    open_ = list(range(len(photos)))
-    for way in ways:
-        tried = {i: way(photos[i]) for i in open_}
-        taken = Counter(_folded(name) for name in [*tried.values(), *(n for n in names if n)])
-        for i, name in tried.items():
-            if taken[_folded(name)] == 1 or way is _whole_path:
-                names[i] = name
-        open_ = [i for i in open_ if not names[i]]
-    return names
+    names: dict[int, str] = {}
+    for way in (_stem, _stem_and_suffix, _with_parent):
+        tried = {i: way(photo) for i, photo in enumerate(photos) if i not in names}
+        taken = Counter(_folded(name) for name in (*tried.values(), *names.values()))
+        names.update({i: name for i, name in tried.items() if taken[_folded(name)] == 1})
+    for i, photo in enumerate(photos):
+        if i not in names:
+            names[i] = _numbered(_with_parent(photo), {_folded(name) for name in names.values()})
+    return [names[i] for i in range(len(photos))]
 
 
 def _folded(name: str) -> str:
@@ -53,8 +52,8 @@ def _with_parent(photo: Path) -> str:
     return f"{photo.resolve().parent.name}_{_stem_and_suffix(photo)}"
 
 
-def _whole_path(photo: Path) -> str:
-    return "_".join(part for part in (*photo.resolve().parent.parts[1:], _stem_and_suffix(photo)))
+def _numbered(name: str, taken: set[str]) -> str:
+    return next(f"{name}_{n}" for n in count(1) if _folded(f"{name}_{n}") not in taken)
 
 
 def require_writable(folder: Path) -> None:
