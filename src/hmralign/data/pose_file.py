@@ -7,6 +7,7 @@ Format (npz, no pickles): `poses` (n, 24, 3) axis-angles in radians, joint 0 the
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,11 +39,7 @@ def load_pose_file(path: str | Path, split: Split) -> PoseSet:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such pose file")
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            poses, code = data["poses"].astype(np.float32), data["split"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a pose file with arrays 'poses' and 'split' ({error})") from error
+    poses, code = _arrays(path)
     if poses.ndim != 3 or poses.shape[1:] != (24, 3) or code.shape != poses.shape[:1]:
         raise InputError(f"{path}: expected 'poses' (n, 24, 3) and 'split' (n,), got {poses.shape} and {code.shape}")
     chosen = poses[code == _SPLIT_CODE[split]]
@@ -54,3 +51,15 @@ def load_pose_file(path: str | Path, split: Split) -> PoseSet:
     rotmats = rotvec_to_rotmat(rotvecs)
     # The second row of the root matrix is what y (up) looks like from the pelvis.
     return PoseSet(rotmats[:, 1:], rotmats[:, 0, 1, :], rotvecs, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The two arrays, unpickled never."""
+    try:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array, not an npz archive")
+        with file:
+            return file["poses"].astype(np.float32), file["split"]
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a pose file with arrays 'poses' and 'split' ({error})") from error

@@ -25,6 +25,7 @@ from hmralign.structures import Annotation, BodyParams, Example, InputError, Obs
 FORMAT_VERSION = 1
 _OBSERVATION = ("keypoints", "confidence", "box", "K", "knows_camera", "mask", "has_mask")
 _BODY = ("global_orient", "body_pose", "betas", "transl")
+_TENSORS = (*_OBSERVATION, *_BODY, "joints")
 
 
 def shard_tensors(example: Example) -> dict[str, Tensor]:
@@ -78,19 +79,36 @@ class ShardSet:
 def open_shards(folder: str | Path) -> ShardSet:
     """Read a finished shard folder. Raises InputError naming the file that is missing, newer or damaged."""
     folder = Path(folder)
-    index = folder / "index.json"
-    if not index.is_file():
-        raise InputError(f"{folder}: no index.json, so this is not a finished shard folder")
-    version = json.loads(index.read_text()).get("format_version")
-    if version != FORMAT_VERSION:
-        raise InputError(f"{index}: format version {version}, this program reads {FORMAT_VERSION}")
+    examples = _read_index(folder).get("examples")
     files = sorted(folder.glob("shard_*.safetensors"))
     if not files:
         raise InputError(f"{folder}: has an index but no shards")
-    parts = []
-    for path in files:
-        try:
-            parts.append(load_file(path))
-        except SafetensorError as error:
-            raise InputError(f"{path}: damaged shard ({error})") from error
-    return ShardSet({name: torch.cat([p[name] for p in parts]) for name in parts[0]})
+    parts = [_read_shard(path) for path in files]
+    shards = ShardSet({name: torch.cat([p[name] for p in parts]) for name in _TENSORS})
+    if len(shards) != examples:
+        raise InputError(f"{folder}: shards hold {len(shards)} examples, the index says {examples}; a shard is missing")
+    return shards
+
+
+def _read_index(folder: Path) -> dict:
+    index = folder / "index.json"
+    if not index.is_file():
+        raise InputError(f"{folder}: no index.json, so this is not a finished shard folder")
+    try:
+        facts = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{index}: not the index of a shard folder ({error})") from error
+    version = facts.get("format_version") if isinstance(facts, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(f"{index}: format version {version}, this program reads {FORMAT_VERSION}")
+    return facts
+
+
+def _read_shard(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged shard ({error})") from error
+    if set(tensors) != set(_TENSORS):
+        raise InputError(f"{path}: damaged shard (its arrays are {sorted(tensors)}, expected {sorted(_TENSORS)})")
+    return tensors

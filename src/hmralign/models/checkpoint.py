@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, fields
 from importlib.resources import files
 from pathlib import Path
@@ -26,11 +27,17 @@ FORMAT_VERSION = 1
 SHIPPED = ("lite",)
 """Names of the weights that come with the package."""
 
+_LARGEST = 16384
+"""No layer, depth or schedule of a checkpoint is larger; bounds what a forged header can make us build."""
+
 
 def save_checkpoint(path: str | Path, model: LiteModel, skeleton_hash: str, *, half: bool = True) -> Path:
-    """Write a model atomically; `half` stores fp16."""
+    """Write a model atomically; `half` stores fp16. Raises InputError for weights that are not finite as stored."""
     path = Path(path)
-    tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
+    tensors = {
+        k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()
+    }
+    _require_finite(path, tensors)
     header = {
         "format_version": str(FORMAT_VERSION),
         "kind": "lite",
@@ -64,22 +71,32 @@ def load_checkpoint(name_or_path: str | Path, skeleton_hash: str) -> LiteModel:
     path = checkpoint_path(name_or_path)
     if not path.is_file():
         shipped = ", ".join(SHIPPED)
-        raise InputError(f"{path}: no such checkpoint (shipped: {shipped}; otherwise give the path of a .safetensors file)")
+        raise InputError(
+            f"{path}: no such checkpoint (shipped: {shipped}; otherwise give the path of a .safetensors file)"
+        )
     try:
         with safe_open(path, framework="pt") as handle:
             header = handle.metadata() or {}
-            tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}  # noqa: SIM118
+            tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a whole safetensors file, so it was not loaded ({error})") from error
     _check_header(path, header, skeleton_hash)
+    _require_finite(path, tensors)
+    config = _config(path, header.get("config", ""))
+    with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
+        expected = {name: tensor.shape for name, tensor in LiteModel(config).state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
+        raise InputError(f"{path}: weights do not fit the model ({len(wrong)} of them differ, such as '{wrong[0]}')")
+    model = LiteModel(config)
+    model.load_state_dict(tensors)
+    return model.eval().requires_grad_(False)
+
+
+def _require_finite(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise InputError(f"{path}: weight '{name}' holds values that are not finite")
-    model = LiteModel(_config(path, header["config"]))
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    if missing or unexpected:
-        raise InputError(f"{path}: weights do not fit the model (missing {missing[:3]}, unexpected {unexpected[:3]})")
-    return model.eval().requires_grad_(False)
 
 
 def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> None:
@@ -94,9 +111,28 @@ def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> Non
 
 
 def _config(path: Path, text: str) -> LiteConfig:
-    values = json.loads(text)
-    known = {f.name for f in fields(LiteConfig)}
-    if unknown := set(values) - known:
+    """Configuration of the header; fields it does not name keep their defaults. Nothing in it is trusted."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path}: its configuration is not JSON ({error})") from error
+    schedule = values.pop("schedule", {}) if isinstance(values, dict) else None
+    if not isinstance(schedule, dict):
+        raise InputError(f"{path}: its configuration is no mapping of fields to values")
+    _require_known(path, LiteConfig, values)
+    _require_known(path, ScheduleConfig, schedule)
+    for name, value in {**values, **schedule}.items():
+        if name == "kind":
+            good, expected = value in ("cosine", "linear"), "cosine or linear"
+        elif name == "clamp":
+            good, expected = type(value) in (int, float) and 0 < value < math.inf, "a positive number"
+        else:
+            good, expected = type(value) is int and 1 <= value <= _LARGEST, f"a whole number in 1..{_LARGEST}"
+        if not good:
+            raise InputError(f"{path}: configuration says {name} = {value!r}, expected {expected}")
+    return LiteConfig(**values, schedule=ScheduleConfig(**schedule))
+
+
+def _require_known(path: Path, kind: type, values: dict) -> None:
+    if unknown := set(values) - {f.name for f in fields(kind)}:
         raise InputError(f"{path}: configuration has unknown fields {sorted(unknown)}; a newer version wrote it")
-    values["schedule"] = ScheduleConfig(**values["schedule"])
-    return LiteConfig(**values)

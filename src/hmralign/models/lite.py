@@ -7,7 +7,7 @@ person's part of the conditioning is computed once (`prepare`) and shared by all
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -33,7 +33,7 @@ class LiteConfig:
     """Channels of the encoder."""
     context_depth: int = 2
     """Blocks of the encoder."""
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Noise schedule."""
     clamp: float = 5.0
     """Bound on |x_0| while sampling, in standard deviations."""

@@ -6,7 +6,7 @@ One call makes a batch of `Example`s without rendering; the low-resolution masks
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -19,16 +19,16 @@ from hmralign.data.synthetic.observation_noise import Failures, GenericNoise, Me
 from hmralign.data.synthetic.poses import PoseSource
 from hmralign.data.synthetic.views import ViewMix, Views, sample_views
 from hmralign.geometry.cameras import project
-from hmralign.structures import MASK_SIZE, Annotation, BodyParams, Example, Observation
+from hmralign.structures import MASK_SIZE, Annotation, BodyParams, Example, InputError, Observation
 
 
 @dataclass(frozen=True)
 class SyntheticMix:
     """What the synthetic persons are like. Shares are probabilities."""
 
-    views: ViewMix = ViewMix()
-    failures: Failures = Failures()
-    generic: GenericNoise = GenericNoise()
+    views: ViewMix = field(default_factory=ViewMix)
+    failures: Failures = field(default_factory=Failures)
+    generic: GenericNoise = field(default_factory=GenericNoise)
     measured_share: float = 0.7
     """Reports made with the detector's measured residuals; the rest with generic noise. Needs measured noise."""
     known_camera_share: float = 0.5
@@ -36,7 +36,7 @@ class SyntheticMix:
     beta_sd: float = 1.0
     """Standard deviation of the shape coefficients."""
     min_keypoints: int = 6
-    """Persons with fewer observed keypoints are drawn again."""
+    """Persons with fewer confident keypoints are replaced by another one of the batch."""
 
 
 def landmark_points(
@@ -66,6 +66,8 @@ class Generator:
 
     def sample(self, n: int, generator: torch.Generator) -> Example:
         """`n` examples, fields batched. Persons of whom too little is seen are replaced by repeats of others."""
+        if n < 1:
+            raise InputError(f"number of synthetic persons must be at least 1, got {n}")
         body_pose, up = self.poses.sample(n, generator)
         views = sample_views(up, self.mix.views, generator)
         betas = self.mix.beta_sd * torch.randn(n, self.model.num_betas, generator=generator).clamp(-3, 3)
@@ -73,6 +75,8 @@ class Generator:
         example = self._observe(body, views, generator)
         good = (example.observation.confidence > MIN_CONFIDENCE).sum(1) >= self.mix.min_keypoints
         good &= (example.annotation.joints[..., 2] > 0.25).all(1) if example.annotation else good
+        if not good.any():  # only in tiny batches: nobody to repeat
+            return self.sample(n, generator)
         index = torch.arange(n)
         index[~good] = good.nonzero()[:, 0][torch.randint(int(good.sum()), (int((~good).sum()),), generator=generator)]
         assert example.annotation is not None

@@ -70,7 +70,8 @@ def load_pose_prior(name: PriorName = "train") -> PosePrior:
         weights = data["weights"].astype(np.float64)
     dim = means.shape[1]
     cholesky = np.zeros((len(means), dim, dim), np.float32)
-    cholesky[:, *np.tril_indices(dim)] = tril
+    rows, columns = np.tril_indices(dim)
+    cholesky[:, rows, columns] = tril
     return PosePrior(
         torch.from_numpy(weights / weights.sum()).float(), torch.from_numpy(means), torch.from_numpy(cholesky)
     )
