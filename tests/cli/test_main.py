@@ -62,6 +62,7 @@ def test_folders_of_photos_are_distinct_and_short():
         [Path("a/1.jpg"), Path("b/1.jpg"), Path("b/1.png")],
         [Path("a/x.jpg"), Path("a/X.jpg"), Path("a/x.JPG")],
         [Path("a/b/1.jpg"), Path("c/b/1.jpg"), Path("c/1_jpg.png")],
+        [Path("...jpg"), Path("a/...jpg"), Path(" .jpg")],
         [Path("1.jpg"), Path("q/1.png"), Path("q/1_jpg.png")],
     ):
         names = folder_names(photos)

@@ -41,11 +41,11 @@ def _folded(name: str) -> str:
 
 
 def _stem(photo: Path) -> str:
-    return photo.stem
+    return photo.stem.strip(". ") or "photo"  # "...jpg" must not lead to the parent folder
 
 
 def _stem_and_suffix(photo: Path) -> str:
-    return f"{photo.stem}_{photo.suffix.lstrip('.').lower()}"
+    return f"{_stem(photo)}_{photo.suffix.lstrip('.').lower()}"
 
 
 def _with_parent(photo: Path) -> str:

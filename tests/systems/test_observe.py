@@ -1,0 +1,87 @@
+"""The camera of a photo, and what the model sees of a person."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from hmralign.data.images import load_image
+from hmralign.data.keypoint_box import keypoint_box
+from hmralign.detection.person_mask import PersonMask
+from hmralign.structures import InputError
+from hmralign.systems.recover.find_people import people_from_array
+from hmralign.systems.recover.observe import camera_of, observe
+from support.recover_example import HEIGHT, WIDTH, example_photo
+
+K = np.array([[300.0, 0, 70], [0, 310, 90], [0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return load_image(example_photo()[0])
+
+
+def test_a_camera_is_given_read_or_guessed_in_this_order(photo):
+    with_exif = dataclasses.replace(photo, exif={"FocalLengthIn35mmFilm": 35.0})
+    assert camera_of(photo).source == "estimated" and not camera_of(photo).known
+    read = camera_of(with_exif)
+    assert read.source == "exif"
+    assert float(read.K[0, 0]) == pytest.approx(35 / math.hypot(36, 24) * math.hypot(WIDTH, HEIGHT))
+    given = camera_of(with_exif, K)
+    assert given.source == "given" and np.allclose(given.K, K)
+    focal = camera_of(photo, focal_px=400.0)
+    assert focal.K.tolist() == [[400, 0, (WIDTH - 1) / 2], [0, 400, (HEIGHT - 1) / 2], [0, 0, 1]]
+
+
+def test_given_cameras_speak_of_the_original_photo(photo):
+    reduced = dataclasses.replace(photo, original_size=(2 * WIDTH, 2 * HEIGHT), scale=(0.5, 0.5))
+    scaled = camera_of(reduced, K).K
+    # A point seen at pixel p of the original is seen at (p + 0.5) / 2 - 0.5 of the reduced photo.
+    point = np.array([0.2, -0.1, 2.0])
+    before, after = (np.asarray(k, np.float64) @ point / point[2] for k in (K, scaled))
+    np.testing.assert_allclose(after[:2], (before[:2] + 0.5) / 2 - 0.5, atol=1e-4)
+    assert float(camera_of(reduced, focal_px=400.0).K[0, 0]) == pytest.approx(200)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.eye(4), K * np.nan, K * [[-1], [1], [1]], K + np.diag([0, 0, 1]), K.T, np.zeros((3, 3))],
+)
+def test_wrong_intrinsics(photo, wrong):
+    with pytest.raises(InputError, match="K is"):
+        camera_of(photo, wrong)
+
+
+@pytest.mark.parametrize("focal", [0.0, -1.0, float("nan"), float("inf")])
+def test_wrong_focal_lengths(photo, focal):
+    with pytest.raises(InputError, match="focal"):
+        camera_of(photo, focal_px=focal)
+    with pytest.raises(InputError, match="at most one"):
+        camera_of(photo, K, 300.0)
+
+
+def test_the_box_is_that_of_the_keypoints_whatever_the_detector_says(photo):
+    person = people_from_array(example_photo()[1])[0]
+    moved = dataclasses.replace(person, box=person.box + 30)
+    seen = observe(moved, camera_of(photo))
+    assert torch.equal(seen.box, keypoint_box(seen.keypoints, seen.confidence))
+    assert seen.batch_shape == () and not bool(seen.has_mask) and not bool(seen.mask.any())
+    assert not bool(seen.knows_camera) and bool(observe(moved, camera_of(photo, K)).knows_camera)
+
+
+def test_the_mask_is_cut_to_the_box(photo):
+    person = people_from_array(example_photo()[1])[0]
+    everywhere = PersonMask.from_image(np.ones((HEIGHT, WIDTH), bool))
+    seen = observe(dataclasses.replace(person, mask=everywhere), camera_of(photo))
+    assert bool(seen.has_mask) and float(seen.mask.max()) == pytest.approx(1)
+    assert float(seen.mask[24, 24]) == pytest.approx(1)
+
+
+def test_nearly_nothing_seen(photo):
+    person = people_from_array(example_photo()[1])[0]
+    confidence = np.zeros_like(person.confidence)
+    confidence[:2] = 1
+    with pytest.raises(InputError, match="at least 3"):
+        observe(dataclasses.replace(person, confidence=confidence), camera_of(photo))

@@ -1,0 +1,232 @@
+"""The programming interface on given keypoints and a tiny random checkpoint."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import hmralign
+from hmralign import NobodyFound, Recoverer
+from hmralign.body.free_body import load_free_body
+from hmralign.body.lbs import posed_joints
+from hmralign.geometry.cameras import project
+from hmralign.geometry.rotations import rotvec_to_rotmat
+from hmralign.reports.mesh_files import read_mesh
+from hmralign.structures import BodyParams, InputError
+from support.recover_example import HEIGHT, WIDTH, example_photo, tiny_checkpoint
+
+K = np.array([[275.0, 0, 79.5], [0, 275, 99.5], [0, 0, 1]])
+
+
+@pytest.fixture(autouse=True)
+def small_pictures(monkeypatch):
+    for name in ("PERSON_SIDE", "TILE_SIDE"):
+        monkeypatch.setattr(f"hmralign.systems.recover.pictures.{name}", 40)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return tiny_checkpoint(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+def load(checkpoint, **options) -> Recoverer:
+    chosen = {"body": load_free_body("3k5"), "detector": None, "num_hypotheses": 4, **options}
+    return Recoverer.load(checkpoint, **chosen)
+
+
+@pytest.fixture(scope="module")
+def recoverer(checkpoint):
+    return load(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def people(recoverer):
+    rgb, points = example_photo()
+    left = points.copy()
+    left[:, 0] -= 20
+    return recoverer(rgb, keypoints=np.stack([points, left]), K=K)
+
+
+def same(a: BodyParams, b: BodyParams) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, hmralign; print('torch' in sys.modules); hmralign.Recoverer; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "True"]
+    assert "Recoverer" in dir(hmralign)
+    with pytest.raises(AttributeError, match="Recover2"):
+        hmralign.Recover2  # noqa: B018
+
+
+def test_people_are_a_sequence_with_their_photo(people):
+    assert len(people) == 2 and [p.number for p in people] == [0, 1] and people[-1].number == 1
+    assert people.photo.width == WIDTH and people.camera.source == "given"
+    assert len(people[0:2]) == 2 and set(people.seconds) == {"load", "detect", "estimate", "critics"}
+
+
+def test_shapes_and_the_two_answers(people):
+    person = people[0]
+    assert person.hypotheses.num_hypotheses == 4 and person.scores.shape == (4,) and person.spread.shape == (29,)
+    assert sorted(person.ranking) == [0, 1, 2, 3] and person.best_index == int(person.scores.argmax())
+    assert same(person.best, person.hypotheses.body[person.best_index]) and same(person.params("fused"), person.fused)
+    assert person.vertices().shape == (person.body.num_vertices, 3)
+    assert torch.equal(person.vertices("best"), person.vertices(person.best_index))
+    assert set(person.critic_scores) == {"reprojection", "plausibility", "silhouette"}
+    np.testing.assert_allclose(person.keypoints[:, :2], example_photo()[1][:, :2], atol=1e-3)
+
+
+@pytest.mark.parametrize("which", [4, -5, True])
+def test_bodies_that_do_not_exist(people, which):
+    with pytest.raises(InputError, match="does not exist"):
+        people[0].vertices(which)
+
+
+def test_the_same_seed_gives_the_same_answer_and_another_another(checkpoint, recoverer, people):
+    rgb, points = example_photo()
+    again, other = recoverer(rgb, keypoints=points, K=K)[0], load(checkpoint, seed=1)(rgb, keypoints=points, K=K)[0]
+    assert same(again.hypotheses.body, recoverer(rgb, keypoints=points, K=K)[0].hypotheses.body)
+    assert not same(again.hypotheses.body, other.hypotheses.body)
+
+
+def test_a_person_does_not_depend_on_who_else_is_in_the_photo(recoverer, people):
+    rgb, points = example_photo()
+    alone = recoverer(rgb, keypoints=points, K=K)[0]
+    torch.testing.assert_close(alone.hypotheses.joints, people[0].hypotheses.joints, atol=1e-4, rtol=0)
+
+
+def test_without_refinement_the_samples_stay_as_they_are(checkpoint, people):
+    rgb, points = example_photo()
+    plain = load(checkpoint, refine=False)(rgb, keypoints=points, K=K)[0]
+    assert not same(plain.hypotheses.body, people[0].hypotheses.body)
+    assert plain.fused_agreement.reprojection_px > people[0].best_agreement.reprojection_px
+
+
+def test_the_bodies_stand_where_the_keypoints_are(people):
+    person = people[0]
+    for joints in (person.fused_joints, person.hypotheses.joints[person.best_index]):
+        pelvis = project(joints[:1], people.camera.K)[0]
+        assert bool((person.box[:2] < pelvis).all() and (pelvis < person.box[2:]).all()), pelvis
+
+
+def test_wrong_settings(checkpoint):
+    for options, said in (
+        ({"num_hypotheses": 0}, "at least 1"),
+        ({"device": "abacus"}, "abacus"),
+        ({"device": "meta"}, "meta"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load(checkpoint, **options)
+
+
+def test_wrong_inputs_of_a_call(recoverer):
+    rgb, points = example_photo()
+    with pytest.raises(InputError, match="no detector"):
+        recoverer(rgb)
+    with pytest.raises(InputError, match="boxes are"):
+        recoverer(rgb, boxes=[[1.0, 2.0], [3.0]])
+    with pytest.raises(InputError, match="K is"):
+        recoverer(rgb, keypoints=points, K=np.eye(2))
+    for keep in (0, -1, True):
+        with pytest.raises(InputError, match="keep"):
+            recoverer(rgb, keypoints=points).save("never", keep=keep)
+
+
+def test_a_detector_of_ones_own(checkpoint):
+    class Nobody:
+        def __call__(self, image):
+            return []
+
+        def detect_in_box(self, image, box):
+            return None
+
+    own = load(checkpoint, detector=Nobody())
+    assert "Nobody" in repr(own)
+    with pytest.raises(NobodyFound), own:
+        own(example_photo()[0])
+
+
+def test_a_photo_of_52_megapixels_is_reduced_and_its_keypoints_with_it(recoverer, tmp_path):
+    Image.new("L", (8000, 6500), 90).save(tmp_path / "large.png")
+    points = example_photo()[1] * np.array([30.0, 30.0, 1.0])
+    people = recoverer(tmp_path / "large.png", keypoints=points, focal_px=8000.0)
+    assert max(people.photo.width, people.photo.height) == 4096
+    np.testing.assert_allclose(people[0].keypoints[:, :2], (points[:, :2] + 0.5) * 4096 / 8000 - 0.5, atol=0.05)
+    assert float(people.camera.K[0, 0]) == pytest.approx(4096)
+
+
+def test_what_a_notebook_shows(people):
+    text = people._repr_html_()
+    assert text.count("data:image/png;base64,") == 1 and text.count("<tr>") == 3 and "<script" not in text
+    assert people[1]._repr_html_().count("<tr>") == 2 and "<td>1</td>" in people[1]._repr_html_()
+    assert "2 found" in repr(people) and "spread" in repr(people[0]) and people.overlay().size == (WIDTH, HEIGHT)
+
+
+def test_a_saved_photo_says_the_same_as_its_objects(people, tmp_path):
+    folder = people.save(tmp_path / "out", keep=2)
+    person, saved = people[1], folder / "person_1"
+    arrays = np.load(saved / "hypotheses.npz", allow_pickle=False)
+    for prefix, expected in (("", person.hypotheses.body), ("fused_", person.fused)):
+        pose = torch.from_numpy(arrays[f"{prefix}body_pose"]).unflatten(-1, (23, 3))
+        orient = torch.from_numpy(arrays[f"{prefix}global_orient"])
+        read = BodyParams(
+            rotvec_to_rotmat(orient),
+            rotvec_to_rotmat(pose),
+            torch.from_numpy(arrays[f"{prefix}betas"]),
+            torch.from_numpy(arrays[f"{prefix}transl"]),
+        )
+        torch.testing.assert_close(read.rotmats, expected.rotmats, atol=1e-4, rtol=0)
+        joints = torch.from_numpy(arrays[f"{prefix}joints"])
+        torch.testing.assert_close(posed_joints(person.body, read), joints, atol=1e-4, rtol=0)
+    assert arrays["ranking"].tolist() == person.ranking and np.allclose(arrays["K"], K)
+    assert any("metres" in str(line) for line in arrays["about"])
+    for name, which in (("fused", "fused"), ("best", "best")):
+        for suffix in ("glb", "obj"):
+            vertices, faces = read_mesh(saved / f"{name}.{suffix}")
+            np.testing.assert_allclose(vertices, person.vertices(which).numpy(), atol=1e-4)
+            assert len(faces) == len(person.body.faces)
+    second = person.ranking[1]
+    vertices, _ = read_mesh(saved / f"rank_002_hypothesis_{second:03d}.glb")
+    np.testing.assert_allclose(vertices, person.vertices(second).numpy(), atol=1e-4)
+
+
+def test_the_summary_holds_what_is_promised(people, tmp_path):
+    people[0].save(tmp_path / "one")
+    summary = json.loads((tmp_path / "one" / "summary.json").read_text())
+    for key in ("format_version", "box", "detector", "num_hypotheses", "scores", "spread_m", "selected_index", "seed",
+                "seconds", "camera", "image", "made_by"):  # fmt: skip
+        assert key in summary, key
+    assert summary["selected_index"] == people[0].best_index and len(summary["spread_m"]) == 29
+    for answer, agreement in (("selected", people[0].best_agreement), ("fused", people[0].fused_agreement)):
+        assert summary[answer]["reprojection_px"] == pytest.approx(agreement.reprojection_px)
+        height = summary["box"][3] - summary["box"][1]
+        share = agreement.reprojection_px / height
+        assert summary[answer]["reprojection_over_box_height"] == pytest.approx(share, rel=1e-3)
+        assert summary[answer]["mask_iou"] is None
+    made = summary["made_by"]
+    assert made["body"]["skeleton_hash"] == people[0].body.skeleton_hash and "torch" in made["versions"]
+    assert len(made["checkpoint"]["sha256"]) == 64
+
+
+def test_saving_again_needs_permission_and_failing_keeps_the_old(people, tmp_path, monkeypatch):
+    folder = people.save(tmp_path / "out")
+    with pytest.raises(InputError, match="overwrite"):
+        people.save(folder)
+    before = sorted(p.relative_to(folder) for p in folder.rglob("*"))
+    monkeypatch.setattr("hmralign.systems.recover.outputs.person_summary", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        people.save(folder, overwrite=True)
+    assert sorted(p.relative_to(folder) for p in folder.rglob("*")) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    monkeypatch.undo()
+    assert people.save(folder, overwrite=True) == folder
+
+
+def test_nothing_is_printed(recoverer, tmp_path, capsys):
+    rgb, points = example_photo()
+    recoverer(rgb, keypoints=points).save(tmp_path / "out")
+    assert capsys.readouterr() == ("", "")
