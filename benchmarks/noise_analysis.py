@@ -14,7 +14,7 @@ from scipy.stats import kurtosis, rankdata
 
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS
-from hmralign.data.synthetic.observation_noise import ARMS, LEGS, LIMBS
+from hmralign.data.synthetic.observation_noise import ARMS, LEGS, LIMBS, Failures
 
 BINS = (0.0, 0.3, 0.6, 0.8, 0.95, 1.0)
 """Edges of the confidence bins (lower edge excluded)."""
@@ -215,6 +215,8 @@ def analyse(work: Path, model: BodyModel, root: Path) -> None:
         "provenance": about,
         "detection": detection_rates(m, wrong),
         "swaps": swap_rates(m, swapped),
+        "recommended_failures": recommended_failures(m, swapped),
+        "vectors_with_parts_cut_off_or_covered": _share(accepted.truncated | (accepted.occluder != "none")),
         "limb_far_off_share": limb_far_off(accepted, residuals),
         "short_and_full_path": compare_paths(raw, full, work),
         "errors_percent_of_height": error_tables(accepted, residuals),
@@ -270,6 +272,12 @@ def swap_rates(m: Measurements, swapped: dict[str, np.ndarray]) -> dict:
     return rates | {"all, from behind": _share(swapped["all"][back]), "found": int(m.found.sum())}
 
 
+def recommended_failures(m: Measurements, swapped: dict[str, np.ndarray]) -> dict[str, float]:
+    """Rates for `Failures`; that of other people's limbs cannot be measured without other people and stays as it is."""
+    rates = {f"swap_{part}": round(float(v[m.found].mean()), 3) for part, v in swapped.items()}
+    return rates | {"wrong_person": Failures().wrong_person}
+
+
 def limb_far_off(m: Measurements, residuals: np.ndarray) -> float:
     """Share of the limbs in the picture whose mean error exceeds 15 % of the height while the detector is confident."""
     error = np.linalg.norm(residuals, axis=-1)
@@ -299,6 +307,7 @@ def compare_paths(raw: Measurements, full: Measurements | None, work: Path) -> d
             "wrong_of_found": _share(median_error(m)[m.found] > WRONG),
             "swap_all": _share(swapped["all"][m.found]),
             "visible_p50_p90_p99_where_both": np.round(np.percentile(error[both], [50, 90, 99]), 2).tolist(),
+            "visible_p50_p90_p99_where_short_missed": _percentiles(error[~short.found[:, None] & m.seen]),
         }
     return result
 

@@ -45,6 +45,11 @@ def _detection(report: dict) -> str:
             f"Sides exchanged, of {swaps['found']} found: whole body {swaps['all']:.2%} (from behind",
             f"{swaps['all, from behind']:.2%}), legs alone {swaps['legs']:.2%}, arms alone {swaps['arms']:.2%}.",
             f"Confident limbs whose mean error exceeds 15 %: {report['limb_far_off_share']:.2%}.",
+            "Vectors from pictures with parts cut off or covered: "
+            f"{report['vectors_with_parts_cut_off_or_covered']:.0%}.",
+            "Rates for `Failures`: "
+            + ", ".join(f"{k} {v}" for k, v in report["recommended_failures"].items())
+            + " (the last was not measurable here).",
             f"More than one person found: {report['detection']['somebody_else_found_too']:.2%}.",
             "",
         ]
@@ -68,6 +73,9 @@ def _paths(paths: dict) -> str:
             "| path | found, whole | found, truncated | wrong | whole-body swap | visible p50 / p90 / p99 |",
             "|---|---|---|---|---|---|",
             *rows,
+            "",
+            "Those that only the full path found, full path: "
+            f"{_cell(paths['full']['visible_p50_p90_p99_where_short_missed'])}.",
             "",
         ]
     )
