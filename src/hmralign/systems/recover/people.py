@@ -101,7 +101,7 @@ def recover_people(
     seconds = {} if seconds is None else seconds
     device = next(model.parameters()).device
     observation = Observation.stack([observe(d, camera) for d in found.detections])
-    noise = noise_of(found.detections[0].detector)
+    noise = noise_of(_detector_name(found.detections[0]))
     generator = torch.Generator().manual_seed(config.seed)
     with measured(seconds, "estimate"), torch.no_grad():
         estimate = estimate_bodies(
@@ -137,3 +137,8 @@ def _best_and_fused(estimate: Estimate, judgement: Judgement) -> Hypotheses:
     best = estimate.hypotheses[everybody, judgement.ranking[:, :1]]
     joints = torch.cat([best.joints, estimate.fused_joints[:, None]], dim=1)
     return Hypotheses(BodyParams.stack([best.body[:, 0], estimate.fused], dim=1), joints)
+
+
+def _detector_name(detection: Detection) -> str:
+    """Detections carry a version ("mediapipe-0.10.21"); noise was measured for the detector of that name."""
+    return detection.detector.split("-")[0]

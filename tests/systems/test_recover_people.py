@@ -1,0 +1,80 @@
+"""The composition: which noise is believed, who is ranked first, and one person's answer in company."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from hmralign.body.free_body import load_free_body
+from hmralign.data.images import load_image
+from hmralign.hypotheses.sampler import SamplerConfig
+from hmralign.structures import Hypotheses, Observation
+from hmralign.systems.recover import people as people_module
+from hmralign.systems.recover.estimate import noise_of
+from hmralign.systems.recover.find_people import PeopleFound, people_from_array
+from hmralign.systems.recover.judge import CriticWeights, agreement, judge, quick_body
+from hmralign.systems.recover.observe import camera_of, observe
+from hmralign.systems.recover.people import RecoverConfig, recover_people
+from support.recover_example import example_photo, tiny_model
+
+CONFIG = RecoverConfig(sampler=SamplerConfig(num_hypotheses=4))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model().eval()
+
+
+def recover(model, detector="array", config=CONFIG):
+    rgb, points = example_photo()
+    photo = load_image(rgb)
+    detection = dataclasses.replace(people_from_array(points)[0], detector=detector)
+    found = PeopleFound([detection], [])
+    return recover_people(model, load_free_body("3k5"), photo, camera_of(photo), found, config)
+
+
+def test_the_measured_noise_is_used_whatever_the_version_of_the_detector(model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(people_module, "noise_of", lambda name: asked.append(name) or noise_of(name))
+    for name in ("mediapipe", "mediapipe-0.10.21", "file", "array"):
+        recover(model, name)
+    assert asked == ["mediapipe", "mediapipe", "file", "array"]
+
+
+def test_the_ranking_follows_the_scores_and_the_scores_the_critics(model):
+    person = recover(model).persons[0]
+    ordered = person.scores[person.ranking]
+    assert bool((ordered[:-1] >= ordered[1:]).all()) and person.selected == int(person.ranking[0])
+    parts = person.critic_scores
+    mixed = (parts["reprojection"] + 0.5 * parts["plausibility"]) / 1.5  # no mask: the silhouette has no say
+    torch.testing.assert_close(person.scores, mixed)
+
+
+def test_a_critic_of_weight_zero_is_not_asked(model):
+    config = dataclasses.replace(CONFIG, critics=CriticWeights(silhouette=0.0, plausibility=0.0))
+    assert list(recover(model, config=config).persons[0].critic_scores) == ["reprojection"]
+
+
+def test_the_body_that_made_the_keypoints_wins_and_agrees_perfectly():
+    from hmralign.body.lbs import posed_joints
+    from hmralign.systems.recover.demo_scene import demo_scene
+
+    body = load_free_body("3k5")
+    scene = demo_scene(body)
+    photo = load_image(scene.rgb)
+    camera = camera_of(photo, scene.K)
+    observation = Observation.stack([observe(people_from_array(scene.keypoints)[0], camera)])
+    turned = dataclasses.replace(scene.truth, body_pose=scene.truth.body_pose.mT)
+    bodies = type(turned).stack([turned, scene.truth])[None]
+    group = Hypotheses(bodies, posed_joints(body, bodies))
+    noise = noise_of("array")
+    assert judge(body, group, observation, camera, noise, CriticWeights()).ranking.tolist() == [[1, 0]]
+    wrong, right = agreement(body, group, observation, camera, noise)[0]
+    assert right.reprojection_px < 0.01 < 5 < wrong.reprojection_px and right.mask_iou is None
+
+
+def test_silhouettes_use_the_small_mesh_of_the_same_skeleton():
+    large = load_free_body("7k")
+    assert quick_body(large).num_vertices < large.num_vertices
+    other = dataclasses.replace(large, J_template=large.J_template + 0.01)
+    assert quick_body(other) is other
