@@ -38,9 +38,12 @@ from hmralign.models.context import KeypointFeatures, keypoint_features
 from hmralign.models.lite import LiteConfig, LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import pack
-from hmralign.structures import Example
+from hmralign.structures import Example, InputError
 
 logger = logging.getLogger("hmralign.training")
+
+CODEC_EXAMPLES = 20_000
+"""Persons on whom the statistics of pose vectors are measured."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,24 @@ class BaseTrainingConfig:
     max_hours: float | None = None
     """Stop after this much wall time; the learning rate then follows elapsed time instead of steps."""
 
+    def __post_init__(self) -> None:
+        """Raise InputError for a value with which no run makes sense."""
+        for name in ("steps", "batch_size", "draws", "learning_rate", "clip_norm", "save_every", "max_hours"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"training configuration: {name} must be positive, got {value}")
+        for name in ("weight_decay", "betas_weight", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"training configuration: {name} must not be negative, got {getattr(self, name)}")
+        for name in ("shard_share", "ema_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"training configuration: {name} must be in 0..1, got {getattr(self, name)}")
+        if self.shards and round(self.batch_size * self.shard_share) in (0, self.batch_size):
+            raise InputError(
+                f"training configuration: shard_share {self.shard_share} of batch_size {self.batch_size} leaves no "
+                "example from the shards or none from the generator"
+            )
+
 
 @dataclass(frozen=True)
 class TrainingBatch:
@@ -123,8 +144,7 @@ class SyntheticBatches(IterableDataset):
         shards = open_shards(self.config.shards) if self.config.shards else None
         block, skip = divmod(self.first_batch, self.BLOCK)
         while True:
-            for batch in self._block(generator, shards, block)[skip:]:
-                yield batch
+            yield from self._block(generator, shards, block)[skip:]
             block, skip = block + 1, 0
 
     def _block(self, generator: Generator, shards: ShardSet | None, block: int) -> list[TrainingBatch]:
@@ -197,37 +217,33 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     """Train, resuming from `folder` if it holds an unfinished run; returns the averaged model.
 
     Writes `state.pt` (resume), `curve.jsonl` (loss per 50 steps), `config.json`. The finished average is written by
-    the caller through `models.checkpoint.save_checkpoint`.
+    the caller through `models.checkpoint.save_checkpoint`. Raises InputError for pose files, shards and states that
+    are missing, damaged or of another model.
     """
     from accelerate import Accelerator
 
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     torch.manual_seed(config.seed)
+    state_file = folder / "state.pt"
+    earlier = state_file if state_file.exists() else config.start_from
     model = LiteModel(config.model)
-    model.codec.fit(training_batch(make_generator(config).sample(20000, torch.Generator().manual_seed(config.seed)),
-                                   load_free_body("3k5")).pose_vector)  # fmt: skip
+    if earlier is None:
+        model.codec.fit(_codec_examples(config))
+    if config.shards:
+        open_shards(config.shards)  # the loader's process opens them again; what is wrong is said here
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     ema = Ema(model, config.ema_decay)
     step, spent = 0, 0.0
-    state_file = folder / "state.pt"
-    if config.start_from and not state_file.exists():
-        earlier = torch.load(config.start_from, weights_only=True)
-        model.load_state_dict(earlier["model"])
-        ema.load_state_dict(earlier["ema"])
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        ema.load_state_dict(state["ema"])
-        step, spent = int(state["step"]), float(state["seconds"])
-        logger.info("resuming at step %d", step)
+    if earlier is not None:
+        step, spent = _restore(Path(earlier), model, ema, optimizer if earlier == state_file else None)
+        logger.info("starting from %s at step %d", earlier, step)
     (folder / "config.json").write_text(json.dumps(asdict(config), indent=2))
     loader = DataLoader(SyntheticBatches(config, step), batch_size=None, num_workers=1, prefetch_factor=32)
     model, optimizer = accelerator.prepare(model, optimizer)
     ema.module.to(accelerator.device)
     started = time.time() - spent
-    running: dict[str, float] = {}
+    running: list[dict[str, float]] = []
     for batch in loader:
         progress = _progress(step, started, config)
         if progress >= 1:
@@ -244,15 +260,48 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
         optimizer.step()
         ema.update(accelerator.unwrap_model(model))
         step += 1
-        for name, value in parts.items():
-            running[name] = running.get(name, 0.0) + value.item() / 50
+        running.append({name: value.item() for name, value in parts.items()})
         if step % 50 == 0:
             _log(folder, step, time.time() - started, progress, running)
-            running = {}
+            running = []
         if step % config.save_every == 0:
             _save_state(state_file, accelerator.unwrap_model(model), optimizer, ema, step, time.time() - started)
     _save_state(state_file, accelerator.unwrap_model(model), optimizer, ema, step, time.time() - started)
-    return ema.module.cpu()
+    averaged = ema.module.cpu()
+    assert isinstance(averaged, LiteModel)
+    return averaged
+
+
+def _codec_examples(config: BaseTrainingConfig) -> Float[Tensor, "n 130"]:
+    """Pose vectors on which the codec's statistics are measured."""
+    source = make_generator(config)
+    examples = source.sample(CODEC_EXAMPLES, torch.Generator().manual_seed(config.seed))
+    return training_batch(examples, source.model).pose_vector
+
+
+def _restore(path: Path, model: LiteModel, ema: Ema, optimizer: torch.optim.Optimizer | None) -> tuple[int, float]:
+    """Load a state that `_save_state` wrote; returns its step and seconds, or zeros without an optimizer to continue.
+
+    Raises InputError when the file is missing, damaged (a pickle with code is refused) or of another model.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such training state")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        parts = {name: state[name] for name in ("model", "optimizer", "ema")}
+        step, seconds = int(state["step"]), float(state["seconds"])
+    except Exception as error:  # torch has another class of error for every way in which a file is damaged
+        raise InputError(
+            f"{path}: not a whole training state ({type(error).__name__}); remove it to start over"
+        ) from error
+    try:
+        model.load_state_dict(parts["model"])
+        ema.load_state_dict(parts["ema"])
+        if optimizer is not None:
+            optimizer.load_state_dict(parts["optimizer"])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: the training state is of another model than the configuration's") from error
+    return (step, seconds) if optimizer is not None else (0, 0.0)
 
 
 def _to(batch: TrainingBatch, device: torch.device) -> TrainingBatch:
@@ -261,8 +310,10 @@ def _to(batch: TrainingBatch, device: torch.device) -> TrainingBatch:
     return TrainingBatch(features, batch.pose_vector.to(device), batch.betas.to(device))
 
 
-def _log(folder: Path, step: int, seconds: float, progress: float, parts: dict[str, float]) -> None:
-    row = {"step": step, "seconds": round(seconds, 1), **{k: round(v, 5) for k, v in parts.items()}}
+def _log(folder: Path, step: int, seconds: float, progress: float, parts: list[dict[str, float]]) -> None:
+    """Append the means since the last line; the first line after a resume may stand for fewer steps."""
+    means = {name: sum(p[name] for p in parts) / len(parts) for name in parts[0]}
+    row = {"step": step, "seconds": round(seconds, 1), **{k: round(v, 5) for k, v in means.items()}}
     with (folder / "curve.jsonl").open("a") as handle:
         handle.write(json.dumps(row) + "\n")
     if step % 500 == 0:

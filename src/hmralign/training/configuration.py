@@ -1,0 +1,60 @@
+"""Training configurations as YAML: nested dataclasses, every key checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from hmralign.structures import InputError
+from hmralign.training.base import BaseTrainingConfig
+
+Config = TypeVar("Config")
+
+
+def read_training_config(path: str | Path) -> BaseTrainingConfig:
+    """Read a configuration. Raises InputError naming the file and the key that is unknown or has a wrong value."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a readable YAML file ({error})") from error
+    return from_mapping(BaseTrainingConfig, {} if content is None else content, str(path))
+
+
+def from_mapping(kind: type[Config], content: Any, where: str) -> Config:
+    """Build a dataclass, and the dataclasses inside it, from nested mappings."""
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: expected keys with values, got {content!r}")
+    hints = get_type_hints(kind)
+    names = [f.name for f in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
+    if unknown := [key for key in content if key not in names]:
+        raise InputError(f"{where}: unknown key '{unknown[0]}'; expected some of {', '.join(names)}")
+    values = {}
+    for name, value in content.items():
+        if dataclasses.is_dataclass(hints[name]) and isinstance(hints[name], type):
+            values[name] = from_mapping(hints[name], value, f"{where}: {name}")
+        else:
+            values[name] = _checked(hints[name], value, f"{where}: {name}")
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    try:
+        # Lists stand for tuples in YAML. Strict: a string is never a number, a truth value neither.
+        return TypeAdapter(hint).validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
+    except ValidationError as error:
+        raise InputError(f"{where}: {value!r} is not valid ({error.errors()[0]['msg']})") from error
+
+
+def write_training_config(path: Path, config: BaseTrainingConfig) -> None:
+    """Write every resolved value, readable by `read_training_config`."""
+    plain = TypeAdapter(dict[str, Any]).dump_python(asdict(config), mode="json")
+    path.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
