@@ -1,7 +1,6 @@
 """Pose -> joints + twists -> pose, on large random rotations and on real poses."""
 
 import torch
-from support.shared_data import require_shared
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.inverse_kinematics import BONE_CHILD, joints_twists_to_pose, twists
@@ -9,6 +8,7 @@ from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.skeleton import PARENTS
 from hmralign.data.pose_file import load_pose_file
 from hmralign.geometry.rotations import random_rotmat, rotmat_angle, rotvec_to_rotmat
+from support.shared_data import require_shared
 
 MODEL = load_free_body("3k5")
 

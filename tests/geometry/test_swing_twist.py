@@ -7,7 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmralign.geometry.rotations import axis_rotmat, mean_rotmat, project_to_rotmat, random_rotmat, rotmat_angle, rotvec_to_rotmat
+from hmralign.geometry.rotations import (
+    axis_rotmat,
+    mean_rotmat,
+    project_to_rotmat,
+    random_rotmat,
+    rotmat_angle,
+    rotvec_to_rotmat,
+)
 from hmralign.geometry.swing_twist import compose, decompose, perpendicular, swing_between, twist_about
 
 
@@ -27,7 +34,9 @@ def test_decompose_and_compose_are_inverse_on_uniform_rotations():
 def test_swing_has_no_component_about_the_bone_and_twist_keeps_it():
     R, bone = random_rotmat((500,), torch.Generator().manual_seed(2)).double(), unit(500, 3)
     swing, twist = decompose(R, bone)
-    axis = torch.stack([swing[:, 2, 1] - swing[:, 1, 2], swing[:, 0, 2] - swing[:, 2, 0], swing[:, 1, 0] - swing[:, 0, 1]], -1)
+    axis = torch.stack(
+        [swing[:, 2, 1] - swing[:, 1, 2], swing[:, 0, 2] - swing[:, 2, 0], swing[:, 1, 0] - swing[:, 0, 1]], -1
+    )
     assert (axis * bone).sum(-1).abs().max() < 1e-9
     torch.testing.assert_close((twist_about(bone, twist) @ bone[..., None])[..., 0], bone)
 
@@ -54,7 +63,9 @@ def test_reversed_bone_turns_half_a_circle_the_same_way_each_time(dtype):
 
 def test_zero_twist_pair_means_no_twist():
     bone = unit(3, 5)
-    torch.testing.assert_close(twist_about(bone, torch.zeros(3, 2, dtype=bone.dtype)), torch.eye(3, dtype=bone.dtype).expand(3, 3, 3))
+    torch.testing.assert_close(
+        twist_about(bone, torch.zeros(3, 2, dtype=bone.dtype)), torch.eye(3, dtype=bone.dtype).expand(3, 3, 3)
+    )
 
 
 def test_twist_pair_need_not_have_unit_length():

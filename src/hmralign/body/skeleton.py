@@ -38,9 +38,7 @@ NUM_KEYPOINTS = len(KEYPOINT_NAMES)
 def _swap_sides(names: tuple[str, ...]) -> tuple[int, ...]:
     """Index of each name's left/right counterpart."""
     other = {"left": "right", "right": "left"}
-    swapped = (
-        next((n.replace(side, other[side], 1) for side in other if n.startswith(side)), n) for n in names
-    )
+    swapped = (next((n.replace(side, other[side], 1) for side in other if n.startswith(side)), n) for n in names)
     return tuple(names.index(n) for n in swapped)
 
 

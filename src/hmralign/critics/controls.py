@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -20,8 +20,8 @@ class RandomCritic:
 
     generator: torch.Generator
 
-    name: ClassVar[str] = "random"
-    needs_truth: ClassVar[bool] = False
+    name = "random"
+    needs_truth = False
 
     def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
         """Scores drawn on the generator's device."""
@@ -36,7 +36,7 @@ class OracleCritic:
 
     metric: Literal["mpjpe", "pa_mpjpe"] = "mpjpe"
 
-    needs_truth: ClassVar[bool] = True
+    needs_truth = True
 
     @property
     def name(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,7 +27,7 @@ class MixCritic:
 
     parts: Sequence[tuple[Critic, float]]
 
-    name: ClassVar[str] = "mix"
+    name = "mix"
 
     def __post_init__(self) -> None:
         if not self.parts:

@@ -8,7 +8,6 @@ fewer than 0.2 % show it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -34,8 +33,8 @@ class PlausibilityCritic:
 
     body: BodyModel
 
-    name: ClassVar[str] = "plausibility"
-    needs_truth: ClassVar[bool] = False
+    name = "plausibility"
+    needs_truth = False
 
     def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
         """Scores in (-1, 0]; the observation is not looked at."""

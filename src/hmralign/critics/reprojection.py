@@ -8,7 +8,6 @@ which detector noise is given; for somebody upright and whole that is the height
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -99,8 +98,8 @@ class ReprojectionCritic:
     offsets: Float[Tensor, "27 3"] | None = None
     sigma: Float[Tensor, " 27"] | None = None
 
-    name: ClassVar[str] = "reprojection"
-    needs_truth: ClassVar[bool] = False
+    name = "reprojection"
+    needs_truth = False
 
     def can_judge(self, example: Example) -> Bool[Tensor, " person"]:
         """Persons with an observed keypoint."""

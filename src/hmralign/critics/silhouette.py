@@ -7,7 +7,6 @@ segmenter sees clothes and hair, so even the true body does not reach 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -77,8 +76,8 @@ class SilhouetteCritic:
     body: BodyModel
     image_size: tuple[int, int] | None = None
 
-    name: ClassVar[str] = "silhouette"
-    needs_truth: ClassVar[bool] = False
+    name = "silhouette"
+    needs_truth = False
 
     def can_judge(self, example: Example) -> Bool[Tensor, " person"]:
         """Persons with a mask that is not empty."""

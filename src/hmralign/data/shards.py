@@ -44,6 +44,7 @@ def write_shard(folder: Path, number: int, example: Example) -> Path:
     path = folder / f"shard_{number:05d}.safetensors"
     part = path.with_suffix(".part")
     save_file(shard_tensors(example), part)
+    part.chmod(0o644)  # safetensors makes files that only their owner can read
     part.replace(path)
     return path
 

@@ -21,7 +21,8 @@ class Ema:
         """Move the average towards `module`. Buffers are copied, not averaged."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        ours, theirs = list(self.module.parameters()), list(module.parameters())
+        ours: list[torch.Tensor] = [*self.module.parameters()]
+        theirs: list[torch.Tensor] = [*module.parameters()]
         torch._foreach_mul_(ours, decay)
         torch._foreach_add_(ours, theirs, alpha=1 - decay)
         for our, their in zip(self.module.buffers(), module.buffers(), strict=True):

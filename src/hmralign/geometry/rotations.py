@@ -32,7 +32,9 @@ def project_to_rotmat(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*ba
 
     Newton's polar iteration would not repair a negative determinant, hence the SVD.
     """
-    return roma.special_procrustes(matrix)
+    nearest = roma.special_procrustes(matrix)
+    assert isinstance(nearest, Tensor)
+    return nearest
 
 
 def mean_rotmat(

@@ -46,6 +46,7 @@ def save_checkpoint(path: str | Path, model: LiteModel, skeleton_hash: str, *, h
     }
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata=header)
+    part.chmod(0o644)  # safetensors makes files that only their owner can read
     part.replace(path)
     return path
 

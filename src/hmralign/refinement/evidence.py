@@ -94,7 +94,9 @@ def predict(
     below = _subtree().to(points)
     lever = below @ parts - (share @ below.mT)[..., None] * q  # (*batch, 27, 24, 3)
     # (G delta) x lever = -[lever]x G delta
-    columns = torch.linalg.cross(G.mT[..., None, :, :, :].expand(*lever.shape, 3), lever[..., None, :].expand(*lever.shape, 3), dim=-1)
+    columns = torch.linalg.cross(
+        G.mT[..., None, :, :, :].expand(*lever.shape, 3), lever[..., None, :].expand(*lever.shape, 3), dim=-1
+    )
     d_rotation = columns.movedim(-1, -3).flatten(-2)
     return Prediction(points, d_rotation, _shape_derivative(body, G, share, dirs))
 
@@ -110,6 +112,6 @@ def _shape_derivative(
         joints.append(joints[body.parents[j]] + turned[..., j - 1, :, :])
     moved = torch.stack(joints, dim=-3)
     local = dirs - share[..., None, None] * body.J_shapedirs[:NUM_JOINTS]
-    by_bone = (G.flatten(-3).unflatten(-1, (NUM_JOINTS, 3, 3)).movedim(-3, -2).flatten(-2))  # (*b, 3, 24*3)
+    by_bone = G.flatten(-3).unflatten(-1, (NUM_JOINTS, 3, 3)).movedim(-3, -2).flatten(-2)  # (*b, 3, 24*3)
     posed = by_bone[..., None, :, :] @ local.flatten(1, 2)
     return posed + (share @ moved.flatten(-2)).unflatten(-1, (3, -1))

@@ -69,9 +69,7 @@ class Residuals:
     transl: Float[Tensor, "person hyp 3"]
 
 
-def place(
-    points: Float[Tensor, "person hyp 27 3"], evidence: Evidence, config: RefinementConfig
-) -> Residuals:
+def place(points: Float[Tensor, "person hyp 27 3"], evidence: Evidence, config: RefinementConfig) -> Residuals:
     """Put bodies on the rays: weighted translation, then once more without the keypoints that disagree."""
     observed = evidence.tangents[:, None]
     sigma = evidence.noise.of(evidence.confidence)[:, None]
@@ -110,9 +108,7 @@ def tangent_coordinates(
     return mean, rotmat_to_rotvec(mean[:, None].mT @ rotmats).flatten(-2)
 
 
-def prior_covariance(
-    turns: Float[Tensor, "person hyp 72"], config: RefinementConfig
-) -> Float[Tensor, "person 72 72"]:
+def prior_covariance(turns: Float[Tensor, "person hyp 72"], config: RefinementConfig) -> Float[Tensor, "person 72 72"]:
     """Covariance of the group plus the floor. A single hypothesis has the floor alone."""
     floor = torch.eye(turns.shape[-1]) * torch.deg2rad(torch.tensor(config.floor_deg)) ** 2
     if turns.shape[1] < 2:
@@ -153,7 +149,9 @@ def ensemble_update(
     """Closed-form update with the covariances of the group; `steps` passes with inflated noise."""
     for step in range(config.steps):
         mean, turns = tangent_coordinates(rotmats)
-        residual = place(predict(body, rotmats, betas, evidence.noise.offsets, derivatives=False).points, evidence, config)
+        residual = place(
+            predict(body, rotmats, betas, evidence.noise.offsets, derivatives=False).points, evidence, config
+        )
         predicted = residual.tangents.flatten(-2)
         dx = turns - turns.mean(1, keepdim=True)
         dy = predicted - predicted.mean(1, keepdim=True)

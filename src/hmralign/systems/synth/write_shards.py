@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from hmralign.body.free_body import load_free_body
 from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
+from hmralign.reports.whole_file import write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.synth.masks import MaskNoise, crop_silhouettes, spoil
 from hmralign.training.base import BaseTrainingConfig, make_generator
@@ -29,7 +29,7 @@ class SynthConfig:
     """Examples per shard."""
     seed: int = 1_000
     """Seed; shard k is a pure function of (seed, k)."""
-    masks: MaskNoise = MaskNoise()
+    masks: MaskNoise = field(default_factory=MaskNoise)
     """How masks are spoilt."""
 
 
@@ -55,16 +55,16 @@ def _slice(example: Example, index: slice) -> Example:
 
 
 def write_synthetic_shards(config: SynthConfig, training: BaseTrainingConfig, folder: Path) -> Path:
-    """Write shards and, last, the index. Shards already there from the same configuration are kept."""
+    """Write shards and, last, the index. Shards already there from the same configuration are kept.
+
+    Raises InputError for sizes below 1 and for a folder that holds shards of another configuration, pose file or body.
+    """
     if config.examples < 1 or config.shard_size < 1:
         raise InputError(f"examples and shard size must be positive, got {config.examples} and {config.shard_size}")
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = json.loads(json.dumps({"synth": asdict(config), "data": asdict(training.data), "poses": asdict(training.poses)}))
-    plan = folder / "plan.json"
-    if plan.exists() and json.loads(plan.read_text()) != facts:
-        raise InputError(f"{folder}: holds shards of another configuration; choose a new folder")
-    plan.write_text(json.dumps(facts))
     source = make_generator(training)
+    facts = _facts(config, training, source)
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, facts)
     count = -(-config.examples // config.shard_size)
     for k in range(count):
         if (folder / f"shard_{k:05d}.safetensors").exists():
@@ -73,6 +73,33 @@ def write_synthetic_shards(config: SynthConfig, training: BaseTrainingConfig, fo
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + k)
         write_shard(folder, k, masked_examples(source, size, config.masks, generator))
         logger.info("shard %d of %d", k + 1, count)
-    body = load_free_body("3k5")
-    write_index(folder, examples=config.examples, skeleton_hash=body.skeleton_hash, mesh_hash=body.mesh_hash, **facts)
+    write_index(folder, examples=config.examples, **facts)
     return folder
+
+
+def _facts(config: SynthConfig, training: BaseTrainingConfig, source: Generator) -> dict:
+    """Everything that the bytes of the shards depend on."""
+    facts = {
+        "skeleton_hash": source.model.skeleton_hash,
+        "mesh_hash": source.model.mesh_hash,
+        "pose_file_sha256": None if source.poses.poses is None else source.poses.poses.sha256,
+        "measured_noise": training.measured_noise,
+        "synth": asdict(config),
+        "data": asdict(training.data),
+        "poses": asdict(training.poses),
+    }
+    return json.loads(json.dumps(facts))
+
+
+def _claim(folder: Path, facts: dict) -> None:
+    """Write the plan of a new folder; an old folder must have the same."""
+    plan = folder / "plan.json"
+    if plan.exists():
+        try:
+            same = json.loads(plan.read_text(encoding="utf-8")) == facts
+        except ValueError as error:
+            raise InputError(f"{plan}: not the plan of a shard folder ({error}); choose a new folder") from error
+        if not same:
+            raise InputError(f"{folder}: holds shards of another configuration; choose a new folder")
+    else:
+        write_whole(plan, json.dumps(facts).encode())

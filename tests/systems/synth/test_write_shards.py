@@ -1,0 +1,156 @@
+"""`hmralign synth`: a killed run is continued to the same bytes, and folders are never mixed."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hmralign.cli.main import main
+from hmralign.data.shards import open_shards
+from hmralign.structures import InputError
+from hmralign.systems.synth.write_shards import SynthConfig, write_synthetic_shards
+from hmralign.training.base import BaseTrainingConfig
+from hmralign.training.configuration import write_training_config
+
+TRAINING = BaseTrainingConfig(measured_noise=None)
+SYNTH = SynthConfig(examples=60, shard_size=20, seed=7)
+
+
+def command(folder, *more):
+    """The command line that writes `SYNTH` with `TRAINING`; its configuration lies beside the folder."""
+    config = folder.parent / "config.yaml"
+    write_training_config(config, TRAINING)
+    return ["synth", "--out", str(folder), "--config", str(config), "--examples", "60", "--shard-size", "20",
+            "--seed", "7", "--quiet", *more]  # fmt: skip
+
+
+def content(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight") / "shards"
+    assert main(command(folder)) == 0
+    return folder
+
+
+def test_what_is_written(straight):
+    assert list(content(straight)) == ["index.json", "plan.json", *(f"shard_0000{k}.safetensors" for k in range(3))]
+    shards = open_shards(straight)
+    assert len(shards) == 60 and bool(shards.tensors["has_mask"].all())
+    mask = shards[torch.arange(60)].observation.mask
+    assert mask.amax(dim=(1, 2)).gt(0.9).float().mean() > 0.9, "almost everybody is seen"
+    assert 0.02 < mask.mean() < 0.6
+    index = json.loads((straight / "index.json").read_text())
+    assert index["synth"]["seed"] == 7 and len(index["skeleton_hash"]) == 64 and index["pose_file_sha256"] is None
+
+
+def test_masks_lie_where_the_keypoints_are(straight):
+    from hmralign.geometry.cameras import apply_affine, crop_affine, project
+    from hmralign.structures import MASK_SIZE
+
+    example = open_shards(straight)[torch.arange(60)]
+    affine, _ = crop_affine(example.observation.box, MASK_SIZE)
+    pelvis = project(example.annotation.joints[:, :1], example.observation.K)
+    cell = apply_affine(affine, pelvis)[:, 0].round().long()
+    inside = ((cell >= 0) & (cell < MASK_SIZE)).all(-1) & (example.observation.confidence[:, [11, 12]] > 0.3).all(-1)
+    assert inside.sum() > 20
+    cell = cell[inside]
+    covered = example.observation.mask[inside][torch.arange(len(cell)), cell[:, 1], cell[:, 0]]
+    assert (covered > 0.5).float().mean() > 0.9
+
+
+KILLED = """
+    import os, signal, sys
+    import torch
+    from hmralign.cli.main import main
+    from hmralign.data import shards
+
+    torch.set_num_threads(1)
+    save, calls = shards.save_file, []
+
+    def killing(tensors, path):
+        calls.append(1)
+        save(tensors, path)
+        if len(calls) == 2:
+            with open(path, "r+b") as handle:
+                handle.truncate(1000)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    shards.save_file = killing
+    main(sys.argv[1:])
+"""
+
+
+def test_a_run_killed_while_writing_is_continued_to_the_same_bytes(straight, tmp_path):
+    folder = tmp_path / "shards"
+    code = [sys.executable, "-c", textwrap.dedent(KILLED), *command(folder)]
+    killed = subprocess.run(code, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert list(content(folder)) == ["plan.json", "shard_00000.safetensors", "shard_00001.part"]
+    with pytest.raises(InputError, match="not a finished"):
+        open_shards(folder)
+    kept = (folder / "shard_00000.safetensors").stat().st_mtime_ns
+    assert main(command(folder)) == 0
+    assert content(folder) == content(straight)
+    assert (folder / "shard_00000.safetensors").stat().st_mtime_ns == kept, "the finished shard was kept"
+
+
+def test_a_shard_depends_on_its_number_alone(straight, tmp_path):
+    """Fewer examples: the same first shards, the last one shorter."""
+    folder = write_synthetic_shards(replace(SYNTH, examples=25), TRAINING, tmp_path / "fewer")
+    assert content(folder)["shard_00000.safetensors"] == content(straight)["shard_00000.safetensors"]
+    assert len(open_shards(folder)) == 25
+
+
+@pytest.mark.parametrize(
+    ("synth", "training"),
+    [
+        ({"seed": 8}, {}),
+        ({"examples": 80}, {}),
+        ({}, {"data": replace(TRAINING.data, known_camera_share=0.1)}),
+        ({}, {"poses": replace(TRAINING.poses, posture_share=0.0)}),
+        ({}, {"measured_noise": "mediapipe"}),
+    ],
+)
+def test_shards_of_another_configuration_are_not_mixed_in(straight, synth, training):
+    before = content(straight)
+    with pytest.raises(InputError, match="another configuration"):
+        write_synthetic_shards(replace(SYNTH, **synth), replace(TRAINING, **training), straight)
+    assert content(straight) == before
+
+
+def test_shards_of_another_pose_file_are_not_mixed_in(straight, tmp_path):
+    import numpy as np
+
+    np.savez(tmp_path / "poses.npz", poses=np.zeros((3, 24, 3)), split=np.zeros(3))
+    with pytest.raises(InputError, match="another configuration"):
+        write_synthetic_shards(SYNTH, replace(TRAINING, pose_file=str(tmp_path / "poses.npz")), straight)
+
+
+def test_a_damaged_plan(tmp_path):
+    (tmp_path / "plan.json").write_text('{"synth": ')
+    with pytest.raises(InputError, match=r"plan\.json"):
+        write_synthetic_shards(SYNTH, TRAINING, tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"examples": 0}, {"shard_size": 0}, {"shard_size": -2}])
+def test_sizes_must_be_positive(tmp_path, wrong):
+    with pytest.raises(InputError, match="must be positive"):
+        write_synthetic_shards(replace(SYNTH, **wrong), TRAINING, tmp_path / "shards")
+    assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize(
+    "more", [["--examples", "0"], ["--pose-file", "none.npz"], ["--config", "none.yaml"], ["--seed", "8"]]
+)
+def test_wrong_input_ends_in_exit_code_2_and_one_sentence(straight, capsys, more):
+    assert main(command(straight, *more)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("hmralign: ") and said.count("\n") == 1
