@@ -51,10 +51,12 @@ def test_the_detector_is_asked_when_nothing_is_given(photo, points):
         find_people(photo, None)
 
 
-def test_boxes_pick_people_and_empty_ones_are_told(photo, points):
+def test_boxes_pick_people_and_empty_ones_are_told(photo, points, caplog):
     seen = person(points)
     empty = [100.0, 0.0, 120.0, 30.0]
-    found = find_people(photo, FixedDetector([seen]), boxes=np.array([seen.box, empty]))
+    with caplog.at_level("WARNING"):
+        found = find_people(photo, FixedDetector([seen]), boxes=np.array([seen.box, empty]))
+    assert "100, 0, 120, 30" in caplog.text
     assert found.detections == [seen] and found.empty_boxes == [tuple(empty)]
     with pytest.raises(NobodyFound, match=r"100, 0, 120, 30"):
         find_people(photo, FixedDetector([seen]), boxes=np.array(empty))

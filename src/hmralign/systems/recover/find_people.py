@@ -6,6 +6,7 @@ are in pixels of the photo as loaded.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from hmralign.detection.keypoint_files import read_people
 from hmralign.geometry.cameras import scaled_pixels
 from hmralign.structures import InputError
 from hmralign.systems.recover.observe import in_loaded_pixels, photo_title
+
+logger = logging.getLogger("hmralign.recover")
 
 Box = tuple[float, float, float, float]
 
@@ -101,9 +104,11 @@ def _read_boxes(image: LoadedImage, detector: Detector | None, boxes: Sequence[B
             empty.append(box)
         else:
             detections.append(found)
+    listed = ", ".join(str([round(v) for v in box]) for box in empty)
     if not detections:
-        listed = ", ".join(str([round(v) for v in box]) for box in empty)
         raise NobodyFound(f"nobody was found in '{image.name}' in the boxes {listed}; give keypoints for such people")
+    if empty:
+        logger.warning("%s: nobody was found in the boxes %s; give keypoints for such people", image.name, listed)
     return PeopleFound(detections, empty)
 
 

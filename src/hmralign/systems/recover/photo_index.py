@@ -24,7 +24,8 @@ _STYLE = (
     "background:#fff}h1{font-size:1.4rem}ul.photos{display:grid;gap:1rem;padding:0;list-style:none;"
     "grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}a{color:inherit;text-decoration:none;display:block;"
     "border:1px solid #d6dade;border-radius:8px;padding:.6rem;height:100%;box-sizing:border-box}"
-    "a:hover,a:focus{border-color:#2c6fbb}img{width:100%;border-radius:4px}b{display:block;overflow-wrap:anywhere}"
+    "a:hover,a:focus{border-color:#2c6fbb}img{display:block;width:100%;height:14rem;object-fit:contain}"
+    "b{display:block;margin-top:.5rem;overflow-wrap:anywhere}"
     "small{color:#5a626d}"
     "@media(prefers-color-scheme:dark){body{background:#15181c;color:#e6e8eb}a{border-color:#3a4048}small{color:#9aa3ad}}"
 )

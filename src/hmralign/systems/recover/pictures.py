@@ -64,7 +64,7 @@ def person_meshes(person: RecoveredPerson, body: BodyModel) -> PersonMeshes:
 def picture_box(person: RecoveredPerson) -> Float[Tensor, " 4"]:
     """What a picture of the person must show: the keypoints' box, which ends at the eyes, and the detector's."""
     seen, said = person.observation.box, torch.from_numpy(person.detection.box)
-    reach = 0.12 * (seen[2:] - seen[:2]).max()
+    reach = 0.05 * (seen[2:] - seen[:2]).max()
     around = torch.cat([seen[:2] - reach, seen[2:] + reach])
     return torch.cat([torch.minimum(around[:2], said[:2]), torch.maximum(around[2:], said[2:])])
 
