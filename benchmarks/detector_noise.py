@@ -43,7 +43,8 @@ TRUNCATED = 12
 """Pictures per chunk, and how many of them cut the person off."""
 SHORT_PATH = MediapipeDetectorConfig(tile_scales=(), min_quality=0.25)
 """The whole picture instead of about thirty tiles, as one person fills it; the readings after that are the same. One
-tile supports a finding less than thirty, hence the lower threshold. Every tenth chunk runs both ways."""
+tile supports a finding less than thirty, hence the lower threshold. Whoever is missed is looked for with all tiles, and
+every tenth chunk runs both ways."""
 _LIMB_CHAINS = [
     [KEYPOINT_NAMES.index(f"{side}_{name}") for name in chain]
     for side in ("left", "right")
@@ -147,6 +148,28 @@ def find(detector: MediapipeDetector, scene: Scene) -> tuple[Detection | None, i
     return (best if box_iou(best.box.astype(np.float64), truth) > 0.3 else None), len(people)
 
 
+def read_missed(
+    model: BodyModel, persons: Persons, backgrounds: Backgrounds, full: MediapipeDetector, seed: list[int], chunk: dict
+) -> dict[str, np.ndarray]:
+    """What all tiles show where the short path found nobody: `rows` of the chunk and the answers there."""
+    if not np.array_equal(chunk["pixels"], persons.pixels.numpy()):
+        raise SystemExit(f"chunk {seed}: persons are drawn differently now; use an empty work folder")
+    rows = np.nonzero(~chunk["found"][:, 0])[0]
+    names = ("found", "count", "keypoints", "confidence", "score")
+    if chunk["found"].shape[1] == 2:
+        return {"rows": rows, **{k: chunk[k][rows, 1] for k in names}}
+    answers: dict[str, list] = {k: [] for k in names}
+    for i in rows.tolist():
+        scene = photograph(model, persons, i, backgrounds, np.random.default_rng([*seed, i]))
+        person, count = find(full, scene)
+        answers["found"].append(person is not None)
+        answers["count"].append(count)
+        answers["keypoints"].append(np.zeros((27, 2), np.float32) if person is None else person.keypoints)
+        answers["confidence"].append(np.zeros(27, np.float32) if person is None else person.confidence)
+        answers["score"].append(0.0 if person is None else person.score)
+    return {"rows": rows, **{k: np.array(v) for k, v in answers.items()}}
+
+
 def measure_chunk(
     model: BodyModel, persons: Persons, backgrounds: Backgrounds, detectors: list[MediapipeDetector], seed: list[int]
 ) -> dict[str, np.ndarray]:
@@ -230,20 +253,31 @@ def measure(model: BodyModel, work: Path, arguments: argparse.Namespace) -> None
         if arguments.sheet:
             persons = draw_chunk(model, poses, arguments.seed, 0)
             return draw_sheet(model, persons, backgrounds, short, [arguments.seed, 0], arguments.sheet)
+        notes = [f"{k} {v}" for k, v in sorted(short.versions.items())]
+        notes += [f"poses {real.sha256[:16] if real else 'none'}", f"photos {bool(arguments.photos)}"]
         for chunk in range(arguments.chunks):
-            path = work / f"chunk_{chunk:05d}.npz"
-            if path.is_file():
+            path, missed = work / f"chunk_{chunk:05d}.npz", work / f"missed_{chunk:05d}.npz"
+            if path.is_file() and missed.is_file():
                 continue
-            persons = draw_chunk(model, poses, arguments.seed, chunk)
-            detectors = [short, full] if chunk % 10 == 9 else [short]
-            arrays = measure_chunk(model, persons, backgrounds, detectors, [arguments.seed, chunk])
-            notes = [f"{k} {v}" for k, v in sorted(short.versions.items())]
-            notes += [f"poses {real.sha256[:16] if real else 'none'}", f"photos {bool(arguments.photos)}"]
-            partial = path.with_suffix(".part.npz")
-            arrays |= {"notes": np.array(notes), "skeleton": np.array(model.skeleton_hash)}
-            np.savez_compressed(partial, **arrays)  # pyright: ignore[reportArgumentType]
-            partial.rename(path)
-            print(f"chunk {chunk}: found {arrays['found'][:, 0].mean():.2f}", flush=True)
+            persons, seed = draw_chunk(model, poses, arguments.seed, chunk), [arguments.seed, chunk]
+            if not path.is_file():
+                detectors = [short, full] if chunk % 10 == 9 else [short]
+                arrays = measure_chunk(model, persons, backgrounds, detectors, seed)
+                save(path, {**arrays, "notes": np.array(notes), "skeleton": np.array(model.skeleton_hash)})
+            arrays = dict(np.load(path, allow_pickle=False))
+            again = read_missed(model, persons, backgrounds, full, seed, arrays)
+            save(missed, again)
+            print(
+                f"chunk {chunk}: found {arrays['found'][:, 0].mean():.2f}, of the rest {again['found'].mean():.2f}",
+                flush=True,
+            )
+
+
+def save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f"part_{path.name}")
+    np.savez_compressed(partial, **arrays)  # pyright: ignore[reportArgumentType]
+    partial.rename(path)
 
 
 if __name__ == "__main__":

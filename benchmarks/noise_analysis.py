@@ -63,24 +63,38 @@ def _height(pixels: np.ndarray) -> np.ndarray:
     return (pixels.max(1) - pixels.min(1)).max(1)
 
 
-def read_chunks(work: Path) -> tuple[Measurements, Measurements | None, dict]:
-    """All chunks by the short path; those that ran both ways by the full path; where they come from."""
-    chunks = [dict(np.load(p, allow_pickle=False)) for p in sorted(work.glob("chunk_?????.npz"))]
-    if not chunks:
+def read_chunks(work: Path) -> tuple[Measurements, dict[str, Measurements], dict]:
+    """All persons as the detector has them; those read both ways, by path; where they come from.
+
+    The short path has the word where it found somebody, the full path elsewhere.
+    """
+    files = [p for p in sorted(work.glob("chunk_?????.npz")) if _missed_file(p).is_file()]
+    if not files:
         raise SystemExit(f"{work}: no chunks; run without --only-analyse first")
+    chunks = [dict(np.load(p, allow_pickle=False)) for p in files]
     notes = sorted({str(n) for c in chunks for n in c["notes"]})
     both = [c for c in chunks if c["found"].shape[1] == 2]
+    paths = {name: _join(both, k) for k, name in enumerate(("short", "full"))} if both else {}
     about = {"work": work.name, "chunks": len(chunks), "chunks_both_ways": len(both), "made_with": notes}
-    return _join(chunks, 0), _join(both, 1) if both else None, about
+    for chunk, path in zip(chunks, files, strict=True):
+        again = np.load(_missed_file(path), allow_pickle=False)
+        for name in _BY_PATH:
+            chunk[name][again["rows"], 0] = again[name]
+    return _join(chunks, 0), paths, about
+
+
+def _missed_file(path: Path) -> Path:
+    return path.with_name(path.name.replace("chunk", "missed"))
+
+
+_BY_PATH = ("found", "count", "keypoints", "confidence")
 
 
 def _join(chunks: list[dict], path: int) -> Measurements:
-    by_path = ("found", "count", "keypoints", "confidence")
-    parts = {
-        k: np.concatenate([c[k][:, path] if k in by_path else c[k] for c in chunks])
-        for k in Measurements.__dataclass_fields__
-    }
-    return Measurements(**parts)
+    names = Measurements.__dataclass_fields__
+    return Measurements(
+        **{k: np.concatenate([c[k][:, path] if k in _BY_PATH else c[k] for c in chunks]) for k in names}
+    )
 
 
 def undo_swaps(m: Measurements) -> tuple[Measurements, dict[str, np.ndarray]]:
@@ -184,7 +198,7 @@ def sigma_by_confidence(residuals: np.ndarray, confidence: np.ndarray) -> tuple[
 
 def analyse(work: Path, model: BodyModel, root: Path) -> None:
     """Write the asset and the report."""
-    raw, full, about = read_chunks(work)
+    raw, paths, about = read_chunks(work)
     m, swapped = undo_swaps(raw)
     wrong = m.found & (median_error(m) > WRONG)
     kept = m.found & ~wrong & ((m.confidence > 0).sum(1) >= 6)
@@ -218,7 +232,7 @@ def analyse(work: Path, model: BodyModel, root: Path) -> None:
         "recommended_failures": recommended_failures(m, swapped),
         "vectors_with_parts_cut_off_or_covered": _share(accepted.truncated | (accepted.occluder != "none")),
         "limb_far_off_share": limb_far_off(accepted, residuals),
-        "short_and_full_path": compare_paths(raw, full, work),
+        "short_and_full_path": compare_paths(paths),
         "errors_percent_of_height": error_tables(accepted, residuals),
         "shape_of_noise": shape_of_noise(accepted, residuals),
         "visibility_auc": visibility_auc(accepted),
@@ -289,14 +303,13 @@ def limb_far_off(m: Measurements, residuals: np.ndarray) -> float:
     return round(far / max(total, 1), 5)
 
 
-def compare_paths(raw: Measurements, full: Measurements | None, work: Path) -> dict:
+def compare_paths(paths: dict[str, Measurements]) -> dict:
     """The same pictures with the whole picture as the only tile, and with all tiles."""
-    if full is None:
+    if not paths:
         return {}
-    chunks = [dict(np.load(p, allow_pickle=False)) for p in sorted(work.glob("chunk_?????.npz"))]
-    short = _join([c for c in chunks if c["found"].shape[1] == 2], 0)
+    short, full = paths["short"], paths["full"]
     result: dict = {"n": len(full.found)}
-    for name, m in (("short", short), ("full", full)):
+    for name, m in paths.items():
         m, swapped = undo_swaps(m)
         error = 100 * np.linalg.norm(m.keypoints - m.pixels, axis=-1) / m.height[:, None]
         both = (short.found & full.found)[:, None] & m.seen

@@ -67,8 +67,8 @@ def _paths(paths: dict) -> str:
         rows.append(f"| {name} | {found} | {p['swap_all']:.3f} | {error} |")
     return "\n".join(
         [
-            "Pictures were read with the whole picture as the only tile (short path).",
-            f"{paths['n']} of them were also read with all tiles, as photos are (full path):",
+            "Pictures were read with the whole picture as the only tile (short path) and, where that found nobody,",
+            f"with all tiles, as photos are (full path). {paths['n']} pictures were read both ways:",
             "",
             "| path | found, whole | found, truncated | wrong | whole-body swap | visible p50 / p90 / p99 |",
             "|---|---|---|---|---|---|",

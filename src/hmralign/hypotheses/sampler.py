@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -23,7 +24,8 @@ from hmralign.models.person_frame import PersonFrame, person_frame
 from hmralign.models.pose_vector import POSE_DIM
 from hmralign.structures import InputError, Observation
 
-Guidance = Callable[[Tensor, Tensor], Tensor]
+Guidance = Callable[[Tensor, Tensor, bool], Tensor]
+"""`(x_0, alpha_bar_t, mirrored) -> x_0`: may displace the predicted clean sample; told which half it is in."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def sample_group(
         context = model.context(keypoint_features(observation, frame, mirrored=mirrored))
         betas.append(context.betas)
         if len(noise):
-            x_0 = _run(model, model.denoiser.prepare(context), noise.to(observation.box.device), config, guidance)
+            guide = None if guidance is None else partial(_guided, guidance, mirrored)
+            x_0 = _run(model, model.denoiser.prepare(context), noise.to(observation.box.device), config, guide)
             halves.append(model.codec.mirror(x_0) if mirrored else x_0)
     x_0 = _interleave(halves)
     shape = ((betas[0] + betas[1]) / 2)[:, None].expand(-1, x_0.shape[1], -1)
@@ -86,8 +89,16 @@ def sample_group(
     return PersonGroup(rotmats, shape), frame
 
 
+def _guided(guidance: Guidance, mirrored: bool, x_0: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    return guidance(x_0, alpha_bar_t, mirrored)
+
+
 def _run(
-    model: LiteModel, prepared: Prepared, noise: Tensor, config: SamplerConfig, guidance: Guidance | None
+    model: LiteModel,
+    prepared: Prepared,
+    noise: Tensor,
+    config: SamplerConfig,
+    guidance: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> Float[Tensor, "person half 130"]:
     per_hypothesis = Prepared(prepared.modulation[:, None])
     x_T = noise.expand(len(prepared.modulation), *noise.shape)
