@@ -138,12 +138,12 @@ class GenericNoise:
 
 @dataclass(frozen=True)
 class Failures:
-    """Probabilities per person of what goes wrong beyond noise."""
+    """Probabilities of what goes wrong beyond noise, per person unless said otherwise."""
 
     hidden_below: float = 0.18
     """A horizontal or slanted occluder hides everything below a line."""
     hidden_limb: float = 0.12
-    """One limb is hidden (its keypoints vanish or are guessed with low confidence)."""
+    """Each of the four limbs, with half this probability, is hidden: it vanishes or is guessed, hardly confident."""
     dropped: float = 0.03
     """Each keypoint vanishes with this probability."""
     no_feet: float = 0.3
@@ -151,7 +151,7 @@ class Failures:
     no_knuckles: float = 0.3
     """The convention has no knuckles."""
     wrong_person: float = 0.02
-    """One limb is somebody else's."""
+    """Each of the four limbs, with half this probability, is somebody else's."""
     swap_all: float = 0.015
     """All sides exchanged."""
     swap_legs: float = 0.02
