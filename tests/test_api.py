@@ -230,3 +230,12 @@ def test_nothing_is_printed(recoverer, tmp_path, capsys):
     rgb, points = example_photo()
     recoverer(rgb, keypoints=points).save(tmp_path / "out")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_any_number_of_hypotheses(checkpoint, tmp_path, count):
+    rgb, points = example_photo()
+    people = load(checkpoint, num_hypotheses=count)(rgb, keypoints=points)
+    assert people[0].hypotheses.num_hypotheses == count and bool(torch.isfinite(people[0].scores).all())
+    assert (float(people[0].spread.max()) == 0) == (count == 1)
+    people.save(tmp_path / "out", keep="all")
