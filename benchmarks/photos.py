@@ -24,8 +24,9 @@ from hmralign.overlays.overlay import cut_photo, draw_overlays, draw_side_views,
 MAIN = [i for i, n in enumerate(KEYPOINT_NAMES[:17]) if not any(p in n for p in ("nose", "eye", "ear"))]
 SIDE = 200
 CREDITS = (
-    "Photos: skier (Flickr 6795644157), surf_lesson by fotologic, baseball by Jelonek, cow_show by Fort Rucker, "
-    "ski_group by Doll: CC BY 2.0; soccer by Lokomotive74: CC BY 4.0; gym_pair (Pose2Sim) and park (Sports2D): BSD-3-Clause, "
+    "Photos: skier (Flickr 6795644157), surf_lesson by fotologic, baseball by Jelonek, "
+    "cow_show by Fort Rucker, ski_group by Doll: CC BY 2.0; soccer by Lokomotive74: CC BY 4.0; "
+    "gym_pair (Pose2Sim) and park (Sports2D): BSD-3-Clause, "
     "Copyright (c) 2022 perfanalytics; apollo11_crew and astronaut: NASA, public domain; cameraman by Lav Varshney: "
     "CC0. All cropped and resized."
 )  # fmt: skip
