@@ -114,7 +114,7 @@ def markdown(result: dict) -> str:
     lines = [
         "# Cross-view agreement on real photos", "",
         "PA-MPJPE in mm between bodies of the same person from different cameras, 12 joints, mean over view pairs;",
-        "lower is better in `same`; the controls (`mirrored`, `other instant`, `other person`) should be clearly higher.",
+        "lower is better in `same`; the controls (mirrored, other instant, other person) should be clearly higher.",
         "Two people, two instants: a smoke test, not a benchmark. Command: `python benchmarks/cross_view.py`.", "",
         "| | " + " | ".join(columns) + " | reprojection |", "| --- |" + " ---: |" * (len(columns) + 1),
     ]  # fmt: skip
