@@ -110,7 +110,7 @@ class KeypointEncoder(nn.Module):
         """Encode persons; any leading axes."""
         x = self.embed(features.vector)
         if bool(features.has_mask.any()):
-            mask = features.mask.flatten(0, -3)[:, None] - 0.5
+            mask = features.mask.reshape(-1, 1, MASK_SIZE, MASK_SIZE) - 0.5
             x = x + features.has_mask[..., None] * self.mask(mask).reshape(x.shape)
         x = self.norm(self.blocks(x))
         return Context(global_tokens=x[..., None, :], local=None, betas=self.betas(x))
