@@ -13,8 +13,8 @@ import hmralign
 from hmralign import NobodyFound, Recoverer
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_joints
-from hmralign.geometry.cameras import project
 from hmralign.geometry.rotations import rotvec_to_rotmat
+from hmralign.models.checkpoint import checkpoint_path
 from hmralign.reports.mesh_files import read_mesh
 from hmralign.structures import BodyParams, InputError
 from support.recover_example import HEIGHT, WIDTH, example_photo, tiny_checkpoint
@@ -106,11 +106,13 @@ def test_without_refinement_the_samples_stay_as_they_are(checkpoint, people):
     assert plain.fused_agreement.reprojection_px > people[0].best_agreement.reprojection_px
 
 
-def test_the_bodies_stand_where_the_keypoints_are(people):
-    person = people[0]
-    for joints in (person.fused_joints, person.hypotheses.joints[person.best_index]):
-        pelvis = project(joints[:1], people.camera.K)[0]
-        assert bool((person.box[:2] < pelvis).all() and (pelvis < person.box[2:]).all()), pelvis
+@pytest.mark.skipif(not checkpoint_path("lite").is_file(), reason="the shipped weights are not here")
+def test_with_the_shipped_weights_both_answers_fall_on_the_keypoints():
+    rgb, points = example_photo()
+    for intrinsics in (K, None):
+        person = load("lite", num_hypotheses=10)(rgb, keypoints=points, K=intrinsics)[0]
+        for agreement in (person.fused_agreement, person.best_agreement):
+            assert agreement.reprojection_over_box_height < 0.06, agreement
 
 
 def test_wrong_settings(checkpoint):
@@ -232,7 +234,7 @@ def test_nothing_is_printed(recoverer, tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 4])
 def test_any_number_of_hypotheses(checkpoint, tmp_path, count):
     rgb, points = example_photo()
     people = load(checkpoint, num_hypotheses=count)(rgb, keypoints=points)
