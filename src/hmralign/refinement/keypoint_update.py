@@ -125,7 +125,7 @@ def refine_group(
     evidence: Evidence,
     config: RefinementConfig,
 ) -> tuple[Float[Tensor, "person hyp 24 3 3"], Float[Tensor, "person hyp betas"]]:
-    """Refined rotations and shapes. Persons without an observed keypoint come back as they were."""
+    """Refined rotations and shapes. Persons with fewer than two observed keypoints come back as they were."""
     if config.method == "none":
         return rotmats, betas
     if config.method == "ensemble" and rotmats.shape[1] > 2:
