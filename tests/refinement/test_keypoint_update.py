@@ -268,3 +268,14 @@ def test_bodies_are_placed_where_they_are():
     rest = rest_joints(BODY, TRUE_BODY.betas)[:, 0]
     pelvis = ((TRUE_BODY.transl + rest)[:, None] @ FRAME.R_person_cam.mT)[:, 0]
     torch.testing.assert_close(transl + rest, pelvis, atol=0.01, rtol=5e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_everything_is_computed_where_the_hypotheses_are(method):
+    """On the `meta` device, which computes shapes only but refuses to mix devices as an accelerator does."""
+    there = lambda t: t.to("meta")  # noqa: E731
+    evidence = Evidence(there(EVIDENCE.tangents), there(EVIDENCE.confidence), NOISE)
+    rotmats, betas = refine_group(
+        BODY.to("meta"), there(START), there(BETAS), evidence, RefinementConfig(method=method)
+    )
+    assert rotmats.device.type == betas.device.type == "meta" and rotmats.shape == START.shape

@@ -84,7 +84,7 @@ def predict(
     moments = body.keypoint_moments[..., :3] + (betas @ dirs.flatten(0, 2).mT).unflatten(-1, dirs.shape[:3])
     local = moments - share[..., None] * rest[..., None, :NUM_JOINTS, :]
     bone = torch.nn.functional.one_hot(share.argmax(1), NUM_JOINTS).to(local)
-    local = local + bone[..., None] * offsets[:, None, :]
+    local = local + bone[..., None] * offsets.to(local)[:, None, :]
     q = joints[..., None, :NUM_JOINTS, :]
     # parts: what joint j contributes to keypoint k, in the axes of the person frame
     parts = (G[..., None, :, :, :] @ local[..., None])[..., 0] + share[..., None] * q

@@ -110,7 +110,7 @@ def tangent_coordinates(
 
 def prior_covariance(turns: Float[Tensor, "person hyp 72"], config: RefinementConfig) -> Float[Tensor, "person 72 72"]:
     """Covariance of the group plus the floor. A single hypothesis has the floor alone."""
-    floor = torch.eye(turns.shape[-1]) * torch.deg2rad(torch.tensor(config.floor_deg)) ** 2
+    floor = torch.eye(turns.shape[-1], device=turns.device) * torch.deg2rad(torch.tensor(config.floor_deg)) ** 2
     if turns.shape[1] < 2:
         return floor.expand(len(turns), -1, -1)
     centred = turns - turns.mean(1, keepdim=True)
@@ -219,10 +219,10 @@ def _state_covariance(
 ) -> Float[Tensor, "person state state"]:
     pose = prior_covariance(turns, config)
     size = pose.shape[-1] + num_betas + 3
-    P = torch.zeros(len(pose), size, size)
+    P = torch.zeros(len(pose), size, size, device=pose.device)
     P[:, :72, :72] = pose
     P[:, range(72, size - 3), range(72, size - 3)] = config.betas_sd**2
-    P[:, range(size - 3, size), range(size - 3, size)] = torch.tensor([0.25, 0.25, 1.0])
+    P[:, range(size - 3, size), range(size - 3, size)] = torch.tensor([0.25, 0.25, 1.0], device=pose.device)
     return P
 
 
@@ -233,7 +233,7 @@ def _observation_jacobian(
     transl: Float[Tensor, "person hyp 3"],
 ) -> Float[Tensor, "person hyp 54 state"]:
     assert d_rotation is not None and d_betas is not None
-    eye = torch.eye(3).expand(*points.shape, 3)
+    eye = torch.eye(3, device=points.device).expand(*points.shape, 3)
     d_point = torch.cat([d_rotation, d_betas, eye], dim=-1)
     placed = points + transl[..., None, :]
     z = placed[..., 2:, None].clamp(min=0.1)
