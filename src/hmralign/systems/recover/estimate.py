@@ -54,7 +54,7 @@ def estimate_bodies(
 ) -> Estimate:
     """Hypotheses of all observed persons (one batch axis), their fused answer and the spread per joint.
 
-    Raises InputError for an empty batch, keypoints or intrinsics that are not finite, or M < 1.
+    Raises InputError for an empty batch, evidence or intrinsics that are not finite, or M < 1.
     """
     check_observation(observation)
     group, frame = sample_group(model, body, observation, sampler, generator)
@@ -74,9 +74,11 @@ def estimate_bodies(
 
 def check_observation(observation: Observation) -> None:
     """Raise InputError naming the person and the field that is not usable."""
-    if observation.box.ndim != 2 or len(observation.box) == 0:
+    if observation.box.ndim != 2:
+        raise InputError(f"expected observations with one batch axis, got {observation.box.ndim - 1} of them")
+    if len(observation.box) == 0:
         raise InputError("no persons to estimate: the observation batch is empty")
-    for name in ("keypoints", "confidence", "K", "box"):
+    for name in ("keypoints", "confidence", "K", "box", "mask"):
         bad = ~torch.isfinite(getattr(observation, name)).flatten(1).all(1)
         if bad.any():
             raise InputError(f"person {int(bad.nonzero()[0])}: {name} contain NaN or infinite values")
