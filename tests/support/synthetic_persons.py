@@ -6,7 +6,9 @@ from functools import lru_cache
 import torch
 
 from hmralign.body.free_body import load_free_body
+from hmralign.body.lbs import posed_keypoints
 from hmralign.body.skeleton import MIRROR_JOINTS, MIRROR_KEYPOINTS
+from hmralign.data.keypoint_box import keypoint_box
 from hmralign.data.synthetic.generator import Generator, SyntheticMix
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource
@@ -45,9 +47,6 @@ def persons(n: int = 6, seed: int = 5, known: float = 0.5) -> Example:
 
 def exact(example: Example) -> Example:
     """The same persons with every keypoint seen where it is."""
-    from hmralign.body.lbs import posed_keypoints
-    from hmralign.data.keypoint_box import keypoint_box
-
     assert example.annotation is not None
     keypoints = project(posed_keypoints(BODY, example.annotation.body), example.observation.K)
     confidence = torch.ones(keypoints.shape[:-1])

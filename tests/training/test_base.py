@@ -14,9 +14,12 @@ import torch
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.data.shards import write_index, write_shard
 from hmralign.diffusion.parameterization import add_noise, velocity
+from hmralign.models.person_frame import person_frame
+from hmralign.models.pose_vector import PoseCodec
 from hmralign.structures import Example, InputError
 from hmralign.training import base
 from hmralign.training.base import BaseTrainingConfig, SyntheticBatches, base_loss, train_base, training_batch
+from hmralign.training.configuration import write_training_config
 from support.synthetic_persons import BODY, TINY, persons, seeded, tiny_model
 
 CONFIG = BaseTrainingConfig(
@@ -90,8 +93,6 @@ KILLED = """
 
 
 def test_a_killed_run_is_continued_to_the_straight_run(straight, tmp_path):
-    from hmralign.training.configuration import write_training_config
-
     write_training_config(tmp_path / "config.yaml", CONFIG)
     code = [sys.executable, "-c", textwrap.dedent(KILLED), tmp_path / "config.yaml", tmp_path / "run"]
     killed = subprocess.run(code, capture_output=True, check=False)
@@ -224,9 +225,6 @@ def test_batches_mix_shards_in(tmp_path):
 
 def test_a_batch_is_the_body_as_the_persons_virtual_camera_sees_it():
     """From the pose vector alone, back to the joints of the annotation."""
-    from hmralign.models.person_frame import person_frame
-    from hmralign.models.pose_vector import PoseCodec
-
     example = persons(6)
     batch = training_batch(example, BODY)
     rest = rest_joints(BODY, batch.betas)

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from hmralign.cli.terminal import Terminal
+from hmralign.cli.usage import UsageError
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
     from hmralign.training.base import train_base
     from hmralign.training.configuration import read_training_config, write_training_config
 
-    if options.threads:
+    if options.threads is not None:
+        if options.threads < 1:
+            raise UsageError(f"--threads is {options.threads}; expected at least 1")
         torch.set_num_threads(options.threads)
     config = read_training_config(options.config)
     if options.pose_file is not None:

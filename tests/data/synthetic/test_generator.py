@@ -8,7 +8,7 @@ import torch
 from hmralign.body.lbs import forward_kinematics, posed_joints, posed_keypoints, rest_joints
 from hmralign.data.keypoint_box import keypoint_box
 from hmralign.data.synthetic.generator import Generator, SyntheticMix, landmark_points
-from hmralign.data.synthetic.observation_noise import load_measured_noise
+from hmralign.data.synthetic.observation_noise import Failures, load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource
 from hmralign.geometry.cameras import project
@@ -146,8 +146,6 @@ def test_a_detectors_offsets_move_what_it_reports():
     """Reports without noise land on the displaced landmarks, and those are not the body's own keypoints."""
     noise = load_measured_noise()
     silent = replace(noise, residuals=torch.zeros_like(noise.residuals), confidence=torch.ones_like(noise.confidence))
-    from hmralign.data.synthetic.observation_noise import Failures
-
     perfect = Failures(**dict.fromkeys(vars(Failures()), 0.0))
     example = replace(MEASURED, noise=silent, mix=SyntheticMix(measured_share=1.0, failures=perfect)).sample(
         50, seeded(0)

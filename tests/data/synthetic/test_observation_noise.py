@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from hmralign.body.lbs import posed_keypoints
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS
 from hmralign.data.synthetic.observation_noise import (
     ARMS,
@@ -32,8 +33,6 @@ NONE = Failures(**{f.name: 0.0 for f in fields(Failures)})
 @pytest.fixture(scope="module")
 def truth():
     """True keypoints of persons, pixels."""
-    from hmralign.body.lbs import posed_keypoints
-
     example = persons(100, seed=2)
     assert example.annotation is not None
     keypoints = project(posed_keypoints(BODY, example.annotation.body), example.observation.K)

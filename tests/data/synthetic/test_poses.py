@@ -12,7 +12,8 @@ from hmralign.data.pose_file import PoseSet
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource, mirror, raise_collars
 from hmralign.data.synthetic.postures import POSTURES, any_orientation, apply_posture, sample_postures
-from hmralign.geometry.rotations import random_rotmat, rotmat_angle, rotmat_to_rotvec
+from hmralign.geometry.rotations import axis_rotmat, random_rotmat, rotmat_angle, rotmat_to_rotvec
+from hmralign.geometry.swing_twist import swing_between
 from support.synthetic_persons import BODY, seeded
 
 J = {name: i for i, name in enumerate(JOINT_NAMES)}
@@ -74,7 +75,6 @@ def test_collars_turn_and_leave_the_upper_arms_where_they_point(drawn):
 @pytest.mark.parametrize(("side", "sign"), [("left", 1.0), ("right", -1.0)])
 def test_a_raised_arm_raises_its_collar(side, sign):
     """From hanging to straight up, the shoulder goes up; an arm reaching forward takes it forward."""
-    from hmralign.geometry.rotations import axis_rotmat
 
     def shoulder_place(rotmat):
         body_pose = torch.eye(3).repeat(1, 23, 1, 1)
@@ -100,8 +100,6 @@ def posed(name, n=300, seed=0):
 
 def world(body_pose, up):
     """Joints with the up direction along y, yaw free."""
-    from hmralign.geometry.swing_twist import swing_between
-
     y = torch.tensor([0.0, 1.0, 0.0]).expand(len(up), 3)
     return joints(body_pose, swing_between(up, y))
 

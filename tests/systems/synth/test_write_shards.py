@@ -7,12 +7,14 @@ import sys
 import textwrap
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from hmralign.cli.main import main
 from hmralign.data.shards import open_shards
-from hmralign.structures import InputError
+from hmralign.geometry.cameras import apply_affine, crop_affine, project
+from hmralign.structures import MASK_SIZE, InputError
 from hmralign.systems.synth.write_shards import SynthConfig, write_synthetic_shards
 from hmralign.training.base import BaseTrainingConfig
 from hmralign.training.configuration import write_training_config
@@ -52,9 +54,6 @@ def test_what_is_written(straight):
 
 
 def test_masks_lie_where_the_keypoints_are(straight):
-    from hmralign.geometry.cameras import apply_affine, crop_affine, project
-    from hmralign.structures import MASK_SIZE
-
     example = open_shards(straight)[torch.arange(60)]
     affine, _ = crop_affine(example.observation.box, MASK_SIZE)
     pelvis = project(example.annotation.joints[:, :1], example.observation.K)
@@ -127,8 +126,6 @@ def test_shards_of_another_configuration_are_not_mixed_in(straight, synth, train
 
 
 def test_shards_of_another_pose_file_are_not_mixed_in(straight, tmp_path):
-    import numpy as np
-
     np.savez(tmp_path / "poses.npz", poses=np.zeros((3, 24, 3)), split=np.zeros(3))
     with pytest.raises(InputError, match="another configuration"):
         write_synthetic_shards(SYNTH, replace(TRAINING, pose_file=str(tmp_path / "poses.npz")), straight)
