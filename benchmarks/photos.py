@@ -35,7 +35,7 @@ CREDITS = (
 def tile(person, photo) -> Image.Image:
     window = person_window(person.box)
     vertices = person.vertices("fused")[None]
-    faces = person._body.faces
+    faces = person.body.faces
     size = (SIDE, SIDE)
     parts = [
         np.asarray(cut_photo(photo, window, size)[0]),

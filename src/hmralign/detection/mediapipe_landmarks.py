@@ -39,7 +39,28 @@ def landmarks_to_keypoints(
     keypoints[_TARGETS] = landmarks[_SOURCES, :2]
     confidence[_TARGETS] = np.clip(landmarks[_SOURCES, 3], 0.0, 1.0)
     confidence[~inside_image(keypoints, image_size)] = 0.0
-    return keypoints, confidence
+    return keypoints, distrust_invented_knees(keypoints, confidence)
+
+
+def distrust_invented_knees(
+    keypoints: Float32[np.ndarray, "kp 2"], confidence: Float32[np.ndarray, " kp"]
+) -> Float32[np.ndarray, " kp"]:
+    """Confidence with that of knees cut to a quarter where they are arms taken for legs.
+
+    Of a person cut off at the waist mediapipe puts the knees on the elbows, with a visibility near 0.8. Such knees
+    lie within 0.3 torso lengths of the same side's elbow or wrist while their ankle is not in the image.
+    """
+    at = {name: i for i, name in enumerate(KEYPOINT_NAMES)}
+    shoulders, hips = (keypoints[[at[f"left_{n}"], at[f"right_{n}"]]].mean(0) for n in ("shoulder", "hip"))
+    torso = float(np.linalg.norm(shoulders - hips))
+    out = confidence.copy()
+    for side in ("left", "right"):
+        knee, ankle = at[f"{side}_knee"], at[f"{side}_ankle"]
+        arm = keypoints[[at[f"{side}_elbow"], at[f"{side}_wrist"]]]
+        near = np.linalg.norm(arm - keypoints[knee], axis=1).min() < 0.3 * torso
+        if near and confidence[ankle] == 0:
+            out[knee] *= 0.25
+    return out
 
 
 def inside_image(points: Float[np.ndarray, "*batch 2"], image_size: tuple[int, int]) -> np.ndarray:

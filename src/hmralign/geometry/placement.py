@@ -61,7 +61,7 @@ def fit_rigid(
         placed = turned + t[..., None, :]
         z = placed[..., 2:].clamp(min=MIN_DEPTH / 2)
         residual = tangents - placed[..., :2] / z
-        d_point = torch.cat([-skew(turned), torch.eye(3, dtype=points.dtype).expand(*turned.shape[:-1], 3, 3)], dim=-1)
+        d_point = torch.cat([-skew(turned), torch.eye(3).to(points).expand(*turned.shape, 3)], dim=-1)
         J = w * (d_point[..., :2, :] - (placed[..., :2] / z)[..., None] * d_point[..., 2:, :]) / z[..., None]
         J = J.flatten(-3, -2)
         normal = J.mT @ J + prior

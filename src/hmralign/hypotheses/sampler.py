@@ -112,7 +112,7 @@ def _run(
     )
 
 
-def _interleave(halves: list[Float[Tensor, "person half 130"]]) -> Float[Tensor, "person hyp 130"]:
+def _interleave(halves: list[Tensor]) -> Float[Tensor, "person hyp 130"]:
     if len(halves) == 1:
         return halves[0]
     plain, mirrored = halves

@@ -124,14 +124,19 @@ def refine_group(
     betas: Float[Tensor, "person hyp betas"],
     evidence: Evidence,
     config: RefinementConfig,
+    prior_group: Float[Tensor, "person other 24 3 3"] | None = None,
 ) -> tuple[Float[Tensor, "person hyp 24 3 3"], Float[Tensor, "person hyp betas"]]:
-    """Refined rotations and shapes. Persons with fewer than two observed keypoints come back as they were."""
+    """Refined rotations and shapes. Persons with fewer than two observed keypoints come back as they were.
+
+    The directions in which hypotheses may move are those of the group itself, or of `prior_group`: the fused body is
+    refined as a group of one with the doubt of the group it was made from.
+    """
     if config.method == "none":
         return rotmats, betas
     if config.method == "ensemble" and rotmats.shape[1] > 2:
         refined = ensemble_update(body, rotmats, betas, evidence, config), betas
     else:
-        refined = gauss_newton_update(body, rotmats, betas, evidence, config)
+        refined = gauss_newton_update(body, rotmats, betas, evidence, config, prior_group)
     seen = (evidence.confidence > 0).sum(-1) >= 2
     return (
         torch.where(seen[:, None, None, None, None], refined[0], rotmats),
@@ -173,12 +178,13 @@ def gauss_newton_update(
     betas: Float[Tensor, "person hyp betas"],
     evidence: Evidence,
     config: RefinementConfig,
+    prior_group: Float[Tensor, "person other 24 3 3"] | None = None,
 ) -> tuple[Float[Tensor, "person hyp 24 3 3"], Float[Tensor, "person hyp betas"]]:
     """Each hypothesis to the nearest point, in its prior, that explains the keypoints.
 
     State: 72 turns, shape, translation. Solved in the space of the 54 measurements, where it is smallest.
     """
-    _, spread = tangent_coordinates(rotmats)
+    _, spread = tangent_coordinates(rotmats if prior_group is None else prior_group)
     P = _state_covariance(spread, betas.shape[-1], config)
     start_rotmats, start_betas = rotmats, betas
     transl = None
