@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from hmralign.body.lbs import posed_keypoints
+from hmralign.data.keypoint_box import keypoint_box
 from hmralign.geometry.cameras import look_at_rotation, project, rays
+from hmralign.geometry.rotations import axis_rotmat
 from hmralign.models.person_frame import NOMINAL_TAN_HALF_SIZE, person_frame
-from support.synthetic_persons import BODY, SWAP, exact, mirrored, persons
+from support.synthetic_persons import BODY, SWAP, exact, mirrored, persons, seeded
 
 EXAMPLE = exact(persons(40))
 OBSERVED = EXAMPLE.observation
@@ -104,11 +106,32 @@ def test_mirrored_photos_have_mirrored_frames():
     torch.testing.assert_close(b.tan_half_size, a.tan_half_size)
 
 
-def test_keypoints_behind_the_virtual_camera_stay_finite():
+def test_keypoints_behind_the_virtual_camera_stay_finite_and_on_their_side():
     far = OBSERVED.keypoints.clone()
-    far[:, 0] = 1e6
-    frame = person_frame(replace(knowing(True), keypoints=far))
-    assert torch.isfinite(frame.keypoints_plane).all() and torch.isfinite(frame.keypoints_tan).all()
+    far[:, 0] = torch.tensor([1e6, 400.0])
+    far[:, 1] = torch.tensor([-1e6, 400.0])
+    tangents = person_frame(replace(knowing(True), keypoints=far)).keypoints_tan
+    assert tangents.abs().max() < 6
+    assert tangents[:, 0, 0].min() > 1 and tangents[:, 1, 0].max() < -1
+
+
+@pytest.mark.parametrize("yaw", [-0.6, 0.3, 0.6])
+def test_turning_the_camera_hardly_changes_what_is_estimated(yaw):
+    """An upright person ten metres away, in the middle of the photo and at its side."""
+    points = torch.randn(27, 3, generator=seeded(0)) * torch.tensor([0.15, 0.6, 0.15]) + torch.tensor([0, 0, 10.0])
+    turned = points @ axis_rotmat("y", torch.tensor(yaw)).mT
+    K = torch.tensor([[1000.0, 0, 500], [0, 1000, 400], [0, 0, 1]])
+    seen = []
+    for p in (points, turned):
+        pixels = project(p, K)
+        box = keypoint_box(pixels, torch.ones(27))
+        o = replace(
+            OBSERVED[0], keypoints=pixels, confidence=torch.ones(27), box=box, K=K, knows_camera=torch.tensor(True)
+        )
+        seen.append(person_frame(o))
+    middle, side = seen
+    torch.testing.assert_close(side.tan_half_size, middle.tan_half_size, rtol=0.02, atol=0)
+    torch.testing.assert_close(side.keypoints_plane, middle.keypoints_plane, atol=0.03, rtol=0)
 
 
 def test_a_box_of_one_pixel_is_no_division_by_zero():

@@ -212,6 +212,19 @@ def test_a_residual_comes_from_a_similar_layout():
         torch.testing.assert_close(moved, torch.full((200, 27), expected), atol=1e-4, rtol=0)
 
 
+def test_mirrored_entries_are_looked_for_at_the_mirrored_layout():
+    """Entries at a layout and at its mirror image: a person gets the one as it is or the other mirrored."""
+    points = 100 * torch.rand(1, 27, 2, generator=seeded(0))
+    residuals = torch.zeros(2, 27, 2)
+    residuals[1, :, 1] = 0.1
+    layouts = torch.cat([layout(points), layout(mirror(points))])
+    noise = MeasuredNoise(residuals, torch.ones(2, 27), layouts, torch.zeros(27, 3), torch.ones(27, 5))
+    report = noise.report(points.expand(400, 27, 2), seeded(1))
+    moved = ((report.keypoints - points)[..., 1] / body_height(points)).mean(1)
+    assert moved[moved < 0.05].abs().max() < 1e-4 and (moved[moved > 0.05] - 0.1).abs().max() < 1e-4
+    assert 0.4 < share(moved > 0.05) < 0.6
+
+
 def test_the_mirror_image_gets_the_mirrored_replay():
     """With one entry, and layouts that leave no choice, the replay of the mirrored person is the mirrored replay."""
     noise = load_measured_noise()

@@ -44,6 +44,7 @@ def straight(tmp_path_factory):
 
 def test_what_is_written(straight):
     assert list(content(straight)) == ["index.json", "plan.json", *(f"shard_0000{k}.safetensors" for k in range(3))]
+    assert len(set(content(straight).values())) == 5, "every shard holds other persons"
     shards = open_shards(straight)
     assert len(shards) == 60 and bool(shards.tensors["has_mask"].all())
     mask = shards[torch.arange(60)].observation.mask
