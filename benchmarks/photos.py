@@ -17,9 +17,11 @@ from PIL import Image, ImageDraw
 from shared_photos import PHOTOS, ROOT
 
 from hmralign import Recoverer
+from hmralign.body.lbs import vertices
 from hmralign.body.skeleton import KEYPOINT_NAMES
 from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.overlays.overlay import cut_photo, draw_overlays, draw_side_views, person_window
+from hmralign.rendering.colormap import magnitude_colors
 
 MAIN = [i for i, n in enumerate(KEYPOINT_NAMES[:17]) if not any(p in n for p in ("nose", "eye", "ear"))]
 SIDE = 200
@@ -32,17 +34,35 @@ CREDITS = (
 )  # fmt: skip
 
 
-def tile(person, photo) -> Image.Image:
+def tile(person, photo, side: int = SIDE) -> Image.Image:
     window = person_window(person.box)
-    vertices = person.vertices("fused")[None]
+    body = person.vertices("fused")[None]
     faces = person.body.faces
-    size = (SIDE, SIDE)
+    size = (side, side)
     parts = [
         np.asarray(cut_photo(photo, window, size)[0]),
-        draw_overlays(photo, vertices, faces, person.camera, window=window, size=size)[0],
-        draw_side_views(vertices, faces, size)[0],
+        draw_overlays(photo, body, faces, person.camera, window=window, size=size)[0],
+        draw_side_views(body, faces, size)[0],
     ]
     return Image.fromarray(np.concatenate(parts, axis=1))
+
+
+def doubt(person, side: int) -> Image.Image:
+    """The fused body from the side, coloured by the spread of its vertices: dark 0, bright 30 cm and more."""
+    group = vertices(person.body, person.hypotheses.body)
+    relative = group - person.hypotheses.joints[:, :1]
+    spread = (relative - relative.mean(0)).square().sum(-1).mean(0).sqrt()
+    colors = torch.from_numpy(magnitude_colors(spread.numpy(), high=0.3))[None]
+    drawn = draw_side_views(person.vertices("fused")[None], person.body.faces, (side, side), vertex_colors=colors)
+    return Image.fromarray(drawn[0])
+
+
+def readme_picture(person, photo, path: Path, side: int = 320) -> None:
+    page = Image.new("RGB", (4 * side, side))
+    page.paste(tile(person, photo, side), (0, 0))
+    page.paste(doubt(person, side), (3 * side, 0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.save(path, quality=88)
 
 
 def main() -> None:
@@ -50,6 +70,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=PHOTOS)
     parser.add_argument("--checkpoint", default="lite")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/photos.json")
+    parser.add_argument("--pictures", type=Path, help="folder for the two pictures of the README")
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows, tiles = [], []
@@ -59,6 +80,8 @@ def main() -> None:
             for k, person in enumerate(people):
                 rows.append(row(len(rows) + 1, path.name, k, person))
                 tiles.append(tile(person, people.photo.rgb))
+            if args.pictures and path.stem in ("skier", "astronaut"):
+                readme_picture(people[0], people.photo.rgb, args.pictures / path.name)
     result = {"checkpoint_sha256": checkpoint_hash(args.checkpoint), "people": rows, "summary": summary(rows)}
     args.out.write_text(json.dumps(result, indent=2) + "\n")
     args.out.with_suffix(".md").write_text(markdown(result))

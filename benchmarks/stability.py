@@ -114,18 +114,23 @@ def changed_photos(rgb: np.ndarray, box: tuple[float, ...]) -> dict[str, tuple[n
 
 def through_detector(model, body, photos: Path, detector: MediapipeDetector) -> dict:
     rows: dict[str, dict] = {}
+    cases: dict[Path, list] = {}
     for case in boxed_people(photos):
-        plain = detect(detector, case)
-        if plain is None:
-            continue
-        rgb = load_image(case.photo).rgb
-        base = _pose(model, body, plain, rgb)
-        row = rows.setdefault(f"{case.photo.name} {case.person}", {})
-        for name, (copy, box) in changed_photos(rgb, case.box).items():
-            found = detect(detector, replace(case, box=tuple(box)), copy)
-            row[name] = (
-                None if found is None else round(float(angles_deg(base, _pose(model, body, found, copy)).median()), 2)
-            )
+        cases.setdefault(case.photo, []).append(case)
+    for photo, people in cases.items():
+        rgb = load_image(photo).rgb
+        base = {c.person: detect(detector, c) for c in people}
+        people = [c for c in people if base[c.person] is not None]
+        copies = {c.person: changed_photos(rgb, c.box) for c in people}
+        for name in ("x0.5", "x2", "shifted", "EXIF-rotated", "cropped"):
+            for case in people:  # one copy after the other for everybody: the detector remembers its last photo
+                copy, box = copies[case.person][name]
+                found = detect(detector, replace(case, box=tuple(box)), copy)
+                angle = None
+                if found is not None:
+                    change = angles_deg(_pose(model, body, base[case.person], rgb), _pose(model, body, found, copy))
+                    angle = round(float(change.median()), 2)
+                rows.setdefault(f"{photo.name} {case.person}", {})[name] = angle
     return rows
 
 
