@@ -60,10 +60,10 @@ def estimate_bodies(
     group, frame = sample_group(model, body, observation, sampler, generator)
     evidence = Evidence(frame.keypoints_tan, observation.confidence, noise)
     rotmats, betas = refine_group(body, group.rotmats, group.betas, evidence, refinement)
-    # The mean of rotations need not fit the photo as its members do; it is refined with the doubt of its group.
-    fused_rotmats, fused_betas = refine_group(
-        body, fuse_rotations(rotmats)[:, None], betas.mean(1, keepdim=True), evidence, refinement, rotmats
-    )
+    fused_rotmats, fused_betas = fuse_rotations(rotmats)[:, None], betas.mean(1, keepdim=True)
+    if rotmats.shape[1] > 1:
+        # The mean of rotations need not fit the photo as its members do; it is refined with the doubt of its group.
+        fused_rotmats, fused_betas = refine_group(body, fused_rotmats, fused_betas, evidence, refinement, rotmats)
     _, joints = forward_kinematics(rest_joints(body, betas), rotmats, body.parents)
     hypotheses = _placed(body, rotmats, betas, evidence, refinement, observation, frame)
     fused = _placed(body, fused_rotmats, fused_betas, evidence, refinement, observation, frame)
