@@ -143,7 +143,7 @@ def _offsets(report: dict) -> str:
             "## Offsets",
             "",
             "Millimetres in the axes of the keypoint's bone (rest pose: x to the person's left, y up, z forward).",
-            "The right side is the mirror image. Standard errors take residuals for independent, so they are too small.",
+            "The right side is the mirror image. Standard errors, for independent residuals, are too small.",
             "",
             "| landmark | x | y | z | standard error |",
             "|---|---|---|---|---|",
