@@ -7,7 +7,12 @@ from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS
 from hmralign.detection.boxes import box_iou, centre_offset, checked_box, regions_for_box
 from hmralign.detection.mediapipe_client import PersonCandidates
 from hmralign.detection.mediapipe_detector import distinct_regions, make_tiles, person_box, shrink_image, upright_mask
-from hmralign.detection.mediapipe_landmarks import LANDMARK_OF_KEYPOINT, landmarks_to_keypoints, region_of_points
+from hmralign.detection.mediapipe_landmarks import (
+    LANDMARK_OF_KEYPOINT,
+    distrust_invented_knees,
+    landmarks_to_keypoints,
+    region_of_points,
+)
 from hmralign.detection.painting import paint_out, person_pixels
 from hmralign.detection.person_candidates import MIRROR
 from hmralign.structures import InputError
@@ -129,3 +134,18 @@ def test_painting_removes_the_person_and_nothing_else():
     assert (painted[~hidden] == image[~hidden]).all()
     assert np.abs(painted[hidden].astype(int) - (40, 90, 200)).max() <= 12
     assert paint_out(image, []) is image
+
+
+def test_knees_on_elbows_without_ankles_are_not_believed():
+    at = {name: i for i, name in enumerate(KEYPOINT_NAMES)}
+    keypoints, confidence = np.zeros((27, 2), np.float32), np.ones(27, np.float32)
+    for side, x in (("left", 300.0), ("right", 100.0)):
+        for name, y in (("shoulder", 200.0), ("elbow", 340.0), ("wrist", 400.0), ("hip", 450.0), ("knee", 360.0)):
+            keypoints[at[f"{side}_{name}"]] = (x, y)
+    confidence[[at["left_ankle"], at["right_ankle"]]] = 0
+    knees = [at["left_knee"], at["right_knee"]]
+    assert (distrust_invented_knees(keypoints, confidence)[knees] == 0).all()
+    confidence[at["left_ankle"]] = 0.9
+    assert distrust_invented_knees(keypoints, confidence)[knees].tolist() == [1, 0], "a seen ankle vouches for its knee"
+    keypoints[at["right_knee"]] = (100.0, 620.0)
+    assert distrust_invented_knees(keypoints, confidence)[knees].tolist() == [1, 1], "a knee below the hip is a knee"

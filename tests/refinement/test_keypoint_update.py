@@ -102,9 +102,12 @@ def test_the_truth_stays_the_truth():
 
 
 def test_better_keypoints_are_trusted_more():
-    """Reprojection falls as the noise shrinks; with keypoints that say nothing, nobody moves."""
+    """Reprojection falls as the noise shrinks; with keypoints that say nothing, nobody moves.
+
+    Three steps: one linearisation cannot follow keypoints that are a hundred times sharper than the start is near.
+    """
     levels = [0.3, 0.03, 0.003]
-    errors = [reprojection(*refined(noise_scale=level / 0.01)).mean() for level in levels]
+    errors = [reprojection(*refined(noise_scale=level / 0.01, steps=3)).mean() for level in levels]
     assert errors[0] > errors[1] > errors[2]
     rotmats, betas = refined(noise_scale=1e4)
     assert rotmat_angle(rotmats, START).max() < 0.02 and (betas - BETAS).abs().max() < 0.02

@@ -45,7 +45,7 @@ def landmarks_to_keypoints(
 def distrust_invented_knees(
     keypoints: Float32[np.ndarray, "kp 2"], confidence: Float32[np.ndarray, " kp"]
 ) -> Float32[np.ndarray, " kp"]:
-    """Confidence with that of knees cut to a quarter where they are arms taken for legs.
+    """Confidence, 0 for knees that are arms taken for legs.
 
     Of a person cut off at the waist mediapipe puts the knees on the elbows, with a visibility near 0.8. Such knees
     lie within 0.3 torso lengths of the same side's elbow or wrist while their ankle is not in the image.
@@ -59,7 +59,7 @@ def distrust_invented_knees(
         arm = keypoints[[at[f"{side}_elbow"], at[f"{side}_wrist"]]]
         near = np.linalg.norm(arm - keypoints[knee], axis=1).min() < 0.3 * torso
         if near and confidence[ankle] == 0:
-            out[knee] *= 0.25
+            out[knee] = 0.0
     return out
 
 

@@ -33,10 +33,14 @@ class RefinementConfig:
 
     method: Literal["none", "ensemble", "gauss_newton"] = "gauss_newton"
     """Which update; none leaves the samples alone."""
-    steps: int = 3
-    """Passes of the ensemble update (the noise is inflated so that they count as one), or Gauss-Newton steps."""
+    steps: int = 1
+    """Passes of the ensemble update (the noise is inflated so that they count as one), or Gauss-Newton steps. More
+    steps fit the photo better and the truth worse (docs/results/refinement.md)."""
     noise_scale: float = 1.0
     """Factor on the measured noise."""
+    fused_noise_scale: float = 4.0
+    """The same for the fused body, whose group has seen the keypoints before: enough to mend a mean that fits nowhere
+    between two modes, not so much as to count the evidence twice."""
     own_share: float = 0.5
     """Share of the group's own covariance in the prior; the rest is the floor below."""
     floor_deg: float = 6.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -63,7 +63,8 @@ def estimate_bodies(
     fused_rotmats, fused_betas = fuse_rotations(rotmats)[:, None], betas.mean(1, keepdim=True)
     if rotmats.shape[1] > 1:
         # The mean of rotations need not fit the photo as its members do; it is refined with the doubt of its group.
-        fused_rotmats, fused_betas = refine_group(body, fused_rotmats, fused_betas, evidence, refinement, rotmats)
+        gentle = replace(refinement, noise_scale=refinement.fused_noise_scale)
+        fused_rotmats, fused_betas = refine_group(body, fused_rotmats, fused_betas, evidence, gentle, rotmats)
     _, joints = forward_kinematics(rest_joints(body, betas), rotmats, body.parents)
     hypotheses = _placed(body, rotmats, betas, evidence, refinement, observation, frame)
     fused = _placed(body, fused_rotmats, fused_betas, evidence, refinement, observation, frame)
