@@ -103,7 +103,7 @@ def test_without_refinement_the_samples_stay_as_they_are(checkpoint, people):
     rgb, points = example_photo()
     plain = load(checkpoint, refine=False)(rgb, keypoints=points, K=K)[0]
     assert not same(plain.hypotheses.body, people[0].hypotheses.body)
-    assert plain.fused_agreement.reprojection_px > people[0].best_agreement.reprojection_px
+    assert plain.fused_agreement.reprojection_px > people[0].fused_agreement.reprojection_px
 
 
 @pytest.mark.skipif(not checkpoint_path("lite").is_file(), reason="the shipped weights are not here")
