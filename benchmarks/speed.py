@@ -21,6 +21,7 @@ from hmralign import Recoverer
 from hmralign.body.free_body import load_free_body
 from hmralign.body.inverse_kinematics import joints_twists_to_pose, twists
 from hmralign.body.lbs import forward_kinematics, rest_joints, vertices
+from hmralign.data.images import load_image
 from hmralign.data.synthetic.generator import Generator
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
@@ -74,7 +75,8 @@ def stages(checkpoint: str) -> dict[str, float]:
 
 def whole_photo(checkpoint: str, photo: Path, num_hypotheses: int) -> dict[str, float]:
     with Recoverer.load(checkpoint, num_hypotheses=num_hypotheses) as recoverer:
-        recoverer(photo)  # starts the detector, compiles the renderer
+        # Another photo starts the detector and compiles the renderer; the detector remembers its last one.
+        recoverer(load_image(photo).rgb[:, ::-1].copy())
         start = time.perf_counter()
         people = recoverer(photo)
         answered = time.perf_counter() - start
