@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.body.lbs import joint_levels
 from hmralign.body.skeleton import NUM_JOINTS, NUM_TWISTS, PARENTS
 from hmralign.geometry.swing_twist import decompose, root_rotation, swing_between, twist_about, unit_or
 
@@ -24,15 +25,8 @@ BONE_CHILD = tuple(
 ROOT_CHILDREN = tuple(c for c in range(NUM_JOINTS) if PARENTS[c] == 0)
 
 
-def _levels() -> tuple[tuple[int, ...], ...]:
-    """Non-root joints grouped by depth, so that one level is one batched operation."""
-    depth = [0] * NUM_JOINTS
-    for joint in range(1, NUM_JOINTS):
-        depth[joint] = depth[PARENTS[joint]] + 1
-    return tuple(tuple(j for j in range(NUM_JOINTS) if depth[j] == d) for d in range(1, max(depth) + 1))
-
-
-_LEVELS = _levels()
+_LEVELS = tuple(joints for joints, _ in joint_levels(PARENTS))
+"""Non-root joints by depth, so that one level is one batched operation."""
 
 
 def rest_bones(rest_joints: Float[Tensor, "*batch 29 3"]) -> Float[Tensor, "*batch 23 3"]:

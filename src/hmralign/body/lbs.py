@@ -25,7 +25,7 @@ from hmralign.structures import BodyParams, InputError
 
 
 @lru_cache(maxsize=8)
-def _levels(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+def joint_levels(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
     """Rotating joints by depth: (joints, slot of each one's parent in the level before), without the root."""
     depth = [0]
     for joint in range(1, NUM_JOINTS):
@@ -76,7 +76,7 @@ def forward_kinematics(
     """
     world = [rotmats[..., :1, :, :]]
     order = [0]
-    for joints_here, parent_slot in _levels(parents):
+    for joints_here, parent_slot in joint_levels(parents):
         above = world[-1] if len(parent_slot) == 1 else world[-1][..., list(parent_slot), :, :]
         world.append(above @ rotmats[..., list(joints_here), :, :])
         order += joints_here

@@ -55,6 +55,9 @@ def _subtree() -> Float[Tensor, "24 24"]:
     return below
 
 
+_BELOW = _subtree()
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Keypoints of a posed body (pelvis at the origin) and their derivatives."""
@@ -91,7 +94,7 @@ def predict(
     points = parts.sum(-2)
     if not derivatives:
         return Prediction(points, None, None)
-    below = _subtree().to(points)
+    below = _BELOW.to(points)
     lever = below @ parts - (share @ below.mT)[..., None] * q  # (*batch, 27, 24, 3)
     d_rotation = _turn_columns(G, lever)
     return Prediction(points, d_rotation, _shape_derivative(body, G, share, dirs))

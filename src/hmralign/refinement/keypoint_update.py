@@ -191,17 +191,15 @@ def gauss_newton_update(
     _, spread = tangent_coordinates(rotmats if prior_group is None else prior_group)
     P = _state_covariance(spread, betas.shape[-1], config)
     start_rotmats, start_betas = rotmats, betas
-    transl = None
     for step in range(config.steps):
         model = predict(body, rotmats, betas, evidence.noise.offsets, derivatives=True)
         residual = place(model.points, evidence, config)
-        transl = residual.transl
-        J = _observation_jacobian(model.d_rotation, model.d_betas, model.points, transl)
+        J = _observation_jacobian(model.d_rotation, model.d_betas, model.points, residual.transl)
         away = torch.cat(
             [
                 rotmat_to_rotvec(start_rotmats.mT @ rotmats).flatten(-2),
                 betas - start_betas,
-                torch.zeros_like(transl),
+                torch.zeros_like(residual.transl),
             ],
             dim=-1,
         )

@@ -9,11 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from hmralign.body.lbs import vertices_from_fk
 from hmralign.body.model import BodyModel
+from hmralign.critics import silhouette
 from hmralign.data.keypoint_box import MIN_CONFIDENCE
-from hmralign.geometry.cameras import apply_affine, crop_affine, cropped_intrinsics, project
-from hmralign.rendering.zbuffer import render
+from hmralign.geometry.cameras import apply_affine, crop_affine, project
 from hmralign.structures import MASK_SIZE, Example
 
 _FINE = 2 * MASK_SIZE
@@ -36,20 +35,8 @@ class MaskNoise:
 def crop_silhouettes(body: BodyModel, example: Example) -> Bool[Tensor, "n fine fine"]:
     """Silhouettes of the true bodies in the mask's crop, at twice its resolution."""
     assert example.annotation is not None
-    params = example.annotation.body
-    vertices = _vertices(body, params)
-    affine, _ = crop_affine(example.observation.box, _FINE)
-    K = cropped_intrinsics(example.observation.K, affine)
-    seen = render(vertices, body.faces, K, (_FINE, _FINE), outputs={"silhouette"}).silhouette
-    assert seen is not None
-    return seen
-
-
-def _vertices(body: BodyModel, params) -> Float[Tensor, "n vert 3"]:
-    from hmralign.body.lbs import forward_kinematics, rest_joints
-
-    G, joints = forward_kinematics(rest_joints(body, params.betas), params.rotmats, body.parents)
-    return vertices_from_fk(body, params.betas, params.body_pose, G, joints + params.transl[:, None])
+    observation = example.observation
+    return silhouette.crop_silhouettes(body, example.annotation.body, observation.box, observation.K)
 
 
 def spoil(
