@@ -1,4 +1,4 @@
-"""Measure what the shipped detector does wrong, on pictures of the free body; writes the noise that training replays.
+"""Measure what a detector does wrong, on pictures of the free body; writes the noise that training replays.
 
 Persons come from the generator of synthetic data (poses, views, shapes), are dressed and photographed by
 `noise_scenes.py` and read by the detector as `recover` reads photos. Chunks of pictures are kept in the work folder, so
@@ -7,6 +7,10 @@ the run can be stopped and continued; `noise_analysis.py` turns all chunks into 
     python benchmarks/detector_noise.py --poses FILE --photos FOLDER --chunks 60
     python benchmarks/detector_noise.py --only-analyse
     python benchmarks/detector_noise.py --poses FILE --photos FOLDER --sheet sheet.png
+    python benchmarks/detector_noise.py --poses FILE --photos FOLDER --detector vitpose --detector-folder DIR
+
+Of the shipped detector (mediapipe) the asset and docs/results are written; of vitpose, noise.npz and noise.json in the
+work folder: copied into DIR, noise.npz is what `recover --detector vitpose --detector-folder DIR` then uses.
 """
 
 from __future__ import annotations
@@ -30,8 +34,9 @@ from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource
 from hmralign.data.synthetic.views import ViewMix, sample_views
 from hmralign.detection.boxes import box_iou
-from hmralign.detection.detection import Detection
+from hmralign.detection.detection import Detection, Detector
 from hmralign.detection.mediapipe_detector import MediapipeDetector, MediapipeDetectorConfig
+from hmralign.detection.vitpose_detector import VitposeDetector
 from hmralign.geometry.cameras import project, scaled_intrinsics
 from hmralign.overlays.contact_sheet import Tile, contact_sheet
 from hmralign.overlays.keypoints import draw_keypoints
@@ -137,7 +142,7 @@ def photograph(model: BodyModel, persons: Persons, i: int, backgrounds: Backgrou
     return make_scene(model, persons.body[i], persons.up[i], persons.K[i], size, limbs, backgrounds, rng)
 
 
-def find(detector: MediapipeDetector, scene: Scene) -> tuple[Detection | None, int]:
+def find(detector: Detector, scene: Scene) -> tuple[Detection | None, int]:
     """The detection whose box fits the visible body best (None below an overlap of 0.3), and how many there were."""
     people = detector(scene.image)
     rows, columns = np.nonzero(scene.owner >= 0)
@@ -149,15 +154,15 @@ def find(detector: MediapipeDetector, scene: Scene) -> tuple[Detection | None, i
 
 
 def read_missed(
-    model: BodyModel, persons: Persons, backgrounds: Backgrounds, full: MediapipeDetector, seed: list[int], chunk: dict
+    model: BodyModel, persons: Persons, backgrounds: Backgrounds, full: Detector | None, seed: list[int], chunk: dict
 ) -> dict[str, np.ndarray]:
     """What all tiles show where the short path found nobody: `rows` of the chunk and the answers there."""
     if not np.array_equal(chunk["pixels"], persons.pixels.numpy()):
         raise SystemExit(f"chunk {seed}: persons are drawn differently now; use an empty work folder")
     rows = np.nonzero(~chunk["found"][:, 0])[0]
     names = ("found", "count", "keypoints", "confidence", "score")
-    if chunk["found"].shape[1] == 2:
-        return {"rows": rows, **{k: chunk[k][rows, 1] for k in names}}
+    if full is None or chunk["found"].shape[1] == 2:
+        return {"rows": rows, **{k: chunk[k][rows, -1] for k in names}}
     answers: dict[str, list] = {k: [] for k in names}
     for i in rows.tolist():
         scene = photograph(model, persons, i, backgrounds, np.random.default_rng([*seed, i]))
@@ -171,7 +176,7 @@ def read_missed(
 
 
 def measure_chunk(
-    model: BodyModel, persons: Persons, backgrounds: Backgrounds, detectors: list[MediapipeDetector], seed: list[int]
+    model: BodyModel, persons: Persons, backgrounds: Backgrounds, detectors: list[Detector], seed: list[int]
 ) -> dict[str, np.ndarray]:
     """Everything about one chunk: truth, and per detector path the keypoints, confidences, and whether found."""
     n, bones = len(persons.sizes), keypoint_bones(model).numpy()
@@ -203,7 +208,7 @@ def draw_sheet(
     model: BodyModel,
     persons: Persons,
     backgrounds: Backgrounds,
-    detector: MediapipeDetector,
+    detector: Detector,
     seed: list[int],
     out: Path,
 ) -> None:
@@ -231,46 +236,65 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "detector_noise")
     parser.add_argument("--chunks", type=int, default=60, help=f"chunks of {CHUNK} pictures in all")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--detector", choices=("mediapipe", "vitpose"), default="mediapipe")
+    parser.add_argument("--detector-folder", type=Path, help="models of vitpose: person/ and pose/")
     parser.add_argument("--only-analyse", action="store_true")
     parser.add_argument("--sheet", type=Path, help="draw a contact sheet instead of measuring")
     arguments = parser.parse_args()
+    if (arguments.detector == "vitpose") != (arguments.detector_folder is not None):
+        parser.error("--detector vitpose and --detector-folder DIR go together")
     torch.set_num_threads(1)
     model = load_free_body("7k")
     work = arguments.work / f"{model.mesh_hash[:8]}_seed{arguments.seed}"
+    if arguments.detector == "mediapipe":
+        if not arguments.only_analyse:
+            with MediapipeDetector(config=SHORT_PATH) as short, MediapipeDetector() as full:
+                measure(model, work, arguments, short, full)
+        if not arguments.sheet:
+            noise_analysis.analyse(work, model, noise_analysis.shipped_files(ROOT))
+        return
+    detector = VitposeDetector(arguments.detector_folder)
+    hashes = [detector.versions[f"{part}_sha256"][:8] for part in ("person", "pose")]
+    work = work.with_name("_".join([work.name, "vitpose", *hashes]))
     if not arguments.only_analyse:
-        measure(model, work, arguments)
+        measure(model, work, arguments, detector, None)
     if not arguments.sheet:
-        noise_analysis.analyse(work, model, ROOT)
+        noise_analysis.analyse(work, model, noise_analysis.OutputFiles(work / "noise.npz", work / "noise.json", None))
 
 
-def measure(model: BodyModel, work: Path, arguments: argparse.Namespace) -> None:
-    """Make the chunks that are missing."""
+def measure(
+    model: BodyModel,
+    work: Path,
+    arguments: argparse.Namespace,
+    short: MediapipeDetector | VitposeDetector,
+    full: Detector | None,
+) -> None:
+    """Make the chunks that are missing; `short` is asked first, `full`, if there is one, where that found nobody."""
     work.mkdir(parents=True, exist_ok=True)
     real = load_pose_file(arguments.poses, "train") if arguments.poses else None
     poses = PoseSource(load_pose_prior("train"), poses=real)
     backgrounds = Backgrounds(arguments.photos, ROOT / "benchmarks" / "data" / "photo_people.json")
-    with MediapipeDetector(config=SHORT_PATH) as short, MediapipeDetector() as full:
-        if arguments.sheet:
-            persons = draw_chunk(model, poses, arguments.seed, 0)
-            return draw_sheet(model, persons, backgrounds, short, [arguments.seed, 0], arguments.sheet)
-        notes = [f"{k} {v}" for k, v in sorted(short.versions.items())]
-        notes += [f"poses {real.sha256[:16] if real else 'none'}", f"photos {bool(arguments.photos)}"]
-        for chunk in range(arguments.chunks):
-            path, missed = work / f"chunk_{chunk:05d}.npz", work / f"missed_{chunk:05d}.npz"
-            if path.is_file() and missed.is_file():
-                continue
-            persons, seed = draw_chunk(model, poses, arguments.seed, chunk), [arguments.seed, chunk]
-            if not path.is_file():
-                detectors = [short, full] if chunk % 10 == 9 else [short]
-                arrays = measure_chunk(model, persons, backgrounds, detectors, seed)
-                save(path, {**arrays, "notes": np.array(notes), "skeleton": np.array(model.skeleton_hash)})
-            arrays = dict(np.load(path, allow_pickle=False))
-            again = read_missed(model, persons, backgrounds, full, seed, arrays)
-            save(missed, again)
-            print(
-                f"chunk {chunk}: found {arrays['found'][:, 0].mean():.2f}, of the rest {again['found'].mean():.2f}",
-                flush=True,
-            )
+    if arguments.sheet:
+        persons = draw_chunk(model, poses, arguments.seed, 0)
+        return draw_sheet(model, persons, backgrounds, short, [arguments.seed, 0], arguments.sheet)
+    notes = [f"{k} {v}" for k, v in sorted(short.versions.items())]
+    notes += [f"poses {real.sha256[:16] if real else 'none'}", f"photos {bool(arguments.photos)}"]
+    for chunk in range(arguments.chunks):
+        path, missed = work / f"chunk_{chunk:05d}.npz", work / f"missed_{chunk:05d}.npz"
+        if path.is_file() and missed.is_file():
+            continue
+        persons, seed = draw_chunk(model, poses, arguments.seed, chunk), [arguments.seed, chunk]
+        if not path.is_file():
+            detectors: list[Detector] = [short, full] if full is not None and chunk % 10 == 9 else [short]
+            arrays = measure_chunk(model, persons, backgrounds, detectors, seed)
+            save(path, {**arrays, "notes": np.array(notes), "skeleton": np.array(model.skeleton_hash)})
+        arrays = dict(np.load(path, allow_pickle=False))
+        again = read_missed(model, persons, backgrounds, full, seed, arrays)
+        save(missed, again)
+        print(
+            f"chunk {chunk}: found {arrays['found'][:, 0].mean():.2f}, of the rest {again['found'].mean():.2f}",
+            flush=True,
+        )
 
 
 def save(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -58,6 +58,22 @@ class Measurements:
         return self.visible & (self.confidence > 0)
 
 
+@dataclass(frozen=True)
+class OutputFiles:
+    """Where the noise, its figures, and a report for readers (None: not written) go."""
+
+    asset: Path
+    figures: Path
+    report: Path | None
+
+
+def shipped_files(root: Path) -> OutputFiles:
+    """Those of the detector that is shipped."""
+    asset = root / "src" / "hmralign" / "data" / "synthetic" / "assets" / "mediapipe_noise.npz"
+    results = root / "docs" / "results"
+    return OutputFiles(asset, results / "detector_noise.json", results / "detector_noise.md")
+
+
 def _height(pixels: np.ndarray) -> np.ndarray:
     """The scale of `observation_noise.body_height`."""
     return (pixels.max(1) - pixels.min(1)).max(1)
@@ -186,8 +202,14 @@ def sigma_by_confidence(residuals: np.ndarray, confidence: np.ndarray) -> tuple[
                 raw[k, b] = 1.4826 * np.median(sizes[:, pair][chosen])
     toe, small = KEYPOINT_NAMES.index("left_big_toe"), [i for i in range(27) if not _NO_SMALL_TOE[i]]
     raw[small] = raw[toe]  # never reported: as the big toe
-    level = np.nanmean(np.log(raw), axis=1)
-    step = np.array([np.nanmean((np.log(raw) - level[:, None])[:, b]) for b in range(5)])
+    # A detector may lack keypoints (COCO has no feet) or never be so sure: those follow the average of the others.
+    known, reached = ~np.isnan(raw).all(1), ~np.isnan(raw).all(0)
+    level = np.zeros(27)
+    level[known] = np.nanmean(np.log(raw[known]), axis=1)
+    level[~known] = level[known].mean()
+    step = np.full(5, np.nan)
+    step[reached] = np.nanmean((np.log(raw) - level[:, None])[:, reached], axis=0)
+    step = np.interp(np.arange(5), np.nonzero(reached)[0], step[reached])
     weight = count / (count + 15.0)
     log = np.where(np.isnan(raw), 0, weight * np.log(np.where(np.isnan(raw), 1, raw)))
     log = log + (1 - np.where(np.isnan(raw), 0, weight)) * (level[:, None] + step)
@@ -196,13 +218,15 @@ def sigma_by_confidence(residuals: np.ndarray, confidence: np.ndarray) -> tuple[
     ), count
 
 
-def analyse(work: Path, model: BodyModel, root: Path) -> None:
+def analyse(work: Path, model: BodyModel, files: OutputFiles) -> None:
     """Write the asset and the report."""
     raw, paths, about = read_chunks(work)
     m, swapped = undo_swaps(raw)
     wrong = m.found & (median_error(m) > WRONG)
     kept = m.found & ~wrong & ((m.confidence > 0).sum(1) >= 6)
     accepted = m[kept]
+    if len(accepted.found) < 100:
+        raise SystemExit(f"{work}: {len(accepted.found)} usable detections; expected at least 100")
     offsets, offset_errors = fit_offsets(accepted)
     truth = offset_pixels(accepted, offsets)
     height = _height(truth)
@@ -213,9 +237,8 @@ def analyse(work: Path, model: BodyModel, root: Path) -> None:
     sigma, sigma_count = sigma_by_confidence(residuals, accepted.confidence)
     about |= {"body": model.name, "skeleton_sha256": model.skeleton_hash, "mesh_sha256": model.mesh_hash}
     about |= {"pictures": len(m.found), "vectors": int(kept.sum())}
-    asset = root / "src" / "hmralign" / "data" / "synthetic" / "assets" / "mediapipe_noise.npz"
     np.savez_compressed(
-        asset,
+        files.asset,
         format_version=np.array(1),
         residuals=residuals.astype(np.float16),
         confidence=accepted.confidence.astype(np.float16),
@@ -244,11 +267,11 @@ def analyse(work: Path, model: BodyModel, root: Path) -> None:
         "sigma_percent_mean_by_bin": np.round(100 * sigma[_NO_SMALL_TOE].mean(0), 2).tolist(),
         "sigma_percent_mean_weighted": round(float(100 * (sigma * sigma_count).sum() / sigma_count.sum()), 2),
     }
-    out = root / "docs" / "results"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "detector_noise.json").write_text(json.dumps(report, indent=1) + "\n")
-    (out / "detector_noise.md").write_text(noise_report.markdown(report))
-    print(f"{int(kept.sum())} vectors, {asset.stat().st_size / 1e6:.2f} MB")
+    files.figures.parent.mkdir(parents=True, exist_ok=True)
+    files.figures.write_text(json.dumps(report, indent=1) + "\n")
+    if files.report is not None:
+        files.report.write_text(noise_report.markdown(report))
+    print(f"{int(kept.sum())} vectors, {files.asset.stat().st_size / 1e6:.2f} MB: {files.asset}")
 
 
 def by_name(rows: np.ndarray, digits: int) -> dict[str, list]:
@@ -297,7 +320,9 @@ def limb_far_off(m: Measurements, residuals: np.ndarray) -> float:
     error = np.linalg.norm(residuals, axis=-1)
     far, total = 0, 0
     for limb in LIMBS:
-        limb = [k for k in limb if _NO_SMALL_TOE[k]]
+        limb = [k for k in limb if _NO_SMALL_TOE[k] and (m.confidence[:, k] > 0).any()]
+        if not limb:
+            continue
         sure = (m.confidence[:, limb] > 0.5).all(1)
         far, total = far + int((error[sure][:, limb].mean(1) > 0.15).sum()), total + int(sure.sum())
     return round(far / max(total, 1), 5)
@@ -369,6 +394,8 @@ def shape_of_noise(m: Measurements, residuals: np.ndarray) -> dict:
             i, j = names[f"{s}_{a}"], names[f"{s}_{b}"]
             both = observed[:, i] & observed[:, j]
             pairs.append(np.stack([residuals[both, i].ravel(), residuals[both, j].ravel()]))
+        if sum(p.shape[1] for p in pairs) < 20:
+            return float("nan")
         return round(float(np.corrcoef(np.concatenate(pairs, axis=1))[0, 1]), 3)
 
     complete = joints[:, _JOINTS].all(1)
@@ -408,6 +435,6 @@ def by_visibility(m: Measurements, residuals: np.ndarray) -> list[dict]:
     confidence, visible = m.confidence[:, _JOINTS], m.visible[:, _JOINTS]
     for low, high in pairwise(BINS):
         chosen = (confidence > low) & (confidence <= high)
-        share = round(float(visible[chosen].mean()), 2)
+        share = round(_share(visible[chosen]), 2)
         rows.append({"bin": [low, high], "truly_visible": share, "p50_p90_p99_n": _percentiles(error[chosen])})
     return rows

@@ -7,6 +7,8 @@ import torch
 
 from hmralign.body.lbs import posed_joints, vertices
 from hmralign.body.model import BodyModel
+from hmralign.data.synthetic.generator import SyntheticMix
+from hmralign.data.synthetic.proportions import AS_MODELLED
 from hmralign.detection.person_mask import PersonMask, mask_in_box
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.rendering.zbuffer import render
@@ -39,7 +41,7 @@ def with_masks(body: BodyModel, example: Example) -> Example:
 
 def persons(n: int, seed: int = 0) -> tuple[BodyModel, Example]:
     """`n` synthetic persons with clean masks and the body they were made with."""
-    generator = make_generator(BaseTrainingConfig(measured_noise=None))
+    generator = make_generator(BaseTrainingConfig(measured_noise=None, data=SyntheticMix(proportions=AS_MODELLED)))
     example = generator.sample(n, torch.Generator().manual_seed(seed))
     return generator.model, with_masks(generator.model, example)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -31,8 +31,18 @@ def crop_silhouettes(
 
     `params` have one batch axis and are in the `cam` frame of the full image.
     """
+    return crop_silhouettes_of(vertices(body, params), body.faces, box, K)
+
+
+def crop_silhouettes_of(
+    mesh: Float[Tensor, "mesh vert 3"],
+    faces: Int[Tensor, "face 3"],
+    box: Float[Tensor, "mesh 4"],
+    K: Float[Tensor, "mesh 3 3"],
+) -> Bool[Tensor, "mesh fine fine"]:
+    """`crop_silhouettes` of vertices (`cam`, metres)."""
     affine, _ = crop_affine(box, _FINE)
-    seen = render(vertices(body, params), body.faces, cropped_intrinsics(K, affine), (_FINE, _FINE), ("silhouette",))
+    seen = render(mesh, faces, cropped_intrinsics(K, affine), (_FINE, _FINE), ("silhouette",))
     assert seen.silhouette is not None
     return seen.silhouette
 

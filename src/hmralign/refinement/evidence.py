@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.body.keypoint_bones import offset_bones
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_JOINTS, PARENTS
@@ -86,7 +87,7 @@ def predict(
     dirs = body.keypoint_moment_dirs[..., :3, :]
     moments = body.keypoint_moments[..., :3] + (betas @ dirs.flatten(0, 2).mT).unflatten(-1, dirs.shape[:3])
     local = moments - share[..., None] * rest[..., None, :NUM_JOINTS, :]
-    bone = torch.nn.functional.one_hot(share.argmax(1), NUM_JOINTS).to(local)
+    bone = torch.nn.functional.one_hot(offset_bones(body), NUM_JOINTS).to(local)
     local = local + bone[..., None] * offsets.to(local)[:, None, :]
     q = joints[..., None, :NUM_JOINTS, :]
     # parts: what joint j contributes to keypoint k, in the axes of the person frame

@@ -11,6 +11,7 @@ from hmralign.data.synthetic.generator import Generator, SyntheticMix, landmark_
 from hmralign.data.synthetic.observation_noise import Failures, load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource
+from hmralign.data.synthetic.proportions import AS_MODELLED
 from hmralign.geometry.cameras import project
 from hmralign.geometry.rotations import random_rotmat
 from hmralign.structures import InputError
@@ -147,9 +148,8 @@ def test_a_detectors_offsets_move_what_it_reports():
     noise = load_measured_noise()
     silent = replace(noise, residuals=torch.zeros_like(noise.residuals), confidence=torch.ones_like(noise.confidence))
     perfect = Failures(**dict.fromkeys(vars(Failures()), 0.0))
-    example = replace(MEASURED, noise=silent, mix=SyntheticMix(measured_share=1.0, failures=perfect)).sample(
-        50, seeded(0)
-    )
+    mix = SyntheticMix(measured_share=1.0, failures=perfect, proportions=AS_MODELLED)
+    example = replace(MEASURED, noise=silent, mix=mix).sample(50, seeded(0))
     o, body = example.observation, example.annotation.body
     G, joints = kinematics(example)
     joints = joints + body.transl[:, None]
@@ -159,3 +159,21 @@ def test_a_detectors_offsets_move_what_it_reports():
     seen = o.confidence > 0
     torch.testing.assert_close(o.keypoints[seen], displaced[seen], atol=0.05, rtol=0)
     assert (o.keypoints - own).norm(dim=-1)[seen].median() > 1
+
+
+def test_observed_bodies_have_other_limbs_and_the_same_rotations():
+    """What is seen is the stretched skeleton in the annotated rotations; reports without noise fall on it."""
+    perfect = Failures(**dict.fromkeys(vars(Failures()), 0.0))
+    silent = replace(load_measured_noise(), residuals=torch.zeros_like(load_measured_noise().residuals))
+    mix = SyntheticMix(measured_share=1.0, failures=perfect)
+    example, seen = replace(MEASURED, noise=silent, mix=mix).sample_seen(60, seeded(3))
+    body = example.annotation.body
+    G, joints = kinematics(example)
+    torch.testing.assert_close(seen.global_rotmats, G, atol=1e-5, rtol=0)
+    points = landmark_points(BODY, body.betas, seen.global_rotmats, seen.joints, silent.offsets)
+    confident = example.observation.confidence > 0
+    torch.testing.assert_close(
+        example.observation.keypoints[confident], project(points, example.observation.K)[confident], atol=0.05, rtol=0
+    )
+    away = (seen.joints - joints - body.transl[:, None]).norm(dim=-1)
+    assert away[:, 0].max() < 1e-5 and 0.01 < away[:, 7:9].median() < 0.12

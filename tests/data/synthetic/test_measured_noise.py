@@ -1,5 +1,6 @@
 """The shipped noise of the detector: its arrays, its symmetry, and that replaying it is nothing like a Gaussian."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -97,6 +98,32 @@ def test_replay_treats_left_and_right_alike(noise):
     reported = noise.report(symmetric, torch.Generator().manual_seed(5))
     middle = ((reported.keypoints - symmetric) / body_height(symmetric)[:, None, None]).median(dim=0).values
     assert torch.allclose(middle[MIRROR] * FLIP, middle, atol=0.004)
+
+
+def test_noise_of_ones_own_is_read_from_a_file(noise, tmp_path):
+    arrays = {k: getattr(noise, k).numpy() for k in noise.__dataclass_fields__}
+    np.savez(tmp_path / "own.npz", format_version=1, **arrays)
+    own = load_measured_noise(tmp_path / "own.npz")
+    assert all(torch.equal(getattr(own, k), getattr(noise, k)) for k in arrays)
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [{"format_version": 2}, {"offsets": np.zeros((27, 2))}, {"residuals": np.full((1, 27, 2), np.nan)},
+     {"layouts": np.array([None])}, {"confidence": np.array("x")}, {"residuals": np.zeros((0, 27, 2))}],
+)  # fmt: skip
+def test_a_file_that_is_no_noise_is_refused(noise, tmp_path, spoiled):
+    arrays = {k: getattr(noise, k).numpy() for k in noise.__dataclass_fields__}
+    np.savez(tmp_path / "own.npz", **{"format_version": 1, **arrays, **spoiled})
+    with pytest.raises(InputError, match=r"own\.npz"):
+        load_measured_noise(tmp_path / "own.npz")
+
+
+def test_a_missing_or_foreign_file_is_refused(tmp_path):
+    (tmp_path / "text.npz").write_text("no archive")
+    for name in ("gone.npz", "text.npz"):
+        with pytest.raises(InputError, match=name):
+            load_measured_noise(tmp_path / name)
 
 
 def test_unknown_detector_is_refused():

@@ -6,17 +6,19 @@ One call makes a batch of `Example`s without rendering; the low-resolution masks
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from hmralign.body.keypoint_bones import offset_bones
 from hmralign.body.lbs import forward_kinematics, keypoints_from_fk, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.data.keypoint_box import MIN_CONFIDENCE, keypoint_box
 from hmralign.data.synthetic.observation_noise import Failures, GenericNoise, MeasuredNoise, Reported
 from hmralign.data.synthetic.poses import PoseSource
+from hmralign.data.synthetic.proportions import Proportions
 from hmralign.data.synthetic.views import ViewMix, Views, sample_views
 from hmralign.geometry.cameras import project
 from hmralign.structures import MASK_SIZE, Annotation, BodyParams, Example, InputError, Observation
@@ -29,6 +31,7 @@ class SyntheticMix:
     views: ViewMix = field(default_factory=ViewMix)
     failures: Failures = field(default_factory=Failures)
     generic: GenericNoise = field(default_factory=GenericNoise)
+    proportions: Proportions = field(default_factory=Proportions)
     measured_share: float = 0.7
     """Reports made with the detector's measured residuals; the rest with generic noise. Needs measured noise."""
     known_camera_share: float = 0.5
@@ -46,13 +49,30 @@ def landmark_points(
     joints: Float[Tensor, "*#batch 29 3"],
     offsets: Float[Tensor, "27 3"] | None,
 ) -> Float[Tensor, "*#batch 27 3"]:
-    """Keypoints where a detector puts them: the body's own, displaced in the axes of their main bone."""
+    """Keypoints where a detector puts them: the body's own, displaced in the axes of `offset_bones`."""
     points = keypoints_from_fk(model, betas, global_rotmats, joints)
     if offsets is None:
         return points
-    assert model.keypoint_moments is not None
-    bone = model.keypoint_moments[..., 3].argmax(dim=1)
+    bone = offset_bones(model)
     return points + (global_rotmats[..., bone, :, :] @ offsets[..., None])[..., 0]
+
+
+@dataclass(frozen=True)
+class SeenBody:
+    """How the persons were observed, for whoever renders them or sorts them.
+
+    Forward kinematics (`cam`, metres) of the stretched body, the share of its COCO keypoints inside the image, and the
+    camera's pitch (radians below the horizon).
+    """
+
+    global_rotmats: Float[Tensor, "n 24 3 3"]
+    joints: Float[Tensor, "n 29 3"]
+    inside_image: Float[Tensor, " n"]
+    pitch: Float[Tensor, " n"]
+
+    def __getitem__(self, index) -> SeenBody:
+        """Index the persons."""
+        return SeenBody(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -66,29 +86,33 @@ class Generator:
 
     def sample(self, n: int, generator: torch.Generator) -> Example:
         """`n` examples, fields batched. Persons of whom too little is seen are replaced by repeats of others."""
+        return self.sample_seen(n, generator)[0]
+
+    def sample_seen(self, n: int, generator: torch.Generator) -> tuple[Example, SeenBody]:
+        """`sample`, and the bodies as they were observed: with limbs of other lengths than the annotation's."""
         if n < 1:
             raise InputError(f"number of synthetic persons must be at least 1, got {n}")
         body_pose, up = self.poses.sample(n, generator)
         views = sample_views(up, self.mix.views, generator)
         betas = self.mix.beta_sd * torch.randn(n, self.model.num_betas, generator=generator).clamp(-3, 3)
         body = BodyParams(views.global_orient, body_pose, betas, views.transl)
-        example = self._observe(body, views, generator)
+        example, seen = self._observe(body, views, generator)
         good = (example.observation.confidence > MIN_CONFIDENCE).sum(1) >= self.mix.min_keypoints
         good &= (example.annotation.joints[..., 2] > 0.25).all(1) if example.annotation else good
         if not good.any():  # only in tiny batches: nobody to repeat
-            return self.sample(n, generator)
+            return self.sample_seen(n, generator)
         index = torch.arange(n)
         index[~good] = good.nonzero()[:, 0][torch.randint(int(good.sum()), (int((~good).sum()),), generator=generator)]
         assert example.annotation is not None
-        return Example(
-            example.observation[index], Annotation(example.annotation.body[index], example.annotation.joints[index])
-        )
+        annotation = Annotation(example.annotation.body[index], example.annotation.joints[index])
+        return Example(example.observation[index], annotation), seen[index]
 
-    def _observe(self, body: BodyParams, views: Views, generator: torch.Generator) -> Example:
+    def _observe(self, body: BodyParams, views: Views, generator: torch.Generator) -> tuple[Example, SeenBody]:
         n = len(views.width)
-        global_rotmats, joints = forward_kinematics(
-            rest_joints(self.model, body.betas), body.rotmats, self.model.parents
-        )
+        rest = rest_joints(self.model, body.betas)
+        _, true_joints = forward_kinematics(rest, body.rotmats, self.model.parents)
+        stretched = self.mix.proportions.stretch(rest, generator)
+        global_rotmats, joints = forward_kinematics(stretched, body.rotmats, self.model.parents)
         joints = joints + body.transl[:, None]
         plain = project(landmark_points(self.model, body.betas, global_rotmats, joints, None), views.K)
         reported = self.mix.generic.report(plain, generator)
@@ -103,9 +127,7 @@ class Generator:
                 torch.where(use[:, None], measured.confidence, reported.confidence),
             )
         reported = self.mix.failures.apply(reported, generator)
-        inside = (reported.keypoints > -0.5).all(-1) & (reported.keypoints[..., 0] < views.width[:, None] - 0.5)
-        inside &= reported.keypoints[..., 1] < views.height[:, None] - 0.5
-        confidence = reported.confidence * inside
+        confidence = reported.confidence * _inside(reported.keypoints, views)
         keypoints = torch.where(confidence[..., None] > 0, reported.keypoints, torch.zeros(()))
         observation = Observation(
             keypoints=keypoints,
@@ -116,4 +138,11 @@ class Generator:
             mask=torch.zeros(n, MASK_SIZE, MASK_SIZE),
             has_mask=torch.zeros(n, dtype=torch.bool),
         )
-        return Example(observation, Annotation(body, joints))
+        annotation = Annotation(body, true_joints + body.transl[:, None])
+        in_view = _inside(plain[:, :17], views).float().mean(-1)
+        return Example(observation, annotation), SeenBody(global_rotmats, joints, in_view, views.pitch)
+
+
+def _inside(pixels: Float[Tensor, "n points 2"], views: Views) -> Bool[Tensor, "n points"]:
+    size = torch.stack([views.width, views.height], dim=-1)[:, None]
+    return (pixels > -0.5).all(-1) & (pixels < size - 0.5).all(-1)

@@ -8,10 +8,13 @@ limbs, sides exchanged.
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -95,15 +98,63 @@ def _mirrored(points: Float[Tensor, "n 27 2"]) -> Float[Tensor, "n 27 2"]:
     return points[:, MIRROR_KEYPOINTS] * torch.tensor([-1.0, 1.0])
 
 
+NOISE_FORMAT = 1
+_NOISE_SHAPES: dict[str, tuple[int, ...]] = {
+    "residuals": (0, NUM_KEYPOINTS, 2),
+    "confidence": (0, NUM_KEYPOINTS),
+    "layouts": (0, 2 * NUM_KEYPOINTS),
+    "offsets": (NUM_KEYPOINTS, 3),
+    "sigma_bins": (NUM_KEYPOINTS, 5),
+}
+"""Arrays of a noise file in the order of `MeasuredNoise`; 0 stands for the number of entries."""
+
+
 @lru_cache
-def load_measured_noise(detector: str = "mediapipe") -> MeasuredNoise:
-    """The residuals shipped for a detector. Raises InputError when none were measured."""
+def load_measured_noise(detector: str | Path = "mediapipe", *, photos: bool = True) -> MeasuredNoise:
+    """The residuals shipped for a detector, or those of an npz file (`benchmarks/detector_noise.py` makes one).
+
+    A file is read once per process. Raises InputError when none were measured, or the file is missing or wrong.
+
+    With `photos`, the offsets of heads and shoulders are those of real people, where they were measured: painted faces
+    on renders are read differently (docs/results/landmark_offsets.md).
+    """
+    if str(detector).endswith(".npz"):
+        return _read_noise_file(Path(detector))
     path = files("hmralign.data.synthetic") / "assets" / f"{detector}_noise.npz"
     if not path.is_file():
         raise InputError(f"no measured noise is shipped for the detector '{detector}'")
     with path.open("rb") as handle, np.load(handle, allow_pickle=False) as data:
         names = ("residuals", "confidence", "layouts", "offsets", "sigma_bins")
-        return MeasuredNoise(*(torch.from_numpy(data[name].astype(np.float32)) for name in names))
+        noise = MeasuredNoise(*(torch.from_numpy(data[name].astype(np.float32)) for name in names))
+    return replace(noise, offsets=_photo_offsets(str(detector), noise.offsets)) if photos else noise
+
+
+def _read_noise_file(path: Path) -> MeasuredNoise:
+    """Noise of a detector of the user's, every array checked."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            newest = int(data["format_version"]) <= NOISE_FORMAT
+            arrays = {name: np.asarray(data[name], np.float32) for name in _NOISE_SHAPES}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+        raise InputError(f"'{path}' is no readable file of measured noise: {error}") from error
+    if not newest:
+        raise InputError(f"'{path}' was made by a newer hmralign; expected format {NOISE_FORMAT}")
+    entries = len(arrays["residuals"])
+    for name, shape in _NOISE_SHAPES.items():
+        wanted = tuple(size or entries for size in shape)
+        if entries == 0 or arrays[name].shape != wanted or not np.isfinite(arrays[name]).all():
+            raise InputError(f"'{path}': {name} are not finite numbers of shape {wanted}")
+    return MeasuredNoise(*(torch.from_numpy(arrays[name]) for name in _NOISE_SHAPES))
+
+
+def _photo_offsets(detector: str, offsets: Float[Tensor, "27 3"]) -> Float[Tensor, "27 3"]:
+    path = files("hmralign.data.synthetic") / "assets" / f"{detector}_photo_offsets.json"
+    if not path.is_file():
+        return offsets
+    out = offsets.clone()
+    for name, offset in json.loads(path.read_text(encoding="utf-8"))["offsets"].items():
+        out[KEYPOINT_NAMES.index(name)] = torch.tensor(offset)
+    return out
 
 
 @dataclass(frozen=True)
@@ -152,11 +203,11 @@ class Failures:
     """The convention has no knuckles."""
     wrong_person: float = 0.02
     """Each of the four limbs, with half this probability, is somebody else's."""
-    swap_all: float = 0.015
+    swap_all: float = 0.02
     """All sides exchanged."""
-    swap_legs: float = 0.02
+    swap_legs: float = 0.025
     """Legs exchanged."""
-    swap_arms: float = 0.01
+    swap_arms: float = 0.013
     """Arms exchanged."""
 
     def apply(self, reported: Reported, generator: torch.Generator) -> Reported:

@@ -40,8 +40,8 @@ _LEFT_ARM, _RIGHT_ARM = (_below(JOINT_NAMES.index(f"{s}_collar")) for s in ("lef
 class PoseMix:
     """How many of the poses come from where, and how they are varied. Shares are probabilities, angles degrees."""
 
-    posture_share: float = 0.2
-    """Typed postures (seated, kneeling, lying ...) under a sampled upper body."""
+    posture_share: float = 0.3
+    """Typed postures (standing, seated, kneeling, lying ...) under a sampled upper body."""
     file_share: float = 0.6
     """Of the remaining: from the pose file, when there is one; the rest from the prior."""
     recombine_share: float = 0.35

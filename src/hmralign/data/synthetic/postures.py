@@ -1,4 +1,4 @@
-"""Postures that walking-and-sports motion capture lacks: seated, kneeling, crouched, on all fours, lying.
+"""Postures that walking-and-sports motion capture lacks: standing still, seated, kneeling, crouched, lying.
 
 Each posture is a box of joint angles (degrees, uniform inside) for pelvis tilt, hips, knees, ankles and spine; the
 upper body comes from elsewhere. Ranges are typed from anatomy and everyday positions, not fitted.
@@ -41,15 +41,19 @@ class Posture:
 
 
 POSTURES = (
-    Posture("chair", 0.30, (-25, 15), (60, 110), (55, 115)),
-    Posture("legs_apart_seat", 0.08, (-25, 10), (70, 110), (50, 120), hip_abduction=(15, 45)),
-    Posture("floor_seat", 0.08, (-40, 5), (60, 125), (0, 140), hip_abduction=(5, 45), hip_rotation=(0, 60)),
-    Posture("crouch", 0.12, (0, 45), (85, 130), (90, 145), ankle=(5, 35)),
-    Posture("half_squat", 0.10, (5, 55), (30, 95), (25, 100), ankle=(0, 30)),
-    Posture("kneel", 0.08, (-10, 30), (-10, 90), (80, 145), ankle=(-50, 10), one_sided=True),
-    Posture("lunge", 0.08, (-10, 30), (-25, 95), (5, 100), one_sided=True),
-    Posture("all_fours", 0.05, (60, 105), (60, 110), (60, 110), ankle=(-50, 0)),
-    Posture("lying", 0.11, (-110, -70), (-10, 70), (0, 90), side=(-100, 100), one_sided=True),
+    Posture("stand", 0.24, (-6, 8), (-8, 10), (0, 8), (-3, 12), (-10, 25), (-8, 8), (-5, 12), side=(-4, 4)),
+    Posture(
+        "weight_on_one_leg", 0.10, (-6, 8), (-10, 30), (0, 40), (-5, 15), (-10, 30), (-15, 15), (-5, 12), one_sided=True
+    ),
+    Posture("chair", 0.18, (-25, 15), (60, 110), (55, 115)),
+    Posture("legs_apart_seat", 0.06, (-25, 10), (70, 110), (50, 120), hip_abduction=(15, 45)),
+    Posture("floor_seat", 0.06, (-40, 5), (60, 125), (0, 140), hip_abduction=(5, 45), hip_rotation=(0, 60)),
+    Posture("crouch", 0.08, (0, 45), (85, 130), (90, 145), ankle=(5, 35)),
+    Posture("half_squat", 0.06, (5, 55), (30, 95), (25, 100), ankle=(0, 30)),
+    Posture("kneel", 0.05, (-10, 30), (-10, 90), (80, 145), ankle=(-50, 10), one_sided=True),
+    Posture("lunge", 0.05, (-10, 30), (-25, 95), (5, 100), one_sided=True),
+    Posture("all_fours", 0.04, (60, 105), (60, 110), (60, 110), ankle=(-50, 0)),
+    Posture("lying", 0.08, (-110, -70), (-10, 70), (0, 90), side=(-100, 100), one_sided=True),
 )
 
 

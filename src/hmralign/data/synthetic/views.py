@@ -39,6 +39,8 @@ class Views:
     height: Float[Tensor, " n"]
     global_orient: Float[Tensor, "n 3 3"]
     transl: Float[Tensor, "n 3"]
+    pitch: Float[Tensor, " n"]
+    """Radians below the horizon that the camera looks; 0 is level."""
 
 
 def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Float[Tensor, " n"]:
@@ -76,4 +78,4 @@ def sample_views(up_in_pelvis: Float[Tensor, "n 3"], mix: ViewMix, generator: to
     depth = (1.7 * K[:, 1, 1] / (size * height)).clamp(min=mix.min_distance)
     place = torch.stack([width, height], 1) * (0.5 + 0.22 * torch.randn(n, 2, generator=generator)).clamp(-0.1, 1.1)
     ray = torch.cat([(place - K[:, :2, 2]) / K[:, 0, :1], torch.ones(n, 1)], dim=1)
-    return Views(K, width, height, R_cam_world @ upright, ray * depth[:, None])
+    return Views(K, width, height, R_cam_world @ upright, ray * depth[:, None], pitch)

@@ -9,9 +9,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
+from hmralign.body.lbs import vertices_from_fk
 from hmralign.body.model import BodyModel
 from hmralign.critics import silhouette
 from hmralign.data.keypoint_box import MIN_CONFIDENCE
+from hmralign.data.synthetic.generator import SeenBody
 from hmralign.geometry.cameras import apply_affine, crop_affine, project
 from hmralign.structures import MASK_SIZE, Example
 
@@ -32,11 +34,14 @@ class MaskNoise:
     """Somebody else's silhouette is taken in."""
 
 
-def crop_silhouettes(body: BodyModel, example: Example) -> Bool[Tensor, "n fine fine"]:
-    """Silhouettes of the true bodies in the mask's crop, at twice its resolution."""
+def crop_silhouettes(body: BodyModel, example: Example, seen: SeenBody | None = None) -> Bool[Tensor, "n fine fine"]:
+    """Silhouettes in the mask's crop, at twice its resolution, of the bodies as observed (None: as annotated)."""
     assert example.annotation is not None
-    observation = example.observation
-    return silhouette.crop_silhouettes(body, example.annotation.body, observation.box, observation.K)
+    observation, params = example.observation, example.annotation.body
+    if seen is None:
+        return silhouette.crop_silhouettes(body, params, observation.box, observation.K)
+    mesh = vertices_from_fk(body, params.betas, params.body_pose, seen.global_rotmats, seen.joints)
+    return silhouette.crop_silhouettes_of(mesh, body.faces, observation.box, observation.K)
 
 
 def spoil(

@@ -35,12 +35,13 @@ class SynthConfig:
 
 def masked_examples(source: Generator, n: int, masks: MaskNoise, generator: torch.Generator) -> Example:
     """`n` examples with masks; image sizes are twice the principal point, as the generator makes them."""
-    example = source.sample(n, generator)
+    example, seen = source.sample_seen(n, generator)
     parts = []
     for start in range(0, n, 500):  # bounds the memory of the vertices
-        part = _slice(example, slice(start, start + 500))
+        index = slice(start, start + 500)
+        part, body = _slice(example, index), seen[index]
         image_size = 2 * part.observation.K[:, :2, 2] + 1
-        mask = spoil(crop_silhouettes(source.model, part), part, image_size, masks, generator)
+        mask = spoil(crop_silhouettes(source.model, part, body), part, image_size, masks, generator)
         parts.append(mask)
     observation = replace(example.observation, mask=torch.cat(parts), has_mask=torch.ones(n, dtype=torch.bool))
     return Example(observation, example.annotation)
