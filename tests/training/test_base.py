@@ -14,11 +14,20 @@ import torch
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.data.shards import write_index, write_shard
 from hmralign.diffusion.parameterization import add_noise, velocity
+from hmralign.models.checkpoint import save_checkpoint
+from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import PoseCodec
 from hmralign.structures import Example, InputError
 from hmralign.training import base
-from hmralign.training.base import BaseTrainingConfig, SyntheticBatches, base_loss, train_base, training_batch
+from hmralign.training.base import (
+    BaseTrainingConfig,
+    SyntheticBatches,
+    base_loss,
+    starting_weights,
+    train_base,
+    training_batch,
+)
 from hmralign.training.configuration import write_training_config
 from support.synthetic_persons import BODY, TINY, persons, seeded, tiny_model
 
@@ -276,3 +285,21 @@ def test_the_loss_falls_when_one_batch_is_repeated():
         optimizer.step()
         history.append(loss.item())
     assert sum(history[-10:]) < 0.6 * sum(history[:10])
+
+
+def test_a_run_starts_from_a_checkpoint_that_saw_less(tmp_path):
+    """Inputs that the older encoder did not have start at zero; a model of another size is refused."""
+    older = tiny_model(4)
+    old_width = older.encoder.embed.in_features - 5
+    narrow = older.encoder.embed.weight[:, :old_width].clone()
+    older.encoder.embed.weight = torch.nn.Parameter(narrow)
+    path = save_checkpoint(tmp_path / "old.safetensors", older, BODY.skeleton_hash, half=False)
+    weights = starting_weights(path, tiny_model(1))
+    assert torch.equal(weights["encoder.embed.weight"][:, :old_width], narrow)
+    assert (weights["encoder.embed.weight"][:, old_width:] == 0).all()
+    assert torch.equal(weights["denoiser.head.weight"], older.denoiser.head.weight)
+    still = replace(CONFIG, start_from=str(path), learning_rate=1e-9, weight_decay=0.0, steps=1)
+    trained = train_base(still, tmp_path / "run")
+    torch.testing.assert_close(trained.denoiser.head.weight, older.denoiser.head.weight, atol=1e-6, rtol=0)
+    with pytest.raises(InputError, match="another model"):
+        starting_weights(path, LiteModel(replace(TINY, width=48)))

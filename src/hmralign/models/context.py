@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hmralign.body.skeleton import MIRROR_KEYPOINTS, NUM_BETAS, NUM_KEYPOINTS
+from hmralign.models.limb_features import LIMB_FEATURES, limb_features
 from hmralign.models.person_frame import PersonFrame
 from hmralign.structures import MASK_SIZE, Observation
 
@@ -91,7 +92,7 @@ class KeypointEncoder(nn.Module):
 
     def __init__(self, width: int = 512, depth: int = 2) -> None:
         super().__init__()
-        self.embed = nn.Linear(FEATURES, width)
+        self.embed = nn.Linear(FEATURES + LIMB_FEATURES, width)
         self.mask = nn.Sequential(
             nn.Conv2d(1, 16, 5, stride=3, padding=1),
             nn.SiLU(),
@@ -108,7 +109,9 @@ class KeypointEncoder(nn.Module):
 
     def forward(self, features: KeypointFeatures) -> Context:
         """Encode persons; any leading axes."""
-        x = self.embed(features.vector)
+        per_keypoint = features.vector[..., : NUM_KEYPOINTS * 4].unflatten(-1, (NUM_KEYPOINTS, 4))
+        limbs = limb_features(per_keypoint[..., :2], per_keypoint[..., 2])
+        x = self.embed(torch.cat([features.vector, limbs], dim=-1))
         if bool(features.has_mask.any()):
             mask = features.mask.reshape(-1, 1, MASK_SIZE, MASK_SIZE) - 0.5
             x = x + features.has_mask[..., None] * self.mask(mask).reshape(x.shape)

@@ -34,6 +34,7 @@ from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource
 from hmralign.diffusion.ema import Ema
 from hmralign.diffusion.parameterization import add_noise, velocity
+from hmralign.models.checkpoint import read_weights
 from hmralign.models.context import KeypointFeatures, keypoint_features
 from hmralign.models.lite import LiteConfig, LiteModel
 from hmralign.models.person_frame import person_frame
@@ -72,7 +73,7 @@ class BaseTrainingConfig:
     decay: Literal["cosine", "none"] = "cosine"
     """After the warm-up: fall as a cosine to 1 % of the peak, or stay (for a first stage that another continues)."""
     start_from: str | None = None
-    """State of an earlier stage (`state.pt`) whose weights and average this run starts from."""
+    """State of an earlier stage (`state.pt`), or a checkpoint (`.safetensors`), from whose average this run starts."""
     weight_decay: float = 0.01
     """AdamW."""
     clip_norm: float = 1.0
@@ -228,14 +229,19 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     state_file = folder / "state.pt"
     earlier = state_file if state_file.exists() else config.start_from
     model = LiteModel(config.model)
+    from_checkpoint = earlier is not None and Path(earlier).suffix == ".safetensors"
     if earlier is None:
         model.codec.fit(_codec_examples(config))
+    elif from_checkpoint:
+        model.load_state_dict(starting_weights(Path(earlier), model))
     if config.shards:
         open_shards(config.shards)  # the loader's process opens them again; what is wrong is said here
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     ema = Ema(model, config.ema_decay)
     step, spent = 0, 0.0
-    if earlier is not None:
+    if earlier is not None and not from_checkpoint:
         step, spent = _restore(Path(earlier), model, ema, optimizer if earlier == state_file else None)
         logger.info("starting from %s at step %d", earlier, step)
     (folder / "config.json").write_text(json.dumps(asdict(config), indent=2))
@@ -277,6 +283,21 @@ def _codec_examples(config: BaseTrainingConfig) -> Float[Tensor, "n 130"]:
     source = make_generator(config)
     examples = source.sample(CODEC_EXAMPLES, torch.Generator().manual_seed(config.seed))
     return training_batch(examples, source.model).pose_vector
+
+
+def starting_weights(path: Path, model: LiteModel) -> dict[str, Tensor]:
+    """Weights of a checkpoint for a model that may see more: inputs its encoder did not have start at zero.
+
+    Raises InputError where the file is no good, or of a model that differs otherwise.
+    """
+    config, weights = read_weights(path, load_free_body("3k5").skeleton_hash)
+    own = model.state_dict()
+    name = "encoder.embed.weight"
+    if name in weights and (missing := own[name].shape[1] - weights[name].shape[1]) > 0:
+        weights[name] = torch.nn.functional.pad(weights[name], (0, missing))
+    if config != model.config or {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in weights.items()}:
+        raise InputError(f"{path}: the checkpoint is of another model than the configuration's")
+    return weights
 
 
 def _restore(path: Path, model: LiteModel, ema: Ema, optimizer: torch.optim.Optimizer | None) -> tuple[int, float]:
