@@ -27,13 +27,14 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from hmralign.body.body_file import load_body
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.data.images import ImageSource, LoadedImage, load_image
 from hmralign.detection.detection import Detection, Detector
 from hmralign.hypotheses.sampler import SamplerConfig
-from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
+from hmralign.models.checkpoint import checkpoint_hash, checkpoint_skeleton, load_checkpoint
 from hmralign.models.lite import LiteModel
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
@@ -43,8 +44,9 @@ from hmralign.systems.recover.observe import camera_of, photo_title
 from hmralign.systems.recover.outputs import Keep, is_finished, require_replaceable, write_person, write_photo
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson, RecoveredPhoto, measured, recover_people
 from hmralign.systems.recover.pictures import photo_overlay
-from hmralign.systems.recover.provenance import Provenance, digest
+from hmralign.systems.recover.provenance import BodyIdentity, Provenance, digest
 from hmralign.systems.recover.report import agreement_words
+from hmralign.systems.recover.retarget_photo import retarget_photo
 
 __all__ = ["NobodyFound", "People", "Person", "Recoverer"]
 
@@ -66,17 +68,20 @@ class Recoverer:
         detector: Literal["mediapipe"] | Detector | None,
         config: RecoverConfig,
         provenance: Provenance,
+        estimated_on: BodyModel | None = None,
     ):
         self.body, self.config = body, config
-        self._body_there = body if provenance.device == "cpu" else body.to(provenance.device)
+        self._estimated_on = estimated_on or body
+        self._body_there = self._estimated_on.to(provenance.device)
         self._model, self._detector, self._provenance = model, detector, provenance
 
     @staticmethod
     def load(
         checkpoint: str | Path = "lite",
         *,
-        body: BodyModel | None = None,
-        detector: Literal["mediapipe", "none"] | Detector | None = "mediapipe",
+        body: BodyModel | str | Path | None = None,
+        detector: Literal["mediapipe", "vitpose", "none"] | Detector | None = "mediapipe",
+        detector_folder: str | Path | None = None,
         device: str | torch.device = "cpu",
         num_hypotheses: int = 100,
         refine: bool = True,
@@ -86,38 +91,42 @@ class Recoverer:
 
         Args:
             checkpoint: "lite", the weights that come with the package, or the path of a checkpoint.
-            body: The body to pose; None is the free body. Checkpoints are bound to their body's skeleton.
-            detector: "mediapipe" (made by `hmralign setup-detector`), your own, or None where keypoints are given.
+            body: The body to pose, or the path of a file of SMPL, SMPL-H or SMPL-X; None is the free body. Weights are
+                bound to a skeleton: with those of the free body and a body of another skeleton, people are estimated on
+                the free body and carried over, and such results are marked `retargeted`.
+            detector: "mediapipe" (made by `hmralign setup-detector`), "vitpose" (RT-DETR and ViTPose from
+                `detector_folder`), your own, or None where keypoints are given.
+            detector_folder: Folder with the models of "vitpose", person/ and pose/ (`docs/detectors.md`).
             device: Where the model runs, for example "cuda".
             num_hypotheses: Bodies sampled per person (M); the answers at M = 20 are close to those at 100.
             refine: Whether hypotheses are moved onto the keypoints, weighted by the detector's measured noise.
             seed: Of all random numbers.
 
-        Raises InputError for M < 1, an unknown detector or device, and a checkpoint that is missing, damaged, or made
-        for another skeleton.
+        Raises InputError for M < 1, an unknown detector or device, a body file that is none, and a checkpoint that is
+        missing, damaged, or made for a skeleton that is neither the body's nor the free body's.
         """
         if num_hypotheses < 1:
             raise InputError(f"number of hypotheses is {num_hypotheses}; expected at least 1")
         place = _checked_device(device)
-        body = body or load_free_body("7k")
-        model = load_checkpoint(checkpoint, body.skeleton_hash).to(place)
+        free = load_free_body("7k")
+        body = load_body(body) if isinstance(body, str | Path) else body or free
+        estimated_on = free if checkpoint_skeleton(checkpoint) == free.skeleton_hash != body.skeleton_hash else body
+        model = load_checkpoint(checkpoint, estimated_on.skeleton_hash).to(place)
         config = RecoverConfig(sampler=SamplerConfig(num_hypotheses=num_hypotheses), seed=seed)
         if not refine:
             config = replace(config, refinement=RefinementConfig(method="none"))
-        chosen = None if detector == "none" else detector
-        if isinstance(chosen, str) and chosen != "mediapipe":
-            raise InputError(f"detector is '{chosen}'; expected 'mediapipe', None, or an object that detects people")
+        chosen = _chosen_detector(detector, detector_folder, place)
         provenance = Provenance(
             checkpoint=str(checkpoint),
             checkpoint_hash=checkpoint_hash(checkpoint),
-            body=body.name,
-            skeleton_hash=body.skeleton_hash,
-            mesh_hash=body.mesh_hash,
+            body=BodyIdentity.of(body),
+            estimated_on=BodyIdentity.of(estimated_on),
             detector=_detector_name(chosen),
             config=config,
             device=str(place),
+            detector_versions={} if isinstance(chosen, str) else getattr(chosen, "versions", {}),
         )
-        return Recoverer(model, body, chosen, config, provenance)
+        return Recoverer(model, body, chosen, config, provenance, estimated_on)
 
     def __call__(
         self,
@@ -152,6 +161,8 @@ class Recoverer:
         with measured(seconds, "detect"):
             found = find_people(photo, self.detector if keypoints is None else None, boxes, keypoints)
         recovered = recover_people(self._model, self._body_there, photo, camera, found, self.config, seconds)
+        if self.provenance.retargeted:
+            recovered = retarget_photo(recovered, self._estimated_on, self.body)
         return People(recovered, self.body, self.provenance, _inputs(photo, boxes, keypoints, K, focal_px))
 
     def already_saved(
@@ -212,7 +223,8 @@ class Recoverer:
     def __repr__(self) -> str:
         made = self._provenance
         return (
-            f"Recoverer({made.checkpoint!r}, body={made.body!r}, detector={made.detector!r}, device={made.device!r}, "
+            f"Recoverer({made.checkpoint!r}, body={made.body.name!r}, retargeted={made.retargeted}, "
+            f"detector={made.detector!r}, device={made.device!r}, "
             f"num_hypotheses={self.config.sampler.num_hypotheses}, refinement={self.config.refinement.method!r}, "
             f"seed={self.config.seed})"
         )
@@ -448,10 +460,32 @@ def _checked_keep(keep: Keep) -> Keep:
     raise InputError(f"keep is {keep!r}; expected a number of meshes of at least 1, or 'all'")
 
 
+def _chosen_detector(
+    detector: str | Detector | None, folder: str | Path | None, device: torch.device
+) -> Literal["mediapipe"] | Detector | None:
+    """The detector itself; "mediapipe" stays a name until it is needed, as it starts a process."""
+    if folder is not None and detector != "vitpose":
+        raise InputError(f"a detector folder is given with the detector {detector!r}; expected it with 'vitpose' only")
+    if not isinstance(detector, str) or detector == "mediapipe":
+        return detector
+    if detector == "none":
+        return None
+    if detector != "vitpose":
+        raise InputError(
+            f"detector is '{detector}'; expected 'mediapipe', 'vitpose', None, or an object that detects people"
+        )
+    if folder is None:
+        raise InputError("the detector 'vitpose' needs a detector folder, with its models in person/ and pose/")
+    from hmralign.detection.vitpose_detector import VitposeDetector
+
+    return VitposeDetector(folder, device=device)
+
+
 def _detector_name(detector: str | Detector | None) -> str:
+    """Its name, where it has one: that of `VitposeDetector` tells its weights, so results of others are not reused."""
     if detector is None:
         return "none"
-    return detector if isinstance(detector, str) else type(detector).__name__
+    return detector if isinstance(detector, str) else str(getattr(detector, "name", type(detector).__name__))
 
 
 def _inputs(photo: LoadedImage, *given: str | Path | np.ndarray | float | None) -> tuple[str, ...]:

@@ -34,14 +34,18 @@ class RecoverOptions:
     """Folder for the results."""
     checkpoint: str = "lite"
     """Weights: "lite", which come with the package, or the path of a .safetensors checkpoint."""
+    body: Path | None = None
+    """Your SMPL, SMPL-H or SMPL-X file (.npz, .pkl) instead of the free body; results are then retargeted."""
     num_hypotheses: int = 100
     """Bodies sampled per person."""
     keep: int | Literal["all"] = 1
     """How many of the best hypotheses are written as meshes; the fused body always is."""
     device: str = "cpu"
     """Where the model runs: cpu, cuda or cuda:N."""
-    detector: Literal["mediapipe", "none"] = "mediapipe"
+    detector: Literal["mediapipe", "vitpose", "none"] = "mediapipe"
     """Who finds people; none where --keypoints says who is there."""
+    detector_folder: Path | None = None
+    """Folder of the models of --detector vitpose: person/ (RT-DETR) and pose/ (ViTPose)."""
     keypoints: Path | None = None
     """JSON file of COCO, OpenPose or AlphaPose (for OpenPose also a folder) instead of the detector."""
     boxes: Path | None = None
@@ -109,12 +113,16 @@ def load_recoverer(options: RecoverOptions) -> Recoverer:
         raise UsageError("--focal-px and --intrinsics are both given; expected at most one of them")
     if options.keypoints is None and options.detector == "none":
         raise UsageError("--detector none needs --keypoints")
+    if (options.detector == "vitpose") != (options.detector_folder is not None):
+        raise UsageError("--detector vitpose and --detector-folder DIR go together; expected both or neither")
     for name, path in (("keypoints", options.keypoints), ("boxes", options.boxes)):
         if path is not None and not path.exists():
             raise UsageError(f"--{name} '{path}' does not exist; expected a JSON file")
     return Recoverer.load(
         options.checkpoint,
+        body=options.body,
         detector="none" if options.keypoints is not None else options.detector,
+        detector_folder=None if options.keypoints is not None else options.detector_folder,
         device=options.device,
         num_hypotheses=options.num_hypotheses,
         refine=options.refine,

@@ -11,9 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -63,6 +66,12 @@ def checkpoint_hash(name_or_path: str | Path) -> str:
     return hashlib.sha256(checkpoint_path(name_or_path).read_bytes()).hexdigest()
 
 
+def checkpoint_skeleton(name_or_path: str | Path) -> str | None:
+    """Hash of the skeleton that a checkpoint is bound to; None where it does not say. Errors as `load_checkpoint`."""
+    with _opened(checkpoint_path(name_or_path)) as handle:
+        return (handle.metadata() or {}).get("skeleton_hash")
+
+
 def load_checkpoint(name_or_path: str | Path, skeleton_hash: str) -> LiteModel:
     """Read a model for the given skeleton, in eval mode and float32.
 
@@ -70,20 +79,7 @@ def load_checkpoint(name_or_path: str | Path, skeleton_hash: str) -> LiteModel:
     newer format, of another kind, made for another skeleton, or when it holds values that are not finite.
     """
     path = checkpoint_path(name_or_path)
-    if not path.is_file():
-        shipped = ", ".join(SHIPPED)
-        raise InputError(
-            f"{path}: no such checkpoint (shipped: {shipped}; otherwise give the path of a .safetensors file)"
-        )
-    try:
-        with safe_open(path, framework="pt") as handle:
-            header = handle.metadata() or {}
-            tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a whole safetensors file, so it was not loaded ({error})") from error
-    _check_header(path, header, skeleton_hash)
-    _require_finite(path, tensors)
-    config = _config(path, header.get("config", ""))
+    config, tensors = read_weights(path, skeleton_hash)
     with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
         expected = {name: tensor.shape for name, tensor in LiteModel(config).state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -92,6 +88,35 @@ def load_checkpoint(name_or_path: str | Path, skeleton_hash: str) -> LiteModel:
     model = LiteModel(config)
     model.load_state_dict(tensors)
     return model.eval().requires_grad_(False)
+
+
+def read_weights(name_or_path: str | Path, skeleton_hash: str) -> tuple[LiteConfig, dict[str, torch.Tensor]]:
+    """Configuration and float32 weights of a checkpoint; whether they fit a model is not looked at.
+
+    Raises InputError as `load_checkpoint`.
+    """
+    path = checkpoint_path(name_or_path)
+    with _opened(path) as handle:
+        header = handle.metadata() or {}
+        tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
+    _check_header(path, header, skeleton_hash)
+    _require_finite(path, tensors)
+    return _config(path, header.get("config", "")), tensors
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, opened; what is wrong with it becomes an InputError that names it."""
+    if not path.is_file():
+        shipped = ", ".join(SHIPPED)
+        raise InputError(
+            f"{path}: no such checkpoint (shipped: {shipped}; otherwise give the path of a .safetensors file)"
+        )
+    try:
+        with safe_open(path, framework="pt") as handle:
+            yield handle
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a whole safetensors file, so it was not loaded ({error})") from error
 
 
 def _require_finite(path: Path, tensors: dict[str, torch.Tensor]) -> None:

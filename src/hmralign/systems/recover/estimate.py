@@ -36,8 +36,11 @@ class Estimate:
 
 
 def noise_of(detector: str) -> KeypointNoise:
-    """Measured noise and landmark offsets of a detector; generic noise and no offsets where none were measured."""
-    if detector == "mediapipe":
+    """Measured noise and landmark offsets of a detector; generic noise and no offsets where none were measured.
+
+    `detector` is a name, or the path of an npz file of noise measured for it.
+    """
+    if detector == "mediapipe" or detector.endswith(".npz"):
         measured = load_measured_noise(detector)
         return KeypointNoise(measured.sigma_bins, measured.offsets)
     return KeypointNoise(torch.tensor(GENERIC_SIGMA).expand(27, -1), torch.zeros(27, 3))

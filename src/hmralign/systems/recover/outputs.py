@@ -61,6 +61,7 @@ ABOUT = (
     "global_orient (M, 3) and body_pose (M, 69) are axis-angle in SMPL's joint order; *_rotmat the same as matrices.",
     "The body turns about its pelvis, then transl is added, as in SMPL; but the body is not SMPL unless body_name says "
     "so, and betas belong to that body.",
+    "retargeted: whether the bodies were estimated on another skeleton (body estimated_on) and then carried over.",
     "scores: higher is better; ranking lists hypotheses best first; ranking[0] is the best one.",
     "fused_*: the single answer, the mean of all hypotheses. spread (29,): their disagreement per joint, metres.",
 )
@@ -133,7 +134,7 @@ def _person_files(
     _save_png(folder / "overlay.png", pictures.fused)
     person_sheet(photo, number, pictures).save(folder / "contact_sheet.png")
     _write_meshes(folder, person, meshes, body, keep)
-    _save_arrays(folder / "hypotheses.npz", person_arrays(photo, person, body))
+    _save_arrays(folder / "hypotheses.npz", person_arrays(photo, person, body, provenance))
     _save_json(folder / PERSON_RECORD, person_summary(photo, number, provenance))
 
 
@@ -148,7 +149,9 @@ def _write_meshes(folder: Path, person: RecoveredPerson, meshes: PersonMeshes, b
         write_obj(folder / f"{name}.obj", mesh.numpy(), faces)
 
 
-def person_arrays(photo: RecoveredPhoto, person: RecoveredPerson, body: BodyModel) -> dict[str, np.ndarray]:
+def person_arrays(
+    photo: RecoveredPhoto, person: RecoveredPerson, body: BodyModel, provenance: Provenance
+) -> dict[str, np.ndarray]:
     """The arrays of `hypotheses.npz`; `about` explains them."""
     group, fused = person.hypotheses.body, person.fused
     arrays = {
@@ -184,6 +187,9 @@ def person_arrays(photo: RecoveredPhoto, person: RecoveredPerson, body: BodyMode
         "keypoint_names": np.array(KEYPOINT_NAMES),
         "body_name": np.array(body.name),
         "skeleton_hash": np.array(body.skeleton_hash),
+        "mesh_hash": np.array(body.mesh_hash),
+        "retargeted": np.array(provenance.retargeted),
+        "estimated_on": np.array(provenance.estimated_on.name),
     }
     return {**words, **{name: tensor.numpy() for name, tensor in arrays.items()}}
 

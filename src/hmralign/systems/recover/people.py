@@ -16,6 +16,7 @@ from hmralign.data.images import LoadedImage
 from hmralign.detection.detection import Detection
 from hmralign.hypotheses.sampler import SamplerConfig
 from hmralign.models.lite import LiteModel
+from hmralign.refinement.evidence import KeypointNoise
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
 from hmralign.systems.recover.estimate import Estimate, estimate_bodies, noise_of
@@ -101,7 +102,7 @@ def recover_people(
     seconds = {} if seconds is None else seconds
     device = next(model.parameters()).device
     observation = Observation.stack([observe(d, camera) for d in found.detections])
-    noise = noise_of(_detector_name(found.detections[0]))
+    noise = noise_for(found.detections[0])
     generator = torch.Generator().manual_seed(config.seed)
     with measured(seconds, "estimate"), torch.no_grad():
         estimate = estimate_bodies(
@@ -137,6 +138,11 @@ def _best_and_fused(estimate: Estimate, judgement: Judgement) -> Hypotheses:
     best = estimate.hypotheses[everybody, judgement.ranking[:, :1]]
     joints = torch.cat([best.joints, estimate.fused_joints[:, None]], dim=1)
     return Hypotheses(BodyParams.stack([best.body[:, 0], estimate.fused], dim=1), joints)
+
+
+def noise_for(detection: Detection) -> KeypointNoise:
+    """Noise of the detector behind a detection."""
+    return noise_of(detection.noise_file or _detector_name(detection))
 
 
 def _detector_name(detection: Detection) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hmralign import __version__
+from hmralign.body.model import BodyModel
 from hmralign.systems.recover.people import RecoverConfig
 
 FORMAT_VERSION = 1
@@ -23,24 +24,48 @@ _LIBRARIES = ("torch", "numpy", "warp-lang", "roma", "pillow", "safetensors")
 
 
 @dataclass(frozen=True)
+class BodyIdentity:
+    """Name and hashes of a body."""
+
+    name: str
+    skeleton_hash: str
+    mesh_hash: str
+
+    @staticmethod
+    def of(body: BodyModel) -> BodyIdentity:
+        """Of a loaded body."""
+        return BodyIdentity(body.name, body.skeleton_hash, body.mesh_hash)
+
+
+@dataclass(frozen=True)
 class Provenance:
-    """What made a result. Hashes are SHA-256; `detector_versions` are those of the libraries behind the detector."""
+    """What made a result. Hashes are SHA-256; `detector_versions` are those of the libraries behind the detector.
+
+    `body` is the one that is handed out, `estimated_on` the one that the weights know. Where their skeletons differ the
+    result is retargeted.
+    """
 
     checkpoint: str
     checkpoint_hash: str
-    body: str
-    skeleton_hash: str
-    mesh_hash: str
+    body: BodyIdentity
+    estimated_on: BodyIdentity
     detector: str
     config: RecoverConfig
     device: str = "cpu"
     detector_versions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def retargeted(self) -> bool:
+        """Whether bodies were estimated on another skeleton than theirs."""
+        return self.body.skeleton_hash != self.estimated_on.skeleton_hash
+
     def record(self) -> dict[str, Any]:
         """As nested plain values, with the versions in use."""
         return {
             "checkpoint": {"name": self.checkpoint, "sha256": self.checkpoint_hash},
-            "body": {"name": self.body, "skeleton_hash": self.skeleton_hash, "mesh_hash": self.mesh_hash},
+            "body": asdict(self.body),
+            "retargeted": self.retargeted,
+            "estimated_on": asdict(self.estimated_on),
             "detector": {"name": self.detector, "versions": dict(self.detector_versions)},
             "config": asdict(self.config),
             "device": self.device,

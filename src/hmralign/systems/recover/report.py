@@ -25,6 +25,10 @@ CAVEATS = (
     "One photo does not say how far away or how deep things are: hypotheses that look the same here may differ by "
     "decimetres in depth. The disagreement of the hypotheses says where to be careful; it is not a guarantee.",
 )
+RETARGETED = (
+    "Retargeted: the people were estimated, scored and ranked on another skeleton and then carried over to this body: "
+    "same rotations, limbs as long as its shapes allow. Figures of such a result belong in no table."
+)
 GUESSED_CAMERA = (
     "The focal length was guessed, so distances from the camera are a guess as well; the pose depends on it little."
 )
@@ -46,6 +50,7 @@ def photo_report(
     title = photo_title(photo.image)
     page = ReportPhoto(title, plain_photo(photo), overlay, persons, _photo_facts(photo))
     caveats = CAVEATS if photo.camera.known else (*CAVEATS, GUESSED_CAMERA)
+    caveats = (RETARGETED, *caveats) if provenance.retargeted else caveats
     return Report(f"Bodies in {title}", [page], run_facts(provenance), caveats)
 
 
@@ -116,13 +121,16 @@ def agreement_words(agreement: Agreement) -> str:
 
 def run_facts(provenance: Provenance) -> dict[str, str]:
     """What made the result."""
-    config = provenance.config
-    return {
+    config, body, estimated_on = provenance.config, provenance.body, provenance.estimated_on
+    facts = {
         "Model": f"{provenance.checkpoint} ({provenance.checkpoint_hash[:12]})",
-        "Body": f"{provenance.body} (skeleton {provenance.skeleton_hash[:12]}, mesh {provenance.mesh_hash[:12]})",
+        "Body": f"{body.name} (skeleton {body.skeleton_hash[:12]}, mesh {body.mesh_hash[:12]})",
         "Refinement": config.refinement.method,
         "Sampler": f"{config.sampler.num_hypotheses} hypotheses, {config.sampler.num_steps} steps, seed {config.seed}",
     }
+    if provenance.retargeted:
+        facts["Retargeted from"] = f"{estimated_on.name} (skeleton {estimated_on.skeleton_hash[:12]})"
+    return facts
 
 
 def _photo_facts(photo: RecoveredPhoto) -> dict[str, str]:

@@ -43,6 +43,7 @@ def person_summary(photo: RecoveredPhoto, number: int, provenance: Provenance) -
         "spread_m": {name: round(float(s), 4) for name, s in zip(JOINT_NAMES, person.spread, strict=True)},
         "spread_by_limb_m": limb_spread(person),
         "camera": camera_record(photo.camera),
+        "retargeted": provenance.retargeted,
         "seed": provenance.config.seed,
         "seconds": {stage: round(s, 4) for stage, s in photo.seconds.items()},
         "made_by": provenance.record(),
@@ -69,6 +70,7 @@ def photo_summary(photo: RecoveredPhoto, provenance: Provenance, fingerprint: st
             for number, person in enumerate(photo.persons)
         ],
         "boxes_without_person": [list(box) for box in photo.empty_boxes],
+        "retargeted": provenance.retargeted,
         "seconds": {stage: round(s, 4) for stage, s in photo.seconds.items()},
         "made_by": provenance.record(),
     }

@@ -1,0 +1,176 @@
+"""The user's bodies: SMPL (Loper et al. 2015), SMPL-H (Romero et al. 2017), SMPL-X (Pavlakos et al. 2019), any gender.
+
+    file                                          joints  becomes
+    SMPL 1.0 / 1.1, `.pkl` or `.npz`                  24  itself
+    SMPL-H, `.pkl` or `.npz`                          52  24 joints (`hand_fold`)
+    SMPL-X 1.0 / 1.1, `.pkl` or `.npz`                55  24 joints (`hand_fold`), without expressions
+    a free body, `.npz` of `tools/build_free_body.py` 24  itself
+
+Shape has the first 10 components. What the files lack is derived: leaves (`leaf_vertices`), keypoints
+(`keypoint_transfer`), capsules (`capsules.fit_capsules`).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hmralign.body.capsules import fit_capsules
+from hmralign.body.free_body import load_free_body, read_body
+from hmralign.body.hand_fold import TREES, fold_hands
+from hmralign.body.keypoint_transfer import transfer_keypoints
+from hmralign.body.leaf_vertices import find_leaf_vertices
+from hmralign.body.model import BodyModel
+from hmralign.body.restricted_pickle import pickled_array, read_pickle
+from hmralign.body.skeleton import JOINT_NAMES, NUM_BETAS
+from hmralign.structures import InputError
+
+MAX_ARCHIVE_BYTES = 2_000_000_000
+"""Unpacked size of the arrays that are read from an `.npz`; the largest released body has 250 MB of them."""
+
+MAX_VERTICES = 100_000
+
+_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
+
+
+@torch.inference_mode(False)  # a body may be kept, and must then serve autograd too
+def load_body(path: str | Path) -> BodyModel:
+    """Read a body file; float32, on the CPU, named after the file. Pickles are read without running them.
+
+    Raises:
+        InputError: the file is missing, unreadable, too large, wants to run something, or is no body of this family.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".npz":
+        arrays = _read_npz(path)
+        if arrays is None:
+            return read_body(path)
+    elif path.suffix.lower() == ".pkl":
+        arrays = _read_pkl(path)
+    else:
+        raise InputError(f"Body file {path} ends in '{path.suffix}', expected .npz or .pkl.")
+    try:
+        return _assembled(path.stem, arrays)
+    except InputError as error:
+        raise InputError(f"Body file {path}: {error}") from error
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a released body; None for a file of our own format. Arrays not asked for are not touched."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+        if "format_version" in sizes:
+            return None
+        _require_keys(path, sizes)
+        unpacked = sum(sizes[key] for key in _KEYS)
+        if unpacked > MAX_ARCHIVE_BYTES:
+            raise InputError(f"Body file {path} unpacks to {unpacked} bytes, expected at most {MAX_ARCHIVE_BYTES}.")
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in _KEYS}
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile) as error:
+        raise InputError(f"Cannot read the body file {path}: {error}.") from error
+
+
+def _read_pkl(path: Path) -> dict[str, np.ndarray]:
+    content = read_pickle(path)
+    _require_keys(path, content)
+    arrays = {}
+    for key in _KEYS:
+        try:
+            arrays[key] = pickled_array(content[key])
+        except (ValueError, IndexError, TypeError) as error:
+            raise InputError(f"Body file {path}: array {key!r} cannot be read: {error}.") from error
+    return arrays
+
+
+def _require_keys(path: Path, found: dict[str, int] | dict[str, object]) -> None:
+    if missing := [key for key in _KEYS if key not in found]:
+        raise InputError(f"Body file {path} lacks {missing}, expected the arrays of SMPL, SMPL-H or SMPL-X.")
+
+
+def _assembled(name: str, arrays: dict[str, np.ndarray]) -> BodyModel:
+    _check(arrays)
+    numbers = {key: np.asarray(arrays[key], np.float64) for key in _KEYS if key not in ("kintree_table", "f")}
+    weights, regressor, posedirs = fold_hands(numbers["weights"], numbers["J_regressor"], numbers["posedirs"])
+    model = BodyModel.from_arrays(
+        name=name,
+        v_template=numbers["v_template"],
+        shapedirs=numbers["shapedirs"][..., :NUM_BETAS],
+        weights=weights,
+        faces=arrays["f"],
+        J_regressor=regressor,
+        leaf_vertex_ids=find_leaf_vertices(numbers["v_template"], weights),
+        posedirs=posedirs if posedirs.any() else None,
+    )
+    _check_rest_pose(model)
+    moments, moment_dirs = transfer_keypoints(load_free_body("3k5"), model.J_template, model.J_shapedirs)
+    return _with_capsules(replace(model, keypoint_moments=moments, keypoint_moment_dirs=moment_dirs))
+
+
+def _with_capsules(model: BodyModel) -> BodyModel:
+    """The model with capsules fitted to its mesh; without, where a capsule finds no skin: whoever asks is told."""
+    mesh = (model.v_template, model.shapedirs, model.weights, model.J_template, model.J_shapedirs)
+    try:
+        radii, dirs = fit_capsules(*(tensor.double().numpy() for tensor in mesh))
+    except InputError:
+        return model
+    return replace(model, capsule_radii=torch.tensor(radii).float(), capsule_radius_dirs=torch.tensor(dirs).float())
+
+
+def _check(arrays: dict[str, np.ndarray]) -> None:
+    """Shapes, kinds, finiteness, index ranges and the joint tree."""
+    for key, array in arrays.items():
+        if array.dtype.kind not in ("iu" if key in ("f", "kintree_table") else "iuf"):
+            raise InputError(f"array {key!r} holds values of type {array.dtype}, expected numbers.")
+    template, weights = arrays["v_template"], arrays["weights"]
+    if template.ndim != 2 or template.shape[1] != 3 or not 100 <= len(template) <= MAX_VERTICES:
+        raise InputError(
+            f"array 'v_template' has shape {template.shape}, expected (V, 3) with 100 to 100,000 vertices."
+        )
+    vertices = len(template)
+    if weights.ndim != 2 or weights.shape[1] not in TREES:
+        raise InputError(
+            f"array 'weights' has shape {weights.shape}, expected 24 (SMPL), 52 (SMPL-H) or 55 joints (SMPL-X)."
+        )
+    joints = weights.shape[1]
+    shapedirs = arrays["shapedirs"]
+    if shapedirs.ndim != 3 or shapedirs.shape[:2] != (vertices, 3) or shapedirs.shape[2] < NUM_BETAS:
+        raise InputError(
+            f"array 'shapedirs' has shape {shapedirs.shape}, expected ({vertices}, 3, {NUM_BETAS} or more)."
+        )
+    shapes = {
+        "weights": (vertices, joints), "J_regressor": (joints, vertices), "posedirs": (vertices, 3, 9 * (joints - 1)),
+        "kintree_table": (2, joints), "f": (len(arrays["f"]) if arrays["f"].ndim else 0, 3),
+    }  # fmt: skip
+    for key, shape in shapes.items():
+        if arrays[key].shape != shape:
+            raise InputError(f"array {key!r} has shape {arrays[key].shape}, expected {shape}.")
+    for key in _KEYS:
+        if not np.isfinite(arrays[key]).all():
+            raise InputError(f"array {key!r} holds values that are not finite.")
+    if len(arrays["f"]) == 0 or arrays["f"].min() < 0 or arrays["f"].max() >= vertices:
+        raise InputError(f"'f' points outside the {vertices} vertices, or is empty.")
+    # The root's parent is written as -1 or as the largest unsigned number.
+    if (
+        tuple(arrays["kintree_table"][0, 1:].tolist()) != TREES[joints][1:]
+        or 0 <= arrays["kintree_table"][0, 0] < joints
+    ):
+        raise InputError(f"'kintree_table' is not the joint tree of a body with {joints} joints in SMPL's order.")
+    if (weights < -1e-4).any() or np.abs(weights.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3:
+        raise InputError("array 'weights' has rows that are no shares: expected them to be positive and to sum to one.")
+
+
+def _check_rest_pose(model: BodyModel) -> None:
+    """A T-pose in metres, y up, the person's left at +x: what the frames and the leaves rely on."""
+    joint = dict(zip(JOINT_NAMES, model.J_template, strict=True))
+    span = joint["left_middle_tip"] - joint["right_middle_tip"]
+    rise = joint["head_top"] - (joint["left_ankle"] + joint["right_ankle"]) / 2
+    if not (0.3 < float(rise[1]) < 3.0 and 0.3 < float(span[0]) < 3.0):
+        raise InputError("its template is no T-pose in metres with y up and the person's left at +x.")

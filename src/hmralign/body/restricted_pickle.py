@@ -1,0 +1,276 @@
+"""Arrays out of the pickles in which SMPL-family bodies are released, without running anything in them.
+
+A pickle is a program: it names callables and calls them. Here every name leads to a recorder of ours: the few that
+body files need (numpy arrays, sparse matrices of SciPy, chumpy's `Ch` and `Select`, plain containers) note what they
+are given, and any other name ends the reading. Neither numpy's nor SciPy's own constructors are reached, because both
+trust the state they are handed; arrays are built afterwards, from checked bytes. chumpy is not needed.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmralign.structures import InputError
+
+MAX_PICKLE_BYTES = 1_000_000_000
+"""Larger files are refused unread; the largest released body takes a quarter of it."""
+
+MAX_VALUES = 200_000_000
+"""Numbers in one array."""
+
+_DTYPES = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
+
+
+class _Dtype:
+    """`numpy.dtype(code, align, copy)`; its state only tells the byte order."""
+
+    def __init__(self, code: object, *flags: object):
+        self.code, self.order = code, "|"
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1]
+
+
+class _Array:
+    """`numpy.ndarray`: shape, dtype, memory order and raw bytes, as the pickle tells them."""
+
+    state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = tuple(state)[-4:]  # a version number may come first
+
+
+class _Instance:
+    """An object that is nothing but its attributes."""
+
+    state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def part(self, name: str) -> Any:
+        """One attribute. Raises ValueError where there is none."""
+        if not isinstance(self.state, dict) or name not in self.state:
+            raise ValueError(f"a pickled object lacks its part {name!r}")
+        return self.state[name]
+
+
+class _Csc(_Instance):
+    """`scipy.sparse.csc_matrix`."""
+
+
+class _Csr(_Instance):
+    """`scipy.sparse.csr_matrix`."""
+
+
+class _Ch(_Instance):
+    """`chumpy.ch.Ch`: an array `x` with the machinery of differentiation around it."""
+
+
+class _Select(_Instance):
+    """`chumpy.reordering.Select`: elements `idxs` of the flattened `a`, in `preferred_shape`."""
+
+
+class _Function:
+    """A callable that a pickle may call but not alter: state is what it would write attributes with."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., object]):
+        self._call = call
+
+    def __call__(self, *args: object) -> object:
+        return self._call(*args)
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("a function has no state")
+
+
+_OBJECT = _Function(lambda: None)
+
+
+def _new_array(kind: object, *shape_and_code: object) -> _Array:
+    if kind is not _Array:
+        raise ValueError("an array is of no plain kind")
+    return _Array()
+
+
+def _filled_array(shape: object, dtype: object, fortran: object, raw: object) -> _Array:
+    array = _Array()
+    array.state = (shape, dtype, fortran, raw)
+    return array
+
+
+def _new_instance(kind: object, base: object, state: object) -> object:
+    """`copyreg._reconstructor`, by which old protocols make an instance of a class."""
+    if not (isinstance(kind, type) and issubclass(kind, _Array | _Instance)) or base is not _OBJECT:
+        raise ValueError("an instance is of no known kind")
+    return kind()
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    """`_codecs.encode`, by which Python 3 writes bytes in old protocols."""
+    if encoding != "latin1":
+        raise ValueError(f"bytes are encoded as {encoding!r}, expected latin1")
+    return text.encode("latin1")
+
+
+def _globals() -> dict[tuple[str, str], Any]:
+    """All that a body file may name -> what stands for it."""
+    allowed: dict[tuple[str, str], Any] = {
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Dtype,
+        ("chumpy.ch", "Ch"): _Ch,
+        ("chumpy", "Ch"): _Ch,
+        ("chumpy.reordering", "Select"): _Select,
+        ("_codecs", "encode"): _Function(_encoded),
+        ("collections", "OrderedDict"): OrderedDict,
+    }
+    for numpy_core in ("numpy.core", "numpy._core"):
+        allowed[f"{numpy_core}.multiarray", "_reconstruct"] = _Function(_new_array)
+        allowed[f"{numpy_core}.multiarray", "scalar"] = _Function(
+            lambda dtype, raw: _filled_array((), dtype, False, raw)
+        )
+        allowed[f"{numpy_core}.numeric", "_frombuffer"] = _Function(
+            lambda raw, dtype, shape, order: _filled_array(shape, dtype, order == "F", raw)
+        )
+    for module in ("scipy.sparse", "scipy.sparse.csc", "scipy.sparse._csc"):
+        allowed[module, "csc_matrix"] = _Csc
+    for module in ("scipy.sparse", "scipy.sparse.csr", "scipy.sparse._csr"):
+        allowed[module, "csr_matrix"] = _Csr
+    for module in ("copy_reg", "copyreg"):  # Python 2, Python 3
+        allowed[module, "_reconstructor"] = _Function(_new_instance)
+    for module in ("__builtin__", "builtins"):
+        allowed |= {(module, kind.__name__): kind for kind in (dict, list, tuple, set, frozenset)}
+        allowed[module, "object"] = _OBJECT
+        allowed[module, "bytes"] = _Function(lambda: b"")  # old protocols write only empty bytes this way
+    return allowed
+
+
+_GLOBALS = _globals()
+
+
+_REFUSED_OPCODES = frozenset(b"PQ\x82\x83\x84\x97\x98")
+"""Persistent ids, registered extensions and buffers beside the file: no body has them."""
+
+_BYTEARRAY8 = 0x96
+
+
+class _Recorder(pickle._Unpickler):
+    """Finds the recorders of this file and nothing else; imports nothing.
+
+    It is the unpickler written in Python, because the one in C reserves memory for whatever size or memo number a few
+    damaged bytes claim. Bodies have few opcodes and large strings, so it is hardly slower.
+    """
+
+    path: Path
+    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _REFUSED_OPCODES}  # noqa: RUF012
+
+    def load_bytearray8(self: Any) -> None:
+        """As the original, which first reserves the claimed size."""
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    dispatch[_BYTEARRAY8] = load_bytearray8
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What stands for a global of the pickle. Raises InputError for a global that no body needs."""
+        if (module, name) not in _GLOBALS:
+            raise InputError(
+                f"Body file {self.path} was refused: it wants to use '{module}.{name}', expected only numpy arrays, "
+                "SciPy's sparse matrices, chumpy's Ch and plain containers."
+            )
+        return _GLOBALS[module, name]
+
+
+def read_pickle(path: Path) -> dict[str, object]:
+    """The dictionary in a pickle of Python 2 or 3; `pickled_array` turns its values into arrays.
+
+    Raises:
+        InputError: the file is too large, cannot be read, is no dictionary, or wants a global that no body needs.
+    """
+    try:
+        if path.stat().st_size > MAX_PICKLE_BYTES:
+            raise InputError(f"Body file {path} has {path.stat().st_size} bytes, expected at most {MAX_PICKLE_BYTES}.")
+        reader = _Recorder(BytesIO(path.read_bytes()), encoding="latin1")
+        reader.path = path
+        content = reader.load()
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle raises almost anything
+        raise InputError(f"Cannot read the body file {path}: {type(error).__name__}, {error}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"Body file {path} holds a {type(content).__name__.strip('_')}, expected a dictionary.")
+    return content
+
+
+def pickled_array(value: object) -> np.ndarray:
+    """The array that a value of `read_pickle` stands for; sparse ones become dense.
+
+    Raises ValueError, IndexError or TypeError for anything else, and for arrays whose parts do not fit.
+    """
+    if isinstance(value, _Array):
+        return _dense(value)
+    if isinstance(value, _Ch):
+        return _dense(value.part("x"))
+    if isinstance(value, _Select):
+        source = value.part("a")
+        whole = _dense(source.part("x") if isinstance(source, _Ch) else source).ravel()
+        return whole[_dense(value.part("idxs"))].reshape(_shape(value.part("preferred_shape")))
+    if isinstance(value, _Csc | _Csr):
+        return _dense_matrix(value)
+    raise ValueError(f"it is a {type(value).__name__.strip('_')}, expected an array")
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    if not isinstance(value, tuple) or not all(isinstance(n, int) and n >= 0 for n in value):
+        raise ValueError("its shape is no tuple of lengths")
+    if math.prod(value) > MAX_VALUES:
+        raise ValueError(f"it has {math.prod(value)} values, expected at most {MAX_VALUES}")
+    return value
+
+
+def _dense(array: object) -> np.ndarray:
+    if not isinstance(array, _Array) or len(array.state) != 4:
+        raise ValueError("an array was expected")
+    shape, dtype, fortran, raw = array.state
+    shape = _shape(shape)
+    if not isinstance(dtype, _Dtype) or dtype.code not in _DTYPES or dtype.order not in ("<", ">", "=", "|"):
+        raise ValueError("it holds no plain numbers")
+    raw = raw.encode("latin1") if isinstance(raw, str) else raw
+    if not isinstance(raw, bytes | bytearray):
+        raise ValueError("its content is no bytes")
+    plain = np.dtype(str(dtype.code)).newbyteorder(dtype.order)
+    if len(raw) != math.prod(shape) * plain.itemsize:
+        raise ValueError(f"it has {len(raw)} bytes, expected {math.prod(shape) * plain.itemsize}")
+    return np.frombuffer(bytearray(raw), plain).reshape(shape, order="F" if fortran else "C")
+
+
+def _dense_matrix(matrix: _Csc | _Csr) -> np.ndarray:
+    shape = _shape(matrix.part("_shape"))
+    values, minor, starts = (_dense(matrix.part(name)) for name in ("data", "indices", "indptr"))
+    major_axis = 1 if isinstance(matrix, _Csc) else 0
+    if (
+        len(shape) != 2
+        or values.ndim != 1
+        or values.shape != minor.shape
+        or starts.shape != (shape[major_axis] + 1,)
+        or minor.dtype.kind not in "iu"
+        or starts.dtype.kind not in "iu"
+    ):
+        raise ValueError("it is no sparse matrix: the lengths of its parts do not fit")
+    lengths = np.diff(starts.astype(np.int64))
+    inside = ((minor >= 0) & (minor < shape[1 - major_axis])).all()
+    if starts[0] != 0 or starts[-1] != len(values) or (lengths < 0).any() or not inside:
+        raise ValueError("it is no sparse matrix: an index points outside")
+    major = np.repeat(np.arange(len(lengths)), lengths)
+    dense = np.zeros(shape)
+    np.add.at(dense, (minor, major) if major_axis == 1 else (major, minor), values)
+    return dense
