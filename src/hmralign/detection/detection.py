@@ -18,7 +18,8 @@ class Detection:
     `keypoints` are pixels of the full image in the order of `body.skeleton.KEYPOINT_NAMES`; a keypoint that was not
     observed, or lies outside the image, has confidence 0 and finite coordinates. `box` is (x0, y0, x1, y1).
     `landmarks3d` are the detector's raw metric landmarks (x, y, z about the middle of the hips in image axes, and
-    visibility) where it gives any; they are a hint, not truth.
+    visibility) where it gives any; they are a hint, not truth. `noise_file` is the path of noise measured for this very
+    detector (`load_measured_noise` reads it), None where only its name says how noisy it is.
     """
 
     keypoints: Float32[np.ndarray, "kp 2"]
@@ -28,6 +29,7 @@ class Detection:
     mask: PersonMask | None = None
     landmarks3d: Float32[np.ndarray, "33 4"] | None = None
     detector: str = "unknown"
+    noise_file: str | None = None
 
     @property
     def has_keypoints(self) -> bool:
