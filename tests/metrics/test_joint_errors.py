@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hmralign.geometry.rotations import random_rotmat
-from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, pa_pve, pve
+from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, pa_pve, plane_and_depth_errors, pve
 from hmralign.structures import InputError
 
 
@@ -84,3 +84,34 @@ def test_values_that_are_not_finite_are_refused(metric):
         metric(bad, joints(24))
     with pytest.raises(InputError, match="target"):
         metric(joints(24), bad)
+
+
+def test_errors_across_and_along_the_line_of_sight():
+    target = torch.randn(4, 24, 3, generator=torch.Generator().manual_seed(0)) * 0.3 + torch.tensor([1.0, 0.5, 3.0])
+    sight = target[:, :1] / target[:, :1].norm(dim=-1, keepdim=True)
+    nearer = target.clone()
+    nearer[:, 5] -= 0.2 * sight[:, 0]
+    across, along = plane_and_depth_errors(nearer, target)
+    torch.testing.assert_close(across, torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(along, torch.full((4,), 0.2 / 24), atol=1e-5, rtol=0)
+    sideways = target.clone()
+    sideways[:, 5] += 0.1 * torch.nn.functional.normalize(
+        torch.linalg.cross(sight[:, 0], torch.eye(3)[1].expand(4, 3)), dim=-1
+    )
+    across, along = plane_and_depth_errors(sideways, target)
+    torch.testing.assert_close(across, torch.full((4,), 0.1 / 24), atol=1e-5, rtol=0)
+    torch.testing.assert_close(along, torch.zeros(4), atol=1e-5, rtol=0)
+
+
+def test_plane_and_depth_are_at_least_the_error_together():
+    g = torch.Generator().manual_seed(1)
+    target = torch.randn(30, 24, 3, generator=g) + torch.tensor([0.0, 0.0, 6.0])
+    pred = target + 0.1 * torch.randn(30, 24, 3, generator=g)
+    across, along = plane_and_depth_errors(pred, target)
+    error = mpjpe(pred, target, root=0)
+    assert (across + along >= error - 1e-6).all() and (across <= error + 1e-6).all() and (along <= error + 1e-6).all()
+
+
+def test_a_body_at_the_camera_has_no_line_of_sight():
+    with pytest.raises(InputError, match="at the camera"):
+        plane_and_depth_errors(torch.ones(1, 24, 3), torch.zeros(1, 24, 3))

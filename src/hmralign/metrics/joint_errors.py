@@ -75,3 +75,22 @@ def _require_comparable(pred: Tensor, target: Tensor) -> None:
     for name, points in (("prediction", pred), ("target", target)):
         if not bool(torch.isfinite(points).all()):
             raise InputError(f"The {name} has values that are not finite; expected points in metres.")
+
+
+def plane_and_depth_errors(
+    pred: Float[Tensor, "*#batch joint 3"], target: Float[Tensor, "*#batch joint 3"], root: int = 0
+) -> tuple[Float[Tensor, "*pair"], Float[Tensor, "*pair"]]:
+    """Root-relative error across and along the line of sight to the target's root, means over joints, metres.
+
+    The first is what an image shows, the second what it hides. Both sides in the `cam` frame. Axes and errors as
+    `mpjpe`; also `InputError` for a target root at the camera.
+    """
+    _require_comparable(pred, target)
+    sight = target[..., root, :]
+    length = sight.norm(dim=-1, keepdim=True)
+    if bool((length < 1e-6).any()):
+        raise InputError("a target root lies at the camera; expected bodies in front of it.")
+    away = (pred - pred[..., root, None, :]) - (target - target[..., root, None, :])
+    along = (away * (sight / length)[..., None, :]).sum(-1)
+    across = (away.square().sum(-1) - along.square()).clamp(min=0).sqrt()
+    return across.mean(-1), along.abs().mean(-1)

@@ -1,0 +1,54 @@
+"""Bootstrap intervals: cover the mean as often as they say, pair what belongs together, repeat themselves."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hmralign.metrics.intervals import bootstrap_mean, paired_difference
+from hmralign.structures import InputError
+
+
+def test_interval_agrees_with_scipy():
+    values = np.random.default_rng(0).gamma(2.0, size=300)
+    ours = bootstrap_mean(values, draws=4000)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile", random_state=1)
+    assert ours.mean == pytest.approx(values.mean())
+    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.02)
+    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.02)
+
+
+def test_intervals_cover_the_mean_about_as_often_as_they_say():
+    rng = np.random.default_rng(1)
+    hits = [i.low <= 2.0 <= i.high for i in (bootstrap_mean(rng.gamma(2.0, size=80), draws=400) for _ in range(300))]
+    assert 0.88 < np.mean(hits) < 0.98
+
+
+def test_pairing_removes_what_both_share():
+    rng = np.random.default_rng(2)
+    hard = rng.gamma(2.0, 50.0, size=200)
+    a, b = hard + 1.0 + rng.normal(0, 0.5, 200), hard
+    difference = paired_difference(a, b)
+    assert 0.8 < difference.low < difference.mean < difference.high < 1.2
+    assert bootstrap_mean(a).low < bootstrap_mean(b).high, "unpaired, the two cannot be told apart"
+
+
+def test_same_seed_same_interval_other_seed_another():
+    values = np.random.default_rng(3).random(50)
+    assert bootstrap_mean(values) == bootstrap_mean(values)
+    assert bootstrap_mean(values) != bootstrap_mean(values, seed=1)
+
+
+def test_scaling_scales_all_three():
+    interval = bootstrap_mean(np.array([1.0, 2.0, 4.0])).scaled(1000.0)
+    assert interval.mean == pytest.approx(7000 / 3) and interval.low < interval.mean < interval.high
+
+
+@pytest.mark.parametrize("values", [[], [[1.0, 2.0]], [1.0, np.nan], [np.inf, 1.0]])
+def test_wrong_values(values):
+    with pytest.raises(InputError):
+        bootstrap_mean(np.array(values))
+
+
+def test_persons_must_match():
+    with pytest.raises(InputError, match="same persons"):
+        paired_difference(np.zeros(3), np.zeros(4))
