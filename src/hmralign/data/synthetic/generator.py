@@ -40,6 +40,8 @@ class SyntheticMix:
     """Standard deviation of the shape coefficients."""
     min_keypoints: int = 6
     """Persons with fewer confident keypoints are replaced by another one of the batch."""
+    box_only_share: float = 0.02
+    """Persons known only by a box around what is in the image: no keypoint is observed."""
 
 
 def landmark_points(
@@ -97,7 +99,9 @@ class Generator:
         betas = self.mix.beta_sd * torch.randn(n, self.model.num_betas, generator=generator).clamp(-3, 3)
         body = BodyParams(views.global_orient, body_pose, betas, views.transl)
         example, seen = self._observe(body, views, generator)
-        good = (example.observation.confidence > MIN_CONFIDENCE).sum(1) >= self.mix.min_keypoints
+        confidence = example.observation.confidence
+        good = (confidence > MIN_CONFIDENCE).sum(1) >= self.mix.min_keypoints
+        good |= (confidence == 0).all(1) & (seen.inside_image > 0.3)  # known by their box, and there is one
         good &= (example.annotation.joints[..., 2] > 0.25).all(1) if example.annotation else good
         if not good.any():  # only in tiny batches: nobody to repeat
             return self.sample_seen(n, generator)
@@ -128,11 +132,15 @@ class Generator:
             )
         reported = self.mix.failures.apply(reported, generator)
         confidence = reported.confidence * _inside(reported.keypoints, views)
+        box_only = torch.rand(n, generator=generator) < self.mix.box_only_share
+        confidence = confidence * ~box_only[:, None]
         keypoints = torch.where(confidence[..., None] > 0, reported.keypoints, torch.zeros(()))
+        box = keypoint_box(keypoints, confidence)
+        by_hand = hand_box(plain, _inside(plain, views), generator)
         observation = Observation(
             keypoints=keypoints,
             confidence=confidence,
-            box=keypoint_box(keypoints, confidence),
+            box=torch.where(box_only[:, None], by_hand, box),
             K=views.K,
             knows_camera=torch.rand(n, generator=generator) < self.mix.known_camera_share,
             mask=torch.zeros(n, MASK_SIZE, MASK_SIZE),
@@ -141,6 +149,17 @@ class Generator:
         annotation = Annotation(body, true_joints + body.transl[:, None])
         in_view = _inside(plain[:, :17], views).float().mean(-1)
         return Example(observation, annotation), SeenBody(global_rotmats, joints, in_view, views.pitch)
+
+
+def hand_box(
+    keypoints: Float[Tensor, "n 27 2"], inside: Bool[Tensor, "n 27"], generator: torch.Generator
+) -> Float[Tensor, "n 4"]:
+    """Boxes as people draw them around what they see: each side off by about 3 % of the longer one."""
+    box = keypoint_box(keypoints, inside.float())
+    longest = (box[:, 2:] - box[:, :2]).amax(1, keepdim=True)
+    drawn = box + 0.03 * longest * torch.randn(box.shape, generator=generator)
+    low, high = torch.minimum(drawn[:, :2], drawn[:, 2:]), torch.maximum(drawn[:, :2], drawn[:, 2:])
+    return torch.cat([low, torch.maximum(high, low + 1)], dim=1)
 
 
 def _inside(pixels: Float[Tensor, "n points 2"], views: Views) -> Bool[Tensor, "n points"]:
