@@ -76,7 +76,7 @@ def test_the_group_of_the_mirrored_photo_is_the_mirrored_group():
 def test_a_person_does_not_depend_on_the_others():
     o = observations()
     together, alone = group(o), group(o[2:3])
-    torch.testing.assert_close(together.rotmats[2:3], alone.rotmats, atol=1e-4, rtol=0)
+    torch.testing.assert_close(together.rotmats[2:3], alone.rotmats, atol=5e-4, rtol=0)
 
 
 @pytest.mark.parametrize("m", [1, 2, 5])

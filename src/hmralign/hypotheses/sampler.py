@@ -19,7 +19,8 @@ from hmralign.body.lbs import rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.diffusion import ddim
 from hmralign.models.context import keypoint_features
-from hmralign.models.lite import LiteModel, Prepared
+from hmralign.models.denoiser import Prepared
+from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import PersonFrame, person_frame
 from hmralign.models.pose_vector import POSE_DIM
 from hmralign.structures import InputError, Observation
@@ -100,7 +101,7 @@ def _run(
     config: SamplerConfig,
     guidance: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> Float[Tensor, "person half 130"]:
-    per_hypothesis = Prepared(prepared.modulation[:, None])
+    per_hypothesis = prepared.per_hypothesis()
     x_T = noise.expand(len(prepared.modulation), *noise.shape)
     return ddim.sample(
         lambda x_t, t: model.denoiser(x_t, t, per_hypothesis),

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,9 +33,21 @@ SHIPPED = ("lite",)
 _LARGEST = 16384
 """No layer, depth or schedule of a checkpoint is larger; bounds what a forged header can make us build."""
 
+_CHOICES = {
+    "kind": get_args(get_type_hints(ScheduleConfig)["kind"]),
+    "architecture": get_args(get_type_hints(LiteConfig)["architecture"]),
+    "prediction": get_args(get_type_hints(LiteConfig)["prediction"]),
+}
+"""Fields of a configuration whose value is one of a few words."""
 
-def save_checkpoint(path: str | Path, model: LiteModel, skeleton_hash: str, *, half: bool = True) -> Path:
-    """Write a model atomically; `half` stores fp16. Raises InputError for weights that are not finite as stored."""
+
+def save_checkpoint(
+    path: str | Path, model: LiteModel, skeleton_hash: str, *, half: bool = True, sources: tuple[str, ...] = ()
+) -> Path:
+    """Write a model atomically; `half` stores fp16, `sources` say what it was trained on (`trained_on`).
+
+    Raises InputError for weights that are not finite as stored.
+    """
     path = Path(path)
     tensors = {
         k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()
@@ -46,6 +58,7 @@ def save_checkpoint(path: str | Path, model: LiteModel, skeleton_hash: str, *, h
         "kind": "lite",
         "config": json.dumps(asdict(model.config)),
         "skeleton_hash": skeleton_hash,
+        "trained_on": json.dumps(list(sources)),
     }
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata=header)
@@ -70,6 +83,23 @@ def checkpoint_skeleton(name_or_path: str | Path) -> str | None:
     """Hash of the skeleton that a checkpoint is bound to; None where it does not say. Errors as `load_checkpoint`."""
     with _opened(checkpoint_path(name_or_path)) as handle:
         return (handle.metadata() or {}).get("skeleton_hash")
+
+
+def trained_on(name_or_path: str | Path) -> tuple[str, ...]:
+    """What a checkpoint says it was trained on; empty where it does not say. Errors as `load_checkpoint`.
+
+    Sources are written like `prior:train`, `pose_file:<hash>:train`, `lab/train`.
+    """
+    path = checkpoint_path(name_or_path)
+    with _opened(path) as handle:
+        text = (handle.metadata() or {}).get("trained_on", "[]")
+    try:
+        sources = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path}: what it was trained on is not JSON ({error})") from error
+    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+        raise InputError(f"{path}: what it was trained on is no list of names")
+    return tuple(sources)
 
 
 def load_checkpoint(name_or_path: str | Path, skeleton_hash: str) -> LiteModel:
@@ -148,15 +178,18 @@ def _config(path: Path, text: str) -> LiteConfig:
     _require_known(path, LiteConfig, values)
     _require_known(path, ScheduleConfig, schedule)
     for name, value in {**values, **schedule}.items():
-        if name == "kind":
-            good, expected = value in ("cosine", "linear"), "cosine or linear"
+        if name in _CHOICES:
+            good, expected = value in _CHOICES[name], " or ".join(_CHOICES[name])
         elif name == "clamp":
             good, expected = type(value) in (int, float) and 0 < value < math.inf, "a positive number"
         else:
             good, expected = type(value) is int and 1 <= value <= _LARGEST, f"a whole number in 1..{_LARGEST}"
         if not good:
             raise InputError(f"{path}: configuration says {name} = {value!r}, expected {expected}")
-    return LiteConfig(**values, schedule=ScheduleConfig(**schedule))
+    try:
+        return LiteConfig(**values, schedule=ScheduleConfig(**schedule))
+    except InputError as error:
+        raise InputError(f"{path}: configuration: {error}") from error
 
 
 def _require_known(path: Path, kind: type, values: dict) -> None:

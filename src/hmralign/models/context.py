@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hmralign.body.skeleton import MIRROR_KEYPOINTS, NUM_BETAS, NUM_KEYPOINTS
+from hmralign.models.joint_features import JointFeatures
 from hmralign.models.limb_features import LIMB_FEATURES, limb_features
 from hmralign.models.person_frame import PersonFrame
 from hmralign.structures import MASK_SIZE, Observation
@@ -22,7 +23,7 @@ _PLANE_LIMIT = 3.0
 
 @dataclass(frozen=True)
 class Context:
-    """What a denoiser may see. `local` is None for encoders without a feature per joint."""
+    """What a denoiser may see. `local`: one feature per joint below the pelvis; None where the encoder gives none."""
 
     global_tokens: Float[Tensor, "*batch tokens channels"]
     local: Float[Tensor, "*batch joint_tokens local_channels"] | None
@@ -87,10 +88,12 @@ class ResidualMlp(nn.Module):
 class KeypointEncoder(nn.Module):
     """Keypoints, confidences, box, optional mask -> one global token and the shape coefficients.
 
+    With a `local_width` also one local feature per joint, from the keypoints alone.
+
     No RGB: it trains on synthetic data and transfers to photos because the detector bridges the gap.
     """
 
-    def __init__(self, width: int = 512, depth: int = 2) -> None:
+    def __init__(self, width: int = 512, depth: int = 2, local_width: int | None = None) -> None:
         super().__init__()
         self.embed = nn.Linear(FEATURES + LIMB_FEATURES, width)
         self.mask = nn.Sequential(
@@ -106,6 +109,7 @@ class KeypointEncoder(nn.Module):
         self.blocks = nn.Sequential(*(ResidualMlp(width, 2 * width) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.betas = nn.Linear(width, NUM_BETAS)
+        self.local = None if local_width is None else JointFeatures(local_width)
 
     def forward(self, features: KeypointFeatures) -> Context:
         """Encode persons; any leading axes."""
@@ -116,4 +120,5 @@ class KeypointEncoder(nn.Module):
             mask = features.mask.reshape(-1, 1, MASK_SIZE, MASK_SIZE) - 0.5
             x = x + features.has_mask[..., None] * self.mask(mask).reshape(x.shape)
         x = self.norm(self.blocks(x))
-        return Context(global_tokens=x[..., None, :], local=None, betas=self.betas(x))
+        local = None if self.local is None else self.local(per_keypoint)
+        return Context(global_tokens=x[..., None, :], local=local, betas=self.betas(x))

@@ -1,49 +1,20 @@
 """The `lite` denoiser: a residual MLP on pose vectors, conditioned by shift and scale.
 
-It predicts v inside and returns eps (Salimans & Ho 2022): with a raw eps output the same network did not train. The
-person's part of the conditioning is computed once (`prepare`) and shared by all hypotheses and steps.
+It predicts v inside and returns eps (Salimans & Ho 2022): with a raw eps output the same network did not train. Other
+choices are there to be compared (`LiteConfig.prediction`, `LiteConfig.architecture`).
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hmralign.diffusion.parameterization import eps_from_v
-from hmralign.diffusion.schedule import Schedule, ScheduleConfig, make_schedule
+from hmralign.diffusion.parameterization import PredictionType, eps_from_v, v_from
+from hmralign.diffusion.schedule import Schedule, make_schedule
 from hmralign.models.context import Context, KeypointEncoder, KeypointFeatures
+from hmralign.models.denoiser import Denoiser, LiteConfig, Prepared, time_embedding
 from hmralign.models.pose_vector import POSE_DIM, PoseCodec
-
-
-@dataclass(frozen=True)
-class LiteConfig:
-    """Size of the lite model."""
-
-    width: int = 384
-    """Channels of the denoiser's residual stream."""
-    hidden: int = 768
-    """Channels inside each block."""
-    depth: int = 4
-    """Number of blocks."""
-    context_width: int = 384
-    """Channels of the encoder."""
-    context_depth: int = 2
-    """Blocks of the encoder."""
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    """Noise schedule."""
-    clamp: float = 5.0
-    """Bound on |x_0| while sampling, in standard deviations."""
-
-
-def time_embedding(t: Int[Tensor, "*batch"], channels: int = 128) -> Float[Tensor, "*batch channels"]:
-    """Sinusoids of the step index (Vaswani et al. 2017), sines first."""
-    frequency = torch.exp(torch.arange(channels // 2, device=t.device) * (-math.log(10000.0) / (channels // 2 - 1)))
-    phase = t[..., None].float() * frequency
-    return torch.cat([phase.sin(), phase.cos()], dim=-1)
+from hmralign.models.transformer_denoiser import TransformerDenoiser
 
 
 class _Block(nn.Module):
@@ -57,19 +28,13 @@ class _Block(nn.Module):
         return x + self.down(nn.functional.silu(self.up(self.norm(x) * (1 + scale) + shift)))
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A person's part of the conditioning, one vector per block; computed once per person."""
-
-    modulation: Float[Tensor, "*batch blocks two_width"]
-
-
 class LiteDenoiser(nn.Module):
     """eps_theta(x_t, t, context) for vectors of 130 numbers."""
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
         self.schedule: Schedule = make_schedule(config.schedule)
+        self.prediction: PredictionType = config.prediction
         self.embed = nn.Linear(POSE_DIM, config.width)
         self.time = nn.Sequential(nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU())
         self.time_modulation = nn.Linear(128, config.depth * 2 * config.width)
@@ -96,7 +61,8 @@ class LiteDenoiser(nn.Module):
         for k, block in enumerate(self.blocks):
             scale, shift = modulation[..., k, :].chunk(2, dim=-1)
             x = block(x, scale, shift)
-        return self.head(self.norm(x))
+        output = self.head(self.norm(x))
+        return v_from(self.prediction, output, x_t, self.schedule.at(t.expand(x_t.shape[:-1])))
 
     def forward(
         self, x_t: Float[Tensor, "*batch 130"], t: Int[Tensor, "*times"], prepared: Prepared
@@ -106,6 +72,11 @@ class LiteDenoiser(nn.Module):
         return eps_from_v(self.predict_v(x_t, t, prepared), x_t, alpha_bar)
 
 
+def make_denoiser(config: LiteConfig) -> Denoiser:
+    """The denoiser of a configuration."""
+    return TransformerDenoiser(config) if config.architecture == "transformer" else LiteDenoiser(config)
+
+
 class LiteModel(nn.Module):
     """Encoder, denoiser and pose statistics: everything a checkpoint holds."""
 
@@ -113,8 +84,9 @@ class LiteModel(nn.Module):
         super().__init__()
         self.config = config
         self.codec = PoseCodec()
-        self.encoder = KeypointEncoder(config.context_width, config.context_depth)
-        self.denoiser = LiteDenoiser(config)
+        local_width = config.width if config.architecture == "transformer" else None
+        self.encoder = KeypointEncoder(config.context_width, config.context_depth, local_width)
+        self.denoiser = make_denoiser(config)
 
     def context(self, features: KeypointFeatures) -> Context:
         """Encode persons."""
