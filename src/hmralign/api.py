@@ -95,7 +95,7 @@ class Recoverer:
                 bound to a skeleton: with those of the free body and a body of another skeleton, people are estimated on
                 the free body and carried over, and such results are marked `retargeted`.
             detector: "mediapipe" (made by `hmralign setup-detector`), "vitpose" (RT-DETR and ViTPose from
-                `detector_folder`), your own, or None where keypoints are given.
+                `detector_folder`), your own, or None where keypoints are given, or boxes are all that is known.
             detector_folder: Folder with the models of "vitpose", person/ and pose/ (`docs/detectors.md`).
             device: Where the model runs, for example "cuda".
             num_hypotheses: Bodies sampled per person (M); the answers at M = 20 are close to those at 100.
@@ -141,8 +141,10 @@ class Recoverer:
 
         Args:
             image: A path, a binary file, a Pillow image, or a uint8 RGB array.
-            boxes: Whom to recover, (people, 4) as x0, y0, x1, y1 in pixels, or a JSON file; the detector reads each
-                box. Without boxes and keypoints everybody whom the detector finds is recovered.
+            boxes: Whom to recover, (people, 4) as x0, y0, x1, y1 in pixels, or a JSON file. The detector reads each
+                box; whom it does not find there is recovered from the box alone (`Person.box_only`). A box may reach
+                beyond the photo, and must show 8 pixels of it in both directions. Without boxes and keypoints
+                everybody whom the detector finds is recovered.
             keypoints: The people's keypoints, (people, n, 3) as x, y, confidence in the order of
                 `body.skeleton.KEYPOINT_NAMES` (its first 17, which are COCO's, its first 23, or all 27), or a JSON file
                 of COCO, OpenPose or AlphaPose. No detector is used.
@@ -150,7 +152,7 @@ class Recoverer:
                 middle of the photo. Otherwise EXIF is used, or the focal length is guessed.
 
         Raises:
-            NobodyFound: there is no person in the photo, or none in the boxes.
+            NobodyFound: the detector finds no person in the photo, and there are no boxes.
             InputError: the photo, a file or an array is wrong.
         """
         boxes = boxes if boxes is None or isinstance(boxes, str | Path | np.ndarray) else _box_array(boxes)
@@ -284,12 +286,12 @@ class Person:
 
     @property
     def best_agreement(self) -> Agreement:
-        """How well the best hypothesis fits the keypoints and the mask."""
+        """How well the best hypothesis fits the keypoints and the mask; None for what was not observed."""
         return self._person.best_agreement
 
     @property
     def fused_agreement(self) -> Agreement:
-        """How well the fused body fits the keypoints and the mask."""
+        """How well the fused body fits the keypoints and the mask; None for what was not observed."""
         return self._person.fused_agreement
 
     @property
@@ -300,8 +302,13 @@ class Person:
 
     @property
     def box(self) -> Float[Tensor, " 4"]:
-        """Box of the confident keypoints, x0, y0, x1, y1."""
+        """Box of the confident keypoints, x0, y0, x1, y1; the given box where nothing else is known."""
         return self._person.observation.box
+
+    @property
+    def box_only(self) -> bool:
+        """Whether the person is known only by a box: the pose is a guess from its shape, look at the spread."""
+        return self._person.box_only
 
     @property
     def detection(self) -> Detection:
@@ -341,9 +348,11 @@ class Person:
 
     def __repr__(self) -> str:
         x, y, z = (float(v) for v in self.fused_joints[0])
+        error = self.fused_agreement.reprojection_px
+        fit = "no confident keypoints" if error is None else f"fused keypoints off by {error:.1f} px"
         return (
             f"Person({self.number} of {photo_title(self._photo.image)!r}: {self.hypotheses.num_hypotheses} hypotheses, "
-            f"best is {self.best_index}, fused keypoints off by {self.fused_agreement.reprojection_px:.1f} px, "
+            f"best is {self.best_index}, {'known only by its box' if self.box_only else fit}, "
             f"mean spread {100 * float(self.spread.mean()):.1f} cm, pelvis at ({x:.2f}, {y:.2f}, {z:.2f}) m)"
         )
 
@@ -371,11 +380,6 @@ class People(Sequence[Person]):
     def camera(self) -> Camera:
         """The photo's camera; `source` says whether it was given, read from EXIF or guessed."""
         return self._photo.camera
-
-    @property
-    def empty_boxes(self) -> list[tuple[float, float, float, float]]:
-        """Boxes that were given and in which the detector found nobody."""
-        return list(self._photo.empty_boxes)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -432,8 +436,9 @@ class People(Sequence[Person]):
 
 
 def _html_row(person: Person, number: int) -> str:
+    name = f"{number}, known only by its box" if person.box_only else str(number)
     return (
-        f"<tr><td>{number}</td><td>{person.hypotheses.num_hypotheses}</td>"
+        f"<tr><td>{name}</td><td>{person.hypotheses.num_hypotheses}</td>"
         f"<td>{html.escape(agreement_words(person.fused_agreement))}</td>"
         f"<td>no. {person.best_index}: {html.escape(agreement_words(person.best_agreement))}</td>"
         f"<td>{100 * float(person.spread.mean()):.1f} cm</td></tr>"

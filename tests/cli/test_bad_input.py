@@ -126,13 +126,12 @@ def test_nobody_in_the_photo(example, capsys, monkeypatch):
     refused(capsys, code, "nobody was found", "photo.png")
 
 
-def test_nobody_in_the_boxes(example, capsys, monkeypatch):
-    monkeypatch.setattr("hmralign.detection.mediapipe_detector.MediapipeDetector", EmptyScene)
+def test_boxes_that_show_nobody(example, capsys):
     boxes = example.folder / "boxes.json"
-    boxes.write_text('{"boxes": {"photo.png": [[10, 20, 60, 120]]}}')
+    boxes.write_text('{"boxes": {"photo.png": [[10, 20, 60, 120], [30, 30, 35, 90]]}}')
     code = main(["recover", str(example.photo), "--boxes", str(boxes), "--checkpoint", str(example.checkpoint),
-                 "--out", str(example.out)])  # fmt: skip
-    refused(capsys, code, "nobody was found", "10, 20, 60, 120")
+                 "--detector", "none", "--out", str(example.out)])  # fmt: skip
+    refused(capsys, code, "box 1", "photo.png", "30, 30, 35, 90", "too small")
 
 
 def test_the_detector_is_missing(example, capsys, monkeypatch, tmp_path):
@@ -232,7 +231,7 @@ def test_impossible_settings(example, capsys):
     assert not (example.out / "photo").exists()
 
 
-def test_detector_none_needs_keypoints(example, capsys):
+def test_detector_none_needs_keypoints_or_boxes(example, capsys):
     refused(capsys, main(["recover", str(example.photo), "--detector", "none", "--out", str(example.out)]), "keypoints")
 
 

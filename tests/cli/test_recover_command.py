@@ -10,6 +10,8 @@ from PIL import Image
 
 from hmralign.cli import recover as recover_module
 from hmralign.cli.main import main
+from hmralign.systems.recover.find_people import people_from_array
+from support.recover_example import example_photo
 
 PERSON_FILES = {
     "summary.json", "hypotheses.npz", "fused.glb", "fused.obj", "best.glb", "best.obj", "overlay.png",
@@ -155,6 +157,66 @@ def test_several_people_of_one_photo(example):
     summaries = [json.loads((example.out / "photo" / f"person_{n}" / "summary.json").read_text()) for n in (0, 1)]
     assert [s["person"] for s in summaries] == [0, 1]
     assert summaries[1]["box"][0] == pytest.approx(summaries[0]["box"][0] + 10, abs=0.02)
+
+
+class OneReader:
+    """A detector that reads the example's person in boxes of its size, and nobody in others."""
+
+    versions: dict = {}  # noqa: RUF012
+
+    def __call__(self, image):
+        return []
+
+    def detect_in_box(self, image, box):
+        person = people_from_array(example_photo()[1])[0]
+        return person if np.abs(person.box - box).max() < 1 else None
+
+    def close(self):
+        pass
+
+
+def boxes_run(example, boxes, *arguments):
+    file = example.folder / "boxes.json"
+    file.write_text(json.dumps({"boxes": {"photo.png": boxes}}))
+    return main(["recover", str(example.photo), "--boxes", str(file), "--checkpoint", str(example.checkpoint),
+                 "--num-hypotheses", "2", "--out", str(example.out), *arguments])  # fmt: skip
+
+
+def strict(text):
+    """JSON as the standard has it: no NaN."""
+    return json.loads(text, parse_constant=lambda word: pytest.fail(word))
+
+
+def test_everybody_in_a_box_is_recovered_whether_the_detector_reads_them_or_not(example, capsys, monkeypatch):
+    monkeypatch.setattr("hmralign.detection.mediapipe_detector.MediapipeDetector", OneReader)
+    seen = [float(v) for v in people_from_array(example.points)[0].box]
+    assert boxes_run(example, [[100, 20, 150, 180], seen], "--json") == 0
+    out, err = capsys.readouterr()
+    people = strict(out)["photos"][0]["people"]
+    assert [person["box_only"] for person in people] == [True, False]
+    assert (
+        people[0]["box"] == [100, 20, 150, 180]
+        and "known only by a box (nobody was read in it)" in err
+        and "person 0\n" in err
+    )
+    assert people[0]["fused"] == dict.fromkeys(people[0]["fused"]) and people[1]["fused"]["reprojection_px"] > 0
+    for number, box_only in enumerate((True, False)):
+        folder = example.out / "photo" / f"person_{number}"
+        summary = strict((folder / "summary.json").read_text())
+        assert summary["box_only"] is box_only and (summary["detection_score"] is None) is box_only
+        assert bool(np.load(folder / "hypotheses.npz", allow_pickle=False)["box_only"]) is box_only
+    page = (example.out / "photo" / "report.html").read_text(encoding="utf-8")
+    assert "Person 0: known only by a box" in page and "no confident keypoints to compare with" in page
+
+
+def test_boxes_without_a_detector(example, capsys):
+    assert boxes_run(example, [[10, 20, 60, 120], [-20, 90, 30, 230]], "--detector", "none") == 0
+    out, err = capsys.readouterr()
+    assert (
+        "2 people in 1 photo" in out and err.count("warning") == 1 and "no detector, which would read it better" in err
+    )
+    again = boxes_run(example, [[10, 20, 60, 120], [-20, 90, 30, 230]], "--detector", "none")
+    assert again == 0 and "1 done before" in capsys.readouterr().out
 
 
 def test_given_intrinsics_reach_the_summary(example):

@@ -38,10 +38,11 @@ def test_a_photo_without_people(tmp_path, capsys):
     assert "nobody was found" in capsys.readouterr().err
 
 
-def test_a_box_names_the_person(tmp_path):
+def test_a_box_names_the_person_read_or_not(tmp_path):
     boxes = tmp_path / "boxes.json"
     boxes.write_text('{"boxes": {"astronaut.jpg": [[0, 20, 380, 511], [400, 100, 460, 260]]}}')
     arguments = ["recover", str(PORTRAIT), "--out", str(tmp_path / "out"), "--boxes", str(boxes)]
     assert main([*arguments, "--num-hypotheses", "4", "--quiet"]) == 0
     record = json.loads((tmp_path / "out" / "astronaut" / "photo.json").read_text())
-    assert len(record["people"]) == 1 and record["boxes_without_person"] == [[400.0, 100.0, 460.0, 260.0]]
+    assert [person["box_only"] for person in record["people"]] == [False, True]
+    assert record["people"][1]["box"] == [400.0, 100.0, 460.0, 260.0]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hmralign.body.lbs import posed_joints, posed_keypoints
+from hmralign.body.lbs import posed_joints, posed_keypoints, vertices
 from hmralign.data.keypoint_box import keypoint_box
 from hmralign.geometry.cameras import project
 from hmralign.geometry.rotations import rotmat_angle
@@ -110,6 +110,23 @@ def test_persons_of_whom_nothing_was_seen_have_a_finite_answer():
     o = replace(OBSERVED, confidence=confidence, box=keypoint_box(OBSERVED.keypoints, confidence))
     got = estimate(o)
     assert torch.isfinite(got.hypotheses.joints).all() and torch.isfinite(got.fused_joints).all()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_persons_known_by_a_box_fill_it_and_the_others_stay(known):
+    """Boxes anywhere in the photo, wide or narrow: every mesh touches two sides and crosses none."""
+    o, size = knowing(known), torch.tensor([[60.0, 200], [300, 40], [120, 120]])
+    corner = torch.tensor([[-20.0, 30], [500, 400], [250, 200]])
+    confidence, box = o.confidence.clone(), o.box.clone()
+    confidence[:3], box[:3] = 0, torch.cat([corner, corner + size], dim=-1)
+    got = estimate(replace(o, confidence=confidence, box=box))
+    for body in (got.hypotheses.body[:3], got.fused[:3, None]):
+        pixels = project(vertices(BODY, body), o.K[:3, None])
+        room = torch.stack([pixels.amin(-2) - corner[:, None], (corner + size)[:, None] - pixels.amax(-2)])
+        share = room / size.amax(-1)[:, None, None]
+        assert share.min() > -0.002, "inside"
+        assert (share.amax(0).amin(-1) < 0.002).all(), "and as large as the box"
+    torch.testing.assert_close(got.fused_joints[3:], estimate(o).fused_joints[3:], atol=0.01, rtol=1e-3)
 
 
 def test_nobody_is_an_error():

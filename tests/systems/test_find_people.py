@@ -44,22 +44,44 @@ def person(points) -> Detection:
 
 def test_the_detector_is_asked_when_nothing_is_given(photo, points):
     people = [person(points), person(points)]
-    assert find_people(photo, FixedDetector(people)).detections == people
+    assert find_people(photo, FixedDetector(people)) == people
     with pytest.raises(NobodyFound, match="nobody"):
         find_people(photo, FixedDetector([]))
     with pytest.raises(InputError, match="detector"):
         find_people(photo, None)
 
 
-def test_boxes_pick_people_and_empty_ones_are_told(photo, points, caplog):
+def test_boxes_pick_people_and_of_whom_nobody_is_read_the_box_is_known(photo, points, caplog):
     seen = person(points)
-    empty = [100.0, 0.0, 120.0, 30.0]
+    unread, other = [100.0, 0.0, 120.0, 30.0], [5.0, 6.0, 50.0, 70.0]
     with caplog.at_level("WARNING"):
-        found = find_people(photo, FixedDetector([seen]), boxes=np.array([seen.box, empty]))
-    assert "100, 0, 120, 30" in caplog.text
-    assert found.detections == [seen] and found.empty_boxes == [tuple(empty)]
-    with pytest.raises(NobodyFound, match=r"100, 0, 120, 30"):
-        find_people(photo, FixedDetector([seen]), boxes=np.array(empty))
+        found = find_people(photo, FixedDetector([seen]), boxes=np.array([unread, seen.box, other]))
+    assert found[1] is seen and [p.has_keypoints for p in found] == [False, True, False]
+    assert found[0].box.tolist() == unread and found[2].box.tolist() == other
+    (said,) = [record.message for record in caplog.records]
+    assert "known only by a box (nobody was read in it)" in said and said.endswith("guess from its shape: person 0, 2")
+
+
+def test_a_reading_of_two_keypoints_is_none(photo, points):
+    barely = dataclasses.replace(person(points), confidence=np.eye(27, dtype=np.float32)[:2].sum(0))
+    (found,) = find_people(photo, FixedDetector([barely]), boxes=barely.box)
+    assert not found.has_keypoints and found.box.tolist() == barely.box.tolist()
+
+
+def test_a_detector_that_gives_only_boxes_is_believed(photo, points, caplog):
+    people = [person(points), Detection.of_box(np.array([5.0, 6, 50, 70]))]
+    with caplog.at_level("WARNING"):
+        assert find_people(photo, FixedDetector(people)) == people
+    assert "known only by a box" in caplog.text and "person 1" in caplog.text
+
+
+def test_boxes_need_no_detector_but_one_warning_names_it(photo, caplog):
+    boxes = np.array([[100.0, 0, 120, 30], [-20.5, 90, 30, 260]])
+    with caplog.at_level("WARNING"):
+        found = find_people(photo, None, boxes=boxes)
+    np.testing.assert_array_equal([p.box for p in found], boxes)
+    (said,) = [record.message for record in caplog.records]
+    assert "no detector" in said and "guess" in said
 
 
 def test_boxes_of_a_reduced_photo_are_scaled_to_it(photo, points):
@@ -67,15 +89,16 @@ def test_boxes_of_a_reduced_photo_are_scaled_to_it(photo, points):
     detector = FixedDetector([person(points)])
     inside = person(points).box
     original = (inside + 0.5) * 2 - 0.5
-    assert len(find_people(reduced, detector, boxes=original).detections) == 1
+    assert len(find_people(reduced, detector, boxes=original)) == 1
     np.testing.assert_allclose(detector.boxes[0], inside, atol=1e-4)
+    np.testing.assert_allclose(find_people(reduced, None, boxes=original)[0].box, inside, atol=1e-4)
 
 
 def test_keypoints_of_a_reduced_photo_are_scaled_to_it(photo, points):
     reduced = dataclasses.replace(photo, original_size=(320, 400), scale=(0.5, 0.5))
     large = points.copy()
     large[:, :2] = (large[:, :2] + 0.5) * 2 - 0.5
-    found = find_people(reduced, None, keypoints=large).detections[0]
+    found = find_people(reduced, None, keypoints=large)[0]
     np.testing.assert_allclose(found.keypoints, points[:, :2], atol=1e-3)
 
 
@@ -120,14 +143,14 @@ def test_a_keypoint_file_serves_the_photo_of_its_name(points, tmp_path):
 
     Image.fromarray(rgb).save(tmp_path / "b.png")
     file = write_keypoints(tmp_path / "k.json", {"a.png": [points], "b.png": [points, points]})
-    assert len(find_people(load_image(tmp_path / "b.png"), None, keypoints=file).detections) == 2
+    assert len(find_people(load_image(tmp_path / "b.png"), None, keypoints=file)) == 2
 
 
 def test_box_files(photo, points, tmp_path):
     seen = person(points)
     file = tmp_path / "boxes.json"
     file.write_text(json.dumps([[float(v) for v in seen.box]]))
-    assert find_people(photo, FixedDetector([seen]), boxes=file).detections == [seen]
+    assert find_people(photo, FixedDetector([seen]), boxes=file) == [seen]
     with pytest.raises(InputError, match="no keypoints"):
         find_people(photo, None, keypoints=file)
 
@@ -136,6 +159,33 @@ def test_box_files(photo, points, tmp_path):
 def test_wrong_boxes(photo, boxes):
     with pytest.raises(InputError, match="boxes have shape"):
         find_people(photo, FixedDetector([]), boxes=boxes)
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ([20, 20, 20, 90], "empty or too small"),
+        ([90, 20, 20, 90], "empty or too small"),
+        ([20, 20, 27, 90], "empty or too small"),
+        ([20, np.nan, 60, 90], "not finite"),
+        ([20, 20, np.inf, 90], "not finite"),
+        ([161, 20, 200, 90], "shows less than 8 pixels of the photo of 160 x 200"),
+        ([20, -50, 60, 7], "shows less than 8"),
+        ([-81, 20, 60, 90], "more than half"),
+        ([20, 20, 60, 301], "more than half"),
+    ],
+)
+def test_a_box_that_shows_nobody_is_named(photo, points, box, said):
+    for detector in (None, FixedDetector([person(points)])):
+        with pytest.raises(InputError, match=rf"box 1 of .*{said}"):
+            find_people(photo, detector, boxes=np.array([[10.0, 10, 60, 120], box]))
+
+
+def test_boxes_of_a_file_are_checked_alike(photo, tmp_path):
+    file = tmp_path / "boxes.json"
+    file.write_text("[[10, 10, 60, 120], [20, 20, 24, 90]]")
+    with pytest.raises(InputError, match=r"box 1 of .* too small"):
+        find_people(photo, None, boxes=file)
 
 
 def test_boxes_and_keypoints_at_once(photo, points):

@@ -9,6 +9,7 @@ import torch
 
 from hmralign.data.images import load_image
 from hmralign.data.keypoint_box import keypoint_box
+from hmralign.detection.detection import Detection
 from hmralign.detection.person_mask import PersonMask
 from hmralign.structures import InputError
 from hmralign.systems.recover.find_people import people_from_array
@@ -77,6 +78,13 @@ def test_the_mask_is_cut_to_the_box(photo):
     seen = observe(dataclasses.replace(person, mask=everywhere), camera_of(photo))
     assert bool(seen.has_mask) and float(seen.mask.max()) == pytest.approx(1)
     assert float(seen.mask[24, 24]) == pytest.approx(1)
+
+
+def test_of_a_box_only_the_box_is_seen(photo):
+    box = np.array([-10.0, 20, 60, 150])
+    seen = observe(Detection.of_box(box), camera_of(photo))
+    assert seen.box.tolist() == box.tolist() and not bool(seen.has_mask)
+    assert not bool(seen.confidence.any()) and bool(torch.isfinite(seen.keypoints).all())
 
 
 def test_nearly_nothing_seen(photo):

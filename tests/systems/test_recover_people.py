@@ -2,17 +2,19 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from hmralign.body.free_body import load_free_body
 from hmralign.data.images import load_image
+from hmralign.detection.detection import Detection
 from hmralign.hypotheses.sampler import SamplerConfig
 from hmralign.structures import Hypotheses, Observation
 from hmralign.systems.recover import people as people_module
 from hmralign.systems.recover.estimate import noise_of
-from hmralign.systems.recover.find_people import PeopleFound, people_from_array
-from hmralign.systems.recover.judge import CriticWeights, agreement, judge, quick_body
+from hmralign.systems.recover.find_people import people_from_array
+from hmralign.systems.recover.judge import Agreement, CriticWeights, agreement, judge, quick_body
 from hmralign.systems.recover.observe import camera_of, observe
 from hmralign.systems.recover.people import RecoverConfig, recover_people
 from support.recover_example import example_photo, tiny_model
@@ -29,8 +31,7 @@ def recover(model, detector="array", config=CONFIG):
     rgb, points = example_photo()
     photo = load_image(rgb)
     detection = dataclasses.replace(people_from_array(points)[0], detector=detector)
-    found = PeopleFound([detection], [])
-    return recover_people(model, load_free_body("3k5"), photo, camera_of(photo), found, config)
+    return recover_people(model, load_free_body("3k5"), photo, camera_of(photo), [detection], config)
 
 
 def test_the_measured_noise_is_used_whatever_the_version_of_the_detector(model, monkeypatch):
@@ -39,6 +40,28 @@ def test_the_measured_noise_is_used_whatever_the_version_of_the_detector(model, 
     for name in ("mediapipe", "mediapipe-0.10.21", "file", "array"):
         recover(model, name)
     assert asked == ["mediapipe", "mediapipe", "file", "array"]
+
+
+def test_people_known_only_by_a_box_do_not_change_whose_noise_it_is(model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(people_module, "noise_of", lambda name: asked.append(name) or noise_of(name))
+    rgb, points = example_photo()
+    photo = load_image(rgb)
+    read = dataclasses.replace(people_from_array(points)[0], detector="mediapipe-0.10.21")
+    boxed = Detection.of_box(np.array([20.0, 20, 60, 150]))
+    people = recover_people(model, load_free_body("3k5"), photo, camera_of(photo), [boxed, read], CONFIG).persons
+    assert asked == ["mediapipe"] and [p.box_only for p in people] == [True, False]
+    alone = recover(model, "mediapipe").persons[0]
+    torch.testing.assert_close(people[1].fused_joints, alone.fused_joints, atol=1e-4, rtol=0)
+
+
+def test_only_plausibility_ranks_somebody_known_only_by_a_box(model):
+    photo = load_image(example_photo()[0])
+    boxed = [Detection.of_box(np.array([20.0, 20, 60, 150]))]
+    (person,) = recover_people(model, load_free_body("3k5"), photo, camera_of(photo), boxed, CONFIG).persons
+    torch.testing.assert_close(person.scores, person.critic_scores["plausibility"])
+    nothing = Agreement(None, None, None, None)
+    assert person.best_agreement == person.fused_agreement == nothing
 
 
 def test_the_ranking_follows_the_scores_and_the_scores_the_critics(model):

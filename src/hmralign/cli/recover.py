@@ -43,13 +43,13 @@ class RecoverOptions:
     device: str = "cpu"
     """Where the model runs: cpu, cuda or cuda:N."""
     detector: Literal["mediapipe", "vitpose", "none"] = "mediapipe"
-    """Who finds people; none where --keypoints says who is there."""
+    """Who finds people and reads --boxes; none where --keypoints, or --boxes alone, say who is there."""
     detector_folder: Path | None = None
     """Folder of the models of --detector vitpose: person/ (RT-DETR) and pose/ (ViTPose)."""
     keypoints: Path | None = None
     """JSON file of COCO, OpenPose or AlphaPose (for OpenPose also a folder) instead of the detector."""
     boxes: Path | None = None
-    """JSON file of boxes [[x0, y0, x1, y1], ...] or {"boxes": {"a.jpg": [...]}}: whom to recover."""
+    """JSON file of boxes [[x0, y0, x1, y1], ...] or {"boxes": {"a.jpg": [...]}}: whom to recover, found or not."""
     focal_px: float | None = None
     """Focal length of the photos in pixels; else EXIF, else a guess."""
     intrinsics: tuple[float, float, float, float] | None = None
@@ -111,8 +111,8 @@ def load_recoverer(options: RecoverOptions) -> Recoverer:
         raise UsageError("--keypoints and --boxes are both given; expected at most one of them")
     if options.focal_px is not None and options.intrinsics is not None:
         raise UsageError("--focal-px and --intrinsics are both given; expected at most one of them")
-    if options.keypoints is None and options.detector == "none":
-        raise UsageError("--detector none needs --keypoints")
+    if options.keypoints is None and options.boxes is None and options.detector == "none":
+        raise UsageError("--detector none needs --keypoints or --boxes")
     if (options.detector == "vitpose") != (options.detector_folder is not None):
         raise UsageError("--detector vitpose and --detector-folder DIR go together; expected both or neither")
     for name, path in (("keypoints", options.keypoints), ("boxes", options.boxes)):
@@ -246,7 +246,7 @@ def _photo_document(outcome: PhotoOutcome) -> dict[str, Any]:
     from hmralign.systems.recover.outputs import read_record
 
     record = read_record(outcome.folder) or {}
-    kept = {key: record.get(key) for key in ("image", "camera", "people", "boxes_without_person", "seconds")}
+    kept = {key: record.get(key) for key in ("image", "camera", "people", "seconds")}
     return {"file": str(outcome.file), "folder": str(outcome.folder), "skipped": outcome.skipped, **kept}
 
 

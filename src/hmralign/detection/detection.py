@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from hmralign.body.skeleton import NUM_KEYPOINTS
 from hmralign.detection.person_mask import PersonMask
 
 
@@ -30,6 +31,12 @@ class Detection:
     landmarks3d: Float32[np.ndarray, "33 4"] | None = None
     detector: str = "unknown"
     noise_file: str | None = None
+
+    @staticmethod
+    def of_box(box: Float[np.ndarray, " 4"], score: float = 1.0, detector: str = "box") -> Detection:
+        """A person known only by a box (x0, y0, x1, y1)."""
+        nowhere, unseen = np.zeros((NUM_KEYPOINTS, 2), np.float32), np.zeros(NUM_KEYPOINTS, np.float32)
+        return Detection(nowhere, unseen, box.astype(np.float32), score, detector=detector)
 
     @property
     def has_keypoints(self) -> bool:

@@ -61,7 +61,7 @@ def require_detector_environment(path: Path | str | None = None) -> Path:
         wanted = Path(path) if path is not None else default_environment_path()
         raise InputError(
             f"the person detector is not installed at '{wanted}': run `hmralign setup-detector` once, "
-            "or give keypoints or boxes from a file"
+            "or use no detector and give keypoints, or boxes, from a file"
         )
     return folder
 

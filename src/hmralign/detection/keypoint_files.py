@@ -91,7 +91,7 @@ def read_people(
 
     Returns:
         People in the file's order. Keypoints that are missing or outside the image have confidence 0. A person given
-        only by a box has no keypoints: see `box_people.read_boxes_with_detector`.
+        only by a box has no keypoints (`Detection.has_keypoints`).
 
     Raises:
         InputError: anything is wrong; names the file, the person (counted from 0) and the joint.
@@ -398,10 +398,4 @@ def _box_of_keypoints(points: Float32[np.ndarray, "n 2"], image_size: tuple[int,
 
 
 def _box_person(box: Float64[np.ndarray, " 4"], score: float) -> Detection:
-    return Detection(
-        keypoints=np.zeros((NUM_KEYPOINTS, 2), np.float32),
-        confidence=np.zeros(NUM_KEYPOINTS, np.float32),
-        box=box.astype(np.float32),
-        score=min(max(float(score), 0.0), 1.0),
-        detector="file",
-    )
+    return Detection.of_box(box, min(max(float(score), 0.0), 1.0), "file")

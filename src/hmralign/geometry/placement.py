@@ -1,4 +1,4 @@
-"""Where a body stands: translation from 2D keypoints in closed form, and a rigid fit into another camera."""
+"""Where a body stands: translation from 2D keypoints or from a box in closed form, and a rigid fit into a camera."""
 
 from __future__ import annotations
 
@@ -37,6 +37,29 @@ def solve_translation(
     tz = torch.maximum(tz, MIN_DEPTH - Z.amin(-1))
     tx, ty = (rx + su * tz) / safe, (ry + sv * tz) / safe
     return torch.stack([tx, ty, tz], dim=-1)
+
+
+def fill_box(
+    points: Float[Tensor, "*#batch n 3"], low: Float[Tensor, "*#batch 2"], high: Float[Tensor, "*#batch 2"]
+) -> Float[Tensor, "*batch 3"]:
+    """Translation t with which the projections (x / z, y / z) of `points + t` just fit between `low` and `high`.
+
+    They touch both sides of the box in the direction that binds; in the other they lie inside, with equal room in
+    metres on both sides. Exact, also far off the axis: that a point projects inside is linear in t,
+    `t_x - high_x t_z <= high_x Z - X` and `t_x - low_x t_z >= low_x Z - X`, and the nearest feasible depth of each
+    direction is where its two tightest lines meet. The box must have sides of positive length. No point comes nearer
+    than `MIN_DEPTH`; a box that asks for it is not filled. Points and box may also be in pixels, `K @ points`.
+
+    >>> stick = torch.tensor([[0.0, -1.0, 0.0], [0.0, 1.0, 0.0]])
+    >>> fill_box(stick, torch.tensor([-0.5, -0.25]), torch.tensor([0.5, 0.25]))
+    tensor([0., 0., 4.])
+    """
+    plane, depth = points[..., :2], points[..., 2:]
+    least = (low[..., None, :] * depth - plane).amax(-2)
+    most = (high[..., None, :] * depth - plane).amin(-2)
+    tz = ((least - most) / (high - low)).amax(-1, keepdim=True)
+    tz = torch.maximum(tz, MIN_DEPTH - depth.amin(-2))
+    return torch.cat([(least + most + (low + high) * tz) / 2, tz], dim=-1)
 
 
 def fit_rigid(

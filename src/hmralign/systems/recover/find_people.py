@@ -1,4 +1,7 @@
-"""Who is in the photo: from the detector, from boxes that the detector reads, or from keypoints that are given.
+"""Who is in the photo: from the detector, from boxes that are given, or from keypoints that are given.
+
+The detector reads each box. Whom it does not find there, or everybody where there is no detector, is known only by the
+box: somebody is there because the user says so.
 
 Boxes and keypoints are in pixels of the original photo (before a very large one was reduced); the people that come back
 are in pixels of the photo as loaded.
@@ -8,11 +11,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from hmralign.body.skeleton import NUM_KEYPOINTS
 from hmralign.data.images import LoadedImage
@@ -20,7 +23,7 @@ from hmralign.detection.detection import Detection, Detector
 from hmralign.detection.keypoint_files import read_people
 from hmralign.geometry.cameras import scaled_pixels
 from hmralign.structures import InputError
-from hmralign.systems.recover.observe import in_loaded_pixels, photo_title
+from hmralign.systems.recover.observe import MIN_KEYPOINTS, in_loaded_pixels, photo_title
 
 logger = logging.getLogger("hmralign.recover")
 
@@ -29,17 +32,12 @@ Box = tuple[float, float, float, float]
 ARRAY_CONVENTIONS = {17: "COCO", 23: "COCO and feet", NUM_KEYPOINTS: "all keypoints of hmralign"}
 """Numbers of keypoints an array may have: each is the beginning of `skeleton.KEYPOINT_NAMES`."""
 
+MIN_BOX_SIDE = 8
+"""Pixels: a box must show this much of the photo in both directions; a body in less is no answer."""
+
 
 class NobodyFound(InputError):
-    """There is no person in the photo, or none where the boxes say."""
-
-
-@dataclass(frozen=True)
-class PeopleFound:
-    """People of one photo, and the boxes (pixels of the original photo) in which the detector saw nobody."""
-
-    detections: list[Detection]
-    empty_boxes: list[Box]
+    """There is no person in the photo."""
 
 
 def find_people(
@@ -47,12 +45,15 @@ def find_people(
     detector: Detector | None,
     boxes: str | Path | np.ndarray | None = None,
     keypoints: str | Path | np.ndarray | None = None,
-) -> PeopleFound:
+) -> list[Detection]:
     """The people to estimate, in the order of the file or array, else the most certain first.
 
+    People known only by a box have no keypoints (`Detection.has_keypoints`); a warning tells of them.
+
     Raises:
-        NobodyFound: the detector sees nobody, or nobody in any of the boxes.
-        InputError: boxes and keypoints are both given, a file or an array is wrong, or a detector is needed but absent.
+        NobodyFound: the detector sees nobody, and there are no boxes.
+        InputError: boxes and keypoints are both given, a file, an array or a box is wrong, or there is nothing to find
+            people by: neither a detector nor boxes nor keypoints.
     """
     if boxes is not None and keypoints is not None:
         raise InputError("both boxes and keypoints are given; expected at most one of them")
@@ -61,21 +62,19 @@ def find_people(
         bare = next((number for number, p in enumerate(people) if not p.has_keypoints), None)
         if bare is not None:
             raise InputError(f"person {bare} of '{image.name}' has no keypoints; give a file of boxes as boxes")
-        return PeopleFound([in_loaded_pixels(p, image) for p in people], [])
+        return [in_loaded_pixels(p, image) for p in people]
     if boxes is not None:
-        return _read_boxes(image, detector, _given_boxes(image, boxes))
-    found = _required(detector)(image.rgb)
+        found = _read_boxes(image, detector, _given_boxes(image, boxes))
+    elif detector is None:
+        raise InputError("no detector is in use; expected boxes, keypoints, or a detector that finds people")
+    else:
+        found = detector(image.rgb)
     if not found:
         raise NobodyFound(
             f"nobody was found in '{image.name}'; expected at least one person, or give boxes or keypoints"
         )
-    return PeopleFound(found, [])
-
-
-def _required(detector: Detector | None) -> Detector:
-    if detector is None:
-        raise InputError("no detector is in use; expected keypoints, or a detector that finds people")
-    return detector
+    _tell_who_is_only_a_box(image, detector, found)
+    return found
 
 
 def _given_people(image: LoadedImage, keypoints: str | Path | np.ndarray) -> list[Detection]:
@@ -86,30 +85,55 @@ def _given_people(image: LoadedImage, keypoints: str | Path | np.ndarray) -> lis
 
 def _given_boxes(image: LoadedImage, boxes: str | Path | np.ndarray) -> list[Box]:
     if isinstance(boxes, str | Path):
-        return [_as_box(p.box) for p in read_people(boxes, photo_title(image), _original_size(image))]
+        people = read_people(boxes, photo_title(image), _original_size(image))
+        return [_checked_box(p.box, number, image) for number, p in enumerate(people)]
     array = np.asarray(boxes, np.float64)
     array = array[None] if array.shape == (4,) else array
     if array.ndim != 2 or array.shape[1] != 4 or len(array) == 0:
         raise InputError(f"boxes have shape {array.shape}; expected (people, 4): x0, y0, x1, y1 in pixels")
-    return [_as_box(box) for box in array]
+    return [_checked_box(box, number, image) for number, box in enumerate(array)]
 
 
-def _read_boxes(image: LoadedImage, detector: Detector | None, boxes: Sequence[Box]) -> PeopleFound:
-    """Each box's person, read by the detector."""
-    detections, empty = [], []
+def _checked_box(box: Float[np.ndarray, " 4"], number: int, image: LoadedImage) -> Box:
+    """A box that may reach beyond the photo, as the border cuts people off, by up to half the photo on each side.
+
+    It is neither cut nor turned round: raises InputError naming a box that is not finite, shows less than
+    `MIN_BOX_SIDE` of the photo, or reaches further beyond it.
+    """
+    x0, y0, x1, y1 = (float(v) for v in box)
+    width, height = image.original_size
+    said = f"box {number} of '{image.name}', [{x0:g}, {y0:g}, {x1:g}, {y1:g}],"
+    if not np.isfinite(box).all():
+        raise InputError(f"{said} is not finite; expected x0, y0, x1, y1 in pixels")
+    if min(x1 - x0, y1 - y0) < MIN_BOX_SIDE:
+        raise InputError(f"{said} is empty or too small; expected x0 + {MIN_BOX_SIDE} <= x1, y0 + {MIN_BOX_SIDE} <= y1")
+    if min(x1, width - 0.5) - max(x0, -0.5) < MIN_BOX_SIDE or min(y1, height - 0.5) - max(y0, -0.5) < MIN_BOX_SIDE:
+        raise InputError(f"{said} shows less than {MIN_BOX_SIDE} pixels of the photo of {width} x {height} pixels")
+    if min(x0, width - x1) < -width / 2 or min(y0, height - y1) < -height / 2:
+        raise InputError(f"{said} reaches beyond the photo of {width} x {height} pixels by more than half its size")
+    return x0, y0, x1, y1
+
+
+def _read_boxes(image: LoadedImage, detector: Detector | None, boxes: Sequence[Box]) -> list[Detection]:
+    """Each box's person: as the detector reads it, else known only by the box."""
+    people = []
     for box in boxes:
         corners = torch.tensor(box, dtype=torch.float32).reshape(2, 2)
-        found = _required(detector).detect_in_box(image.rgb, scaled_pixels(corners, image.scale).reshape(4).numpy())
-        if found is None:
-            empty.append(box)
-        else:
-            detections.append(found)
-    listed = ", ".join(str([round(v) for v in box]) for box in empty)
-    if not detections:
-        raise NobodyFound(f"nobody was found in '{image.name}' in the boxes {listed}; give keypoints for such people")
-    if empty:
-        logger.warning("%s: nobody was found in the boxes %s; give keypoints for such people", image.name, listed)
-    return PeopleFound(detections, empty)
+        there = scaled_pixels(corners, image.scale).reshape(4).numpy()
+        found = None if detector is None else detector.detect_in_box(image.rgb, there)
+        if found is None or (found.confidence > 0).sum() < MIN_KEYPOINTS:
+            found = Detection.of_box(there)
+        people.append(found)
+    return people
+
+
+def _tell_who_is_only_a_box(image: LoadedImage, detector: Detector | None, people: Sequence[Detection]) -> None:
+    bare = ", ".join(str(number) for number, person in enumerate(people) if not person.has_keypoints)
+    if bare:
+        why = "there is no detector, which would read it better" if detector is None else "nobody was read in it"
+        logger.warning(
+            "%s: known only by a box (%s), so that the pose is a guess from its shape: person %s", image.name, why, bare
+        )
 
 
 def people_from_array(keypoints: np.ndarray) -> list[Detection]:
@@ -143,8 +167,3 @@ def _array_person(array: np.ndarray, number: int) -> Detection:
 def _original_size(image: LoadedImage) -> tuple[int, int]:
     width, height = image.original_size
     return height, width
-
-
-def _as_box(box) -> Box:
-    x0, y0, x1, y1 = (float(v) for v in box)
-    return x0, y0, x1, y1

@@ -69,12 +69,13 @@ class Agreement:
     """How well one body agrees with the photo.
 
     Errors are of the keypoints with a confidence above 0.3, in pixels of the photo as loaded and, for the mean, in
-    heights of the box of these keypoints. `mask_iou` (soft, on the 48 x 48 mask) is None without a mask.
+    heights of the box of these keypoints; they are None where no keypoint is that confident, as for somebody known
+    only by a box. `mask_iou` (soft, on the 48 x 48 mask) is None without a mask.
     """
 
-    reprojection_px: float
-    reprojection_median_px: float
-    reprojection_over_box_height: float
+    reprojection_px: float | None
+    reprojection_median_px: float | None
+    reprojection_over_box_height: float | None
     mask_iou: float | None
 
 
@@ -111,15 +112,20 @@ def agreement(
     return [
         [
             Agreement(
-                float(error.mean_px[i, m]),
-                float(error.median_px[i, m]),
-                float((error.mean_px / height)[i, m]),
+                _measured(error.mean_px[i, m]),
+                _measured(error.median_px[i, m]),
+                _measured((error.mean_px / height)[i, m]),
                 float(overlap[i, m]) if bool(has_mask[i]) else None,
             )
             for m in range(hypotheses.num_hypotheses)
         ]
         for i in range(len(height))
     ]
+
+
+def _measured(value: Float[Tensor, ""]) -> float | None:
+    """`ReprojectionError` says NaN where there is nothing to measure; outside of tensors that is None."""
+    return None if bool(value.isnan()) else float(value)
 
 
 def quick_body(body: BodyModel) -> BodyModel:

@@ -15,7 +15,7 @@ from hmralign.geometry.cameras import estimate_intrinsics, intrinsics_from_exif,
 from hmralign.structures import MASK_SIZE, Camera, InputError, Observation
 
 MIN_KEYPOINTS = 3
-"""A person with fewer observed keypoints is not estimated: two points say neither size nor orientation."""
+"""Keypoints fewer than these, but any, are an error: two points say neither size nor orientation."""
 
 
 def camera_of(image: LoadedImage, K: np.ndarray | None = None, focal_px: float | None = None) -> Camera:
@@ -60,17 +60,19 @@ def in_loaded_pixels(detection: Detection, image: LoadedImage) -> Detection:
 def observe(detection: Detection, camera: Camera) -> Observation:
     """What the model sees of one person (no batch axes), in pixels of the photo that `camera` belongs to.
 
-    The box is that of the confident keypoints, whatever box named the person. Raises InputError for a person of whom
-    fewer than `MIN_KEYPOINTS` keypoints were observed.
+    The box is that of the confident keypoints, whatever box named the person. Of a person known only by a box that
+    box is all that is seen, neither keypoints nor mask. Raises InputError for a person with keypoints, but fewer than
+    `MIN_KEYPOINTS`.
     """
     confidence = torch.from_numpy(detection.confidence).clone()
-    seen = int((confidence > 0).sum())
-    if seen < MIN_KEYPOINTS:
-        raise InputError(f"a person has {seen} observed keypoints; expected at least {MIN_KEYPOINTS}")
     keypoints = torch.from_numpy(detection.keypoints).clone()
-    box = keypoint_box(keypoints, confidence)
+    seen = int((confidence > 0).sum())
+    if 0 < seen < MIN_KEYPOINTS:
+        raise InputError(f"a person has {seen} observed keypoints; expected at least {MIN_KEYPOINTS}")
+    box = keypoint_box(keypoints, confidence) if seen else torch.from_numpy(detection.box).clone()
+    has_mask = seen > 0 and detection.mask is not None
     mask = torch.zeros(MASK_SIZE, MASK_SIZE)
-    if detection.mask is not None:
+    if seen and detection.mask is not None:
         mask = torch.from_numpy(mask_in_box(detection.mask, box.numpy(), MASK_SIZE))
     return Observation(
         keypoints=keypoints,
@@ -79,7 +81,7 @@ def observe(detection: Detection, camera: Camera) -> Observation:
         K=camera.K,
         knows_camera=torch.tensor(camera.known),
         mask=mask,
-        has_mask=torch.tensor(detection.mask is not None),
+        has_mask=torch.tensor(has_mask),
     )
 
 

@@ -62,6 +62,7 @@ ABOUT = (
     "The body turns about its pelvis, then transl is added, as in SMPL; but the body is not SMPL unless body_name says "
     "so, and betas belong to that body.",
     "retargeted: whether the bodies were estimated on another skeleton (body estimated_on) and then carried over.",
+    "box_only: whether the person is known only by box: no keypoint was observed, the pose is a guess from its shape.",
     "scores: higher is better; ranking lists hypotheses best first; ranking[0] is the best one.",
     "fused_*: the single answer, the mean of all hypotheses. spread (29,): their disagreement per joint, metres.",
 )
@@ -188,6 +189,7 @@ def person_arrays(
         "body_name": np.array(body.name),
         "skeleton_hash": np.array(body.skeleton_hash),
         "mesh_hash": np.array(body.mesh_hash),
+        "box_only": np.array(person.box_only),
         "retargeted": np.array(provenance.retargeted),
         "estimated_on": np.array(provenance.estimated_on.name),
     }

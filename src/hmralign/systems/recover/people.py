@@ -20,7 +20,6 @@ from hmralign.refinement.evidence import KeypointNoise
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
 from hmralign.systems.recover.estimate import Estimate, estimate_bodies, noise_of
-from hmralign.systems.recover.find_people import Box, PeopleFound
 from hmralign.systems.recover.judge import Agreement, CriticWeights, Judgement, agreement, judge
 from hmralign.systems.recover.observe import observe
 
@@ -60,6 +59,11 @@ class RecoveredPerson:
     fused_agreement: Agreement
 
     @property
+    def box_only(self) -> bool:
+        """Whether nothing but a box is known: no keypoint was observed, and the pose is a guess from its shape."""
+        return not self.detection.has_keypoints
+
+    @property
     def selected(self) -> int:
         """Index of the hypothesis that the critics like best."""
         return int(self.ranking[0])
@@ -72,7 +76,6 @@ class RecoveredPhoto:
     image: LoadedImage
     camera: Camera
     persons: list[RecoveredPerson]
-    empty_boxes: list[Box]
     seconds: dict[str, float]
 
 
@@ -91,7 +94,7 @@ def recover_people(
     body: BodyModel,
     image: LoadedImage,
     camera: Camera,
-    found: PeopleFound,
+    found: list[Detection],
     config: RecoverConfig,
     seconds: dict[str, float] | None = None,
 ) -> RecoveredPhoto:
@@ -101,8 +104,9 @@ def recover_people(
     """
     seconds = {} if seconds is None else seconds
     device = next(model.parameters()).device
-    observation = Observation.stack([observe(d, camera) for d in found.detections])
-    noise = noise_for(found.detections[0])
+    observation = Observation.stack([observe(d, camera) for d in found])
+    # One detector saw everybody who was seen at all.
+    noise = noise_for(next((d for d in found if d.has_keypoints), found[0]))
     generator = torch.Generator().manual_seed(config.seed)
     with measured(seconds, "estimate"), torch.no_grad():
         estimate = estimate_bodies(
@@ -115,7 +119,7 @@ def recover_people(
     hypotheses, fused_body = estimate.hypotheses.to("cpu"), estimate.fused.to("cpu")
     persons = [
         RecoveredPerson(
-            detection=found.detections[i],
+            detection=found[i],
             observation=observation[i],
             hypotheses=hypotheses[i],
             scores=judgement.scores[i].cpu(),
@@ -127,9 +131,9 @@ def recover_people(
             best_agreement=fits[i][0],
             fused_agreement=fits[i][1],
         )
-        for i in range(len(found.detections))
+        for i in range(len(found))
     ]
-    return RecoveredPhoto(image, camera, persons, found.empty_boxes, seconds)
+    return RecoveredPhoto(image, camera, persons, seconds)
 
 
 def _best_and_fused(estimate: Estimate, judgement: Judgement) -> Hypotheses:

@@ -29,6 +29,10 @@ RETARGETED = (
     "Retargeted: the people were estimated, scored and ranked on another skeleton and then carried over to this body: "
     "same rotations, limbs as long as its shapes allow. Figures of such a result belong in no table."
 )
+BOX_ONLY = (
+    "known only by a box: the pose is a guess from the box's shape, and the body is taken to fill the box. Look at the "
+    "disagreement of the hypotheses."
+)
 GUESSED_CAMERA = (
     "The focal length was guessed, so distances from the camera are a guess as well; the pose depends on it little."
 )
@@ -50,6 +54,8 @@ def photo_report(
     title = photo_title(photo.image)
     page = ReportPhoto(title, plain_photo(photo), overlay, persons, _photo_facts(photo))
     caveats = CAVEATS if photo.camera.known else (*CAVEATS, GUESSED_CAMERA)
+    bare = ", ".join(str(number) for number, person in enumerate(photo.persons) if person.box_only)
+    caveats = (f"Person {bare}: {BOX_ONLY}", *caveats) if bare else caveats
     caveats = (RETARGETED, *caveats) if provenance.retargeted else caveats
     return Report(f"Bodies in {title}", [page], run_facts(provenance), caveats)
 
@@ -99,23 +105,32 @@ def person_facts(person: RecoveredPerson) -> dict[str, str]:
     """Key facts in words."""
     x, y, z = (float(v) for v in person.fused_joints[0])
     confidence = person.observation.confidence
+    found_by = (
+        "the box that was given"
+        if person.box_only
+        else f"{person.detection.detector} (score {person.detection.score:.2f})"
+    )
     return {
         "Hypotheses": str(person.hypotheses.num_hypotheses),
         "Agreement of the fused body": agreement_words(person.fused_agreement),
         f"Agreement of #1 (hypothesis {person.selected})": agreement_words(person.best_agreement),
         "Mean disagreement": f"{100 * float(person.spread.mean()):.1f} cm per joint",
-        "Keypoints": f"{int((confidence > 0).sum())} of {len(confidence)} observed",
+        "Keypoints": f"none: {BOX_ONLY}"
+        if person.box_only
+        else f"{int((confidence > 0).sum())} of {len(confidence)} observed",
         "Pelvis from the camera": f"{x:+.2f} m right, {-y:+.2f} m up, {z:.2f} m ahead",
-        "Found by": f"{person.detection.detector} (score {person.detection.score:.2f})",
+        "Found by": found_by,
     }
 
 
 def agreement_words(agreement: Agreement) -> str:
-    """Reprojection error and, where there is a mask, its overlap."""
-    words = (
-        f"keypoints off by {agreement.reprojection_px:.1f} px "
-        f"({100 * agreement.reprojection_over_box_height:.1f} % of the box height)"
-    )
+    """Reprojection error, where there are keypoints, and mask overlap, where there is a mask."""
+    words = "no confident keypoints to compare with"
+    if agreement.reprojection_px is not None and agreement.reprojection_over_box_height is not None:
+        words = (
+            f"keypoints off by {agreement.reprojection_px:.1f} px "
+            f"({100 * agreement.reprojection_over_box_height:.1f} % of the box height)"
+        )
     return words if agreement.mask_iou is None else f"{words}, mask overlap {100 * agreement.mask_iou:.0f} %"
 
 
@@ -144,7 +159,4 @@ def _photo_facts(photo: RecoveredPhoto) -> dict[str, str]:
     }
     if image.scale != (1.0, 1.0):
         facts["Reduced to"] = f"{image.width} x {image.height} pixels; all pixels here refer to this size"
-    if photo.empty_boxes:
-        boxes = "; ".join(", ".join(f"{v:.0f}" for v in box) for box in photo.empty_boxes)
-        facts["Boxes without a person"] = boxes
     return facts

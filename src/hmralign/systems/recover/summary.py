@@ -23,7 +23,8 @@ def person_summary(photo: RecoveredPhoto, number: int, provenance: Provenance) -
         "person": number,
         "image": image_record(photo),
         "detector": detection.detector,
-        "detection_score": round(detection.score, 4),
+        "box_only": person.box_only,
+        "detection_score": None if person.box_only else round(detection.score, 4),
         "detection_box": _rounded(detection.box, 2),
         "box": _rounded(observation.box, 2),
         "keypoints": {
@@ -61,6 +62,7 @@ def photo_summary(photo: RecoveredPhoto, provenance: Provenance, fingerprint: st
             {
                 "folder": person_folder(number),
                 "box": _rounded(person.observation.box, 2),
+                "box_only": person.box_only,
                 "detector": person.detection.detector,
                 "selected_index": person.selected,
                 "selected": asdict(person.best_agreement),
@@ -69,7 +71,6 @@ def photo_summary(photo: RecoveredPhoto, provenance: Provenance, fingerprint: st
             }
             for number, person in enumerate(photo.persons)
         ],
-        "boxes_without_person": [list(box) for box in photo.empty_boxes],
         "retargeted": provenance.retargeted,
         "seconds": {stage: round(s, 4) for stage, s in photo.seconds.items()},
         "made_by": provenance.record(),
