@@ -197,7 +197,8 @@ def test_the_true_silhouette_fills_a_mask_that_was_cut_the_other_way():
 
 def test_parts_outside_the_image_count_neither_way():
     """Of a person cut by the border: legs that nobody can see may be anywhere."""
-    body, example, group = scene()
+    body, example = persons(60)
+    group = group_around(body, example.annotation.body, [0.0])
     observation, truth = example.observation, example.annotation.body
     i = next(
         i

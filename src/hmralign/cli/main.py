@@ -22,7 +22,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from hmralign import __version__
+from hmralign.cli.bench import BenchOptions, run_bench
 from hmralign.cli.demo import DemoOptions, run_demo
+from hmralign.cli.evaluate import EvaluateOptions, run_evaluate
 from hmralign.cli.options import parse_options
 from hmralign.cli.recover import RecoverOptions, run_recover
 from hmralign.cli.setup_detector import SetupDetectorOptions, run_setup_detector
@@ -44,7 +46,9 @@ COMMANDS = {
     "recover": Command(RecoverOptions, run_recover, "photos in, ranked human meshes with their uncertainty out"),
     "demo": Command(DemoOptions, run_demo, "recover a bundled photo and a rendered scene of known truth"),
     "synth": Command(SynthOptions, run_synth, "write shards of synthetic persons with masks, for training"),
+    "bench": Command(BenchOptions, run_bench, "write the splits of the SynthWild benchmark"),
     "train": Command(TrainOptions, run_train, "train a base model"),
+    "evaluate": Command(EvaluateOptions, run_evaluate, "measure checkpoints on a split of the benchmark"),
     "setup-detector": Command(SetupDetectorOptions, run_setup_detector, "install the person detector, once"),
 }
 

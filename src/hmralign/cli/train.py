@@ -42,7 +42,7 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
 
     from hmralign.body.free_body import load_free_body
     from hmralign.models.checkpoint import save_checkpoint
-    from hmralign.training.base import train_base
+    from hmralign.training.base import train_base, training_sources
     from hmralign.training.configuration import read_training_config, write_training_config
 
     if options.threads is not None:
@@ -57,6 +57,11 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     write_training_config(options.out / "config.yaml", config)
     model = train_base(config, options.out)
-    path = save_checkpoint(options.out / "model.safetensors", model, load_free_body("3k5").skeleton_hash)
+    path = save_checkpoint(
+        options.out / "model.safetensors",
+        model,
+        load_free_body("3k5").skeleton_hash,
+        sources=training_sources(config),
+    )
     terminal.say(f"Trained weights are in {path}")
     return 0

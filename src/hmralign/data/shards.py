@@ -80,18 +80,24 @@ class ShardSet:
 def open_shards(folder: str | Path) -> ShardSet:
     """Read a finished shard folder. Raises InputError naming the file that is missing, newer or damaged."""
     folder = Path(folder)
-    examples = _read_index(folder).get("examples")
-    files = sorted(folder.glob("shard_*.safetensors"))
-    if not files:
-        raise InputError(f"{folder}: has an index but no shards")
-    parts = [_read_shard(path) for path in files]
-    shards = ShardSet({name: torch.cat([p[name] for p in parts]) for name in _TENSORS})
+    examples = read_index(folder).get("examples")
+    shards = read_shards(folder)
     if len(shards) != examples:
         raise InputError(f"{folder}: shards hold {len(shards)} examples, the index says {examples}; a shard is missing")
     return shards
 
 
-def _read_index(folder: Path) -> dict:
+def read_shards(folder: Path) -> ShardSet:
+    """All shards that lie in a folder, finished or not. Raises InputError where there are none or one is damaged."""
+    files = sorted(folder.glob("shard_*.safetensors"))
+    if not files:
+        raise InputError(f"{folder}: has no shards")
+    parts = [_read_shard(path) for path in files]
+    return ShardSet({name: torch.cat([p[name] for p in parts]) for name in _TENSORS})
+
+
+def read_index(folder: Path) -> dict:
+    """The index of a finished shard folder. Raises InputError where it is missing, newer or damaged."""
     index = folder / "index.json"
     if not index.is_file():
         raise InputError(f"{folder}: no index.json, so this is not a finished shard folder")

@@ -24,7 +24,7 @@ class Interval:
 
 
 def bootstrap_mean(
-    values: Float[np.ndarray, "..."], *, draws: int = 1000, seed: int = 0, level: float = 0.95
+    values: Float[np.ndarray, ...], *, draws: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval:
     """Mean over persons, who are drawn with replacement. Raises InputError for no values or values that are not finite.
 
@@ -43,7 +43,7 @@ def bootstrap_mean(
 
 
 def paired_difference(
-    values: Float[np.ndarray, "..."], reference: Float[np.ndarray, "..."], *, draws: int = 1000, seed: int = 0
+    values: Float[np.ndarray, ...], reference: Float[np.ndarray, ...], *, draws: int = 1000, seed: int = 0
 ) -> Interval:
     """Mean of `values - reference` over the same persons. Raises InputError where their numbers differ."""
     if np.shape(values) != np.shape(reference):

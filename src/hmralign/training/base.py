@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -27,7 +27,7 @@ from hmralign.body.inverse_kinematics import twists
 from hmralign.body.lbs import rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.data.pose_file import load_pose_file
-from hmralign.data.shards import ShardSet, open_shards
+from hmralign.data.shards import ShardSet, open_shards, read_index
 from hmralign.data.synthetic.generator import Generator, SyntheticMix
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
@@ -38,7 +38,7 @@ from hmralign.models.checkpoint import read_weights
 from hmralign.models.context import KeypointFeatures, keypoint_features
 from hmralign.models.lite import LiteConfig, LiteModel
 from hmralign.models.person_frame import person_frame
-from hmralign.models.pose_vector import pack
+from hmralign.models.pose_vector import mirror, pack
 from hmralign.structures import Example, InputError
 
 logger = logging.getLogger("hmralign.training")
@@ -56,10 +56,13 @@ class BaseTrainingConfig:
     poses: PoseMix = field(default_factory=PoseMix)
     pose_file: str | None = None
     """Motion capture poses; without it all poses come from the shipped prior."""
-    shards: str | None = None
-    """Folder of examples with masks (`hmralign synth`); without it no example has a mask."""
+    shards: str | tuple[str, ...] | None = None
+    """Folders of examples with masks (`hmralign synth`, `hmralign bench`), drawn from as if they were one; without them
+    no example has a mask."""
     shard_share: float = 0.3
-    """Share of each batch that comes from the shards."""
+    """Share of each batch that comes from the shards; 1 for nothing else."""
+    mirror_share: float = 0.0
+    """Share of the examples from shards that are mirrored: a finite set is then twice as large."""
     measured_noise: str | None = "mediapipe"
     """Detector whose measured residuals are replayed; None for generic noise only."""
     steps: int = 20000
@@ -98,10 +101,11 @@ class BaseTrainingConfig:
         for name in ("weight_decay", "betas_weight", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"training configuration: {name} must not be negative, got {getattr(self, name)}")
-        for name in ("shard_share", "ema_decay"):
+        for name in ("shard_share", "mirror_share", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"training configuration: {name} must be in 0..1, got {getattr(self, name)}")
-        if self.shards and round(self.batch_size * self.shard_share) in (0, self.batch_size):
+        from_shards = round(self.batch_size * self.shard_share)
+        if self.shards and (from_shards == 0 or (from_shards == self.batch_size and self.shard_share < 1)):
             raise InputError(
                 f"training configuration: shard_share {self.shard_share} of batch_size {self.batch_size} leaves no "
                 "example from the shards or none from the generator"
@@ -117,15 +121,52 @@ class TrainingBatch:
     betas: Float[Tensor, "n betas"]
 
 
-def training_batch(example: Example, model: BodyModel) -> TrainingBatch:
-    """Turn annotated examples into input and raw pose vectors (not yet standardised)."""
+def training_batch(example: Example, model: BodyModel, mirrored: Bool[Tensor, " n"] | None = None) -> TrainingBatch:
+    """Turn annotated examples into input and raw pose vectors (not yet standardised), some of them mirrored."""
     if example.annotation is None:
         raise ValueError("training needs annotated examples")
     frame = person_frame(example.observation)
     body = example.annotation.body
     joints = example.annotation.joints @ frame.R_person_cam.mT
     twist = twists(body.body_pose, rest_joints(model, body.betas))
-    return TrainingBatch(keypoint_features(example.observation, frame), pack(joints, twist), body.betas)
+    features, vector = keypoint_features(example.observation, frame), pack(joints, twist)
+    if mirrored is not None:
+        other = keypoint_features(example.observation, frame, mirrored=True)
+        features = KeypointFeatures(
+            torch.where(mirrored[:, None], other.vector, features.vector),
+            torch.where(mirrored[:, None, None], other.mask, features.mask),
+            features.has_mask,
+        )
+        vector = torch.where(mirrored[:, None], mirror(vector), vector)
+    return TrainingBatch(features, vector, body.betas)
+
+
+def shard_folders(config: BaseTrainingConfig) -> tuple[str, ...]:
+    """Folders of shards, none or several."""
+    if not config.shards:
+        return ()
+    return (config.shards,) if isinstance(config.shards, str) else config.shards
+
+
+def open_all_shards(config: BaseTrainingConfig) -> ShardSet | None:
+    """All shards of a configuration as one set; None without any. Raises InputError as `open_shards`."""
+    sets = [open_shards(folder) for folder in shard_folders(config)]
+    if not sets:
+        return None
+    return ShardSet({name: torch.cat([s.tensors[name] for s in sets]) for name in sets[0].tensors})
+
+
+def training_sources(config: BaseTrainingConfig) -> tuple[str, ...]:
+    """What weights of this configuration are trained on, for `save_checkpoint`."""
+    sources = []
+    if not config.shards or config.shard_share < 1:
+        sources.append("prior:train")
+        if config.pose_file:
+            sources.append(f"pose_file:{load_pose_file(config.pose_file, 'train').sha256}:train")
+    for folder in shard_folders(config):
+        facts = read_index(Path(folder))
+        sources.append(str(facts["split"]) if "benchmark" in facts else "shards:train")
+    return tuple(dict.fromkeys(sources))
 
 
 class SyntheticBatches(IterableDataset):
@@ -142,7 +183,7 @@ class SyntheticBatches(IterableDataset):
         if get_worker_info() is not None:
             torch.set_num_threads(1)
         generator = make_generator(self.config)
-        shards = open_shards(self.config.shards) if self.config.shards else None
+        shards = open_all_shards(self.config)
         block, skip = divmod(self.first_batch, self.BLOCK)
         while True:
             yield from self._block(generator, shards, block)[skip:]
@@ -152,12 +193,14 @@ class SyntheticBatches(IterableDataset):
         c = self.config
         draw = torch.Generator().manual_seed(c.seed * 1_000_003 + block)
         from_shards = round(c.batch_size * c.shard_share) if shards is not None else 0
-        fresh = training_batch(generator.sample((c.batch_size - from_shards) * self.BLOCK, draw), generator.model)
-        parts = [_split(fresh, self.BLOCK)]
+        parts = []
+        if from_shards < c.batch_size:
+            fresh = generator.sample((c.batch_size - from_shards) * self.BLOCK, draw)
+            parts.append(_split(training_batch(fresh, generator.model), self.BLOCK))
         if shards is not None:
-            parts.append(
-                _split(training_batch(shards.draw(from_shards * self.BLOCK, draw), generator.model), self.BLOCK)
-            )
+            stored = shards.draw(from_shards * self.BLOCK, draw)
+            flip = torch.rand(from_shards * self.BLOCK, generator=draw) < c.mirror_share if c.mirror_share else None
+            parts.append(_split(training_batch(stored, generator.model, flip), self.BLOCK))
         return [_join(pieces) for pieces in zip(*parts, strict=True)]
 
 
@@ -234,8 +277,7 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
         model.codec.fit(_codec_examples(config))
     elif from_checkpoint:
         model.load_state_dict(starting_weights(Path(earlier), model))
-    if config.shards:
-        open_shards(config.shards)  # the loader's process opens them again; what is wrong is said here
+    open_all_shards(config)  # the loader's process opens them again; what is wrong is said here
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -279,9 +321,11 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
 
 
 def _codec_examples(config: BaseTrainingConfig) -> Float[Tensor, "n 130"]:
-    """Pose vectors on which the codec's statistics are measured."""
+    """Pose vectors on which the codec's statistics are measured: of the generator, or of shards where all is shards."""
+    draw = torch.Generator().manual_seed(config.seed)
     source = make_generator(config)
-    examples = source.sample(CODEC_EXAMPLES, torch.Generator().manual_seed(config.seed))
+    shards = open_all_shards(config) if config.shard_share == 1 else None
+    examples = source.sample(CODEC_EXAMPLES, draw) if shards is None else shards.draw(CODEC_EXAMPLES, draw)
     return training_batch(examples, source.model).pose_vector
 
 

@@ -98,10 +98,11 @@ class Generator:
         views = sample_views(up, self.mix.views, generator)
         betas = self.mix.beta_sd * torch.randn(n, self.model.num_betas, generator=generator).clamp(-3, 3)
         body = BodyParams(views.global_orient, body_pose, betas, views.transl)
-        example, seen = self._observe(body, views, generator)
+        by_box = torch.rand(n, generator=generator) < self.mix.box_only_share
+        example, seen = self._observe(body, views, by_box, generator)
         confidence = example.observation.confidence
         good = (confidence > MIN_CONFIDENCE).sum(1) >= self.mix.min_keypoints
-        good |= (confidence == 0).all(1) & (seen.inside_image > 0.3)  # known by their box, and there is one
+        good |= by_box & (seen.inside_image > 0.3)
         good &= (example.annotation.joints[..., 2] > 0.25).all(1) if example.annotation else good
         if not good.any():  # only in tiny batches: nobody to repeat
             return self.sample_seen(n, generator)
@@ -111,7 +112,9 @@ class Generator:
         annotation = Annotation(example.annotation.body[index], example.annotation.joints[index])
         return Example(example.observation[index], annotation), seen[index]
 
-    def _observe(self, body: BodyParams, views: Views, generator: torch.Generator) -> tuple[Example, SeenBody]:
+    def _observe(
+        self, body: BodyParams, views: Views, by_box: Bool[Tensor, " n"], generator: torch.Generator
+    ) -> tuple[Example, SeenBody]:
         n = len(views.width)
         rest = rest_joints(self.model, body.betas)
         _, true_joints = forward_kinematics(rest, body.rotmats, self.model.parents)
@@ -132,15 +135,14 @@ class Generator:
             )
         reported = self.mix.failures.apply(reported, generator)
         confidence = reported.confidence * _inside(reported.keypoints, views)
-        box_only = torch.rand(n, generator=generator) < self.mix.box_only_share
-        confidence = confidence * ~box_only[:, None]
+        confidence = confidence * ~by_box[:, None]
         keypoints = torch.where(confidence[..., None] > 0, reported.keypoints, torch.zeros(()))
         box = keypoint_box(keypoints, confidence)
         by_hand = hand_box(plain, _inside(plain, views), generator)
         observation = Observation(
             keypoints=keypoints,
             confidence=confidence,
-            box=torch.where(box_only[:, None], by_hand, box),
+            box=torch.where(by_box[:, None], by_hand, box),
             K=views.K,
             knows_camera=torch.rand(n, generator=generator) < self.mix.known_camera_share,
             mask=torch.zeros(n, MASK_SIZE, MASK_SIZE),

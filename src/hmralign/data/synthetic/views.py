@@ -26,6 +26,8 @@ class ViewMix:
     roll_sd: float = 5.0
     height: tuple[float, float] = (0.2, 1.3)
     """Apparent size of a standing 1.7 m person; above about 0.9 parts leave the image."""
+    place_sd: float = 0.22
+    """Spread of the pelvis about the middle of the image, in image sizes."""
     min_distance: float = 0.8
     """Metres; nearer than this a body would touch the lens."""
 
@@ -76,6 +78,8 @@ def sample_views(up_in_pelvis: Float[Tensor, "n 3"], mix: ViewMix, generator: to
 
     size = torch.exp(_uniform(n, math.log(mix.height[0]), math.log(mix.height[1]), generator))
     depth = (1.7 * K[:, 1, 1] / (size * height)).clamp(min=mix.min_distance)
-    place = torch.stack([width, height], 1) * (0.5 + 0.22 * torch.randn(n, 2, generator=generator)).clamp(-0.1, 1.1)
+    place = torch.stack([width, height], 1) * (0.5 + mix.place_sd * torch.randn(n, 2, generator=generator)).clamp(
+        -0.1, 1.1
+    )
     ray = torch.cat([(place - K[:, :2, 2]) / K[:, 0, :1], torch.ones(n, 1)], dim=1)
     return Views(K, width, height, R_cam_world @ upright, ray * depth[:, None], pitch)

@@ -1,0 +1,85 @@
+"""`hmralign evaluate`: checkpoints on a split of SynthWild, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from hmralign.cli.terminal import Terminal
+from hmralign.cli.usage import UsageError
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Measure checkpoints on a split of SynthWild: errors with intervals, slices, calibration, paired differences."""
+
+    checkpoints: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Names of shipped weights or paths; the others are compared with the first."""
+    data: Path
+    """Folder of the benchmark (`hmralign bench`)."""
+    out: Path
+    """Folder for metrics.json, metrics.md, calibration.png and the errors of each person."""
+    split: str = "wild/val"
+    """Which persons. Test splits are for tables: every reading is logged."""
+    num_hypotheses: int = 100
+    """Hypotheses per person (M)."""
+    num_steps: int = 5
+    """Sampling steps."""
+    refine: bool = True
+    """Move hypotheses onto the keypoints, as `recover` does."""
+    silhouette: float = 0.0
+    """Weight of the silhouette among the critics that select; costs most of the time when above 0."""
+    recalibration: Annotated[tuple[Path, ...], tyro.conf.arg(name="recalibration")] = field(default_factory=tuple)
+    """recalibration.json of each checkpoint, in their order; written by an evaluation on a validation split."""
+    persons: int | None = None
+    """Only the first so many persons."""
+    log: Path | None = None
+    """Log of test readings; the default is test_openings.jsonl in the data folder."""
+    why: str = "hmralign evaluate"
+    """Why a test split is read, for the log."""
+    seed: int = 0
+    """Seed of the sampling noise."""
+    config: Path | None = None
+    """YAML file of options."""
+    quiet: bool = False
+    """Say nothing but errors."""
+    json: bool = False
+    """One JSON document on stdout instead of words."""
+
+
+def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
+    """Evaluate, write, say where."""
+    from hmralign.hypotheses.sampler import SamplerConfig
+    from hmralign.refinement.keypoint_update import RefinementConfig
+    from hmralign.systems.evaluate.compare import compare_checkpoints
+    from hmralign.systems.evaluate.predict import PredictConfig, SelectionWeights
+    from hmralign.systems.evaluate.run import EvaluateConfig
+
+    if not options.checkpoints:
+        raise UsageError("no checkpoint is given; expected at least one")
+    if options.recalibration and len(options.recalibration) != len(options.checkpoints):
+        raise UsageError(
+            f"{len(options.recalibration)} recalibrations for {len(options.checkpoints)} checkpoints; expected one each"
+        )
+    predict = PredictConfig(
+        sampler=SamplerConfig(num_hypotheses=options.num_hypotheses, num_steps=options.num_steps),
+        refinement=RefinementConfig() if options.refine else RefinementConfig(method="none"),
+        selection=SelectionWeights(silhouette=options.silhouette),
+        seed=options.seed,
+    )
+    document = compare_checkpoints(
+        options.checkpoints,
+        options.data,
+        options.split,
+        EvaluateConfig(predict, options.persons),
+        options.out,
+        recalibrations=options.recalibration,
+        log=options.log,
+        why=options.why,
+    )
+    terminal.answer(document)
+    terminal.say(f"Figures of {len(options.checkpoints)} on {options.split} are in {options.out / 'metrics.md'}")
+    return 0

@@ -1,0 +1,152 @@
+"""SynthWild on disk: one shard folder per split, its slices beside it, its hash held against the frozen one.
+
+    folder/lab_test/index.json, shard_00000.safetensors ...     examples (`data.shards`)
+                    slices_00000.safetensors ...                properties that hard cases are sorted by
+
+The frozen file (`synthetic/assets/synthwild_v1.json`) holds, for every split, the hash of its bytes and the mean and
+spread of each array. Another processor may round otherwise, so that the hash differs while all means agree; that is
+told apart from another benchmark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hmralign.data.shards import ShardSet, open_shards, read_index, shard_tensors
+from hmralign.data.synthetic.synthwild import VERSION, Slices, chunk_sizes, split_of
+from hmralign.structures import Example, InputError
+
+Agreement = Literal["identical", "equal up to rounding", "not frozen"]
+
+_TOLERANCE = 2e-4
+"""Relative to an array's spread: more than rounding moves a mean, less than any change of the generator does."""
+
+
+def folder_name(split: str) -> str:
+    """`lab/test` -> `lab_test`."""
+    return split.replace("/", "_")
+
+
+def slice_tensors(slices: Slices) -> dict[str, Tensor]:
+    """Slices as arrays of their own names."""
+    return {f.name: getattr(slices, f.name).contiguous() for f in fields(Slices)}
+
+
+def write_slices(folder: Path, chunk: int, slices: Slices) -> None:
+    """Write one chunk's slices atomically."""
+    path = folder / f"slices_{chunk:05d}.safetensors"
+    part = path.with_suffix(".part")
+    save_file(slice_tensors(slices), part)
+    part.chmod(0o644)
+    part.replace(path)
+
+
+@dataclass(frozen=True)
+class BenchmarkSplit:
+    """A split in memory."""
+
+    name: str
+    shards: ShardSet
+    slices: Slices
+    sha256: str
+    agreement: Agreement
+
+    @property
+    def examples(self) -> Example:
+        """All persons in one batch."""
+        return self.shards[torch.arange(len(self.shards))]
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+
+def content_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of arrays by name, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = tensors[name].contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint(tensors: dict[str, Tensor]) -> dict[str, list[float]]:
+    """Mean and standard deviation of each array."""
+    return {k: [float(v.double().mean()), float(v.double().std())] for k, v in sorted(tensors.items())}
+
+
+def frozen_splits() -> dict[str, dict]:
+    """What the frozen file says of each split."""
+    path = files("hmralign.data.synthetic") / "assets" / f"{VERSION.replace('-', '_')}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["splits"]
+
+
+def agreement_with(frozen: dict[str, dict], split: str, sha256: str, tensors: dict[str, Tensor]) -> Agreement:
+    """How arrays compare with the frozen ones. Raises InputError where they are of another benchmark."""
+    if split not in frozen:
+        return "not frozen"
+    if frozen[split]["sha256"] == sha256:
+        return "identical"
+    here = fingerprint(tensors)
+    for name, (mean, spread) in frozen[split]["fingerprint"].items():
+        allowed = _TOLERANCE * max(spread, 1e-6)
+        if name not in here or abs(here[name][0] - mean) > allowed or abs(here[name][1] - spread) > allowed:
+            found = here.get(name, [float("nan")])[0]
+            raise InputError(
+                f"split {split}: '{name}' is not that of {VERSION} (mean {found:.6g}, frozen {mean:.6g}); "
+                "it was made by another version of the generator"
+            )
+    return "equal up to rounding"
+
+
+def open_split(folder: str | Path, split: str) -> BenchmarkSplit:
+    """Read one split. Raises InputError naming what is missing, damaged, or of another benchmark."""
+    split_of(split)
+    path = Path(folder) / folder_name(split)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such split; write it with `hmralign bench --out {folder} --splits {split}`")
+    facts = read_index(path)
+    if facts.get("benchmark") != VERSION or facts.get("split") != split:
+        raise InputError(
+            f"{path}: holds {facts.get('split')} of {facts.get('benchmark')}, expected {split} of {VERSION}"
+        )
+    shards = open_shards(path)
+    slices = read_slices(path, split, len(shards))
+    tensors = shards.tensors | slice_tensors(slices)
+    sha256 = content_hash(tensors)
+    if sha256 != facts.get("sha256"):
+        raise InputError(f"{path}: its arrays are not those it was written with; write the split again")
+    return BenchmarkSplit(split, shards, slices, sha256, agreement_with(frozen_splits(), split, sha256, tensors))
+
+
+def read_slices(path: Path, split: str, expected: int) -> Slices:
+    """Slices of a split's folder. Raises InputError where a file is missing, damaged or of another number."""
+    parts = []
+    for chunk in range(len(chunk_sizes(split_of(split)))):
+        file = path / f"slices_{chunk:05d}.safetensors"
+        try:
+            parts.append(load_file(file))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(f"{file}: slices are missing or damaged ({error})") from error
+    try:
+        slices = Slices(*(torch.cat([p[f.name] for p in parts]) for f in fields(Slices)))
+    except KeyError as error:
+        raise InputError(f"{path}: slices lack the array {error}") from error
+    if len(slices.pitch) != expected:
+        raise InputError(f"{path}: {len(slices.pitch)} slices for {expected} examples")
+    return slices
+
+
+def split_tensors(example: Example, slices: Slices) -> dict[str, Tensor]:
+    """All arrays of a split."""
+    return shard_tensors(example) | slice_tensors(slices)

@@ -1,0 +1,32 @@
+"""Every reading of a test split, on the record: one JSON line each, written before the first person is looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from hmralign.structures import InputError
+
+
+def log_opening(log: Path, split: str, why: str, **facts: Any) -> None:
+    """Append one line. Raises InputError when the log cannot be written: an unlogged reading does not take place."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    line = json.dumps({"time": now, "split": split, "why": why, **facts}, sort_keys=True)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(f"{log}: the log of test readings cannot be written ({error.strerror})") from error
+
+
+def read_openings(log: Path) -> list[dict[str, Any]]:
+    """Lines of a log, oldest first; an empty list where there is none."""
+    if not log.is_file():
+        return []
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line]

@@ -1,0 +1,58 @@
+"""How a number was measured, stored and printed beside it. Two numbers compare only where their protocols agree."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hmralign.structures import InputError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that a figure of an evaluation depends on."""
+
+    benchmark: str
+    split: str
+    split_sha256: str
+    """Hash of the persons."""
+    agreement: str
+    """Whether the persons are the frozen ones to the bit, or up to another processor's rounding."""
+    persons: int
+    predictor: str
+    """Name of the model or the baseline."""
+    predictor_sha256: str
+    trained_on: tuple[str, ...]
+    """What the weights say they were trained on; empty where they do not say."""
+    skeleton_hash: str
+    mesh_hash: str
+    num_hypotheses: int
+    sampler_steps: int
+    refinement: dict[str, Any] = field(default_factory=dict)
+    critics: dict[str, float] = field(default_factory=dict)
+    """Weights of the critics that select."""
+    joints: str = "24 joints of the free body"
+    alignment: str = "pelvis at the origin; PA: similarity without reflection"
+    crop: str = "box of the observed keypoints"
+    camera: str = "intrinsics as the observation has them, known for half of the persons"
+    answer: str = "fused: mean on the rotation manifold, refined on the keypoints where refinement is on"
+    seed: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+HELD_OUT = ("prior:heldout", "lab/test", "wild/test", "mocap/test")
+"""What nothing that is evaluated on a test split may have been trained on."""
+
+
+def require_unseen(trained_on: tuple[str, ...], split: str) -> None:
+    """Raise InputError where weights were trained on the persons, or on the clips, that a test split is made of."""
+    if not split.endswith("/test"):
+        return
+    seen = [source for source in trained_on if source in HELD_OUT or source.endswith(":test")]
+    if seen:
+        raise InputError(f"the weights were trained on {seen[0]}; their figures on {split} would mean nothing")

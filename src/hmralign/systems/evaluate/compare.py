@@ -1,0 +1,85 @@
+"""Several checkpoints on the same persons: one JSON document, one Markdown table, one plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hmralign.evaluation.calibration_plot import draw_calibration
+from hmralign.evaluation.markdown import evaluation_markdown
+from hmralign.evaluation.summary import differences, read_recalibration, recalibration_record
+from hmralign.metrics.uncertainty import Recalibration
+from hmralign.reports.whole_file import write_whole
+from hmralign.structures import InputError
+from hmralign.systems.evaluate.run import (
+    EvaluateConfig,
+    Measured,
+    evaluate_checkpoint,
+    recalibrate,
+    write_columns,
+)
+
+COMPARED = ("single", "selected", "fused", "fused_pa", "fused_pve")
+"""Columns of which paired differences are given."""
+
+
+def compare_checkpoints(
+    checkpoints: Sequence[str],
+    data: Path,
+    split: str,
+    config: EvaluateConfig,
+    out: Path,
+    *,
+    recalibrations: Sequence[Path] = (),
+    log: Path | None = None,
+    why: str = "hmralign evaluate",
+) -> dict[str, Any]:
+    """Evaluate, compare with the first, and write `metrics.json`, `metrics.md`, `calibration.png`, `persons_*.npz`.
+
+    On a validation split each model's recalibration is fitted, written, and shown (on the persons it was fitted on; the
+    figures of a test split are the honest ones). Raises InputError as `evaluate_checkpoint`, and for a recalibration
+    file that is none.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    given = [_read(path) for path in recalibrations] or [None] * len(checkpoints)
+    names = _names(checkpoints)
+    measured: dict[str, Measured] = {}
+    for name, checkpoint, recalibration in zip(names, checkpoints, given, strict=True):
+        found = evaluate_checkpoint(checkpoint, data, split, config, recalibration=recalibration, log=log, why=why)
+        if not split.endswith("/test") and found.gaussians is not None:
+            record = recalibration_record(recalibrate(found), found.evaluation.protocol)
+            write_whole(out / f"recalibration_{name}.json", _text(record))
+        write_columns(out / f"persons_{name}.npz", found.evaluation)
+        measured[name] = found
+    first = measured[names[0]].evaluation
+    document = {
+        "predictors": {name: found.evaluation.record() for name, found in measured.items()},
+        f"differences to {names[0]}": {
+            name: differences(found.evaluation, first, COMPARED) for name, found in list(measured.items())[1:]
+        },
+    }
+    write_whole(out / "metrics.json", _text(document))
+    write_whole(out / "metrics.md", evaluation_markdown(document).encode())
+    draw_calibration({n: m.evaluation.calibration for n, m in measured.items()}, out / "calibration.png")
+    return document
+
+
+def _names(checkpoints: Sequence[str]) -> list[str]:
+    """Short names: file stems, numbered where two are alike."""
+    stems = [Path(c).stem for c in checkpoints]
+    return [s if stems.count(s) == 1 else f"{s}_{i}" for i, s in enumerate(stems)]
+
+
+def _text(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _read(path: Path) -> Recalibration:
+    try:
+        return read_recalibration(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a recalibration ({error})") from error

@@ -1,0 +1,164 @@
+"""`hmralign evaluate`: a checkpoint on a split of SynthWild -> columns per person, slices, calibration, protocol."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hmralign.body.free_body import load_free_body
+from hmralign.body.lbs import vertices
+from hmralign.body.model import BodyModel
+from hmralign.data.synthetic.synthwild import VERSION
+from hmralign.data.synthwild_folder import BenchmarkSplit, open_split
+from hmralign.evaluation.openings import log_opening
+from hmralign.evaluation.person_errors import MIN_OF, Predicted, Truth, person_errors
+from hmralign.evaluation.protocol import Protocol, require_unseen
+from hmralign.evaluation.summary import Evaluation, calibration_of, centred_on, fit_on, gaussians_of
+from hmralign.metrics.uncertainty import JointGaussians, Recalibration
+from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
+from hmralign.structures import InputError
+from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
+
+logger = logging.getLogger("hmralign.evaluate")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation and what recalibration is fitted on."""
+
+    evaluation: Evaluation
+    gaussians: JointGaussians | None
+    """Per person and joint about the fused answer; None for groups of one."""
+    truth: torch.Tensor
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How a checkpoint is evaluated."""
+
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    persons: int | None = None
+    """Only the first so many persons of the split; the protocol says so."""
+
+
+def evaluate_checkpoint(
+    checkpoint: str | Path,
+    data: Path,
+    split: str,
+    config: EvaluateConfig | None = None,
+    *,
+    recalibration: Recalibration | None = None,
+    log: Path | None = None,
+    why: str = "hmralign evaluate",
+) -> Measured:
+    """Evaluate weights on one split.
+
+    A test split is opened only after its opening stands in `log` (default: `test_openings.jsonl` in the data folder).
+    Raises InputError for weights of another skeleton, weights trained on what the split is made of, a split that is
+    missing, damaged or not the frozen one.
+    """
+    config = config or EvaluateConfig()
+    body = load_free_body("3k5")
+    model = load_checkpoint(checkpoint, body.skeleton_hash)
+    sources = trained_on(checkpoint)
+    require_unseen(sources, split)
+    sha256 = checkpoint_hash(checkpoint)
+    if split.endswith("/test"):
+        log_opening(log or data / "test_openings.jsonl", split, why, predictor=str(checkpoint), sha256=sha256)
+    opened = first_persons(open_split(data, split), config.persons)
+    predictions = predict_in_batches(model, body, opened.examples.observation, config.predict)
+    protocol = protocol_of(opened, body, config, str(checkpoint), sha256, sources)
+    return measure(predictions, opened, body, protocol, recalibration)
+
+
+def first_persons(split: BenchmarkSplit, persons: int | None) -> BenchmarkSplit:
+    """The split cut to its first persons. Raises InputError for a number it does not have."""
+    if persons is None:
+        return split
+    if not 1 <= persons <= len(split):
+        raise InputError(f"persons is {persons}; {split.name} has 1 to {len(split)}")
+    tensors = {name: tensor[:persons] for name, tensor in split.shards.tensors.items()}
+    return replace(split, shards=replace(split.shards, tensors=tensors), slices=split.slices[:persons])
+
+
+def protocol_of(
+    split: BenchmarkSplit,
+    body: BodyModel,
+    config: EvaluateConfig,
+    predictor: str,
+    sha256: str,
+    sources: tuple[str, ...],
+) -> Protocol:
+    """The protocol of a model's evaluation."""
+    predict = config.predict
+    return Protocol(
+        benchmark=VERSION,
+        split=split.name,
+        split_sha256=split.sha256,
+        agreement=split.agreement,
+        persons=len(split),
+        predictor=predictor,
+        predictor_sha256=sha256,
+        trained_on=sources,
+        skeleton_hash=body.skeleton_hash,
+        mesh_hash=body.mesh_hash,
+        num_hypotheses=predict.sampler.num_hypotheses,
+        sampler_steps=predict.sampler.num_steps,
+        refinement=asdict(predict.refinement),
+        critics=asdict(predict.selection),
+        seed=predict.seed,
+    )
+
+
+def measure(
+    predictions: Iterator[tuple[slice, Predicted]],
+    split: BenchmarkSplit,
+    body: BodyModel,
+    protocol: Protocol,
+    recalibration: Recalibration | None = None,
+) -> Measured:
+    """Errors of predictions on a split, whoever made them."""
+    examples = split.examples
+    assert examples.annotation is not None
+    min_of = tuple(m for m in MIN_OF if m <= protocol.num_hypotheses)
+    parts, means, covariances = [], [], []
+    for part, predicted in predictions:
+        annotation = examples.annotation
+        truth = Truth(annotation.joints[part], vertices(body, annotation.body[part]))
+        parts.append(person_errors(predicted, truth, min_of))
+        if protocol.num_hypotheses > 1:
+            seen = centred_on(gaussians_of(torch.nan_to_num(predicted.joints)), torch.nan_to_num(predicted.fused))
+            means.append(seen.mean)
+            covariances.append(seen.covariance)
+        logger.info("%s: %d of %d persons", split.name, part.stop, len(split))
+    columns = {name: torch.cat([p[name] for p in parts]).double().numpy() for name in parts[0]}
+    gaussians = JointGaussians(torch.cat(means), torch.cat(covariances)) if means else None
+    joints = examples.annotation.joints
+    calibration = {} if gaussians is None else calibration_of(gaussians, joints, recalibration)
+    slices = {name: mask.numpy() for name, mask in split.slices.masks().items()}
+    return Measured(Evaluation(protocol, columns, slices, calibration), gaussians, joints)
+
+
+def recalibrate(measured: Measured) -> Recalibration:
+    """Fit a recalibration on an evaluation. Raises InputError on a test split and on groups of one."""
+    protocol = measured.evaluation.protocol
+    if protocol.split.endswith("/test"):
+        raise InputError(f"recalibration is fitted on validation persons, not on {protocol.split}")
+    if measured.gaussians is None:
+        raise InputError("a group of one hypothesis has no spread to recalibrate")
+    return fit_on(measured.gaussians, measured.truth)
+
+
+def write_columns(path: Path, evaluation: Evaluation) -> None:
+    """Per-person columns (metres) as npz, for paired comparisons later."""
+    arrays: dict[str, Any] = {name: values.astype(np.float32) for name, values in evaluation.columns.items()}
+    arrays["protocol"] = np.array(json.dumps(evaluation.protocol.record()))
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)

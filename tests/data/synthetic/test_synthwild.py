@@ -1,0 +1,149 @@
+"""SynthWild: what the worlds are like, what the slices mean, and that nothing in it moves."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from hmralign.data.pose_file import load_pose_file
+from hmralign.data.synthetic.synthwild import (
+    LABEL_NOISE_M,
+    SPLITS,
+    Split,
+    chunk_sizes,
+    sample_chunk,
+    slices_of,
+    split_of,
+    with_label_noise,
+    world_generator,
+)
+from hmralign.data.synthwild_folder import agreement_with, content_hash, frozen_splits, split_tensors
+from hmralign.metrics.joint_errors import mpjpe
+from hmralign.structures import InputError
+from hmralign.systems.synth.write_synthwild import masked_chunk
+from support.shared_data import require_shared
+from support.synthetic_persons import seeded
+
+
+@pytest.fixture(scope="module", params=["lab", "broad", "wild"])
+def world(request):
+    """Name, 3,000 persons and how they were seen."""
+    return request.param, *world_generator(request.param, "train").sample_seen(3000, seeded(1))
+
+
+def test_wild_is_harder_than_lab_in_every_slice(world):
+    name, example, seen = world
+    share = {k: float(m.float().mean()) for k, m in slices_of(example, seen).masks().items()}
+    if name == "wild":
+        assert all(value > 0.05 for value in share.values()), share
+    else:
+        assert share["pitch > 45 deg"] == 0 and share["wide field of view"] == 0 and share["truncated"] < 0.06
+
+
+def test_only_wild_is_seen_by_the_measured_detector_and_built_differently(world):
+    name, example, seen = world
+    stretched = (seen.joints - example.annotation.joints).norm(dim=-1).amax(1)
+    assert (stretched > 0.005).float().mean() == (pytest.approx(1.0, abs=0.01) if name == "wild" else 0.0)
+
+
+def test_nobody_is_known_by_a_box_only(world):
+    assert (world[1].observation.confidence > 0).any(1).all()
+
+
+def test_slices_say_what_they_say(world):
+    _, example, seen = world
+    slices = slices_of(example, seen)
+    assert torch.equal(slices.pitch, seen.pitch)
+    K = example.observation.K
+    diagonal = torch.hypot(2 * K[:, 0, 2] + 1, 2 * K[:, 1, 2] + 1)
+    torch.testing.assert_close(slices.focal * diagonal, K[:, 0, 0])
+    legs = (example.observation.confidence[:, 13:17] > 0.3).any(1)
+    assert torch.equal(slices.legs_seen, legs)
+    assert (slices.ambiguous_limbs[:, None] <= 8).all()
+    part = slices[torch.tensor([5, 7])]
+    assert torch.equal(part.pitch, slices.pitch[[5, 7]])
+
+
+def test_limbs_across_the_view_are_not_ambiguous():
+    """By hand: a limb along the line of sight counts, one across it does not, an unseen one never does."""
+    _, example, seen = "lab", *world_generator("lab", "train").sample_seen(50, seeded(2))
+    joints = seen.joints
+    bone = joints[:, 18] - joints[:, 16]  # left upper arm
+    sight = joints[:, 16] / joints[:, 16].norm(dim=-1, keepdim=True)
+    angle = torch.acos(((bone * sight).sum(-1) / bone.norm(dim=-1)).clamp(-1, 1))
+    steep = (angle < math.pi / 4) | (angle > 3 * math.pi / 4)
+    confident = (example.observation.confidence[:, [5, 7]] > 0.3).all(1)
+    assert (slices_of(example, seen).ambiguous_limbs >= (steep & confident).float()).all()
+
+
+def test_label_noise_has_its_size_and_leaves_the_observation():
+    example = world_generator("broad", "train").sample(2000, seeded(3))
+    noisy = with_label_noise(example, seeded(4))
+    off = (noisy.annotation.joints - example.annotation.joints).square().sum(-1).mean().sqrt()
+    assert off == pytest.approx(LABEL_NOISE_M, rel=0.02)
+    turn = example.annotation.body.body_pose.mT @ noisy.annotation.body.body_pose
+    angle = torch.acos(((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1))
+    assert math.degrees(angle.square().mean().sqrt()) == pytest.approx(15, rel=0.05)
+    assert noisy.observation is example.observation
+    assert mpjpe(noisy.annotation.joints, example.annotation.joints).mean() > 0.04
+
+
+def test_splits_do_not_share_seeds_and_test_splits_use_the_held_out_prior():
+    assert len({s.seed for s in SPLITS.values()}) == len(SPLITS)
+    for name, split in SPLITS.items():
+        assert (split.prior == "heldout") == name.endswith("/test")
+        assert sum(chunk_sizes(split)) == split.size
+
+
+def test_a_chunk_is_the_same_in_another_process(tmp_path):
+    split = Split("wild", "train", 40, 77, 0.5)
+    here = content_hash(split_tensors(*masked_chunk(split, 0)))
+    code = (
+        "from hmralign.data.synthetic.synthwild import Split;"
+        "from hmralign.data.synthwild_folder import content_hash, split_tensors;"
+        "from hmralign.systems.synth.write_synthwild import masked_chunk;"
+        "import torch; torch.set_num_threads(2);"
+        "print(content_hash(split_tensors(*masked_chunk(Split('wild', 'train', 40, 77, 0.5), 0))))"
+    )
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert there.stdout.strip().splitlines()[-1] == here
+
+
+@pytest.mark.parametrize("name", ["lab/val", "wild/val"])
+def test_the_generator_is_the_frozen_one(name):
+    """Fails with any change of poses, cameras, noise, body or masks: that needs a new version name."""
+    split = split_of(name)
+    assert name in frozen_splits()
+    tensors = split_tensors(*masked_chunk(split, 0))
+    assert agreement_with(frozen_splits(), name, content_hash(tensors), tensors) in (
+        "identical",
+        "equal up to rounding",
+    )
+
+
+@pytest.mark.assets
+def test_mocap_takes_its_poses_from_the_test_clips():
+    unseen = load_pose_file(require_shared("poses/cmu_smpl24_poses.npz"), "test")
+    example, _ = sample_chunk(Split("wild", "heldout", 30, 5, 0.5, real_poses=True), 0, seeded(0), unseen)
+    body_pose = example.annotation.body.body_pose
+    elbows = [17, 18]  # neither collars nor shoulders, which follow the arms
+    known = torch.cat([unseen.body_pose, unseen.body_pose * torch.tensor([[1, -1, -1], [-1, 1, 1], [-1, 1, 1.0]])])
+    either = known[:, [*elbows, *elbows[::-1]]]
+    nearest = [
+        min((pose[elbows] - either[:, :2]).abs().amax((1, 2, 3)).min(),
+            (pose[elbows] - either[:, 2:]).abs().amax((1, 2, 3)).min())
+        for pose in body_pose
+    ]  # fmt: skip
+    assert max(nearest) < 1e-3
+
+
+def test_mocap_needs_a_pose_file():
+    with pytest.raises(InputError, match="pose file"):
+        sample_chunk(SPLITS["mocap/test"], 0, seeded(0))
+
+
+def test_unknown_split():
+    with pytest.raises(InputError, match="no split of synthwild-v1"):
+        split_of("lab/tset")

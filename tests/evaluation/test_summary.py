@@ -1,0 +1,118 @@
+"""Tables: intervals in mm, the same every time; differences only of the same persons; recalibrations survive a file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hmralign.evaluation.markdown import evaluation_markdown
+from hmralign.evaluation.openings import log_opening, read_openings
+from hmralign.evaluation.protocol import Protocol, require_unseen
+from hmralign.evaluation.summary import (
+    CALIBRATED_JOINTS,
+    Evaluation,
+    calibration_of,
+    differences,
+    fit_on,
+    gaussians_of,
+    read_recalibration,
+    recalibration_record,
+)
+from hmralign.structures import InputError
+from support.synthetic_persons import seeded
+
+N = 40
+
+
+def protocol(**changes):
+    facts = dict(
+        benchmark="synthwild-v1", split="wild/val", split_sha256="a" * 64, agreement="identical", persons=N,
+        predictor="model", predictor_sha256="b" * 64, trained_on=(), skeleton_hash="c" * 64, mesh_hash="d" * 64,
+        num_hypotheses=10, sampler_steps=5,
+    )  # fmt: skip
+    return Protocol(**{**facts, **changes})
+
+
+def groups(seed=0, too_sure=2.0):
+    g = seeded(seed)
+    truth = torch.randn(N * 5, 29, 3, generator=g)
+    joints = truth[:, None] + 0.1 * torch.randn(N * 5, 1, 29, 3, generator=g)
+    return joints + 0.1 / too_sure * torch.randn(N * 5, 30, 29, 3, generator=g), truth
+
+
+def evaluation(shift=0.0, **changes):
+    values = np.random.default_rng(0).gamma(4.0, 0.02, N) + shift
+    columns = {name: values for name in ("single", "selected", "fused", "fused_pa", "fused_pve", "spread")}
+    columns["failed"] = np.zeros(N)
+    mask = np.arange(N) % 2 == 0
+    nobody = np.zeros(N, bool)
+    joints, truth = groups()
+    calibration = calibration_of(gaussians_of(joints), truth, None)
+    return Evaluation(protocol(**changes), columns, {"even": mask, "nobody": nobody}, calibration)
+
+
+def test_the_record_is_plain_repeats_itself_and_holds_the_protocol():
+    record = evaluation().record()
+    assert json.dumps(record, sort_keys=True, allow_nan=False) == json.dumps(
+        evaluation().record(), sort_keys=True, allow_nan=False
+    )
+    assert record["protocol"]["split_sha256"] == "a" * 64 and record["failures"] == 0
+    mean, low, high = record["all"]["fused_mm"]
+    assert low < mean < high and mean == pytest.approx(1000 * evaluation().columns["fused"].mean(), abs=0.06)
+    assert record["slices"]["even"]["persons"] == N // 2 and record["slices"]["nobody"] == {"persons": 0}
+
+
+def test_differences_are_paired():
+    found = differences(evaluation(0.005), evaluation(), ("fused",))
+    assert found["fused_mm"] == [5.0, 5.0, 5.0]
+    with pytest.raises(InputError, match="other persons"):
+        differences(evaluation(), evaluation(split_sha256="e" * 64), ("fused",))
+    with pytest.raises(InputError, match="'min_of_10' was not measured"):
+        differences(evaluation(), evaluation(), ("min_of_10",))
+
+
+def test_markdown_says_protocol_failures_and_every_number():
+    document = {
+        "predictors": {"a": evaluation().record(), "b": evaluation(0.01).record()},
+        "differences to a": {"b": differences(evaluation(0.01), evaluation(), ("single", "fused"))},
+    }
+    text = evaluation_markdown(document)
+    assert "synthwild-v1 wild/val: 40 persons" in text and "not comparable with published" in text
+    assert "aaaaaaaaaaaa" in text and "a: 0, b: 0" in text and "10.0 (10.0 to 10.0)" in text
+    assert "even (20)" in text and "nobody (0)" in text
+
+
+def test_recalibration_survives_a_file_and_is_refused_when_it_lacks_a_joint():
+    joints, truth = groups()
+    fitted = fit_on(gaussians_of(joints), truth)
+    record = json.loads(json.dumps(recalibration_record(fitted, protocol())))
+    back = read_recalibration(record)
+    torch.testing.assert_close(back.scale, fitted.scale, atol=1e-4, rtol=0)
+    before, after = calibration_of(gaussians_of(joints), truth, back).values()
+    assert after.expected_calibration_error < before.expected_calibration_error
+    del record["joints"][CALIBRATED_JOINTS[3]]
+    with pytest.raises(InputError, match="lacks a joint"):
+        read_recalibration(record)
+    with pytest.raises(InputError, match="format 7"):
+        read_recalibration({"format_version": 7})
+
+
+@pytest.mark.parametrize("source", ["prior:heldout", "wild/test", "pose_file:abc:test"])
+def test_weights_that_saw_the_test_clips_are_refused_on_test_splits(source):
+    with pytest.raises(InputError, match="would mean nothing"):
+        require_unseen(("prior:train", source), "lab/test")
+    require_unseen(("prior:train", source), "lab/val")
+    require_unseen(("prior:train", "lab/train", "pose_file:abc:train"), "wild/test")
+
+
+def test_every_opening_is_logged_before_it_happens(tmp_path):
+    log = tmp_path / "logs" / "openings.jsonl"
+    assert read_openings(log) == []
+    log_opening(log, "wild/test", "a table", predictor="lite")
+    log_opening(log, "lab/test", "another")
+    lines = read_openings(log)
+    assert [line["split"] for line in lines] == ["wild/test", "lab/test"] and lines[0]["why"] == "a table"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        log_opening(tmp_path / "file" / "log.jsonl", "wild/test", "no folder")
