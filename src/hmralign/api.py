@@ -4,7 +4,7 @@ from hmralign import Recoverer
 
 with Recoverer.load("lite") as recoverer:
     people = recoverer("photo.jpg")
-people[0].fused         # the single answer: the mean of all hypotheses
+people[0].fused         # the single answer: the weighted mean of the hypotheses
 people[0].best          # the hypothesis that the critics like best
 people[0].spread        # disagreement of the hypotheses per joint, metres
 people.save("out")      # report.html, meshes, arrays, pictures
@@ -33,11 +33,13 @@ from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.data.images import ImageSource, LoadedImage, load_image
 from hmralign.detection.detection import Detection, Detector
+from hmralign.evaluation.summary import CALIBRATED_JOINTS
 from hmralign.hypotheses.sampler import SamplerConfig
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_skeleton, load_checkpoint
 from hmralign.models.lite import LiteModel
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
+from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.find_people import NobodyFound, find_people
 from hmralign.systems.recover.judge import Agreement
 from hmralign.systems.recover.observe import camera_of, photo_title
@@ -271,7 +273,7 @@ class Person:
 
     @property
     def fused(self) -> BodyParams:
-        """The single answer: the mean of all hypotheses on the rotation manifold, placed like them."""
+        """The single answer: the mean of the hypotheses on the rotation manifold, weighed by how well they fit."""
         return self._person.fused
 
     @property
@@ -283,6 +285,15 @@ class Person:
     def spread(self) -> Float[Tensor, " 29"]:
         """Disagreement of the hypotheses per joint: RMS distance from their mean, pelvis-relative metres."""
         return self._person.spread
+
+    @property
+    def expected_error(self) -> dict[str, float] | None:
+        """Expected RMS error (metres) of each joint of the fused body, pelvis-relative, by name.
+
+        The spread, recalibrated on synthetic validation persons. None for weights that were not calibrated.
+        """
+        found = expected_error(self._person, self._provenance.checkpoint_hash)
+        return None if found is None else dict(zip(CALIBRATED_JOINTS, found.tolist(), strict=True))
 
     @property
     def best_agreement(self) -> Agreement:

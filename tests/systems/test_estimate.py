@@ -67,7 +67,8 @@ def test_shipped_weights_lie_on_the_keypoints_and_nearer_to_the_truth_when_refin
         errors[method] = share_of_box(bodies.body).mean()
         relative = bodies.joints - bodies.joints[:, :, :1]
         distances[method] = (relative - truth[:, None]).norm(dim=-1).mean()
-    assert errors["gauss_newton"] < 0.03 and errors["gauss_newton"] < 0.5 * errors["none"]
+    # With guessed intrinsics a nominal camera stands in, and some of the error is its.
+    assert errors["gauss_newton"] < 0.03 and errors["gauss_newton"] < (0.5 if known else 0.75) * errors["none"]
     assert distances["gauss_newton"] < 0.85 * distances["none"]
 
 

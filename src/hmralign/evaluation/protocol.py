@@ -31,13 +31,14 @@ class Protocol:
     num_hypotheses: int
     sampler_steps: int
     refinement: dict[str, Any] = field(default_factory=dict)
+    fusion: dict[str, Any] = field(default_factory=dict)
     critics: dict[str, float] = field(default_factory=dict)
     """Weights of the critics that select."""
     joints: str = "24 joints of the free body"
     alignment: str = "pelvis at the origin; PA: similarity without reflection"
     crop: str = "box of the observed keypoints"
     camera: str = "intrinsics as the observation has them, known for half of the persons"
-    answer: str = "fused: mean on the rotation manifold, refined on the keypoints where refinement is on"
+    answer: str = "fused: weighted mean on the rotation manifold, refined on the keypoints where refinement is on"
     seed: int = 0
 
     def record(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A residual MLP trained for the same time lifts 2D keypoints clearly better when it is given, beside the coordinates,
 the image vector of each limb, its length and its direction: products of two visibilities and quotients are what it
-finds hard (docs/results/limb_features.md). Keypoints scaled by what is seen, rather than by a box that grows with
+finds hard (docs/results/model_study.md). Keypoints scaled by what is seen, rather than by a box that grows with
 every raised arm, help a little more.
 """
 

@@ -274,7 +274,7 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     model = LiteModel(config.model)
     from_checkpoint = earlier is not None and Path(earlier).suffix == ".safetensors"
     if earlier is None:
-        model.codec.fit(_codec_examples(config))
+        model.codec.fit(codec_examples(config))
     elif from_checkpoint:
         model.load_state_dict(starting_weights(Path(earlier), model))
     open_all_shards(config)  # the loader's process opens them again; what is wrong is said here
@@ -320,7 +320,7 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     return averaged
 
 
-def _codec_examples(config: BaseTrainingConfig) -> Float[Tensor, "n 130"]:
+def codec_examples(config: BaseTrainingConfig) -> Float[Tensor, "n 130"]:
     """Pose vectors on which the codec's statistics are measured: of the generator, or of shards where all is shards."""
     draw = torch.Generator().manual_seed(config.seed)
     source = make_generator(config)

@@ -21,7 +21,7 @@ from hmralign.models.lite import LiteModel
 from hmralign.refinement.evidence import KeypointNoise
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.structures import Example, InputError, Observation
-from hmralign.systems.recover.estimate import estimate_bodies, noise_of
+from hmralign.systems.recover.estimate import FusionConfig, estimate_bodies, noise_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class PredictConfig:
 
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
     selection: SelectionWeights = field(default_factory=SelectionWeights)
     detector: str = "mediapipe"
     """Whose measured noise and landmark offsets the refinement and the reprojection critic assume."""
@@ -74,7 +75,7 @@ def predict_in_batches(
         part = slice(start, min(start + config.batch, len(observation.box)))
         seen = observation[part]
         generator = torch.Generator().manual_seed(config.seed)
-        found = estimate_bodies(model, body, seen, config.sampler, config.refinement, noise, generator)
+        found = estimate_bodies(model, body, seen, config.sampler, config.refinement, noise, generator, config.fusion)
         selected = _selected(critic, found.hypotheses, seen)
         chosen = found.hypotheses.body[torch.arange(len(selected)), selected]
         yield (

@@ -112,6 +112,7 @@ def protocol_of(
         num_hypotheses=predict.sampler.num_hypotheses,
         sampler_steps=predict.sampler.num_steps,
         refinement=asdict(predict.refinement),
+        fusion=asdict(predict.fusion),
         critics=asdict(predict.selection),
         seed=predict.seed,
     )

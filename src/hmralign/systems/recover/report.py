@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 
 from hmralign.body.model import BodyModel
+from hmralign.evaluation.summary import CALIBRATED_JOINTS
 from hmralign.overlays.overlay import Picture
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
+from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.judge import Agreement
 from hmralign.systems.recover.limbs import LIMBS
 from hmralign.systems.recover.observe import photo_title
@@ -21,7 +23,8 @@ CAMERA_WORDS = {
 }
 
 CAVEATS = (
-    "Fused is the single answer: the mean of all hypotheses. #1 is the hypothesis that agrees best with the evidence.",
+    "Fused is the single answer: the mean of the hypotheses, weighed by how well they fit. #1 is the hypothesis that "
+    "agrees best with the evidence.",
     "One photo does not say how far away or how deep things are: hypotheses that look the same here may differ by "
     "decimetres in depth. The disagreement of the hypotheses says where to be careful; it is not a guarantee.",
 )
@@ -48,7 +51,7 @@ def photo_report(
 ) -> Report:
     """The report of one photo; `overlay` shows all its people."""
     persons = [
-        report_person(person, number, photo, m, p, body)
+        report_person(person, number, photo, m, p, body, provenance)
         for number, (person, m, p) in enumerate(zip(photo.persons, meshes, pictures, strict=True))
     ]
     title = photo_title(photo.image)
@@ -67,6 +70,7 @@ def report_person(
     meshes: PersonMeshes,
     pictures: PersonPictures,
     body: BodyModel,
+    provenance: Provenance,
 ) -> ReportPerson:
     """One person of the report; of many hypotheses the best are shown."""
     thumbnails: list[tuple[Picture, ...]] = [()] * person.hypotheses.num_hypotheses
@@ -87,7 +91,7 @@ def report_person(
         keypoint_picture=pictures.keypoints,
         thumbnails=thumbnails,
         spread=meshes.spread.numpy(),
-        facts=person_facts(person),
+        facts=person_facts(person) | expected_error_facts(person, provenance),
         limbs=limb_rows(person),
     )
 
@@ -120,6 +124,18 @@ def person_facts(person: RecoveredPerson) -> dict[str, str]:
         else f"{int((confidence > 0).sum())} of {len(confidence)} observed",
         "Pelvis from the camera": f"{x:+.2f} m right, {-y:+.2f} m up, {z:.2f} m ahead",
         "Found by": found_by,
+    }
+
+
+def expected_error_facts(person: RecoveredPerson, provenance: Provenance) -> dict[str, str]:
+    """How wrong the fused body is likely to be, where the weights were calibrated."""
+    found = expected_error(person, provenance.checkpoint_hash)
+    if found is None:
+        return {}
+    worst = [CALIBRATED_JOINTS[k].replace("_", " ") for k in found.topk(3).indices.tolist()]
+    return {
+        "Expected error of the fused body": f"{100 * float(found.mean()):.0f} cm per joint, pelvis-relative, most at "
+        f"{worst[0]}, {worst[1]}, {worst[2]} (the disagreement, calibrated on synthetic persons)"
     }
 
 
