@@ -27,7 +27,7 @@ from hmralign.models.lite import LiteConfig, LiteModel
 from hmralign.structures import InputError
 
 FORMAT_VERSION = 1
-SHIPPED = ("lite",)
+SHIPPED = ("lite", "lite-lab")
 """Names of the weights that come with the package."""
 
 _LARGEST = 16384

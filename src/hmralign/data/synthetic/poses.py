@@ -44,6 +44,8 @@ class PoseMix:
     """Typed postures (standing, seated, kneeling, lying ...) under a sampled upper body."""
     file_share: float = 0.6
     """Of the remaining: from the pose file, when there is one; the rest from the prior."""
+    mirror_share: float = 0.5
+    """Mirrored."""
     recombine_share: float = 0.35
     """Upper body, or one arm, taken from another pose."""
     perturb_deg: float = 5.0
@@ -118,7 +120,7 @@ class PoseSource:
             real = (torch.rand(n, generator=generator) < self.mix.file_share).nonzero()[:, 0]
             pick = torch.randint(len(self.poses.up_in_pelvis), (len(real),), generator=generator)
             body_pose[real], up[real] = self.poses.body_pose[pick], self.poses.up_in_pelvis[pick]
-        flipped = (torch.rand(n, generator=generator) < 0.5).nonzero()[:, 0]
+        flipped = (torch.rand(n, generator=generator) < self.mix.mirror_share).nonzero()[:, 0]
         body_pose[flipped], up[flipped] = mirror(body_pose[flipped], up[flipped])
         body_pose = _recombine(body_pose, self.mix.recombine_share, generator)
         posed = (torch.rand(n, generator=generator) < self.mix.posture_share).nonzero()[:, 0]

@@ -1,0 +1,54 @@
+"""Group-relative advantages: a hypothesis' reward against the others of its group.
+
+Source: Shao et al. 2024 (GRPO), sec. 4.1. The floor and its two uses are ours: judges that score in whole numbers tie.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hmralign.structures import InputError
+
+
+def group_advantages(
+    rewards: Float[Tensor, "*batch hyp"],
+    *,
+    normalize: bool = True,
+    std_floor: float = 1e-3,
+    below_floor: Literal["drop", "divide"] = "drop",
+    clip: float | None = None,
+) -> Float[Tensor, "*batch hyp"]:
+    """(reward - mean) / std within each group; without `normalize` only centred.
+
+    A group whose standard deviation (population) is below `std_floor`, in units of the reward, has nothing to say: with
+    `drop` its advantages are zero, with `divide` they are divided by the floor instead. Equal rewards give zeros, never
+    NaN. Groups sum to zero unless `clip` cuts them. Raises InputError for groups of fewer than two, rewards that are
+    not finite, and a floor that is not positive.
+
+    >>> group_advantages(torch.tensor([1.0, 2.0, 3.0]), normalize=False)
+    tensor([-1.,  0.,  1.])
+    """
+    if rewards.shape[-1] < 2:
+        raise InputError(f"a group has {rewards.shape[-1]} hypotheses; an advantage needs at least 2")
+    if not bool(torch.isfinite(rewards).all()):
+        raise InputError("a reward is NaN or infinite; score that hypothesis again or leave its group out")
+    if not std_floor > 0:
+        raise InputError(f"std_floor is {std_floor}; expected a positive number")
+    centred = rewards - rewards.mean(-1, keepdim=True)
+    if normalize:
+        variance = centred.square().mean(-1, keepdim=True)
+        advantages = centred / variance.clamp(min=std_floor**2).sqrt()  # clamped first: the root of 0 has no gradient
+        if below_floor == "drop":
+            advantages = torch.where(variance < std_floor**2, torch.zeros_like(advantages), advantages)
+    else:
+        advantages = centred
+    return advantages if clip is None else advantages.clamp(-clip, clip)
+
+
+def silent_groups(rewards: Float[Tensor, "*batch hyp"], std_floor: float = 1e-3) -> Bool[Tensor, "*batch"]:
+    """Groups whose rewards are (almost) equal, to be counted and reported."""
+    return (rewards - rewards.mean(-1, keepdim=True)).square().mean(-1).sqrt() < std_floor
