@@ -26,6 +26,7 @@ from noise_scenes import Backgrounds, Scene, make_scene, truly_visible
 from PIL import Image
 
 from hmralign.body.free_body import load_free_body
+from hmralign.body.keypoint_bones import offset_bones
 from hmralign.body.lbs import forward_kinematics, keypoints_from_fk, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import KEYPOINT_NAMES
@@ -94,13 +95,7 @@ def draw_persons(model: BodyModel, poses: PoseSource, n: int, mix: ViewMix, gene
     facing = views.global_orient[:, :, 2]
     yaw = torch.atan2(facing[:, 0], -facing[:, 2])
     up_cam = (views.global_orient @ up[..., None])[..., 0]
-    return Persons(body, up_cam, K, sizes, points, project(points, K), rotmats[:, keypoint_bones(model)], yaw)
-
-
-def keypoint_bones(model: BodyModel) -> torch.Tensor:
-    """The joint that carries most of each keypoint (27,)."""
-    assert model.keypoint_moments is not None
-    return model.keypoint_moments[..., 3].argmax(dim=1)
+    return Persons(body, up_cam, K, sizes, points, project(points, K), rotmats[:, offset_bones(model)], yaw)
 
 
 def suitable(persons: Persons, truncated: bool) -> list[int]:
@@ -179,7 +174,7 @@ def measure_chunk(
     model: BodyModel, persons: Persons, backgrounds: Backgrounds, detectors: list[Detector], seed: list[int]
 ) -> dict[str, np.ndarray]:
     """Everything about one chunk: truth, and per detector path the keypoints, confidences, and whether found."""
-    n, bones = len(persons.sizes), keypoint_bones(model).numpy()
+    n, bones = len(persons.sizes), offset_bones(model).numpy()
     rows: dict[str, list] = {
         k: [] for k in ("visible", "occluder", "found", "count", "keypoints", "confidence", "score")
     }

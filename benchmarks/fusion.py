@@ -4,8 +4,8 @@
 
 On wild/val every way is measured (temperatures are chosen there); `--test` measures the ways kept from validation on
 wild/test and logs the reading. Columns: fused-type MPJPE and PA-MPJPE in mm with intervals, and the paired difference
-to the plain mean of the same stage. `after` ways answer from the refined group; the last step of `recover`, the gentle
-refinement of the mean itself, is the row `mean, then refined`.
+to the plain mean of the same stage. `after` ways answer from the refined group; rows `then refined` add the last step
+of `recover`, the gentle refinement of the mean itself.
 """
 
 import argparse
@@ -33,14 +33,15 @@ from hmralign.refinement.keypoint_update import RefinementConfig, place, refine_
 from hmralign.refinement.placement import place_in_image
 from hmralign.structures import Example, Hypotheses
 from hmralign.systems.evaluate.predict import SelectionWeights, selection_critic
-from hmralign.systems.recover.estimate import noise_of
+from hmralign.systems.recover.estimate import FusionConfig, noise_of
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
-TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 0.5)
+TEMPERATURES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.5)
 LIKELIHOOD_TEMPERATURES = (1.0, 3.0, 10.0, 30.0)
 BANDWIDTHS = (0.03, 0.06, 0.12)
 BATCH = 100
+SHIPPED = FusionConfig().temperature
 
 
 def pelvis_relative(body, rotmats, betas):
@@ -117,12 +118,16 @@ def errors(checkpoint: str, examples: Example, hypotheses: int, chosen: list[str
                 if chosen is None or key in chosen:
                     answer = make(rotmats, joints, scores, chi2)
                     columns.setdefault(key, []).append(score(pelvis_relative(body, answer, shape), truth))
-        mean, shape = fuse_rotations(refined[0])[:, None], refined[1].mean(1, keepdim=True)
         gentle = replace(config, noise_scale=config.fused_noise_scale)
-        final = refine_group(body, mean, shape, evidence, gentle, refined[0])
-        columns.setdefault("mean, then refined | after", []).append(
-            score(pelvis_relative(body, final[0][:, 0], final[1][:, 0]), truth)
-        )
+        shape = refined[1].mean(1, keepdim=True)
+        for key, weights in (
+            ("mean, then refined | after", None),
+            (f"score-weighted mean T {SHIPPED}, then refined (recover) | after", score_weights(scores, SHIPPED)),
+        ):
+            final = refine_group(
+                body, fuse_rotations(refined[0], weights)[:, None], shape, evidence, gentle, refined[0]
+            )
+            columns.setdefault(key, []).append(score(pelvis_relative(body, final[0][:, 0], final[1][:, 0]), truth))
     return {name: torch.cat(values).double().numpy() for name, values in columns.items()}
 
 

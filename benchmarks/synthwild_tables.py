@@ -9,7 +9,7 @@ validation. The regressor is trained once, on the data of `lite-lab`, and kept i
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,13 +20,14 @@ from hmralign.data.synthwild_folder import open_split
 from hmralign.evaluation.calibration_plot import draw_calibration
 from hmralign.evaluation.markdown import evaluation_markdown
 from hmralign.evaluation.openings import log_opening
-from hmralign.evaluation.summary import differences, read_recalibration, recalibration_record
+from hmralign.evaluation.summary import differences, recalibration_record
 from hmralign.models.lite import LiteConfig
 from hmralign.models.regressor import PoseRegressor
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.systems.evaluate.run import (
     EvaluateConfig,
     evaluate_checkpoint,
+    first_persons,
     measure,
     protocol_of,
     recalibrate,
@@ -56,19 +57,16 @@ def the_regressor(data: Path, work: Path, cpu_seconds: float) -> PoseRegressor:
 
 def evaluate(split: str, args: argparse.Namespace, predictors: dict) -> dict:
     body = load_free_body("3k5")
-    opened = open_split(args.data, split)
     measured = {}
-    for name, (checkpoint, refine) in {
-        "lite-lab": ("lite-lab", True),
-        "lite-lab, samples only": ("lite-lab", False),
-        "lite": ("lite", True),
-        "lite, samples only": ("lite", False),
-    }.items():
-        config = EvaluateConfig()
+    rows = {"lite-lab": ("lite-lab", True), "lite": ("lite", True)}
+    if args.samples_only:
+        rows |= {"lite-lab, samples only": ("lite-lab", False), "lite, samples only": ("lite", False)}
+    for name, (checkpoint, refine) in rows.items():
+        config = EvaluateConfig(persons=args.persons)
         if not refine:
             config = replace(config, predict=replace(config.predict, refinement=RefinementConfig(method="none")))
         kept = args.work / f"recalibration_{name.replace(', ', '_').replace(' ', '_')}.json"
-        recalibration = read_recalibration(json.loads(kept.read_text())) if kept.exists() else None
+        recalibration = json.loads(kept.read_text()) if split != "wild/val" and kept.exists() else None
         found = evaluate_checkpoint(
             args.checkpoints.get(checkpoint, checkpoint), args.data, split, config,
             recalibration=recalibration, log=RESULTS / "test_openings.jsonl", why="benchmarks/synthwild_tables.py",
@@ -77,6 +75,7 @@ def evaluate(split: str, args: argparse.Namespace, predictors: dict) -> dict:
             kept.write_text(json.dumps(recalibration_record(recalibrate(found), found.evaluation.protocol), indent=1))
         measured[name] = found.evaluation
         print(split, name, found.evaluation.record()["all"]["fused_mm"], flush=True)
+    opened = first_persons(open_split(args.data, split), args.persons)
     for name, predictor in predictors.items():
         if split.endswith("/test"):
             log_opening(RESULTS / "test_openings.jsonl", split, "benchmarks/synthwild_tables.py", predictor=name)
@@ -110,25 +109,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "runs/synthwild")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/synthwild_tables")
-    parser.add_argument("--cpu-seconds", type=float, default=300.0, help="training time of the regressor")
+    parser.add_argument(
+        "--cpu-seconds", type=float, default=300.0, help="training time of the regressor; 0 leaves it out"
+    )
     parser.add_argument("--test", action="store_true", help="open the test splits")
+    parser.add_argument("--samples-only", action="store_true", help="add rows without refinement")
+    parser.add_argument("--persons", type=int, help="only the first so many of each split")
     parser.add_argument("--splits", nargs="*", help="instead of all of them")
     parser.add_argument("--checkpoints", nargs="*", default=[], help="NAME=PATH instead of the shipped weights")
     args = parser.parse_args()
     args.checkpoints = dict(pair.split("=", 1) for pair in args.checkpoints)
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    regressor = the_regressor(args.data, args.work, args.cpu_seconds)
     memory = LabMemory(args.data)
-    predictors = {
-        "regressor": lambda observation: regressed(regressor, observation),
-        "nearest of 40k lab": memory.nearest,
-        "mean pose": memory.mean_pose,
-    }
+    predictors = {"nearest of 40k lab": memory.nearest, "mean pose": memory.mean_pose}
+    if args.cpu_seconds > 0:
+        regressor = the_regressor(args.data, args.work, args.cpu_seconds)
+        predictors["regressor"] = lambda observation: regressed(regressor, observation)
     default = ["lab/test", "wild/test", "mocap/test"] if args.test else ["wild/val", "lab/val"]
     for split in args.splits or default:
         evaluate(split, args, predictors)
-    print(json.dumps(asdict(SIZE)))
 
 
 if __name__ == "__main__":

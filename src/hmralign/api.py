@@ -292,7 +292,7 @@ class Person:
 
         The spread, recalibrated on synthetic validation persons. None for weights that were not calibrated.
         """
-        found = expected_error(self._person, self._provenance.checkpoint_hash)
+        found = expected_error(self._person, self._provenance)
         return None if found is None else dict(zip(CALIBRATED_JOINTS, found.tolist(), strict=True))
 
     @property

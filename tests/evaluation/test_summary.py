@@ -18,6 +18,7 @@ from hmralign.evaluation.summary import (
     gaussians_of,
     read_recalibration,
     recalibration_record,
+    require_recalibration_of,
 )
 from hmralign.structures import InputError
 from support.synthetic_persons import seeded
@@ -94,8 +95,18 @@ def test_recalibration_survives_a_file_and_is_refused_when_it_lacks_a_joint():
     del record["joints"][CALIBRATED_JOINTS[3]]
     with pytest.raises(InputError, match="lacks a joint"):
         read_recalibration(record)
-    with pytest.raises(InputError, match="format 7"):
-        read_recalibration({"format_version": 7})
+    for wrong, said in (({"format_version": 7}, "format 7"), ([], "mapping")):
+        with pytest.raises(InputError, match=said):
+            read_recalibration(wrong)
+
+
+def test_a_recalibration_of_other_weights_or_settings_is_refused():
+    joints, truth = groups()
+    record = recalibration_record(fit_on(gaussians_of(joints), truth), protocol())
+    require_recalibration_of(record, protocol())
+    for changes in ({"predictor_sha256": "0" * 64}, {"refinement": {"method": "none"}}):
+        with pytest.raises(InputError, match="fitted with another"):
+            require_recalibration_of(record, protocol(**changes))
 
 
 @pytest.mark.parametrize("source", ["prior:heldout", "wild/test", "pose_file:abc:test"])

@@ -29,15 +29,14 @@ def evaluation_markdown(document: dict[str, Any]) -> str:
 
 
 def _heading(protocol: dict[str, Any], predictors: dict[str, Any]) -> str:
-    refinement = protocol["refinement"].get("method", "none")
+    settings = "; ".join(f"{name}: {_settings(r['protocol'])}" for name, r in predictors.items())
     cost = next(iter(predictors.values()))["failure_counts_as_mm"]
     failures = ", ".join(f"{name}: {r['failures']}" for name, r in predictors.items())
     return "\n".join(
         [
             f"# {protocol['benchmark']} {protocol['split']}: {protocol['persons']} persons",
             "",
-            f"M = {protocol['num_hypotheses']}, {protocol['sampler_steps']} sampling steps, refinement: {refinement}, "
-            f"seed {protocol['seed']}. Joints: {protocol['joints']}; alignment: {protocol['alignment']}. "
+            f"{settings}. Seed {protocol['seed']}. Joints: {protocol['joints']}; alignment: {protocol['alignment']}. "
             f"Persons: {protocol['agreement']} ({protocol['split_sha256'][:12]}), mesh {protocol['mesh_hash'][:12]}.",
             "",
             "Millimetres on the free body, not comparable with published figures; 95 % bootstrap intervals over "
@@ -46,6 +45,12 @@ def _heading(protocol: dict[str, Any], predictors: dict[str, Any]) -> str:
             f"Failed persons (each counts as {cost:.0f} mm): {failures}.",
         ]
     )
+
+
+def _settings(protocol: dict[str, Any]) -> str:
+    refinement = protocol["refinement"].get("method", "none")
+    steps = f", {protocol['sampler_steps']} sampling steps" if protocol["sampler_steps"] else ""
+    return f"M = {protocol['num_hypotheses']}{steps}, refinement {refinement}"
 
 
 def _grid(header: list[str], rows: list[list[str]]) -> str:

@@ -13,7 +13,7 @@
 | `spread` | mean over joints of the group's RMS distance from its mean |
 
 A person of whom a prediction is not finite counts as failed: every column gets `FAILURE_ERROR`, and the failure is
-counted, so that no failure can improve a table.
+counted, so that no failure can improve a table (`spread`, which is no error, is 0).
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ class Protocol:
     sampler_steps: int
     refinement: dict[str, Any] = field(default_factory=dict)
     fusion: dict[str, Any] = field(default_factory=dict)
+    detector: str = ""
+    """Whose measured noise and landmark offsets refinement and critics assume."""
     critics: dict[str, float] = field(default_factory=dict)
     """Weights of the critics that select."""
     joints: str = "24 joints of the free body"

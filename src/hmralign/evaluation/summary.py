@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +126,7 @@ def recalibration_record(recalibration: Recalibration, protocol: Protocol) -> di
         "fitted_on": protocol.split,
         "checkpoint_sha256": protocol.predictor_sha256,
         "refinement": protocol.refinement,
+        "fusion": protocol.fusion,
         "joints": {
             name: {"scale": round(float(s), 4), "floor_m": round(float(f), 5)}
             for name, s, f in zip(CALIBRATED_JOINTS, recalibration.scale, recalibration.floor, strict=True)
@@ -132,8 +134,18 @@ def recalibration_record(recalibration: Recalibration, protocol: Protocol) -> di
     }
 
 
-def read_recalibration(record: dict[str, Any]) -> Recalibration:
-    """The recalibration of `recalibration_record`. Raises InputError for another format or missing joints."""
+def require_recalibration_of(record: dict[str, Any], protocol: Protocol) -> None:
+    """Raise InputError where a recalibration was fitted on other weights or other settings than it is used on."""
+    plain = json.loads(json.dumps(protocol.record()))
+    for name, key in (("checkpoint_sha256", "predictor_sha256"), ("refinement", "refinement"), ("fusion", "fusion")):
+        if record.get(name) != plain[key]:
+            raise InputError(f"the recalibration was fitted with another {name.replace('_', ' ')} than is evaluated")
+
+
+def read_recalibration(record: Any) -> Recalibration:
+    """The recalibration of `recalibration_record`. Raises InputError for another format or missing or bad numbers."""
+    if not isinstance(record, dict):
+        raise InputError("a recalibration is a mapping; this is none")
     if record.get("format_version") != FORMAT_VERSION:
         raise InputError(f"recalibration format {record.get('format_version')}, this program reads {FORMAT_VERSION}")
     try:
@@ -142,4 +154,6 @@ def read_recalibration(record: dict[str, Any]) -> Recalibration:
         floor = torch.tensor([float(r["floor_m"]) for r in rows])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the recalibration lacks a joint or a number ({error})") from error
+    if not bool((torch.isfinite(scale) & torch.isfinite(floor) & (scale >= 0) & (floor >= 0)).all()):
+        raise InputError("the recalibration has a scale or a floor that is negative or not finite")
     return Recalibration(scale, floor)

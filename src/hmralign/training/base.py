@@ -34,7 +34,7 @@ from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource
 from hmralign.diffusion.ema import Ema
 from hmralign.diffusion.parameterization import add_noise, velocity
-from hmralign.models.checkpoint import read_weights
+from hmralign.models.checkpoint import read_weights, trained_on
 from hmralign.models.context import KeypointFeatures, keypoint_features
 from hmralign.models.lite import LiteConfig, LiteModel
 from hmralign.models.person_frame import person_frame
@@ -166,6 +166,8 @@ def training_sources(config: BaseTrainingConfig) -> tuple[str, ...]:
     for folder in shard_folders(config):
         facts = read_index(Path(folder))
         sources.append(str(facts["split"]) if "benchmark" in facts else "shards:train")
+    if config.start_from and Path(config.start_from).suffix == ".safetensors":
+        sources += trained_on(config.start_from)
     return tuple(dict.fromkeys(sources))
 
 

@@ -56,7 +56,7 @@ def landmark_points(
     if offsets is None:
         return points
     bone = offset_bones(model)
-    return points + (global_rotmats[..., bone, :, :] @ offsets[..., None])[..., 0]
+    return points + (global_rotmats[..., bone, :, :] @ offsets.to(points)[..., None])[..., 0]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 from hmralign.evaluation.calibration_plot import draw_calibration
 from hmralign.evaluation.markdown import evaluation_markdown
 from hmralign.evaluation.summary import differences, read_recalibration, recalibration_record
-from hmralign.metrics.uncertainty import Recalibration
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.run import (
@@ -38,9 +37,9 @@ def compare_checkpoints(
 ) -> dict[str, Any]:
     """Evaluate, compare with the first, and write `metrics.json`, `metrics.md`, `calibration.png`, `persons_*.npz`.
 
-    On a validation split each model's recalibration is fitted, written, and shown (on the persons it was fitted on; the
-    figures of a test split are the honest ones). Raises InputError as `evaluate_checkpoint`, and for a recalibration
-    file that is none.
+    On a validation split each model's recalibration is fitted and written, for use on other persons.
+
+    Raises InputError as `evaluate_checkpoint`, and for a recalibration file that is none.
     """
     out.mkdir(parents=True, exist_ok=True)
     given = [_read(path) for path in recalibrations] or [None] * len(checkpoints)
@@ -48,7 +47,7 @@ def compare_checkpoints(
     measured: dict[str, Measured] = {}
     for name, checkpoint, recalibration in zip(names, checkpoints, given, strict=True):
         found = evaluate_checkpoint(checkpoint, data, split, config, recalibration=recalibration, log=log, why=why)
-        if not split.endswith("/test") and found.gaussians is not None:
+        if split.endswith("/val") and found.gaussians is not None:
             record = recalibration_record(recalibrate(found), found.evaluation.protocol)
             write_whole(out / f"recalibration_{name}.json", _text(record))
         write_columns(out / f"persons_{name}.npz", found.evaluation)
@@ -76,10 +75,12 @@ def _text(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def _read(path: Path) -> Recalibration:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return read_recalibration(json.loads(path.read_text(encoding="utf-8")))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        read_recalibration(record)
+        return record
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path}: not a recalibration ({error})") from error

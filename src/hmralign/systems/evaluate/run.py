@@ -18,9 +18,17 @@ from hmralign.body.model import BodyModel
 from hmralign.data.synthetic.synthwild import VERSION
 from hmralign.data.synthwild_folder import BenchmarkSplit, open_split
 from hmralign.evaluation.openings import log_opening
-from hmralign.evaluation.person_errors import MIN_OF, Predicted, Truth, person_errors
+from hmralign.evaluation.person_errors import MIN_OF, Predicted, Truth, failed, person_errors
 from hmralign.evaluation.protocol import Protocol, require_unseen
-from hmralign.evaluation.summary import Evaluation, calibration_of, centred_on, fit_on, gaussians_of
+from hmralign.evaluation.summary import (
+    Evaluation,
+    calibration_of,
+    centred_on,
+    fit_on,
+    gaussians_of,
+    read_recalibration,
+    require_recalibration_of,
+)
 from hmralign.metrics.uncertainty import JointGaussians, Recalibration
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
 from hmralign.structures import InputError
@@ -37,6 +45,7 @@ class Measured:
     gaussians: JointGaussians | None
     """Per person and joint about the fused answer; None for groups of one."""
     truth: torch.Tensor
+    """True joints of the persons in `gaussians`."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +63,15 @@ def evaluate_checkpoint(
     split: str,
     config: EvaluateConfig | None = None,
     *,
-    recalibration: Recalibration | None = None,
+    recalibration: dict[str, Any] | None = None,
     log: Path | None = None,
     why: str = "hmralign evaluate",
 ) -> Measured:
     """Evaluate weights on one split.
 
     A test split is opened only after its opening stands in `log` (default: `test_openings.jsonl` in the data folder).
+    `recalibration` is a record of `recalibration_record`, of these weights and settings.
+
     Raises InputError for weights of another skeleton, weights trained on what the split is made of, a split that is
     missing, damaged or not the frozen one.
     """
@@ -73,9 +84,13 @@ def evaluate_checkpoint(
     if split.endswith("/test"):
         log_opening(log or data / "test_openings.jsonl", split, why, predictor=str(checkpoint), sha256=sha256)
     opened = first_persons(open_split(data, split), config.persons)
-    predictions = predict_in_batches(model, body, opened.examples.observation, config.predict)
     protocol = protocol_of(opened, body, config, str(checkpoint), sha256, sources)
-    return measure(predictions, opened, body, protocol, recalibration)
+    wider = None
+    if recalibration is not None:
+        wider = read_recalibration(recalibration)
+        require_recalibration_of(recalibration, protocol)
+    predictions = predict_in_batches(model, body, opened.examples.observation, config.predict)
+    return measure(predictions, opened, body, protocol, wider)
 
 
 def first_persons(split: BenchmarkSplit, persons: int | None) -> BenchmarkSplit:
@@ -111,6 +126,7 @@ def protocol_of(
         mesh_hash=body.mesh_hash,
         num_hypotheses=predict.sampler.num_hypotheses,
         sampler_steps=predict.sampler.num_steps,
+        detector=predict.detector,
         refinement=asdict(predict.refinement),
         fusion=asdict(predict.fusion),
         critics=asdict(predict.selection),
@@ -129,19 +145,21 @@ def measure(
     examples = split.examples
     assert examples.annotation is not None
     min_of = tuple(m for m in MIN_OF if m <= protocol.num_hypotheses)
-    parts, means, covariances = [], [], []
+    parts, means, covariances, targets = [], [], [], []
     for part, predicted in predictions:
         annotation = examples.annotation
         truth = Truth(annotation.joints[part], vertices(body, annotation.body[part]))
         parts.append(person_errors(predicted, truth, min_of))
         if protocol.num_hypotheses > 1:
-            seen = centred_on(gaussians_of(torch.nan_to_num(predicted.joints)), torch.nan_to_num(predicted.fused))
+            whole = ~failed(predicted)  # failures have no spread; they are counted in the errors
+            seen = centred_on(gaussians_of(predicted.joints[whole]), predicted.fused[whole])
             means.append(seen.mean)
             covariances.append(seen.covariance)
+            targets.append(annotation.joints[part][whole])
         logger.info("%s: %d of %d persons", split.name, part.stop, len(split))
     columns = {name: torch.cat([p[name] for p in parts]).double().numpy() for name in parts[0]}
     gaussians = JointGaussians(torch.cat(means), torch.cat(covariances)) if means else None
-    joints = examples.annotation.joints
+    joints = torch.cat(targets) if targets else examples.annotation.joints
     calibration = {} if gaussians is None else calibration_of(gaussians, joints, recalibration)
     slices = {name: mask.numpy() for name, mask in split.slices.masks().items()}
     return Measured(Evaluation(protocol, columns, slices, calibration), gaussians, joints)
@@ -150,7 +168,7 @@ def measure(
 def recalibrate(measured: Measured) -> Recalibration:
     """Fit a recalibration on an evaluation. Raises InputError on a test split and on groups of one."""
     protocol = measured.evaluation.protocol
-    if protocol.split.endswith("/test"):
+    if not protocol.split.endswith("/val"):
         raise InputError(f"recalibration is fitted on validation persons, not on {protocol.split}")
     if measured.gaussians is None:
         raise InputError("a group of one hypothesis has no spread to recalibrate")

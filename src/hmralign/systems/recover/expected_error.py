@@ -7,36 +7,52 @@ validation persons of SynthWild (`metrics/uncertainty.py`); it holds as far as p
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.evaluation.summary import centred_on, gaussians_of, read_recalibration
 from hmralign.metrics.uncertainty import Recalibration
-from hmralign.systems.recover.people import RecoveredPerson
+from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson
+from hmralign.systems.recover.provenance import Provenance
+
+MIN_HYPOTHESES = 20
+"""Smaller groups do not say their covariance well enough."""
 
 
 @lru_cache(maxsize=4)
-def recalibration_for(checkpoint_sha256: str) -> Recalibration | None:
-    """The shipped recalibration of these very weights; None for any others."""
+def _shipped_record(checkpoint_sha256: str) -> dict[str, Any] | None:
     folder = files("hmralign.models") / "weights"
     for path in sorted(folder.iterdir(), key=lambda p: p.name):
         if path.name.endswith("_recalibration.json"):
             record = json.loads(path.read_text(encoding="utf-8"))
             if record.get("checkpoint_sha256") == checkpoint_sha256:
-                return read_recalibration(record)
+                return record
     return None
 
 
-def expected_error(person: RecoveredPerson, checkpoint_sha256: str) -> Float[Tensor, " 23"] | None:
+def recalibration_for(checkpoint_sha256: str, config: RecoverConfig) -> Recalibration | None:
+    """The shipped recalibration of these very weights and settings of refinement and fusion; None for any others."""
+    record = _shipped_record(checkpoint_sha256)
+    settings = json.loads(json.dumps({"refinement": asdict(config.refinement), "fusion": asdict(config.fusion)}))
+    if record is None or any(record.get(name) != value for name, value in settings.items()):
+        return None
+    return read_recalibration(record)
+
+
+def expected_error(person: RecoveredPerson, provenance: Provenance) -> Float[Tensor, " 23"] | None:
     """Expected RMS distance (metres) of each joint but the pelvis from the truth, pelvis-relative.
 
-    None for weights without a recalibration, and for a group of one hypothesis.
+    None for weights and settings without a recalibration, for fewer than 20 hypotheses, for people known only by a box
+    and for retargeted bodies: on none of them was it fitted.
     """
-    recalibration = recalibration_for(checkpoint_sha256)
-    if recalibration is None or person.hypotheses.num_hypotheses < 2:
+    recalibration = recalibration_for(provenance.checkpoint_hash, provenance.config)
+    few = person.hypotheses.num_hypotheses < MIN_HYPOTHESES
+    if recalibration is None or few or person.box_only or provenance.retargeted:
         return None
     predicted = centred_on(gaussians_of(person.hypotheses.joints[None]), person.fused_joints[None])
     return recalibration(predicted).spread[0]

@@ -129,7 +129,7 @@ def person_facts(person: RecoveredPerson) -> dict[str, str]:
 
 def expected_error_facts(person: RecoveredPerson, provenance: Provenance) -> dict[str, str]:
     """How wrong the fused body is likely to be, where the weights were calibrated."""
-    found = expected_error(person, provenance.checkpoint_hash)
+    found = expected_error(person, provenance)
     if found is None:
         return {}
     worst = [CALIBRATED_JOINTS[k].replace("_", " ") for k in found.topk(3).indices.tolist()]

@@ -92,7 +92,7 @@ def limb_spread(person: RecoveredPerson) -> dict[str, float]:
 
 def expected_error_by_joint(person: RecoveredPerson, provenance: Provenance) -> dict[str, float] | None:
     """Expected RMS error of each joint of the fused body, metres; None for weights that were not calibrated."""
-    found = expected_error(person, provenance.checkpoint_hash)
+    found = expected_error(person, provenance)
     if found is None:
         return None
     return {name: round(float(value), 4) for name, value in zip(CALIBRATED_JOINTS, found, strict=True)}
