@@ -124,9 +124,8 @@ def errors(checkpoint: str, examples: Example, hypotheses: int, chosen: list[str
             ("mean, then refined | after", None),
             (f"score-weighted mean T {SHIPPED}, then refined (recover) | after", score_weights(scores, SHIPPED)),
         ):
-            final = refine_group(
-                body, fuse_rotations(refined[0], weights)[:, None], shape, evidence, gentle, refined[0]
-            )
+            mean = fuse_rotations(refined[0], weights)[:, None]
+            final = refine_group(body, mean, shape, evidence, gentle, refined[0])
             columns.setdefault(key, []).append(score(pelvis_relative(body, final[0][:, 0], final[1][:, 0]), truth))
     return {name: torch.cat(values).double().numpy() for name, values in columns.items()}
 

@@ -109,9 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "runs/synthwild")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/synthwild_tables")
-    parser.add_argument(
-        "--cpu-seconds", type=float, default=300.0, help="training time of the regressor; 0 leaves it out"
-    )
+    parser.add_argument("--cpu-seconds", type=float, default=300.0, help="of the regressor's training; 0: without it")
     parser.add_argument("--test", action="store_true", help="open the test splits")
     parser.add_argument("--samples-only", action="store_true", help="add rows without refinement")
     parser.add_argument("--persons", type=int, help="only the first so many of each split")

@@ -1,11 +1,11 @@
 """SynthWild v1: a benchmark of synthetic persons with a gap between lab and wild, frozen and hashed.
 
 Three worlds. *lab*: moderate poses before level cameras, careful keypoints, hardly anything hidden. *broad*: a little
-more of everything, the same careful keypoints; its labels are noisy. *wild*: harder poses, steep, rolled and wide cameras,
-people cut off and hidden, the measured noise of the shipped detector, other proportions. Poses of `test` splits come
-from the prior fitted on clips that the training prior never saw; `mocap` takes real unseen poses where a pose file is
-at hand. Nothing here may change without a new version name: `tests/data/synthetic/test_synthwild.py` and the frozen
-hashes hold it. Why it is so and what it cannot show: `docs/benchmark_synthwild.md`.
+more of everything, the same careful keypoints; its labels are noisy. *wild*: harder poses, steep, rolled and wide
+cameras, people cut off and hidden, the measured noise of the shipped detector, other proportions. Poses of `test`
+splits come from the prior fitted on clips that the training prior never saw; `mocap` takes real unseen poses where a
+pose file is at hand. Nothing here may change without a new version name: the frozen hashes and their test hold it. Why
+it is so and what it cannot show: `docs/benchmark_synthwild.md`.
 """
 
 from __future__ import annotations
