@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hmralign.body.skeleton import KEYPOINT_NAMES
@@ -273,6 +273,7 @@ json_values = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(content=json_values)
+@example(content=[[0, 0, 2, 3.4028235677973366e38]])
 def test_any_json_either_reads_or_raises_input_error(tmp_path_factory, content):
     path = write(tmp_path_factory.mktemp("fuzz"), content)
     try:

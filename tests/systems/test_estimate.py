@@ -69,7 +69,7 @@ def test_shipped_weights_lie_on_the_keypoints_and_nearer_to_the_truth_when_refin
         distances[method] = (relative - truth[:, None]).norm(dim=-1).mean()
     # With guessed intrinsics a nominal camera stands in, and some of the error is its.
     assert errors["gauss_newton"] < 0.03 and errors["gauss_newton"] < (0.5 if known else 0.75) * errors["none"]
-    assert distances["gauss_newton"] < 0.85 * distances["none"]
+    assert distances["gauss_newton"] < (0.85 if known else 0.95) * distances["none"]
 
 
 def test_a_person_does_not_depend_on_the_others():

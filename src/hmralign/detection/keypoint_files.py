@@ -41,6 +41,9 @@ FileKind = Literal["coco_annotations", "coco_results", "openpose", "alphapose", 
 MAX_FILE_BYTES = 512 * 2**20
 MAX_CONFIDENCE = 1.2
 """Heatmap peaks may exceed 1 a little; they are cut to 1. Anything above this is another convention."""
+LARGEST_PIXEL = 1e6
+"""No photo is that large; numbers beyond it are no coordinates, and some would not survive single precision."""
+
 OCCLUDED_CONFIDENCE = 0.5
 """Confidence of a COCO keypoint that was labelled but not seen (v = 1)."""
 
@@ -381,7 +384,7 @@ def _checked_box(box: Any, source: _Source, person: int) -> Float64[np.ndarray, 
         raise source.error(f"box is {box!r:.80}: expected four numbers", person)
     array = np.array(box, np.float64)
     height, width = source.image_size
-    if not np.isfinite(array).all() or array[2] - array[0] < 2 or array[3] - array[1] < 2:
+    if not (np.abs(array) <= LARGEST_PIXEL).all() or array[2] - array[0] < 2 or array[3] - array[1] < 2:
         raise source.error(f"box is {box}: expected finite corners with x0 + 2 <= x1 and y0 + 2 <= y1", person)
     if array[0] >= width or array[1] >= height or array[2] <= 0 or array[3] <= 0:
         raise source.error(f"box {box} lies outside the image of {width} x {height} pixels", person)
