@@ -199,11 +199,11 @@ def main() -> None:
         "95 % intervals over persons, differences paired. Temperatures and bandwidths are chosen on wild/val.",
         "Command: `python benchmarks/fusion.py`, then `python benchmarks/fusion.py --test`.",
         "",
-        "Reading: nothing beats the plain mean of the refined group by much. For `lite-lab` refining that mean once more",
+        "Reading: nothing beats the plain mean of the refined group by much. For `lite-lab` refining it once more",
         "gains about 4 mm, weighing it by the critics hardly more. For `lite` weighing and refining gained 1.7 mm on",
-        "validation (interval touching 0), which is why it is the default, and nothing on test, where PA even got worse by",
-        "2 mm. Picking one hypothesis, by critic or medoid, is never better than the mean in PA; the critic's first choice",
-        "is clearly worse for `lite`.",
+        "validation (interval touching 0), so it is the default, and nothing on test, where PA got worse by",
+        "2 mm. One hypothesis, by critic or medoid, is never better than the mean in PA; the first choice of the",
+        "critic is clearly worse for `lite`.",
     ]
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     args.out.with_suffix(".md").write_text(markdown(result))
