@@ -369,6 +369,7 @@ def markdown(result: dict) -> str:
         "bootstrap over persons) are those of the first seed and do not hold the variation between trainings. One",
         "batch size, one learning rate and one loss (of v) for all. CPU ms per person, one thread, for sampling and",
         "inverse kinematics.",
+        "With seconds instead of minutes of training this ranks how fast variants learn, not how good they get.",
         "Command: `python benchmarks/model_study.py --data DIR`.",
     ]
     trained = {name: runs for name, runs in result["results"].items() if name != SAMPLING}

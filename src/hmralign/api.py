@@ -4,7 +4,7 @@ from hmralign import Recoverer
 
 with Recoverer.load("lite") as recoverer:
     people = recoverer("photo.jpg")
-people[0].fused         # the single answer: the weighted mean of the hypotheses
+people[0].fused         # the single answer: the mean of all hypotheses
 people[0].best          # the hypothesis that the critics like best
 people[0].spread        # disagreement of the hypotheses per joint, metres
 people.save("out")      # report.html, meshes, arrays, pictures
@@ -273,7 +273,7 @@ class Person:
 
     @property
     def fused(self) -> BodyParams:
-        """The single answer: the mean of the hypotheses on the rotation manifold, weighed by how well they fit."""
+        """The single answer: the mean of all hypotheses on the rotation manifold, refined on the keypoints."""
         return self._person.fused
 
     @property

@@ -40,7 +40,7 @@ class Protocol:
     alignment: str = "pelvis at the origin; PA: similarity without reflection"
     crop: str = "box of the observed keypoints"
     camera: str = "intrinsics as the observation has them, known for half of the persons"
-    answer: str = "fused: weighted mean on the rotation manifold, refined on the keypoints where refinement is on"
+    answer: str = "fused: mean on the rotation manifold, refined on the keypoints where refinement is on"
     seed: int = 0
 
     def record(self) -> dict[str, Any]:

@@ -43,8 +43,10 @@ class Estimate:
 class FusionConfig:
     """How one answer is made from a group (`docs/results/fusion.md` says why)."""
 
-    temperature: float | None = 0.15
-    """Hypotheses are weighed by the softmax of their scores at this temperature; None weighs all alike."""
+    temperature: float | None = None
+    """Hypotheses are weighed by the softmax of their scores at this temperature; None, the default, weighs all alike:
+    weights gained nothing for `lite`, and as critics look in the photo's camera, they made the answer depend on how a
+    photo with guessed intrinsics was cropped."""
     plausibility: float = 0.5
     """Weight of the plausibility critic beside the reprojection critic in that score."""
 

@@ -64,7 +64,7 @@ ABOUT = (
     "retargeted: whether the bodies were estimated on another skeleton (body estimated_on) and then carried over.",
     "box_only: whether the person is known only by box: no keypoint was observed, the pose is a guess from its shape.",
     "scores: higher is better; ranking lists hypotheses best first; ranking[0] is the best one.",
-    "fused_*: the single answer, the weighted mean of the hypotheses.",
+    "fused_*: the single answer, the mean of all hypotheses.",
     "spread (29,): the disagreement of the hypotheses per joint, metres.",
 )
 

@@ -23,8 +23,7 @@ CAMERA_WORDS = {
 }
 
 CAVEATS = (
-    "Fused is the single answer: the mean of the hypotheses, weighed by how well they fit. #1 is the hypothesis that "
-    "agrees best with the evidence.",
+    "Fused is the single answer: the mean of all hypotheses. #1 is the hypothesis that agrees best with the evidence.",
     "One photo does not say how far away or how deep things are: hypotheses that look the same here may differ by "
     "decimetres in depth. The disagreement of the hypotheses says where to be careful; it is not a guarantee.",
 )
