@@ -201,10 +201,10 @@ def main() -> None:
         "",
         "Reading: nothing beats the plain mean of the refined group by much. For `lite-lab` refining it once more",
         "gains about 4 mm, weighing it by the critics hardly more. For `lite` weighing and refining gained 1.7 mm on",
-        "validation (interval touching 0) and nothing on test, where PA got worse by 2 mm. Weights also made answers",
-        "depend on how a photo with guessed intrinsics was cropped (benchmarks/stability.py), so the plain mean is what",
-        "`recover` uses. One hypothesis, by critic or medoid, is never better than the mean in PA; the critic's first",
-        "choice is clearly worse for `lite`.",
+        "validation (interval touching 0) and nothing on test, where PA got worse by 2 mm. Weights also made",
+        "answers depend on crops where intrinsics are guessed (benchmarks/stability.py), so the plain mean is",
+        "what `recover` uses. One hypothesis, by critic or medoid, is never better than the mean in PA; the first",
+        "choice of the critic is clearly worse for `lite`.",
     ]
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     args.out.with_suffix(".md").write_text(markdown(result))
