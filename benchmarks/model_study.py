@@ -255,9 +255,7 @@ def study_sampling(model: LiteModel, validation: dict[str, Example]) -> dict:
 
 
 def first(example: Example, n: int) -> Example:
-    a = example.annotation
-    assert a is not None
-    return Example(example.observation[:n], replace(a, body=a.body[:n], joints=a.joints[:n]))
+    return example[:n]
 
 
 def stored(path: Path, settings: dict) -> dict | None:

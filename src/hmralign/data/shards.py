@@ -42,11 +42,16 @@ def shard_tensors(example: Example) -> dict[str, Tensor]:
 def write_shard(folder: Path, number: int, example: Example) -> Path:
     """Write one shard atomically."""
     path = folder / f"shard_{number:05d}.safetensors"
+    save_whole(shard_tensors(example), path)
+    return path
+
+
+def save_whole(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write arrays so that a kill leaves the whole file or none."""
     part = path.with_suffix(".part")
-    save_file(shard_tensors(example), part)
+    save_file(tensors, part)
     part.chmod(0o644)  # safetensors makes files that only their owner can read
     part.replace(path)
-    return path
 
 
 def write_index(folder: Path, **facts) -> None:

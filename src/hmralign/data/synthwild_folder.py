@@ -19,10 +19,10 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from hmralign.data.shards import ShardSet, open_shards, read_index, shard_tensors
+from hmralign.data.shards import ShardSet, open_shards, read_index, save_whole, shard_tensors
 from hmralign.data.synthetic.synthwild import VERSION, Slices, chunk_sizes, split_of
 from hmralign.structures import Example, InputError
 
@@ -44,11 +44,7 @@ def slice_tensors(slices: Slices) -> dict[str, Tensor]:
 
 def write_slices(folder: Path, chunk: int, slices: Slices) -> None:
     """Write one chunk's slices atomically."""
-    path = folder / f"slices_{chunk:05d}.safetensors"
-    part = path.with_suffix(".part")
-    save_file(slice_tensors(slices), part)
-    part.chmod(0o644)
-    part.replace(path)
+    save_whole(slice_tensors(slices), folder / f"slices_{chunk:05d}.safetensors")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,10 @@ class Annotation:
     body: BodyParams
     joints: Float[Tensor, "*batch joints 3"]
 
+    def __getitem__(self, index) -> Annotation:
+        """Index the batch axes."""
+        return Annotation(self.body[index], self.joints[index])
+
 
 @dataclass(frozen=True)
 class Example:
@@ -65,3 +69,7 @@ class Example:
 
     observation: Observation
     annotation: Annotation | None = None
+
+    def __getitem__(self, index) -> Example:
+        """Index the batch axes."""
+        return Example(self.observation[index], None if self.annotation is None else self.annotation[index])

@@ -108,9 +108,7 @@ class Generator:
             return self.sample_seen(n, generator)
         index = torch.arange(n)
         index[~good] = good.nonzero()[:, 0][torch.randint(int(good.sum()), (int((~good).sum()),), generator=generator)]
-        assert example.annotation is not None
-        annotation = Annotation(example.annotation.body[index], example.annotation.joints[index])
-        return Example(example.observation[index], annotation), seen[index]
+        return example[index], seen[index]
 
     def _observe(
         self, body: BodyParams, views: Views, by_box: Bool[Tensor, " n"], generator: torch.Generator

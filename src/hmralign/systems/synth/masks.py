@@ -18,6 +18,8 @@ from hmralign.geometry.cameras import apply_affine, crop_affine, project
 from hmralign.structures import MASK_SIZE, Example
 
 _FINE = 2 * MASK_SIZE
+_AT_ONCE = 500
+"""Bodies rendered together: bounds the memory of their vertices."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,18 @@ def spoil(
     mask = torch.where(draw(noise.shrink), -max_pool2d(-mask[:, None], 3, 1, 1)[:, 0], mask)
     mask = mask * ~(_hidden_cells(example) & draw(noise.hide))
     return avg_pool2d((mask * _inside_image(example, image_size))[:, None], 2)[:, 0]
+
+
+def drawn_masks(
+    body: BodyModel, example: Example, seen: SeenBody, noise: MaskNoise, generator: torch.Generator
+) -> Float[Tensor, "n mask_h mask_w"]:
+    """Masks of bodies as they were observed; image sizes are twice the principal point, as the generator makes them."""
+    parts = []
+    for index in torch.arange(len(example.observation.box)).split(_AT_ONCE):
+        part = example[index]
+        image_size = 2 * part.observation.K[:, :2, 2] + 1
+        parts.append(spoil(crop_silhouettes(body, part, seen[index]), part, image_size, noise, generator))
+    return torch.cat(parts)
 
 
 def _cell_pixels(example: Example, size: int) -> Float[Tensor, "n cells 2"]:

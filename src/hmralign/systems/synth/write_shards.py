@@ -13,7 +13,7 @@ from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import Example, InputError
-from hmralign.systems.synth.masks import MaskNoise, crop_silhouettes, spoil
+from hmralign.systems.synth.masks import MaskNoise, drawn_masks
 from hmralign.training.base import BaseTrainingConfig, make_generator
 
 logger = logging.getLogger("hmralign.synth")
@@ -34,25 +34,11 @@ class SynthConfig:
 
 
 def masked_examples(source: Generator, n: int, masks: MaskNoise, generator: torch.Generator) -> Example:
-    """`n` examples with masks; image sizes are twice the principal point, as the generator makes them."""
+    """`n` examples with masks."""
     example, seen = source.sample_seen(n, generator)
-    parts = []
-    for start in range(0, n, 500):  # bounds the memory of the vertices
-        index = slice(start, start + 500)
-        part, body = _slice(example, index), seen[index]
-        image_size = 2 * part.observation.K[:, :2, 2] + 1
-        mask = spoil(crop_silhouettes(source.model, part, body), part, image_size, masks, generator)
-        parts.append(mask)
-    observation = replace(example.observation, mask=torch.cat(parts), has_mask=torch.ones(n, dtype=torch.bool))
+    mask = drawn_masks(source.model, example, seen, masks, generator)
+    observation = replace(example.observation, mask=mask, has_mask=torch.ones(n, dtype=torch.bool))
     return Example(observation, example.annotation)
-
-
-def _slice(example: Example, index: slice) -> Example:
-    assert example.annotation is not None
-    annotation = replace(
-        example.annotation, body=example.annotation.body[index], joints=example.annotation.joints[index]
-    )
-    return Example(example.observation[index], annotation)
 
 
 def write_synthetic_shards(config: SynthConfig, training: BaseTrainingConfig, folder: Path) -> Path:

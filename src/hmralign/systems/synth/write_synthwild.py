@@ -34,7 +34,7 @@ from hmralign.data.synthwild_folder import (
     write_slices,
 )
 from hmralign.structures import Example, InputError
-from hmralign.systems.synth.masks import MaskNoise, crop_silhouettes, spoil
+from hmralign.systems.synth.masks import MaskNoise, drawn_masks
 
 logger = logging.getLogger("hmralign.synth")
 
@@ -95,20 +95,12 @@ def masked_chunk(split: Split, chunk: int, unseen: PoseSet | None = None) -> tup
 
 def with_masks(example: Example, seen: SeenBody, share: float, generator: torch.Generator) -> Example:
     """Spoilt masks for a share of the persons, of the bodies as they were observed."""
-    body = load_free_body("3k5")
     observation = example.observation
     has_mask = torch.rand(len(observation.box), generator=generator) < share
     mask = observation.mask.clone()
-    chosen = has_mask.nonzero()[:, 0]
-    for index in chosen.split(500):  # bounds the memory of the vertices
-        part = Example(observation[index], _annotation(example, index))
-        image_size = 2 * part.observation.K[:, :2, 2] + 1
-        mask[index] = spoil(crop_silhouettes(body, part, seen[index]), part, image_size, MaskNoise(), generator)
+    if bool(has_mask.any()):
+        chosen = has_mask.nonzero()[:, 0]
+        mask[chosen] = drawn_masks(load_free_body("3k5"), example[chosen], seen[chosen], MaskNoise(), generator)
     # Stored as bytes: what is returned is what is read back.
     mask = (mask * 255).round() / 255
     return replace(example, observation=replace(observation, mask=mask, has_mask=has_mask))
-
-
-def _annotation(example: Example, index: torch.Tensor):
-    assert example.annotation is not None
-    return replace(example.annotation, body=example.annotation.body[index], joints=example.annotation.joints[index])
