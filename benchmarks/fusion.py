@@ -20,6 +20,7 @@ import torch
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.critics.critic import judge
+from hmralign.critics.mix import MixCritic
 from hmralign.data.synthwild_folder import open_split
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.summary import interval_mm
@@ -32,8 +33,8 @@ from hmralign.refinement.evidence import Evidence, predict
 from hmralign.refinement.keypoint_update import RefinementConfig, place, refine_group
 from hmralign.refinement.placement import place_in_image
 from hmralign.structures import Example, Hypotheses
-from hmralign.systems.evaluate.predict import SelectionWeights, selection_critic
 from hmralign.systems.recover.estimate import noise_of
+from hmralign.systems.recover.judge import CriticWeights, weighted_critics
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
@@ -94,7 +95,7 @@ def errors(checkpoint: str, examples: Example, hypotheses: int, chosen: list[str
     """Per-person (mpjpe, pa) of every way, metres."""
     body, noise = load_free_body("3k5"), noise_of("mediapipe")
     model = load_checkpoint(checkpoint, body.skeleton_hash)
-    critic = selection_critic(body, SelectionWeights(), noise)
+    critic = MixCritic(weighted_critics(body, noise, CriticWeights(silhouette=0.0)))
     config, none = RefinementConfig(), RefinementConfig(method="none")
     columns: dict[str, list] = {}
     for start in range(0, len(examples.observation.box), BATCH):

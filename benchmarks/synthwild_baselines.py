@@ -17,7 +17,7 @@ from hmralign.data.synthwild_folder import open_split
 from hmralign.diffusion.ema import Ema
 from hmralign.evaluation.person_errors import Predicted
 from hmralign.models.context import keypoint_features
-from hmralign.models.limb_features import limb_features
+from hmralign.models.limb_features import rescaled_keypoints
 from hmralign.models.lite import LiteConfig
 from hmralign.models.person_frame import person_frame
 from hmralign.models.regressor import PoseRegressor, mirrored_average, regression_loss
@@ -26,7 +26,7 @@ from hmralign.refinement.keypoint_update import RefinementConfig, place
 from hmralign.refinement.placement import place_in_image
 from hmralign.structures import BodyParams, Observation
 from hmralign.systems.recover.estimate import noise_of
-from hmralign.training.base import BaseTrainingConfig, SyntheticBatches, codec_examples
+from hmralign.training.base import BaseTrainingConfig, SyntheticBatches, codec_examples, open_all_shards
 
 KNOWN = 40_000
 BATCH = 250
@@ -83,7 +83,7 @@ def _layout(observation: Observation) -> tuple[torch.Tensor, torch.Tensor]:
     frame = person_frame(observation)
     seen = (observation.confidence > 0).float()
     plane = frame.keypoints_plane.clamp(-3, 3) * seen[..., None]
-    rescaled = limb_features(plane, observation.confidence)[:, -55:-1].unflatten(1, (27, 2))
+    rescaled, _ = rescaled_keypoints(plane, observation.confidence)
     return rescaled[:, :17], seen[:, :17]
 
 
@@ -91,7 +91,7 @@ def train_regressor(config: BaseTrainingConfig, model: LiteConfig, cpu_seconds: 
     """On the data of a training configuration, for a time: warm-up, cosine decay, averaged weights."""
     torch.manual_seed(config.seed)
     regressor = PoseRegressor(model)
-    regressor.codec.fit(codec_examples(config))
+    regressor.codec.fit(codec_examples(config, open_all_shards(config)))
     ema = Ema(regressor, config.ema_decay)
     optimizer = torch.optim.AdamW(regressor.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     start = time.process_time()

@@ -82,7 +82,7 @@ def evaluate(split: str, args: argparse.Namespace, predictors: dict) -> dict:
         config = EvaluateConfig()
         protocol = replace(
             protocol_of(opened, body, config, name, "", ("lab/train", "broad/train")),
-            num_hypotheses=1, sampler_steps=0, refinement={"method": "none"}, fusion={}, critics={},
+            num_hypotheses=1, sampler_steps=0, refinement={"method": "none"}, critics={},
             answer="its one body",
         )  # fmt: skip
         measured[name] = measure(predictor(opened.examples.observation), opened, body, protocol).evaluation

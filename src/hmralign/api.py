@@ -33,7 +33,6 @@ from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.data.images import ImageSource, LoadedImage, load_image
 from hmralign.detection.detection import Detection, Detector
-from hmralign.evaluation.summary import CALIBRATED_JOINTS
 from hmralign.hypotheses.sampler import SamplerConfig
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_skeleton, load_checkpoint
 from hmralign.models.lite import LiteModel
@@ -292,8 +291,7 @@ class Person:
 
         The spread, recalibrated on synthetic validation persons. None for weights that were not calibrated.
         """
-        found = expected_error(self._person, self._provenance)
-        return None if found is None else dict(zip(CALIBRATED_JOINTS, found.tolist(), strict=True))
+        return expected_error(self._person, self._provenance)
 
     @property
     def best_agreement(self) -> Agreement:

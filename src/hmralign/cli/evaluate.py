@@ -55,8 +55,9 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
     from hmralign.hypotheses.sampler import SamplerConfig
     from hmralign.refinement.keypoint_update import RefinementConfig
     from hmralign.systems.evaluate.compare import compare_checkpoints
-    from hmralign.systems.evaluate.predict import PredictConfig, SelectionWeights
+    from hmralign.systems.evaluate.predict import PredictConfig
     from hmralign.systems.evaluate.run import EvaluateConfig
+    from hmralign.systems.recover.judge import CriticWeights
 
     if not options.checkpoints:
         raise UsageError("no checkpoint is given; expected at least one")
@@ -67,7 +68,7 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
     predict = PredictConfig(
         sampler=SamplerConfig(num_hypotheses=options.num_hypotheses, num_steps=options.num_steps),
         refinement=RefinementConfig() if options.refine else RefinementConfig(method="none"),
-        selection=SelectionWeights(silhouette=options.silhouette),
+        selection=CriticWeights(silhouette=options.silhouette),
         seed=options.seed,
     )
     document = compare_checkpoints(

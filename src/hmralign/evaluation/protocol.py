@@ -31,7 +31,6 @@ class Protocol:
     num_hypotheses: int
     sampler_steps: int
     refinement: dict[str, Any] = field(default_factory=dict)
-    fusion: dict[str, Any] = field(default_factory=dict)
     detector: str = ""
     """Whose measured noise and landmark offsets refinement and critics assume."""
     critics: dict[str, float] = field(default_factory=dict)

@@ -126,7 +126,6 @@ def recalibration_record(recalibration: Recalibration, protocol: Protocol) -> di
         "fitted_on": protocol.split,
         "checkpoint_sha256": protocol.predictor_sha256,
         "refinement": protocol.refinement,
-        "fusion": protocol.fusion,
         "joints": {
             name: {"scale": round(float(s), 4), "floor_m": round(float(f), 5)}
             for name, s, f in zip(CALIBRATED_JOINTS, recalibration.scale, recalibration.floor, strict=True)
@@ -134,12 +133,18 @@ def recalibration_record(recalibration: Recalibration, protocol: Protocol) -> di
     }
 
 
+def fitted_with_another(record: dict[str, Any], checkpoint_sha256: str, refinement: dict[str, Any]) -> str | None:
+    """What a recalibration was fitted with that is not in use: "checkpoint" or "refinement"; None where it fits."""
+    if record.get("checkpoint_sha256") != checkpoint_sha256:
+        return "checkpoint"
+    # Through JSON, as the record was: tuples have become lists there.
+    return "refinement" if record.get("refinement") != json.loads(json.dumps(refinement)) else None
+
+
 def require_recalibration_of(record: dict[str, Any], protocol: Protocol) -> None:
     """Raise InputError where a recalibration was fitted on other weights or other settings than it is used on."""
-    plain = json.loads(json.dumps(protocol.record()))
-    for name, key in (("checkpoint_sha256", "predictor_sha256"), ("refinement", "refinement"), ("fusion", "fusion")):
-        if record.get(name) != plain[key]:
-            raise InputError(f"the recalibration was fitted with another {name.replace('_', ' ')} than is evaluated")
+    if other := fitted_with_another(record, protocol.predictor_sha256, protocol.refinement):
+        raise InputError(f"the recalibration was fitted with another {other} than is evaluated")
 
 
 def read_recalibration(record: Any) -> Recalibration:

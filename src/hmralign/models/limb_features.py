@@ -48,12 +48,18 @@ def limb_features(
     limb = (plane[..., end, :] - plane[..., start, :]) * seen[..., start, :] * seen[..., end, :]
     length = limb.norm(dim=-1, keepdim=True)
     direction = limb / (length + 0.02)  # 2 % of half a box: below that a direction is noise
-    rescaled, scale = _rescaled(plane, confidence[..., None] * seen, seen)
+    rescaled, scale = rescaled_keypoints(plane, confidence)
     return torch.cat([limb.flatten(-2), length.flatten(-2), direction.flatten(-2), rescaled.flatten(-2), scale], -1)
 
 
-def _rescaled(plane: Tensor, weight: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Keypoints about their weighted centre, in units of their weighted spread; and the log of that unit."""
+def rescaled_keypoints(
+    plane: Float[Tensor, "*batch 27 2"], confidence: Float[Tensor, "*batch 27"]
+) -> tuple[Float[Tensor, "*batch 27 2"], Float[Tensor, "*batch 1"]]:
+    """Keypoints about their weighted centre, in units of their weighted spread; and the log of that unit.
+
+    Keypoints of confidence 0 are zero.
+    """
+    seen, weight = (confidence > 0).to(plane)[..., None], confidence[..., None]
     w, points = weight[..., :_STABLE, :], plane[..., :_STABLE, :]
     total = w.sum(-2, keepdim=True).clamp(min=1e-3)
     centre = (points * w).sum(-2, keepdim=True) / total

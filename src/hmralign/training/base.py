@@ -275,11 +275,12 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     earlier = state_file if state_file.exists() else config.start_from
     model = LiteModel(config.model)
     from_checkpoint = earlier is not None and Path(earlier).suffix == ".safetensors"
+    shards = open_all_shards(config)  # the loader's process opens them again; what is wrong is said here
     if earlier is None:
-        model.codec.fit(codec_examples(config))
+        model.codec.fit(codec_examples(config, shards))
     elif from_checkpoint:
         model.load_state_dict(starting_weights(Path(earlier), model))
-    open_all_shards(config)  # the loader's process opens them again; what is wrong is said here
+    del shards
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -322,12 +323,14 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     return averaged
 
 
-def codec_examples(config: BaseTrainingConfig) -> Float[Tensor, "n 130"]:
+def codec_examples(config: BaseTrainingConfig, shards: ShardSet | None) -> Float[Tensor, "n 130"]:
     """Pose vectors on which the codec's statistics are measured: of the generator, or of shards where all is shards."""
     draw = torch.Generator().manual_seed(config.seed)
     source = make_generator(config)
-    shards = open_all_shards(config) if config.shard_share == 1 else None
-    examples = source.sample(CODEC_EXAMPLES, draw) if shards is None else shards.draw(CODEC_EXAMPLES, draw)
+    if shards is not None and config.shard_share == 1:
+        examples = shards.draw(CODEC_EXAMPLES, draw)
+    else:
+        examples = source.sample(CODEC_EXAMPLES, draw)
     return training_batch(examples, source.model).pose_vector
 
 

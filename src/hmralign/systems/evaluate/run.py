@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from hmralign.evaluation.summary import (
 )
 from hmralign.metrics.uncertainty import JointGaussians, Recalibration
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
+from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 
@@ -128,7 +130,6 @@ def protocol_of(
         sampler_steps=predict.sampler.num_steps,
         detector=predict.detector,
         refinement=asdict(predict.refinement),
-        fusion=asdict(predict.fusion),
         critics=asdict(predict.selection),
         seed=predict.seed,
     )
@@ -179,5 +180,6 @@ def write_columns(path: Path, evaluation: Evaluation) -> None:
     """Per-person columns (metres) as npz, for paired comparisons later."""
     arrays: dict[str, Any] = {name: values.astype(np.float32) for name, values in evaluation.columns.items()}
     arrays["protocol"] = np.array(json.dumps(evaluation.protocol.record()))
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    content = BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_whole(path, content.getvalue())

@@ -1,4 +1,4 @@
-"""From observed persons to placed bodies: sample, refine, place, weigh, fuse."""
+"""From observed persons to placed bodies: sample, refine, place, fuse."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from torch import Tensor
 
 from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.body.model import BodyModel
-from hmralign.critics.critic import Critic, judge
-from hmralign.critics.mix import MixCritic
-from hmralign.critics.plausibility import PlausibilityCritic
-from hmralign.critics.reprojection import ReprojectionCritic
 from hmralign.data.synthetic.observation_noise import load_measured_noise
-from hmralign.hypotheses.fusion import fuse_rotations, score_weights
+from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.hypotheses.sampler import SamplerConfig, sample_group
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.models.lite import LiteModel
@@ -23,7 +19,7 @@ from hmralign.models.person_frame import PersonFrame
 from hmralign.refinement.evidence import Evidence, KeypointNoise, predict
 from hmralign.refinement.keypoint_update import RefinementConfig, place, refine_group
 from hmralign.refinement.placement import place_in_image
-from hmralign.structures import BodyParams, Example, Hypotheses, InputError, Observation
+from hmralign.structures import BodyParams, Hypotheses, InputError, Observation
 
 GENERIC_SIGMA = (0.06, 0.03, 0.02, 0.015, 0.012)
 """Noise per confidence bin for detectors nobody measured, in shares of the body's height."""
@@ -37,29 +33,6 @@ class Estimate:
     fused: BodyParams
     fused_joints: Float[Tensor, "person 29 3"]
     spread: Float[Tensor, "person 29"]
-
-
-@dataclass(frozen=True)
-class FusionConfig:
-    """How one answer is made from a group (`docs/results/fusion.md` says why)."""
-
-    temperature: float | None = None
-    """Hypotheses are weighed by the softmax of their scores at this temperature; None, the default, weighs all alike:
-    weights gained nothing for `lite`, and as critics look in the photo's camera, they made the answer depend on how a
-    photo with guessed intrinsics was cropped."""
-    plausibility: float = 0.5
-    """Weight of the plausibility critic beside the reprojection critic in that score."""
-
-
-def fusion_critic(body: BodyModel, noise: KeypointNoise, config: FusionConfig) -> Critic:
-    """The critic whose scores weigh hypotheses: keypoints and plausibility, which every observation can be judged by.
-
-    Silhouettes are left to the ranking: not everybody has a mask, and they cost more than all the rest.
-    """
-    parts: list[tuple[Critic, float]] = [(ReprojectionCritic(body, noise.offsets, noise.sigma[:, -1]), 1.0)]
-    if config.plausibility > 0:
-        parts.append((PlausibilityCritic(body), config.plausibility))
-    return MixCritic(parts)
 
 
 def noise_of(detector: str) -> KeypointNoise:
@@ -81,43 +54,29 @@ def estimate_bodies(
     refinement: RefinementConfig,
     noise: KeypointNoise,
     generator: torch.Generator,
-    fusion: FusionConfig | None = None,
 ) -> Estimate:
     """Hypotheses of all observed persons (one batch axis), their fused answer and the spread per joint.
 
     Raises InputError for an empty batch, evidence or intrinsics that are not finite, or M < 1.
     """
-    fusion = fusion or FusionConfig()
     check_observation(observation)
     group, frame = sample_group(model, body, observation, sampler, generator)
     evidence = Evidence(frame.keypoints_tan, observation.confidence, noise)
     rotmats, betas = refine_group(body, group.rotmats, group.betas, evidence, refinement)
-    hypotheses = _placed(body, rotmats, betas, evidence, refinement, observation, frame)
-    placed = Hypotheses(hypotheses, posed_joints(body, hypotheses))
-    weights = _weights(body, placed, observation, noise, fusion)
-    fused_rotmats, fused_betas = fuse_rotations(rotmats, weights)[:, None], betas.mean(1, keepdim=True)
+    fused_rotmats, fused_betas = fuse_rotations(rotmats)[:, None], betas.mean(1, keepdim=True)
     if rotmats.shape[1] > 1:
         # The mean of rotations need not fit the photo as its members do; it is refined with the doubt of its group.
         gentle = replace(refinement, noise_scale=refinement.fused_noise_scale)
         fused_rotmats, fused_betas = refine_group(body, fused_rotmats, fused_betas, evidence, gentle, rotmats)
     _, joints = forward_kinematics(rest_joints(body, betas), rotmats, body.parents)
+    hypotheses = _placed(body, rotmats, betas, evidence, refinement, observation, frame)
     fused = _placed(body, fused_rotmats, fused_betas, evidence, refinement, observation, frame)
     return Estimate(
-        placed,
+        Hypotheses(hypotheses, posed_joints(body, hypotheses)),
         fused[:, 0],
         posed_joints(body, fused[:, 0]),
         joint_spread(joints),
     )
-
-
-def _weights(
-    body: BodyModel, hypotheses: Hypotheses, observation: Observation, noise: KeypointNoise, fusion: FusionConfig
-) -> Float[Tensor, "person hyp"] | None:
-    """Weights of the hypotheses in the fused answer; None for equal ones."""
-    if fusion.temperature is None or hypotheses.num_hypotheses == 1:
-        return None
-    scores = judge(fusion_critic(body, noise, fusion), hypotheses, Example(observation))
-    return score_weights(scores, fusion.temperature)
 
 
 def check_observation(observation: Observation) -> None:

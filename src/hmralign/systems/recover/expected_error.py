@@ -12,10 +12,13 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
-
-from hmralign.evaluation.summary import centred_on, gaussians_of, read_recalibration
+from hmralign.evaluation.summary import (
+    CALIBRATED_JOINTS,
+    centred_on,
+    fitted_with_another,
+    gaussians_of,
+    read_recalibration,
+)
 from hmralign.metrics.uncertainty import Recalibration
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson
 from hmralign.systems.recover.provenance import Provenance
@@ -36,16 +39,15 @@ def _shipped_record(checkpoint_sha256: str) -> dict[str, Any] | None:
 
 
 def recalibration_for(checkpoint_sha256: str, config: RecoverConfig) -> Recalibration | None:
-    """The shipped recalibration of these very weights and settings of refinement and fusion; None for any others."""
+    """The shipped recalibration of these very weights with these settings of refinement; None for any others."""
     record = _shipped_record(checkpoint_sha256)
-    settings = json.loads(json.dumps({"refinement": asdict(config.refinement), "fusion": asdict(config.fusion)}))
-    if record is None or any(record.get(name) != value for name, value in settings.items()):
+    if record is None or fitted_with_another(record, checkpoint_sha256, asdict(config.refinement)):
         return None
     return read_recalibration(record)
 
 
-def expected_error(person: RecoveredPerson, provenance: Provenance) -> Float[Tensor, " 23"] | None:
-    """Expected RMS distance (metres) of each joint but the pelvis from the truth, pelvis-relative.
+def expected_error(person: RecoveredPerson, provenance: Provenance) -> dict[str, float] | None:
+    """Expected RMS distance (metres) of each joint but the pelvis from the truth, pelvis-relative, by name.
 
     None for weights and settings without a recalibration, for fewer than 20 hypotheses, for people known only by a box
     and for retargeted bodies: on none of them was it fitted.
@@ -55,4 +57,4 @@ def expected_error(person: RecoveredPerson, provenance: Provenance) -> Float[Ten
     if recalibration is None or few or person.box_only or provenance.retargeted:
         return None
     predicted = centred_on(gaussians_of(person.hypotheses.joints[None]), person.fused_joints[None])
-    return recalibration(predicted).spread[0]
+    return dict(zip(CALIBRATED_JOINTS, recalibration(predicted).spread[0].tolist(), strict=True))

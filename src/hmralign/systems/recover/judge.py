@@ -88,16 +88,23 @@ def judge(
     weights: CriticWeights,
 ) -> Judgement:
     """Score every hypothesis of every person with each critic, and with all of them together."""
-    critics = {
-        "reprojection": (ReprojectionCritic(body, noise.offsets, noise.sigma[:, -1]), weights.reprojection),
-        "silhouette": (SilhouetteCritic(quick_body(body), (camera.width, camera.height)), weights.silhouette),
-        "plausibility": (PlausibilityCritic(body), weights.plausibility),
-    }
     example = Example(observation)
-    used = [(critic, weight) for critic, weight in critics.values() if weight > 0]
+    used = weighted_critics(body, noise, weights, (camera.width, camera.height))
     by_critic = {critic.name: ask(critic, hypotheses, example) for critic, _ in used}
     scores = ask(MixCritic([(_Heard(critic, by_critic[critic.name]), w) for critic, w in used]), hypotheses, example)
     return Judgement(scores, by_critic, rank(scores))
+
+
+def weighted_critics(
+    body: BodyModel, noise: KeypointNoise, weights: CriticWeights, image_size: tuple[int, int] | None = None
+) -> list[tuple[Critic, float]]:
+    """The critics that have a say, for a `MixCritic`; `image_size` (width, height) is that of everybody's photo."""
+    critics: list[tuple[Critic, float]] = [
+        (ReprojectionCritic(body, noise.offsets, noise.sigma[:, -1]), weights.reprojection),
+        (SilhouetteCritic(quick_body(body), image_size), weights.silhouette),
+        (PlausibilityCritic(body), weights.plausibility),
+    ]
+    return [(critic, weight) for critic, weight in critics if weight > 0]
 
 
 def agreement(

@@ -19,7 +19,7 @@ from hmralign.models.lite import LiteModel
 from hmralign.refinement.evidence import KeypointNoise
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
-from hmralign.systems.recover.estimate import Estimate, FusionConfig, estimate_bodies, noise_of
+from hmralign.systems.recover.estimate import Estimate, estimate_bodies, noise_of
 from hmralign.systems.recover.judge import Agreement, CriticWeights, Judgement, agreement, judge
 from hmralign.systems.recover.observe import observe
 
@@ -32,8 +32,6 @@ class RecoverConfig:
     """Hypotheses per person and steps of the sampler."""
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
     """How hypotheses are moved onto the keypoints."""
-    fusion: FusionConfig = field(default_factory=FusionConfig)
-    """How the one answer is made from them."""
     critics: CriticWeights = field(default_factory=CriticWeights)
     """What ranks them."""
     seed: int = 0
@@ -112,7 +110,7 @@ def recover_people(
     generator = torch.Generator().manual_seed(config.seed)
     with measured(seconds, "estimate"), torch.no_grad():
         estimate = estimate_bodies(
-            model, body, observation.to(device), config.sampler, config.refinement, noise, generator, config.fusion
+            model, body, observation.to(device), config.sampler, config.refinement, noise, generator
         )
     with measured(seconds, "critics"), torch.no_grad():
         seen = observation.to(device)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import mean
+
 import torch
 
 from hmralign.body.model import BodyModel
-from hmralign.evaluation.summary import CALIBRATED_JOINTS
 from hmralign.overlays.overlay import Picture
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
 from hmralign.systems.recover.expected_error import expected_error
@@ -131,9 +132,9 @@ def expected_error_facts(person: RecoveredPerson, provenance: Provenance) -> dic
     found = expected_error(person, provenance)
     if found is None:
         return {}
-    worst = [CALIBRATED_JOINTS[k].replace("_", " ") for k in found.topk(3).indices.tolist()]
+    worst = [name.replace("_", " ") for name in sorted(found, key=found.__getitem__, reverse=True)[:3]]
     return {
-        "Expected error of the fused body": f"{100 * float(found.mean()):.0f} cm per joint, pelvis-relative, most at "
+        "Expected error of the fused body": f"{100 * mean(found.values()):.0f} cm per joint, pelvis-relative, most at "
         f"{worst[0]}, {worst[1]}, {worst[2]} (the disagreement, calibrated on synthetic persons)"
     }
 

@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor
 
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
-from hmralign.evaluation.summary import CALIBRATED_JOINTS
 from hmralign.structures import Camera
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.limbs import LIMBS
@@ -45,7 +44,7 @@ def person_summary(photo: RecoveredPhoto, number: int, provenance: Provenance) -
         "fused": asdict(person.fused_agreement),
         "spread_m": {name: round(float(s), 4) for name, s in zip(JOINT_NAMES, person.spread, strict=True)},
         "spread_by_limb_m": limb_spread(person),
-        "expected_error_m": expected_error_by_joint(person, provenance),
+        "expected_error_m": expected_error_record(person, provenance),
         "camera": camera_record(photo.camera),
         "retargeted": provenance.retargeted,
         "seed": provenance.config.seed,
@@ -90,12 +89,10 @@ def limb_spread(person: RecoveredPerson) -> dict[str, float]:
     return {name: round(float(person.spread[list(joints)].mean()), 4) for name, (joints, _) in LIMBS.items()}
 
 
-def expected_error_by_joint(person: RecoveredPerson, provenance: Provenance) -> dict[str, float] | None:
+def expected_error_record(person: RecoveredPerson, provenance: Provenance) -> dict[str, float] | None:
     """Expected RMS error of each joint of the fused body, metres; None for weights that were not calibrated."""
     found = expected_error(person, provenance)
-    if found is None:
-        return None
-    return {name: round(float(value), 4) for name, value in zip(CALIBRATED_JOINTS, found, strict=True)}
+    return None if found is None else {name: round(value, 4) for name, value in found.items()}
 
 
 def image_record(photo: RecoveredPhoto) -> dict[str, Any]:
