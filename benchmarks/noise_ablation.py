@@ -22,14 +22,22 @@ from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource
 from hmralign.hypotheses.sampler import SamplerConfig, sample_group
-from hmralign.models.lite import LiteConfig
+from hmralign.metrics.intervals import paired_difference
+from hmralign.models.lite import LiteConfig, LiteModel
 from hmralign.refinement.evidence import Evidence
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.systems.recover.estimate import noise_of
 from hmralign.training.base import BaseTrainingConfig, train_base
-from refinement import ROOT, errors, interval
+from hmralign.training.configuration import write_training_config
+from refinement import ROOT, errors, rounded
 
 SMALL = LiteConfig(width=192, hidden=384, depth=3, context_width=192, context_depth=2)
+
+
+def trained(config: BaseTrainingConfig, folder: Path) -> LiteModel:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_training_config(folder / "config.yaml", config)
+    return train_base(config, folder)
 
 
 def main() -> None:
@@ -46,7 +54,7 @@ def main() -> None:
         model=SMALL, pose_file=str(args.poses), steps=args.steps, draws=2, ema_decay=0.995, learning_rate=2e-3
     )
     arms = {"generic": replace(config, measured_noise=None), "measured": config}
-    models = {k: train_base(c, args.work / k) for k, c in arms.items() if args.only in (None, k)}
+    models = {k: trained(c, args.work / k) for k, c in arms.items() if args.only in (None, k)}
     if args.only:
         return
     body = load_free_body("3k5")
@@ -65,7 +73,7 @@ def main() -> None:
             fused[name] = errors(body, group.rotmats, group.betas, example, frame.R_person_cam, evidence, none)["fused"]
         result["fused_mpjpe_mm"][f"seen through {seen} noise"] = {
             **{f"trained on {k}": round(float(v.mean()), 1) for k, v in fused.items()},
-            "measured minus generic, 95 %": interval(fused["measured"] - fused["generic"]),
+            "measured minus generic, 95 %": rounded(paired_difference(fused["measured"], fused["generic"])),
         }
     args.out.write_text(json.dumps(result, indent=2) + "\n")
     args.out.with_suffix(".md").write_text(markdown(result))

@@ -28,6 +28,7 @@ from hmralign.data.synthetic.poses import PoseMix, PoseSource
 from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.hypotheses.sampler import SamplerConfig, sample_group
 from hmralign.hypotheses.spread import joint_spread
+from hmralign.metrics.intervals import Interval, paired_difference
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
 from hmralign.refinement.evidence import Evidence
@@ -87,9 +88,8 @@ def errors(body, rotmats, betas, example: Example, R_person_cam, evidence, confi
     }
 
 
-def interval(difference: np.ndarray, seed: int = 0) -> list[float]:
-    draws = np.random.default_rng(seed).choice(difference, (2000, len(difference))).mean(1)
-    return [round(float(x), 1) for x in (difference.mean(), *np.quantile(draws, [0.025, 0.975]))]
+def rounded(interval: Interval) -> list[float]:
+    return [round(interval.mean, 1), round(interval.low, 1), round(interval.high, 1)]
 
 
 def main() -> None:
@@ -135,7 +135,7 @@ def add_row(rows: dict, name: str, values: dict, seconds: float, base: dict | No
         "cpu_s_per_person_M100": round(seconds, 3)
     }
     if base is not None:
-        rows[name]["fused minus samples, 95 %"] = interval(values["fused"] - base["fused"])
+        rows[name]["fused minus samples, 95 %"] = rounded(paired_difference(values["fused"], base["fused"]))
     return base if base is not None else values
 
 

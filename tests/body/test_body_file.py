@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hmralign.body import body_file, capsules, lbs
+from hmralign.body import capsules, free_body, lbs, npz_file
 from hmralign.body.body_file import load_body
 from hmralign.body.free_body import load_free_body
 from hmralign.body.hand_fold import TREES, fold_hands
@@ -14,6 +14,7 @@ from hmralign.body.leaf_vertices import find_leaf_vertices
 from hmralign.body.skeleton import JOINT_NAMES
 from hmralign.structures import BodyParams, InputError
 from support.body_files import stand_in, write_npz, write_pkl
+from support.npz_damage import with_broken_stream
 from support.toy_body import random_params
 
 COMPONENTS = {24: 10, 52: 16, 55: 400}
@@ -125,8 +126,6 @@ def test_every_kind_serves_keypoints_leaves_capsules_and_gradients(tmp_path, joi
 
 
 def test_a_file_of_our_own_format_is_read_as_one(tmp_path):
-    from hmralign.body import free_body
-
     path = free_body._ASSETS / "free_body_3k5.npz"
     assert load_body(str(path)).mesh_hash == load_free_body("3k5").mesh_hash
 
@@ -205,9 +204,20 @@ def test_files_that_are_no_archives_are_refused(tmp_path, monkeypatch):
     for path in (tmp_path / "absent.npz", tmp_path / "absent.pkl", tmp_path):
         with pytest.raises(InputError, match=path.name):
             load_body(path)
-    monkeypatch.setattr(body_file, "MAX_ARCHIVE_BYTES", 1000)
-    with pytest.raises(InputError, match="unpacks to"):
-        load_body(good)
+    monkeypatch.setattr(npz_file, "MAX_UNPACKED_BYTES", 1000)
+    for path in (good, free_body._ASSETS / "free_body_3k5.npz"):
+        with pytest.raises(InputError, match=rf"{path.name}: unpacks to"):
+            load_body(path)
+
+
+def test_a_broken_stream_is_refused_in_both_formats(tmp_path):
+    own = tmp_path / "own.npz"
+    own.write_bytes((free_body._ASSETS / "free_body_3k5.npz").read_bytes())
+    released = tmp_path / "released.npz"
+    np.savez(released, **stand_in(24))
+    for path in (own, released):
+        with pytest.raises(InputError, match=rf"Cannot read the body file .*{path.name}: damaged"):
+            load_body(with_broken_stream(path, "v_template"))
 
 
 def test_a_pickled_array_that_cannot_be_built_is_named(tmp_path):

@@ -148,6 +148,10 @@ def test_damaged_files_are_refused(tmp_path):
     refuses("outside its", faces=good["faces"] + np.uint16(100))
     refuses("parents", parents=np.roll(good["parents"], 1))
     refuses("sum to one", weights=good["weights"] * np.float16(0.25))
+    refuses("format version abc", format_version=np.array("abc"))
+    refuses("'v_template' is of type .*expected an array of numbers", v_template=np.array("none"))
+    refuses("'shapedirs' is of type .*expected an array of numbers", shapedirs=np.float32(1))
+    refuses("or is empty", faces=good["faces"][:0])
 
 
 def test_unreadable_files_are_refused(tmp_path):
@@ -161,5 +165,5 @@ def test_unreadable_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="Cannot read"):
         read_body(tmp_path / "object.npz")
     np.save(tmp_path / "single.npy", np.zeros(3))
-    with pytest.raises(InputError, match="single array"):
+    with pytest.raises(InputError, match="not an npz archive"):
         read_body(tmp_path / "single.npy")

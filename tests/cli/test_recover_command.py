@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -253,3 +257,23 @@ def test_an_unexpected_error_in_one_photo_is_recorded_as_one(example, monkeypatc
     assert example.recover(photos, keypoints=example.write_keypoints("a.png", "b.png")) == 3
     line = json.loads((example.out / "failures.jsonl").read_text())
     assert line["kind"] == "unexpected" and "ZeroDivisionError" in line["error"]
+
+
+KILLED = """
+    import os, signal, sys
+    from hmralign.cli.main import main
+    from hmralign.systems.recover import outputs
+
+    outputs.write_report = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+    main(sys.argv[1:])
+"""
+
+
+def test_the_next_run_removes_what_a_killed_one_left(example):
+    arguments = ["recover", example.photo, "--checkpoint", example.checkpoint, "--keypoints", example.keypoints,
+                 "--out", example.out, "--num-hypotheses", "2", "--quiet"]  # fmt: skip
+    code = [sys.executable, "-c", textwrap.dedent(KILLED), *map(str, arguments)]
+    assert subprocess.run(code, check=False).returncode == -signal.SIGKILL
+    assert [p.name[:15] for p in example.out.iterdir() if p.is_dir()] == [".hmralign-part-"]
+    assert main([str(a) for a in arguments]) == 0
+    assert {p.name for p in example.out.iterdir()} == {"photo", "run.yaml"}

@@ -30,7 +30,7 @@ def test_weights_are_written_and_load_for_the_free_body(train, tmp_path, capsys)
     assert train("--threads", str(torch.get_num_threads())) == 0
     assert "model.safetensors" in capsys.readouterr().out
     run = tmp_path / "run"
-    assert {p.name for p in run.iterdir()} == {"config.json", "config.yaml", "state.pt", "model.safetensors"}
+    assert {p.name for p in run.iterdir()} == {"config.yaml", "state.pt", "model.safetensors"}
     assert load_checkpoint(run / "model.safetensors", load_free_body("3k5").skeleton_hash).config == TINY
     assert read_training_config(run / "config.yaml") == CONFIG, "the resolved configuration is kept"
 

@@ -9,6 +9,7 @@ import torch
 
 from hmralign.data.pose_file import load_pose_file
 from hmralign.structures import InputError
+from support.npz_damage import with_broken_stream
 from support.shared_data import require_shared
 
 
@@ -76,6 +77,10 @@ def test_a_truncated_file(path):
     write(path)
     path.write_bytes(path.read_bytes()[:-100])
     assert "not a pose file" in refusal(path)
+
+
+def test_a_broken_stream(path):
+    assert "not a pose file" in refusal(with_broken_stream(write(path), "poses"))
 
 
 def test_a_single_array_is_no_pose_file(path):

@@ -18,7 +18,7 @@ from hmralign.detection.keypoint_conventions import (
     OPENPOSE_BODY25,
     OPENPOSE_COCO18,
 )
-from hmralign.detection.keypoint_files import read_people, whole_image_person
+from hmralign.detection.keypoint_files import read_people
 from hmralign.structures import InputError
 
 SIZE = (400, 300)  # height, width
@@ -138,12 +138,6 @@ def test_boxes(tmp_path, content):
     (person,) = read_people(write(tmp_path, content), "a.jpg", SIZE)
     assert not person.has_keypoints
     np.testing.assert_allclose(person.box, [1, 2, 30, 40])
-
-
-def test_whole_image_is_a_box():
-    person = whole_image_person(SIZE)
-    np.testing.assert_allclose(person.box, [-0.5, -0.5, 299.5, 399.5])
-    assert not person.has_keypoints
 
 
 def test_points_outside_the_image_are_unseen(tmp_path):

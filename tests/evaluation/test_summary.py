@@ -8,7 +8,7 @@ import torch
 
 from hmralign.evaluation.markdown import evaluation_markdown
 from hmralign.evaluation.openings import log_opening, read_openings
-from hmralign.evaluation.protocol import Protocol, require_unseen
+from hmralign.evaluation.protocol import NOT_SAID, Protocol, known_sources, may_have_seen, require_unseen
 from hmralign.evaluation.summary import (
     CALIBRATED_JOINTS,
     Evaluation,
@@ -115,6 +115,25 @@ def test_weights_that_saw_the_test_clips_are_refused_on_test_splits(source):
         require_unseen(("prior:train", source), "lab/test")
     require_unseen(("prior:train", source), "lab/val")
     require_unseen(("prior:train", "lab/train", "pose_file:abc:train"), "wild/test")
+
+
+def test_weights_that_do_not_say_their_sources_pass_and_are_marked():
+    require_unseen((), "wild/test")
+    assert known_sources(()) == (NOT_SAID,) and known_sources(("prior:train",)) == ("prior:train",)
+    for sources in ((), (NOT_SAID,)):
+        assert may_have_seen(sources, "wild/test") and not may_have_seen(sources, "wild/val")
+    assert not may_have_seen(("prior:train",), "wild/test")
+
+
+def test_markdown_names_those_of_whom_it_is_not_known():
+    def text(**changes):
+        known = evaluation(trained_on=("prior:train",), split="wild/test").record()
+        return evaluation_markdown({"predictors": {"known": known, "silent": evaluation(**changes).record()}})
+
+    said = "not said by the weights of silent."
+    assert said in text(split="wild/test", trained_on=(NOT_SAID,)) and said in text(split="wild/test", trained_on=())
+    assert "not said" not in text(split="wild/test", trained_on=("lab/train",))
+    assert "not said" not in text(split="wild/val", trained_on=())
 
 
 def test_every_opening_is_logged_before_it_happens(tmp_path):

@@ -12,7 +12,6 @@ Shape has the first 10 components. What the files lack is derived: leaves (`leaf
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,12 +24,10 @@ from hmralign.body.hand_fold import TREES, fold_hands
 from hmralign.body.keypoint_transfer import transfer_keypoints
 from hmralign.body.leaf_vertices import find_leaf_vertices
 from hmralign.body.model import BodyModel
+from hmralign.body.npz_file import npz_sizes, read_npz
 from hmralign.body.restricted_pickle import pickled_array, read_pickle
 from hmralign.body.skeleton import JOINT_NAMES, NUM_BETAS
 from hmralign.structures import InputError
-
-MAX_ARCHIVE_BYTES = 2_000_000_000
-"""Unpacked size of the arrays that are read from an `.npz`; the largest released body has 250 MB of them."""
 
 MAX_VERTICES = 100_000
 
@@ -62,20 +59,13 @@ def load_body(path: str | Path) -> BodyModel:
 def _read_npz(path: Path) -> dict[str, np.ndarray] | None:
     """The arrays of a released body; None for a file of our own format. Arrays not asked for are not touched."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
-        if "format_version" in sizes:
-            return None
-        _require_keys(path, sizes)
-        unpacked = sum(sizes[key] for key in _KEYS)
-        if unpacked > MAX_ARCHIVE_BYTES:
-            raise InputError(f"Body file {path} unpacks to {unpacked} bytes, expected at most {MAX_ARCHIVE_BYTES}.")
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in _KEYS}
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile) as error:
-        raise InputError(f"Cannot read the body file {path}: {error}.") from error
+        found = npz_sizes(path)
+        arrays = None if "format_version" in found else read_npz(path, [key for key in _KEYS if key in found])
+    except InputError as error:
+        raise InputError(f"Cannot read the body file {error}.") from error
+    if arrays is not None:
+        _require_keys(path, arrays)
+    return arrays
 
 
 def _read_pkl(path: Path) -> dict[str, np.ndarray]:
@@ -90,7 +80,7 @@ def _read_pkl(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _require_keys(path: Path, found: dict[str, int] | dict[str, object]) -> None:
+def _require_keys(path: Path, found: dict[str, np.ndarray] | dict[str, object]) -> None:
     if missing := [key for key in _KEYS if key not in found]:
         raise InputError(f"Body file {path} lacks {missing}, expected the arrays of SMPL, SMPL-H or SMPL-X.")
 

@@ -6,7 +6,6 @@ and joint positions differ, so numbers measured on it are not comparable with pu
 
 from __future__ import annotations
 
-import zipfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from hmralign.body.model import BodyModel
+from hmralign.body.npz_file import npz_sizes, read_npz
 from hmralign.body.skeleton import NUM_JOINTS, PARENTS
 from hmralign.structures import InputError
 
@@ -44,18 +44,16 @@ def read_body(path: Path) -> BodyModel:
     """Read a body file written by the build script.
 
     Raises:
-        InputError: the file is unreadable, of another version, incomplete, or holds values that are not finite.
+        InputError: the file is unreadable, too large, of another version, incomplete, or holds values that are not
+            finite.
     """
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array, not an npz archive")
-        with file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"Cannot read the body file {path}: {error}.") from error
+        found = npz_sizes(path)
+        arrays = read_npz(path, [key for key in _REQUIRED if key in found])
+    except InputError as error:
+        raise InputError(f"Cannot read the body file {error}.") from error
     version = arrays.get("format_version")
-    if version is None or version.shape != () or int(version) != FORMAT_VERSION:
+    if version is None or version.shape != () or version.dtype.kind not in "iu" or int(version) != FORMAT_VERSION:
         raise InputError(f"Body file {path} has format version {version}, expected {FORMAT_VERSION}.")
     missing = [key for key in _REQUIRED if key not in arrays]
     if missing:
@@ -73,7 +71,11 @@ def read_body(path: Path) -> BodyModel:
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Shapes, finiteness and index ranges."""
+    """Kinds, shapes, finiteness and index ranges."""
+    for key in (*_TENSORS, "parents", "faces"):
+        kinds = "iu" if key in ("parents", "faces") else "iuf"
+        if arrays[key].ndim == 0 or arrays[key].dtype.kind not in kinds:
+            raise InputError(f"Body file {path}: {key!r} is of type {arrays[key].dtype}, expected an array of numbers.")
     vertices, betas = len(arrays["v_template"]), arrays["shapedirs"].shape[-1]
     capsules = len(arrays["capsule_radii"])
     shapes = {
@@ -87,8 +89,8 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
             raise InputError(f"Body file {path}: array {key!r} has shape {arrays[key].shape}, expected {shape}.")
         if not np.isfinite(arrays[key]).all():
             raise InputError(f"Body file {path}: array {key!r} holds values that are not finite.")
-    if arrays["faces"].min() < 0 or arrays["faces"].max() >= vertices:
-        raise InputError(f"Body file {path}: 'faces' points outside its {vertices} vertices.")
+    if len(arrays["faces"]) == 0 or arrays["faces"].min() < 0 or arrays["faces"].max() >= vertices:
+        raise InputError(f"Body file {path}: 'faces' points outside its {vertices} vertices, or is empty.")
     if tuple(arrays["parents"].tolist()) != PARENTS[:NUM_JOINTS]:
         raise InputError(f"Body file {path}: 'parents' is not the joint tree of `skeleton.PARENTS`.")
     if (arrays["weights"].astype(np.float32).sum(axis=1) < 0.9).any():

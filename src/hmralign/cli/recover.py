@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from hmralign.cli.photo_folders import folder_names, names_several, require_writable
+from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -91,14 +91,16 @@ class PhotoFailure:
 def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
     """Recover every photo; the exit code says how it went."""
     from hmralign.data.images import expand_inputs
+    from hmralign.systems.recover.whole_folder import remove_leftovers
 
     photos = expand_inputs(options.inputs)
     several = names_several(options.inputs)
     require_writable(options.out)
+    remove_leftovers(options.out)
     with load_recoverer(options) as recoverer:
         if options.keypoints is None:
             _ = recoverer.detector  # missing? say so before any photo is read
-        write_run_file(options, recoverer)
+        write_run_file(options.out, "recover", options, recoverer.provenance.record())
         done, failures = _recover_all(recoverer, photos, several, options, terminal)
     return _finish(done, failures, several, options, terminal)
 
@@ -128,29 +130,6 @@ def load_recoverer(options: RecoverOptions) -> Recoverer:
         refine=options.refine,
         seed=options.seed,
     )
-
-
-def write_run_file(options: RecoverOptions, recoverer: Recoverer) -> Path:
-    """`run.yaml`: the options in force, and the versions and hashes behind the results; `--config` reads it."""
-    import yaml
-
-    from hmralign.reports.whole_file import write_whole
-
-    chosen = {k: _plain(v) for k, v in dataclasses.asdict(options).items() if k != "config" and v is not None}
-    content = {
-        "format_version": 1,
-        "command": "recover",
-        "options": chosen,
-        "made_by": json.loads(json.dumps(recoverer.provenance.record())),
-    }
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    return write_whole(options.out / "run.yaml", text.encode("utf-8"))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _recover_all(

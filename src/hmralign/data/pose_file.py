@@ -7,7 +7,6 @@ Format (npz, no pickles): `poses` (n, 24, 3) axis-angles in radians, joint 0 the
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.body.npz_file import read_npz
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import InputError
 
@@ -56,10 +56,9 @@ def load_pose_file(path: str | Path, split: Split) -> PoseSet:
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The two arrays, unpickled never."""
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array, not an npz archive")
-        with file:
-            return file["poses"].astype(np.float32), file["split"]
-    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a pose file with arrays 'poses' and 'split' ({error})") from error
+        arrays = read_npz(path, ("poses", "split"))
+    except InputError as error:
+        raise InputError(f"not a pose file with arrays 'poses' and 'split': {error}") from error
+    if (kind := arrays["poses"].dtype).kind not in "iuf":
+        raise InputError(f"{path}: 'poses' are of type {kind}, expected numbers")
+    return arrays["poses"].astype(np.float32), arrays["split"]

@@ -97,7 +97,7 @@ def read_shards(folder: Path) -> ShardSet:
     files = sorted(folder.glob("shard_*.safetensors"))
     if not files:
         raise InputError(f"{folder}: has no shards")
-    parts = [_read_shard(path) for path in files]
+    parts = [read_shard(path) for path in files]
     return ShardSet({name: torch.cat([p[name] for p in parts]) for name in _TENSORS})
 
 
@@ -116,7 +116,8 @@ def read_index(folder: Path) -> dict:
     return facts
 
 
-def _read_shard(path: Path) -> dict[str, Tensor]:
+def read_shard(path: Path) -> dict[str, Tensor]:
+    """The arrays of one shard. Raises InputError where it is missing, damaged or has other arrays."""
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

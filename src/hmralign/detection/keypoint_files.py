@@ -110,12 +110,6 @@ def read_people(
     return people
 
 
-def whole_image_person(image_size: tuple[int, int]) -> Detection:
-    """A person given by a box that is the whole image (height, width)."""
-    height, width = image_size
-    return _box_person(np.array([-0.5, -0.5, width - 0.5, height - 0.5], np.float64), 1.0)
-
-
 def recognise(content: Any, file: Path) -> FileKind:
     """What a parsed file is, by its structure."""
     if isinstance(content, dict):

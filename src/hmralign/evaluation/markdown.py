@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hmralign.evaluation.protocol import NOT_SAID, may_have_seen
+
 ANSWERS = ("single", "zero_noise", "selected", "fused", "min_of_10", "min_of_100", "min_of_200")
 _LABEL = {
     "zero_noise": "zero noise",
@@ -42,9 +44,20 @@ def _heading(protocol: dict[str, Any], predictors: dict[str, Any]) -> str:
             "Millimetres on the free body, not comparable with published figures; 95 % bootstrap intervals over "
             "persons. Columns marked oracle need the truth and never stand alone.",
             "",
+            *_seen_perhaps(predictors),
             f"Failed persons (each counts as {cost:.0f} mm): {failures}.",
         ]
     )
+
+
+def _seen_perhaps(predictors: dict[str, Any]) -> list[str]:
+    """A paragraph about predictors of which nobody knows whether they were trained on a test split's persons."""
+    protocols = {name: r["protocol"] for name, r in predictors.items()}
+    silent = [name for name, p in protocols.items() if may_have_seen(p["trained_on"], p["split"])]
+    if not silent:
+        return []
+    names = ", ".join(silent)
+    return [f"Trained on: {NOT_SAID} of {names}. Those figures may be of persons that were seen in training.", ""]
 
 
 def _settings(protocol: dict[str, Any]) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hmralign.structures import InputError
 
 FORMAT_VERSION = 1
+
+NOT_SAID = "not said by the weights"
+"""Stands as the only source of weights that do not say what they were trained on; of no data set it is the name."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Protocol:
     """Name of the model or the baseline."""
     predictor_sha256: str
     trained_on: tuple[str, ...]
-    """What the weights say they were trained on; empty where they do not say."""
+    """What the weights say they were trained on; `NOT_SAID` where they do not say."""
     skeleton_hash: str
     mesh_hash: str
     num_hypotheses: int
@@ -51,8 +55,25 @@ HELD_OUT = ("prior:heldout", "lab/test", "wild/test", "mocap/test")
 """What nothing that is evaluated on a test split may have been trained on."""
 
 
+def known_sources(trained_on: tuple[str, ...]) -> tuple[str, ...]:
+    """Sources as a protocol states them: those that the weights name, else `NOT_SAID`.
+
+    >>> known_sources(())
+    ('not said by the weights',)
+    """
+    return trained_on or (NOT_SAID,)
+
+
+def may_have_seen(trained_on: Sequence[str], split: str) -> bool:
+    """Whether it is not known that a test split's persons were new to the weights: they do not say their sources."""
+    return split.endswith("/test") and (not trained_on or NOT_SAID in trained_on)
+
+
 def require_unseen(trained_on: tuple[str, ...], split: str) -> None:
-    """Raise InputError where weights were trained on the persons, or on the clips, that a test split is made of."""
+    """Raise InputError where weights were trained on the persons, or on the clips, that a test split is made of.
+
+    Weights that name no sources pass, since nothing is known against them; `may_have_seen` marks their figures.
+    """
     if not split.endswith("/test"):
         return
     seen = [source for source in trained_on if source in HELD_OUT or source.endswith(":test")]

@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -262,9 +262,9 @@ def _learning_rate(step: int, progress: float, config: BaseTrainingConfig) -> fl
 def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     """Train, resuming from `folder` if it holds an unfinished run; returns the averaged model.
 
-    Writes `state.pt` (resume), `curve.jsonl` (loss per 50 steps), `config.json`. The finished average is written by
-    the caller through `models.checkpoint.save_checkpoint`. Raises InputError for pose files, shards and states that
-    are missing, damaged or of another model.
+    Writes `state.pt` (resume) and `curve.jsonl` (loss per 50 steps). The configuration and the finished average are
+    written by the caller, through `write_training_config` and `models.checkpoint.save_checkpoint`. Raises InputError
+    for pose files, shards and states that are missing, damaged or of another model.
     """
     from accelerate import Accelerator
 
@@ -289,7 +289,6 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     if earlier is not None and not from_checkpoint:
         step, spent = _restore(Path(earlier), model, ema, optimizer if earlier == state_file else None)
         logger.info("starting from %s at step %d", earlier, step)
-    (folder / "config.json").write_text(json.dumps(asdict(config), indent=2))
     loader = DataLoader(SyntheticBatches(config, step), batch_size=None, num_workers=1, prefetch_factor=32)
     model, optimizer = accelerator.prepare(model, optimizer)
     ema.module.to(accelerator.device)

@@ -7,6 +7,7 @@ import torch
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS
 from hmralign.data.synthetic.observation_noise import body_height, layout, load_measured_noise
 from hmralign.structures import InputError
+from support.npz_damage import with_broken_stream
 
 NAMES = {name: i for i, name in enumerate(KEYPOINT_NAMES)}
 LIMBS = [NAMES[f"{s}_{n}"] for s in ("left", "right") for n in ("elbow", "wrist", "knee", "ankle")]
@@ -117,6 +118,13 @@ def test_a_file_that_is_no_noise_is_refused(noise, tmp_path, spoiled):
     np.savez(tmp_path / "own.npz", **{"format_version": 1, **arrays, **spoiled})
     with pytest.raises(InputError, match=r"own\.npz"):
         load_measured_noise(tmp_path / "own.npz")
+
+
+def test_a_broken_stream_is_refused(noise, tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez(path, format_version=1, **{k: getattr(noise, k).numpy() for k in noise.__dataclass_fields__})
+    with pytest.raises(InputError, match=r"own\.npz: damaged"):
+        load_measured_noise(with_broken_stream(path, "residuals"))
 
 
 def test_a_missing_or_foreign_file_is_refused(tmp_path):

@@ -11,8 +11,10 @@ from hmralign.body.joint_limits import limit_violation
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.skeleton import JOINT_NAMES
 from hmralign.data.pose_file import load_pose_file
-from hmralign.data.synthetic.pose_prior import MOVING_JOINTS, load_pose_prior
+from hmralign.data.synthetic.pose_prior import MOVING_JOINTS, load_pose_prior, read_pose_prior
 from hmralign.data.synthetic.poses import mirror
+from hmralign.structures import InputError
+from support.npz_damage import with_broken_stream
 from support.shared_data import require_shared
 from support.synthetic_persons import BODY, seeded
 
@@ -84,6 +86,17 @@ def test_the_file_is_small_and_holds_statistics_only(name):
     assert arrays["cholesky_tril"].shape == (components, features * (features + 1) // 2)
     assert arrays["weights"].sum() == pytest.approx(1, abs=1e-4)
     assert "mocap.cs.cmu.edu" in str(arrays["provenance"]) and "NSF EIA-0196217" in str(arrays["provenance"])
+
+
+def test_a_broken_or_foreign_file_is_refused(tmp_path):
+    path = tmp_path / "prior.npz"
+    path.write_bytes(asset("heldout").read_bytes())
+    read_pose_prior(path)
+    with pytest.raises(InputError, match=r"prior\.npz: damaged"):
+        read_pose_prior(with_broken_stream(path, "means"))
+    np.savez(path, format_version=1)
+    with pytest.raises(InputError, match=r"prior\.npz: lacks"):
+        read_pose_prior(path)
 
 
 @pytest.mark.parametrize("name", NAMES)

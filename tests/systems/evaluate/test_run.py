@@ -1,6 +1,7 @@
 """Checkpoints on a tiny split: the same JSON twice, failures counted, test readings logged, nothing unseen opened."""
 
 import json
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -106,6 +107,20 @@ def test_weights_that_saw_the_test_clips_do_not_open_the_split(data, tmp_path):
     with pytest.raises(InputError, match="would mean nothing"):
         evaluate_checkpoint(path, data, "tiny/test", CONFIG, log=tmp_path / "log.jsonl")
     assert read_openings(tmp_path / "log.jsonl") == []
+
+
+def test_weights_that_do_not_say_their_sources_are_marked_on_a_test_split(data, tmp_path, caplog):
+    path = str(save_checkpoint(tmp_path / "m.safetensors", tiny_model(), BODY.skeleton_hash))
+    with caplog.at_level(logging.WARNING, "hmralign.evaluate"):
+        compare_checkpoints([path], data, "tiny/val", CONFIG, tmp_path / "val")
+        assert not caplog.records
+        document = compare_checkpoints([path], data, "tiny/test", CONFIG, tmp_path / "t", log=tmp_path / "log.jsonl")
+    assert [r.message for r in caplog.records if "does not say what it was trained on" in r.message] == [
+        f"{path} does not say what it was trained on; whether the persons of tiny/test were new to it is not known"
+    ]
+    assert document["predictors"]["m"]["protocol"]["trained_on"] == ("not said by the weights",)
+    assert "not said by the weights of m." in (tmp_path / "t" / "metrics.md").read_text()
+    assert "not said by the weights" not in (tmp_path / "val" / "metrics.md").read_text()
 
 
 def test_a_model_that_gives_nan_is_counted_not_dropped(data, weights):

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, NUM_KEYPOINTS
 from hmralign.structures import InputError
 
@@ -120,26 +120,25 @@ def load_measured_noise(detector: str | Path = "mediapipe", *, photos: bool = Tr
     """
     if str(detector).endswith(".npz"):
         return _read_noise_file(Path(detector))
-    path = files("hmralign.data.synthetic") / "assets" / f"{detector}_noise.npz"
+    path = Path(str(files("hmralign.data.synthetic"))) / "assets" / f"{detector}_noise.npz"
     if not path.is_file():
         raise InputError(f"no measured noise is shipped for the detector '{detector}'")
-    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as data:
-        names = ("residuals", "confidence", "layouts", "offsets", "sigma_bins")
-        noise = MeasuredNoise(*(torch.from_numpy(data[name].astype(np.float32)) for name in names))
+    noise = _read_noise_file(path)
     return replace(noise, offsets=_photo_offsets(str(detector), noise.offsets)) if photos else noise
 
 
 def _read_noise_file(path: Path) -> MeasuredNoise:
-    """Noise of a detector of the user's, every array checked."""
+    """Noise of a detector, every array checked."""
     try:
-        with np.load(path, allow_pickle=False) as data:
-            newest = int(data["format_version"]) <= NOISE_FORMAT
-            arrays = {name: np.asarray(data[name], np.float32) for name in _NOISE_SHAPES}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
-        raise InputError(f"'{path}' is no readable file of measured noise: {error}") from error
-    if not newest:
+        data = read_npz(path, ("format_version", *_NOISE_SHAPES))
+    except InputError as error:
+        raise InputError(f"no readable file of measured noise: {error}") from error
+    if wrong := [name for name, array in data.items() if array.dtype.kind not in "iuf"]:
+        raise InputError(f"'{path}': {wrong[0]} are of type {data[wrong[0]].dtype}, expected numbers")
+    arrays = {name: data[name].astype(np.float32) for name in _NOISE_SHAPES}
+    if data["format_version"].size != 1 or int(data["format_version"].item()) > NOISE_FORMAT:
         raise InputError(f"'{path}' was made by a newer hmralign; expected format {NOISE_FORMAT}")
-    entries = len(arrays["residuals"])
+    entries = len(np.atleast_1d(arrays["residuals"]))
     for name, shape in _NOISE_SHAPES.items():
         wanted = tuple(size or entries for size in shape)
         if entries == 0 or arrays[name].shape != wanted or not np.isfinite(arrays[name]).all():

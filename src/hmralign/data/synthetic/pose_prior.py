@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import JOINT_NAMES, NUM_JOINTS
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import InputError
@@ -60,14 +62,21 @@ class PosePrior:
 
 @lru_cache
 def load_pose_prior(name: PriorName = "train") -> PosePrior:
-    """The shipped prior: `train` was fitted on training clips, `heldout` on clips that training never saw."""
-    path = files("hmralign.data.synthetic") / "assets" / f"pose_prior_{name}.npz"
-    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as data:
-        if int(data["format_version"]) != 1:
-            raise InputError(f"{path}: pose prior format {int(data['format_version'])} is not 1")
-        tril = data["cholesky_tril"].astype(np.float32)
-        means = data["means"].astype(np.float32)
-        weights = data["weights"].astype(np.float64)
+    """The shipped prior: `train` was fitted on training clips, `heldout` on clips that training never saw.
+
+    Raises InputError where its file is missing or damaged.
+    """
+    return read_pose_prior(Path(str(files("hmralign.data.synthetic"))) / "assets" / f"pose_prior_{name}.npz")
+
+
+def read_pose_prior(path: Path) -> PosePrior:
+    """A prior as `tools/fit_pose_prior.py` writes it. Raises InputError for a damaged file or another format."""
+    data = read_npz(path, ("format_version", "weights", "means", "cholesky_tril"))
+    if int(data["format_version"]) != 1:
+        raise InputError(f"{path}: pose prior format {int(data['format_version'])} is not 1")
+    tril = data["cholesky_tril"].astype(np.float32)
+    means = data["means"].astype(np.float32)
+    weights = data["weights"].astype(np.float64)
     dim = means.shape[1]
     cholesky = np.zeros((len(means), dim, dim), np.float32)
     rows, columns = np.tril_indices(dim)

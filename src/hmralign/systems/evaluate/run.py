@@ -20,7 +20,7 @@ from hmralign.data.synthetic.synthwild import VERSION
 from hmralign.data.synthwild_folder import BenchmarkSplit, open_split
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.person_errors import MIN_OF, Predicted, Truth, failed, person_errors
-from hmralign.evaluation.protocol import Protocol, require_unseen
+from hmralign.evaluation.protocol import Protocol, known_sources, may_have_seen, require_unseen
 from hmralign.evaluation.summary import (
     Evaluation,
     calibration_of,
@@ -69,7 +69,7 @@ def evaluate_checkpoint(
     log: Path | None = None,
     why: str = "hmralign evaluate",
 ) -> Measured:
-    """Evaluate weights on one split.
+    """Evaluate weights on one split; a warning tells of weights whose test figures may be of persons they have seen.
 
     A test split is opened only after its opening stands in `log` (default: `test_openings.jsonl` in the data folder).
     `recalibration` is a record of `recalibration_record`, of these weights and settings.
@@ -82,6 +82,11 @@ def evaluate_checkpoint(
     model = load_checkpoint(checkpoint, body.skeleton_hash)
     sources = trained_on(checkpoint)
     require_unseen(sources, split)
+    if may_have_seen(sources, split):
+        logger.warning(
+            "%s does not say what it was trained on; whether the persons of %s were new to it is not known",
+            checkpoint, split,
+        )  # fmt: skip
     sha256 = checkpoint_hash(checkpoint)
     if split.endswith("/test"):
         log_opening(log or data / "test_openings.jsonl", split, why, predictor=str(checkpoint), sha256=sha256)
@@ -123,7 +128,7 @@ def protocol_of(
         persons=len(split),
         predictor=predictor,
         predictor_sha256=sha256,
-        trained_on=sources,
+        trained_on=known_sources(sources),
         skeleton_hash=body.skeleton_hash,
         mesh_hash=body.mesh_hash,
         num_hypotheses=predict.sampler.num_hypotheses,

@@ -19,10 +19,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +43,7 @@ from hmralign.systems.recover.pictures import (
 from hmralign.systems.recover.provenance import FORMAT_VERSION, Provenance
 from hmralign.systems.recover.report import photo_report
 from hmralign.systems.recover.summary import person_folder, person_summary, photo_summary
+from hmralign.systems.recover.whole_folder import finished_folder
 
 Keep = int | Literal["all"]
 """How many of the best hypotheses are written as meshes."""
@@ -212,36 +209,6 @@ def require_replaceable(folder: Path, overwrite: bool) -> None:
         raise InputError(f"'{folder}' exists and is no earlier output of hmralign; expected a new folder")
     if not overwrite:
         raise InputError(f"'{folder}' holds a result of other settings; expected a new folder, or --overwrite")
-
-
-@contextmanager
-def finished_folder(folder: Path) -> Iterator[Path]:
-    """A draft folder that takes the place of `folder` when the block ends well, and vanishes when it does not."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.part-"))
-    except OSError as error:
-        raise InputError(
-            f"'{folder.parent}' cannot be written ({error.strerror}); expected a writable folder"
-        ) from error
-    try:
-        yield draft
-        os.chmod(draft, 0o755)
-        _replace_folder(draft, folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-
-
-def _replace_folder(draft: Path, folder: Path) -> None:
-    """Rename the draft; an earlier result steps aside first, so that at no time a mixture stands there."""
-    if not folder.exists():
-        os.rename(draft, folder)
-        return
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old-"))
-    os.rename(folder, aside / "old")
-    os.rename(draft, folder)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
