@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hmralign.preferences.pairs import ordered_pairs, sampled_pairs, top_and_bottom
+from hmralign.preferences.pairs import matched_pairs, ordered_pairs, sampled_pairs, top_and_bottom
 from hmralign.structures import InputError
 from support.synthetic_persons import seeded
 
@@ -37,6 +37,17 @@ def test_equal_scores_give_no_pair():
     scores = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0]])
     pairs = sampled_pairs(scores, 1, seeded(4), pairs_per_group=6)
     assert (pairs.group == 1).all() and (pairs.chosen == 3).all() and len(pairs) == 6
+
+
+def test_matched_pairs_set_the_best_against_the_worst():
+    pairs = matched_pairs(SCORES, 6)
+    order = SCORES.argsort(dim=1, descending=True)
+    assert torch.equal(pairs.chosen.view(20, 6), order[:, :6])
+    assert torch.equal(pairs.rejected.view(20, 6), order.flip(1)[:, :6])
+    tied = matched_pairs(torch.tensor([[1.0, 1.0, 1.0, 2.0]]), 2)
+    assert (tied.chosen.tolist(), tied.rejected.tolist()) == ([3], [2])
+    with pytest.raises(InputError, match="overlap"):
+        matched_pairs(SCORES, 7)
 
 
 def test_all_ordered_pairs():

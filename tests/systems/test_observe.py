@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from hmralign.body.skeleton import KEYPOINT_NAMES
 from hmralign.data.images import load_image
 from hmralign.data.keypoint_box import keypoint_box
 from hmralign.detection.detection import Detection
+from hmralign.detection.mediapipe_detector import to_detection
 from hmralign.detection.person_mask import PersonMask
 from hmralign.structures import InputError
 from hmralign.systems.recover.find_people import people_from_array
-from hmralign.systems.recover.observe import camera_of, observe
+from hmralign.systems.recover.observe import camera_of, landmarks_of, observe
+from support.detection_support import stick_person
 from support.recover_example import HEIGHT, WIDTH, example_photo
 
 K = np.array([[300.0, 0, 70], [0, 310, 90], [0, 0, 1]])
@@ -93,3 +96,40 @@ def test_nearly_nothing_seen(photo):
     confidence[:2] = 1
     with pytest.raises(InputError, match="at least 3"):
         observe(dataclasses.replace(person, confidence=confidence), camera_of(photo))
+
+
+def a_detection() -> Detection:
+    box = np.array([0, 0, 50, 100], np.float32)
+    return Detection(np.ones((27, 2), np.float32), np.ones(27, np.float32), box, 0.9, detector="fake")
+
+
+def test_3d_landmarks_are_carried_over_by_name_and_are_believed_where_the_keypoint_is_seen():
+    world = np.zeros((33, 4), np.float32)
+    world[:, :3] = np.arange(33 * 3).reshape(33, 3)
+    confidence = np.linspace(0.1, 0.9, 27, dtype=np.float32)
+    confidence[5] = 0.0
+    found = dataclasses.replace(a_detection(), confidence=confidence, landmarks3d=world)
+    landmarks = landmarks_of(found)
+    at = KEYPOINT_NAMES.index
+    assert landmarks.points[at("nose")].tolist() == world[0, :3].tolist()
+    assert landmarks.points[at("right_ankle")].tolist() == world[28, :3].tolist()
+    assert float(landmarks.confidence[5]) == 0 and float(landmarks.confidence[at("nose")]) == pytest.approx(0.1)
+    for name in ("left_small_toe", "right_small_toe"):
+        assert float(landmarks.confidence[at(name)]) == 0, "mediapipe has none"
+
+
+def test_detectors_without_3d_landmarks_give_none():
+    assert not landmarks_of(a_detection()).confidence.any()
+    assert torch.isfinite(landmarks_of(a_detection()).points).all()
+
+
+def test_landmarks_of_a_mediapipe_detection_are_in_camera_axes_whatever_the_size_of_the_photo():
+    person = stick_person(200, 200, 200)
+    small, full = (
+        landmarks_of(to_detection(person, 0.9, (scale, scale), (round(400 / scale), round(400 / scale))))
+        for scale in (1.0, 0.5)
+    )
+    assert torch.equal(small.points, full.points) and (small.confidence > 0.5).sum() > 10
+    at = KEYPOINT_NAMES.index
+    shoulders, hips = (small.points[[at(f"left_{n}"), at(f"right_{n}")]].mean(0) for n in ("shoulder", "hip"))
+    assert shoulders[1] < hips[1], "y points down"

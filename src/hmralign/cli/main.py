@@ -22,9 +22,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from hmralign import __version__
+from hmralign.cli.align import AlignOptions, run_align
 from hmralign.cli.bench import BenchOptions, run_bench
 from hmralign.cli.demo import DemoOptions, run_demo
 from hmralign.cli.evaluate import EvaluateOptions, run_evaluate
+from hmralign.cli.groups import GroupsOptions, run_groups
 from hmralign.cli.options import parse_options
 from hmralign.cli.recover import RecoverOptions, run_recover
 from hmralign.cli.setup_detector import SetupDetectorOptions, run_setup_detector
@@ -48,6 +50,8 @@ COMMANDS = {
     "synth": Command(SynthOptions, run_synth, "write shards of synthetic persons with masks, for training"),
     "bench": Command(BenchOptions, run_bench, "write the splits of the SynthWild benchmark"),
     "train": Command(TrainOptions, run_train, "train a base model"),
+    "groups": Command(GroupsOptions, run_groups, "sample, store and score groups of hypotheses; look at them"),
+    "align": Command(AlignOptions, run_align, "move a checkpoint with preference groups and their scores"),
     "evaluate": Command(EvaluateOptions, run_evaluate, "measure checkpoints on a split of the benchmark"),
     "setup-detector": Command(SetupDetectorOptions, run_setup_detector, "install the person detector, once"),
 }

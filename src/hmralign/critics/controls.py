@@ -9,9 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.body.lbs import vertices
+from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_JOINTS
-from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe
-from hmralign.structures import Example, Hypotheses, InputError
+from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, pa_pve, pve
+from hmralign.structures import Annotation, Example, Hypotheses, InputError
+
+OracleMetric = Literal["mpjpe", "pa_mpjpe", "pve", "pa_pve"]
+
+_BODIES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,21 @@ class RandomCritic:
 
 @dataclass(frozen=True)
 class OracleCritic:
-    """Minus the error against ground truth in metres, over the 24 joints, roots aligned (or Procrustes-aligned)."""
+    """Minus the error against ground truth in metres.
 
-    metric: Literal["mpjpe", "pa_mpjpe"] = "mpjpe"
+    `mpjpe` is over the 24 joints and `pve` over the vertices, both with the pelvis joints on one another; the `pa_`
+    forms align by a similarity of the very points that are measured. Vertices need `body`, the one that truth and
+    hypotheses are parameters of; raises `InputError` where it is missing.
+    """
+
+    metric: OracleMetric = "mpjpe"
+    body: BodyModel | None = None
 
     needs_truth = True
+
+    def __post_init__(self) -> None:
+        if self.metric in ("pve", "pa_pve") and self.body is None:
+            raise InputError(f"critic {self.name!r} measures vertices and has no body model; expected one.")
 
     @property
     def name(self) -> str:
@@ -47,6 +63,27 @@ class OracleCritic:
         """Scores in metres; raises `InputError` where the annotation is absent or joints are not finite."""
         if example.annotation is None:
             raise InputError(f"critic {self.name!r} needs ground truth; the example has no annotation.")
+        if self.body is not None and self.metric in ("pve", "pa_pve"):
+            return _minus_vertex_error(self.body, hypotheses, example.annotation, aligned=self.metric == "pa_pve")
         joints = hypotheses.joints[..., :NUM_JOINTS, :]
         truth = example.annotation.joints[:, None, :NUM_JOINTS]
         return -(mpjpe(joints, truth, root=0) if self.metric == "mpjpe" else pa_mpjpe(joints, truth))
+
+
+def _minus_vertex_error(
+    body: BodyModel, hypotheses: Hypotheses, truth: Annotation, *, aligned: bool
+) -> Float[Tensor, "person hyp"]:
+    """One person after the other, some bodies at a time: a hundred meshes of a hundred people do not fit in memory."""
+    scores = torch.zeros_like(hypotheses.joints[..., 0, 0])
+    for person in range(len(scores)):
+        target = vertices(body, truth.body[person : person + 1])
+        for start in range(0, hypotheses.num_hypotheses, _BODIES_AT_ONCE):
+            part = slice(start, start + _BODIES_AT_ONCE)
+            mesh = vertices(body, hypotheses.body[person][part])
+            if aligned:
+                error = pa_pve(mesh, target)
+            else:
+                root = hypotheses.joints[person, part, 0]
+                error = pve(mesh, target, root, truth.joints[person : person + 1, 0])
+            scores[person, part] = -error
+    return scores

@@ -16,6 +16,10 @@ from torch import Tensor
 from hmralign.structures import Example, Hypotheses, InputError
 
 
+class CriticError(InputError):
+    """A critic that failed or answered nonsense; the sentence names it."""
+
+
 @runtime_checkable
 class Critic(Protocol):
     """Scores hypotheses.
@@ -50,8 +54,9 @@ class SelectiveCritic(Protocol):
 def judge(critic: Critic, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
     """Scores of a critic, which sees the annotation only where it declares that it needs truth. No gradients.
 
-    Raises `InputError` where hypotheses and example are not of the same persons, where truth is needed and absent, and
-    where the critic returns another shape than (person, hyp).
+    Raises `InputError` where hypotheses and example are not of the same persons and where truth is needed and absent;
+    `CriticError`, an `InputError` that names the critic, where it fails, returns another shape than (person, hyp), or a
+    score that is NaN or infinite: an order of such scores would be made up, and a sum with others would be lost.
     """
     shape = tuple(hypotheses.joints.shape[:-2])
     if len(shape) != 2 or tuple(example.observation.batch_shape) != shape[:1]:
@@ -62,10 +67,28 @@ def judge(critic: Critic, hypotheses: Hypotheses, example: Example) -> Float[Ten
     if critic.needs_truth and example.annotation is None:
         raise InputError(f"critic {critic.name!r} needs ground truth; the example has no annotation.")
     shown = example if critic.needs_truth else replace(example, annotation=None)
-    with torch.no_grad():
-        scores = critic(hypotheses, shown)
-    if tuple(scores.shape) != shape:
-        raise InputError(f"critic {critic.name!r} gave scores of shape {tuple(scores.shape)}; expected {shape}.")
+    try:
+        with torch.no_grad():
+            scores = critic(hypotheses, shown)
+    except CriticError:
+        raise  # a part of a mix; its own name says more
+    except Exception as error:
+        raise CriticError(f"critic {critic.name!r} failed: {type(error).__name__}: {error}") from error
+    return _checked(scores, shape, critic.name)
+
+
+def _checked(scores: object, shape: tuple[int, ...], name: str) -> Tensor:
+    """Scores as they are, or `CriticError`."""
+    if not isinstance(scores, Tensor) or tuple(scores.shape) != shape:
+        given = f"scores of shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+        raise CriticError(f"critic {name!r} gave {given}; expected {shape}.")
+    broken = (~torch.isfinite(scores)).nonzero()
+    if len(broken):
+        person, hypothesis = broken[0].tolist()
+        raise CriticError(
+            f"critic {name!r} gave person {person}, hypothesis {hypothesis} the score "
+            f"{float(scores[person, hypothesis])}; expected finite numbers."
+        )
     return scores
 
 

@@ -42,6 +42,20 @@ def landmarks_to_keypoints(
     return keypoints, distrust_invented_knees(keypoints, confidence)
 
 
+def landmarks_to_points3d(
+    landmarks: Float[np.ndarray, "marks channels"], confidence: Float32[np.ndarray, " kp"]
+) -> tuple[Float32[np.ndarray, "kp 3"], Float32[np.ndarray, " kp"]]:
+    """Metric landmarks (x, y, z, ... per row) as our keypoints (27, 3) and their confidence (27,).
+
+    `confidence` is that of the keypoints in the picture; it holds in 3D as well, and is 0 where there is no landmark.
+    """
+    points = np.zeros((NUM_KEYPOINTS, 3), np.float32)
+    points[_TARGETS] = landmarks[_SOURCES, :3]
+    given = np.zeros(NUM_KEYPOINTS, np.float32)
+    given[_TARGETS] = confidence[_TARGETS]
+    return points, given
+
+
 def distrust_invented_knees(
     keypoints: Float32[np.ndarray, "kp 2"], confidence: Float32[np.ndarray, " kp"]
 ) -> Float32[np.ndarray, " kp"]:

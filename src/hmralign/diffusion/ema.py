@@ -18,11 +18,13 @@ class Ema:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Move the average towards `module`. Buffers are copied, not averaged."""
+        """Move the average towards `module`. Buffers are copied, and what is frozen stays as it is to the last bit."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        ours: list[torch.Tensor] = [*self.module.parameters()]
-        theirs: list[torch.Tensor] = [*module.parameters()]
+        pairs = zip(self.module.parameters(), module.parameters(), strict=True)
+        moving = [(our, their) for our, their in pairs if their.requires_grad]
+        ours: list[torch.Tensor] = [our for our, _ in moving]
+        theirs: list[torch.Tensor] = [their for _, their in moving]
         torch._foreach_mul_(ours, decay)
         torch._foreach_add_(ours, theirs, alpha=1 - decay)
         for our, their in zip(self.module.buffers(), module.buffers(), strict=True):

@@ -18,7 +18,7 @@ from torch import Tensor
 from hmralign.body.lbs import rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.diffusion import ddim
-from hmralign.models.context import keypoint_features
+from hmralign.models.context import Context, keypoint_features
 from hmralign.models.denoiser import Prepared
 from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import PersonFrame, person_frame
@@ -73,21 +73,47 @@ def sample_group(
 
     Raises InputError for M < 1. Plain and mirrored hypotheses alternate, zero-noise modes first.
     """
-    if config.num_hypotheses < 1:
-        raise InputError(f"number of hypotheses must be at least 1, got {config.num_hypotheses}")
     frame = person_frame(observation)
-    halves, betas = [], []
-    for mirrored, noise in zip((False, True), paired_noise(config.num_hypotheses, generator), strict=True):
-        context = model.context(keypoint_features(observation, frame, mirrored=mirrored))
-        betas.append(context.betas)
-        if len(noise):
-            guide = None if guidance is None else partial(_guided, guidance, mirrored)
-            x_0 = _run(model, model.denoiser.prepare(context), noise.to(observation.box.device), config, guide)
-            halves.append(model.codec.mirror(x_0) if mirrored else x_0)
-    x_0 = _interleave(halves)
-    shape = ((betas[0] + betas[1]) / 2)[:, None].expand(-1, x_0.shape[1], -1)
+    plain, mirrored = both_contexts(model, observation, frame)
+    x_0 = sample_vectors(model, plain, mirrored, config, generator, guidance)
+    shape = shapes(plain, mirrored)[:, None].expand(-1, x_0.shape[1], -1)
     rotmats = model.codec.to_rotmats(x_0, rest_joints(body, shape))
     return PersonGroup(rotmats, shape), frame
+
+
+def both_contexts(model: LiteModel, observation: Observation, frame: PersonFrame) -> tuple[Context, Context]:
+    """What the model sees of each person, and of its mirror image."""
+    plain, mirrored = (
+        model.context(keypoint_features(observation, frame, mirrored=mirrored)) for mirrored in (False, True)
+    )
+    return plain, mirrored
+
+
+def shapes(plain: Context, mirrored: Context) -> Float[Tensor, "person betas"]:
+    """One shape per person; a mirrored person has the same one."""
+    return (plain.betas + mirrored.betas) / 2
+
+
+@torch.no_grad()
+def sample_vectors(
+    model: LiteModel,
+    plain: Context,
+    mirrored: Context,
+    config: SamplerConfig,
+    generator: torch.Generator,
+    guidance: Guidance | None = None,
+) -> Float[Tensor, "person hyp 130"]:
+    """Standardised pose vectors of M hypotheses per person, all as seen in the photo. Raises InputError for M < 1."""
+    if config.num_hypotheses < 1:
+        raise InputError(f"number of hypotheses must be at least 1, got {config.num_hypotheses}")
+    halves = []
+    contexts = zip((False, True), (plain, mirrored), paired_noise(config.num_hypotheses, generator), strict=True)
+    for is_mirrored, context, noise in contexts:
+        if len(noise):
+            guide = None if guidance is None else partial(_guided, guidance, is_mirrored)
+            x_0 = _run(model, model.denoiser.prepare(context), noise.to(context.betas.device), config, guide)
+            halves.append(model.codec.mirror(x_0) if is_mirrored else x_0)
+    return _interleave(halves)
 
 
 def _guided(guidance: Guidance, mirrored: bool, x_0: Tensor, alpha_bar_t: Tensor) -> Tensor:

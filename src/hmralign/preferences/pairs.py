@@ -64,3 +64,19 @@ def ordered_pairs(scores: Float[Tensor, "group hyp"], *, margin: float = 0.0) ->
     better = scores[:, :, None] - scores[:, None, :] > margin
     group, chosen, rejected = better.nonzero(as_tuple=True)
     return Pairs(group, chosen, rejected)
+
+
+def matched_pairs(scores: Float[Tensor, "group hyp"], k: int) -> Pairs:
+    """The i-th best of each group against its i-th worst, i from 1 to k: no draw, and no pair twice.
+
+    Pairs whose scores are equal are left out. Errors as `top_and_bottom`.
+
+    >>> pairs = matched_pairs(torch.tensor([[0.1, 0.9, 0.5, 0.4]]), 2)
+    >>> pairs.chosen.tolist(), pairs.rejected.tolist()
+    ([1, 2], [0, 3])
+    """
+    top, bottom = top_and_bottom(scores, k)
+    chosen, rejected = top, bottom.flip(-1)
+    groups = torch.arange(len(scores))[:, None].expand(-1, k)
+    real: Bool[Tensor, "group k"] = scores.gather(1, chosen) > scores.gather(1, rejected)
+    return Pairs(groups[real], chosen[real], rejected[real])

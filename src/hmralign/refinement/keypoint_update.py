@@ -79,9 +79,10 @@ def place(points: Float[Tensor, "person hyp 27 3"], evidence: Evidence, config: 
     sigma = evidence.noise.of(evidence.confidence)[:, None]
     weights = torch.where(sigma.isfinite(), 0.01 / sigma, 0.0).expand(points.shape[:-1])
     transl = solve_translation(points, observed.expand(*points.shape[:-1], 2), weights)
+    finite = torch.where(sigma.isfinite(), sigma, 1.0)  # has no say, but infinity has no gradient
     for _ in range(2 if config.robust > 0 else 0):
         tangents = _project(points, transl)
-        scaled = sigma * body_extent(tangents)[..., None] * config.noise_scale
+        scaled = finite * body_extent(tangents)[..., None] * config.noise_scale
         error = observed - tangents
         # The translation is fitted before the pose: allow the pose's own error of about 4 % of the height.
         slack = (scaled.square() + (0.04 * body_extent(tangents)[..., None]).square()).sqrt()

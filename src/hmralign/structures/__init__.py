@@ -4,7 +4,8 @@ from hmralign.structures.body_params import BodyParams
 from hmralign.structures.camera import Camera
 from hmralign.structures.errors import HmralignError, InputError
 from hmralign.structures.hypotheses import Hypotheses
-from hmralign.structures.observation import MASK_SIZE, Annotation, Example, Observation
+from hmralign.structures.observation import MASK_SIZE, Annotation, Example, Landmarks3d, Observation
+from hmralign.structures.preference_groups import PreferenceGroups
 
 __all__ = [
     "MASK_SIZE",
@@ -15,5 +16,7 @@ __all__ = [
     "HmralignError",
     "Hypotheses",
     "InputError",
+    "Landmarks3d",
     "Observation",
+    "PreferenceGroups",
 ]

@@ -64,12 +64,46 @@ class Annotation:
 
 
 @dataclass(frozen=True)
+class Landmarks3d:
+    """A detector's own opinion on where keypoints are in 3D: a hint that critics may look at, never truth.
+
+    `points` are metres from an arbitrary origin, in the axes of the `cam` frame and the order of
+    `body.skeleton.KEYPOINT_NAMES`; one that the detector does not give, or gives for something it did not see, has
+    confidence 0 and any finite coordinates. A person without landmarks has confidence 0 everywhere.
+    """
+
+    points: Float[Tensor, "*batch kp 3"]
+    confidence: Float[Tensor, "*batch kp"]
+
+    def __getitem__(self, index) -> Landmarks3d:
+        """Index the batch axes."""
+        return Landmarks3d(self.points[index], self.confidence[index])
+
+    def to(self, device: torch.device | str) -> Landmarks3d:
+        """Move both tensors to a device."""
+        return Landmarks3d(self.points.to(device), self.confidence.to(device))
+
+    @staticmethod
+    def stack(items: list[Landmarks3d]) -> Landmarks3d:
+        """Stack single persons along a new leading axis."""
+        return Landmarks3d(torch.stack([i.points for i in items]), torch.stack([i.confidence for i in items]))
+
+
+@dataclass(frozen=True)
 class Example:
-    """One dataset item. `annotation` is None where there is no truth, or where it was removed on purpose."""
+    """One dataset item. `annotation` is None where there is no truth, or where it was removed on purpose.
+
+    `landmarks3d` are for critics; a model sees the observation alone. None where no detector gave any.
+    """
 
     observation: Observation
     annotation: Annotation | None = None
+    landmarks3d: Landmarks3d | None = None
 
     def __getitem__(self, index) -> Example:
         """Index the batch axes."""
-        return Example(self.observation[index], None if self.annotation is None else self.annotation[index])
+        return Example(
+            self.observation[index],
+            None if self.annotation is None else self.annotation[index],
+            None if self.landmarks3d is None else self.landmarks3d[index],
+        )

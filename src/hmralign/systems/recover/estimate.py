@@ -15,7 +15,7 @@ from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.hypotheses.sampler import SamplerConfig, sample_group
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.models.lite import LiteModel
-from hmralign.models.person_frame import PersonFrame
+from hmralign.models.person_frame import PersonFrame, person_frame
 from hmralign.refinement.evidence import Evidence, KeypointNoise, predict
 from hmralign.refinement.keypoint_update import RefinementConfig, place, refine_group
 from hmralign.refinement.placement import place_in_image
@@ -69,8 +69,8 @@ def estimate_bodies(
         gentle = replace(refinement, noise_scale=refinement.fused_noise_scale)
         fused_rotmats, fused_betas = refine_group(body, fused_rotmats, fused_betas, evidence, gentle, rotmats)
     _, joints = forward_kinematics(rest_joints(body, betas), rotmats, body.parents)
-    hypotheses = _placed(body, rotmats, betas, evidence, refinement, observation, frame)
-    fused = _placed(body, fused_rotmats, fused_betas, evidence, refinement, observation, frame)
+    hypotheses = place_bodies(body, rotmats, betas, evidence, refinement, observation, frame)
+    fused = place_bodies(body, fused_rotmats, fused_betas, evidence, refinement, observation, frame)
     return Estimate(
         Hypotheses(hypotheses, posed_joints(body, hypotheses)),
         fused[:, 0],
@@ -91,7 +91,21 @@ def check_observation(observation: Observation) -> None:
             raise InputError(f"person {int(bad.nonzero()[0])}: {name} contain NaN or infinite values")
 
 
-def _placed(
+def placed_hypotheses(
+    body: BodyModel,
+    rotmats: Float[Tensor, "person hyp 24 3 3"],
+    betas: Float[Tensor, "person hyp betas"],
+    observation: Observation,
+    noise: KeypointNoise,
+) -> Hypotheses:
+    """Bodies where the keypoints put them, from rotations in the person frame (root first). Differentiable."""
+    frame = person_frame(observation)
+    evidence = Evidence(frame.keypoints_tan, observation.confidence, noise)
+    params = place_bodies(body, rotmats, betas, evidence, RefinementConfig(), observation, frame)
+    return Hypotheses(params, posed_joints(body, params))
+
+
+def place_bodies(
     body: BodyModel,
     rotmats: Float[Tensor, "person hyp 24 3 3"],
     betas: Float[Tensor, "person hyp betas"],

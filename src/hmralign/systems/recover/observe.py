@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hmralign.body.skeleton import NUM_KEYPOINTS
 from hmralign.data.images import LoadedImage
 from hmralign.data.keypoint_box import keypoint_box
 from hmralign.detection.detection import Detection
+from hmralign.detection.mediapipe_landmarks import landmarks_to_points3d
 from hmralign.detection.person_mask import mask_in_box
 from hmralign.geometry.cameras import estimate_intrinsics, intrinsics_from_exif, scaled_intrinsics, scaled_pixels
-from hmralign.structures import MASK_SIZE, Camera, InputError, Observation
+from hmralign.structures import MASK_SIZE, Camera, InputError, Landmarks3d, Observation
 
 MIN_KEYPOINTS = 3
 """Keypoints fewer than these, but any, are an error: two points say neither size nor orientation."""
@@ -83,6 +85,17 @@ def observe(detection: Detection, camera: Camera) -> Observation:
         mask=mask,
         has_mask=torch.tensor(has_mask),
     )
+
+
+def landmarks_of(detection: Detection) -> Landmarks3d:
+    """The detector's 3D landmarks of one person (no batch axes), for critics; nowhere and unseen where it gave none.
+
+    mediapipe's have the axes of the picture: x right, y down, and z away from the camera, as the `cam` frame.
+    """
+    if detection.landmarks3d is None:
+        return Landmarks3d(torch.zeros(NUM_KEYPOINTS, 3), torch.zeros(NUM_KEYPOINTS))
+    points, confidence = landmarks_to_points3d(detection.landmarks3d, detection.confidence)
+    return Landmarks3d(torch.from_numpy(points), torch.from_numpy(confidence))
 
 
 def photo_title(image: LoadedImage) -> str:

@@ -1,0 +1,79 @@
+"""`hmralign align`: groups and their scores move a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import tyro
+
+from hmralign.cli.terminal import Terminal
+from hmralign.cli.usage import UsageError
+
+
+@dataclass(frozen=True)
+class AlignOptions:
+    """Align a checkpoint with preference groups (`hmralign groups`); continues an unfinished run in the same folder."""
+
+    method: Annotated[Literal["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"], tyro.conf.Positional]
+    """What is done with the groups."""
+    groups: Path
+    """Store of groups with scores."""
+    out: Path
+    """Folder of the run: weights, curves, state for resuming."""
+    checkpoint: str | None = None
+    """Weights to start from; the default is the shipped ones that sampled the groups."""
+    config: Path | None = None
+    """YAML configuration (see configs/align); what it leaves out is as recommended for the method."""
+    critic: str | None = None
+    """Scores in the store that are trained on; replaces the configuration's."""
+    steps: int | None = None
+    """Optimiser steps; replaces the configuration's."""
+    learning_rate: float | None = None
+    """Replaces the configuration's."""
+    seed: int | None = None
+    """Replaces the configuration's."""
+    other_model: bool = False
+    """Train on bodies that other weights, or another system, proposed."""
+    threads: int | None = None
+    """Threads of the process; the default is PyTorch's."""
+    quiet: bool = False
+    """Say nothing but errors."""
+    json: bool = False
+    """One JSON document on stdout instead of words."""
+
+    CONFIG_IS_OF_OPTIONS: ClassVar[bool] = False
+
+
+def run_align(options: AlignOptions, terminal: Terminal) -> int:
+    """Align and say where the weights are."""
+    from dataclasses import replace
+
+    import torch
+
+    from hmralign.systems.align.checkpoint import align_checkpoint
+    from hmralign.systems.align.configuration import read_align_config
+
+    if options.threads is not None:
+        if options.threads < 1:
+            raise UsageError(f"--threads is {options.threads}; expected at least 1")
+        torch.set_num_threads(options.threads)
+    config = read_align_config(options.config, options.method)
+    training = {"steps": options.steps, "learning_rate": options.learning_rate, "seed": options.seed}
+    config = replace(config, training=replace(config.training, **{k: v for k, v in training.items() if v is not None}))
+    if options.critic is not None:
+        config = replace(config, critic=options.critic)
+    done = align_checkpoint(options.groups, options.checkpoint, config, options.out, other_model=options.other_model)
+    terminal.answer(
+        {
+            "format_version": 1,
+            "checkpoint": str(done.path),
+            "rounds": done.result.rounds,
+            "groups": done.result.groups,
+            "stopped": done.result.stopped,
+        }
+    )
+    early = "" if done.result.stopped is None else f" (stopped early: {done.result.stopped})"
+    terminal.say(f"Aligned weights are in {done.path}, curves in {options.out / 'curves.png'}{early}")
+    return 0

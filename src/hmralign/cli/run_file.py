@@ -1,0 +1,33 @@
+"""`run.yaml`: what a run was asked for and what made its results; `--config` reads it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+RUN_FILE = "run.yaml"
+
+
+def write_run_file(folder: Path, command: str, options: Any, made_by: dict[str, Any]) -> Path:
+    """The options in force (a dataclass), and the versions and hashes behind the results."""
+    import yaml
+
+    from hmralign.reports.whole_file import write_whole
+
+    chosen = {k: _plain(v) for k, v in dataclasses.asdict(options).items() if k != "config" and v is not None}
+    content = {
+        "format_version": 1,
+        "command": command,
+        "options": chosen,
+        "made_by": json.loads(json.dumps(made_by)),
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return write_whole(folder / RUN_FILE, text.encode("utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value

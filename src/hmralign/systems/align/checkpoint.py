@@ -1,0 +1,117 @@
+"""`hmralign align`: a checkpoint and a store of groups in, an aligned checkpoint out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hmralign.body.free_body import load_free_body
+from hmralign.models.checkpoint import SHIPPED, checkpoint_hash, trained_on
+from hmralign.preferences.store import GroupStore
+from hmralign.reports.whole_file import write_whole
+from hmralign.structures import InputError
+from hmralign.systems.align.configuration import AlignConfig
+from hmralign.systems.align.curves import draw_curves
+from hmralign.systems.align.lite_policy import LitePolicy
+from hmralign.systems.align.run import Aligned, align_policy
+from hmralign.systems.recover.provenance import library_versions
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class AlignedCheckpoint:
+    """Where the weights are, and how the run went."""
+
+    path: Path
+    result: Aligned
+
+
+def start_of(store: GroupStore, checkpoint: str | None, *, other_model: bool = False) -> str:
+    """The checkpoint that sampled a store: the given one, or the shipped weights of that hash.
+
+    Raises InputError where neither is it, unless groups of another model are asked for.
+    """
+    sampled_by = store.facts.checkpoint_sha256
+    if checkpoint is None:
+        found = [name for name in SHIPPED if checkpoint_hash(name) == sampled_by]
+        if not found:
+            raise InputError(
+                f"{store.folder}: its groups were sampled by weights {sampled_by[:12] or '(none)'}..., which are none "
+                "of the shipped ones; give --checkpoint"
+            )
+        return found[0]
+    if checkpoint_hash(checkpoint) != sampled_by and not other_model:
+        raise InputError(
+            f"{store.folder}: its groups were sampled by other weights ({sampled_by[:12] or 'of another system'}...) "
+            f"than {checkpoint}; their bodies can be trained on with --other-model"
+        )
+    return checkpoint
+
+
+def align_checkpoint(
+    store_folder: Path, checkpoint: str | None, config: AlignConfig, out: Path, *, other_model: bool = False
+) -> AlignedCheckpoint:
+    """Align, resuming an unfinished run in `out`; writes `model.safetensors`, `run.yaml`, `curve.jsonl`, `curves.png`.
+
+    Raises InputError for a folder that holds a run with other settings, and as `align_policy`.
+    """
+    store = GroupStore.open(store_folder)
+    start = start_of(store, checkpoint, other_model=other_model)
+    body = load_free_body("3k5")
+    policy = LitePolicy.load(start, body, num_steps=store.facts.sampler_steps, detector=store.facts.detector)
+    record = _record(store, start, config)
+    out.mkdir(parents=True, exist_ok=True)
+    _claim(out / "run.yaml", record)
+    result = align_policy(policy, checkpoint_hash(start), body, store, config, out)
+    sources = tuple(dict.fromkeys((*trained_on(start), store.facts.source)))
+    path = result.policy.save(out / "model.safetensors", sources)
+    draw_curves(out / "curve.jsonl", out / "curves.png", f"{config.method} on {config.critic}")
+    summary = {
+        "format_version": FORMAT_VERSION, "checkpoint": str(path), "sha256": checkpoint_hash(path),
+        "rounds": result.rounds, "stopped": result.stopped, "groups": result.groups,
+    }  # fmt: skip
+    write_whole(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    return AlignedCheckpoint(path, result)
+
+
+def _record(store: GroupStore, start: str, config: AlignConfig) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "command": "align",
+        "config": json.loads(json.dumps(asdict(config))),
+        "made_by": {
+            "checkpoint": start,
+            "checkpoint_sha256": checkpoint_hash(start),
+            "groups": store.content_hash(),
+            "scores": store.critic_facts(config.critic).get("sha256") if config.method != "sft" else None,
+            "skeleton_hash": store.facts.skeleton_hash,
+            "mesh_hash": store.facts.mesh_hash,
+            "versions": library_versions(),
+        },
+    }
+
+
+def _claim(path: Path, record: dict[str, Any]) -> None:
+    """Write the record of a run, or make sure that the one there is of the same run. Versions may differ."""
+    if path.is_file():
+        try:
+            there = yaml.safe_load(path.read_text(encoding="utf-8"))
+            same = _without_versions(there) == _without_versions(record)
+        except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not the record of a run ({error})") from error
+        if not same:
+            raise InputError(f"{path.parent}: holds a run with other settings or groups; use another folder")
+        return
+    if (path.parent / "state.pt").exists() or (path.parent / "model.safetensors").exists():
+        raise InputError(f"{path.parent}: holds another run; use another folder")
+    write_whole(path, yaml.safe_dump(record, sort_keys=False).encode())
+
+
+def _without_versions(record: dict[str, Any]) -> dict[str, Any]:
+    made_by = {k: v for k, v in record["made_by"].items() if k != "versions"}
+    return {**record, "made_by": made_by}

@@ -1,0 +1,104 @@
+"""Settings of one alignment run, and the recommended ones of each method."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from hmralign.alignment.direct_reward import DirectRewardConfig
+from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, KtoConfig, SftConfig
+from hmralign.structures import InputError
+from hmralign.systems.groups.critic_choice import CriticChoice
+from hmralign.training.configuration import from_mapping
+from hmralign.training.preference import PreferenceTrainingConfig
+
+Method = Literal["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"]
+
+
+@dataclass(frozen=True)
+class RefreshConfig:
+    """Iterated offline: groups are sampled anew from the model as it is, which then is the reference."""
+
+    rounds: int = 1
+    """Rounds of training; 1 never samples again. `training.steps` are the steps of each."""
+    tolerance: float = 0.25
+    """A round whose held-out score is lower than the best so far by more than so many standard deviations within a
+    group is thrown away, and ends the run: the critic is being exploited."""
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """One run. Of the methods' sections only that of `method` counts."""
+
+    method: Method = "best-of-n"
+    """What is done with the groups."""
+    critic: str = "reprojection"
+    """Scores in the store that are trained on; also the reward of `direct-reward`."""
+    held_out_critic: CriticChoice = "plausibility"
+    """Judges held-out persons during the run, never trained on."""
+    held_out_share: float = 0.1
+    """Share of the groups that are only looked at."""
+    held_out_hypotheses: int = 8
+    """Hypotheses sampled per held-out person at each look."""
+    max_held_out: int = 200
+    """At most so many held-out persons are looked at."""
+    sft: SftConfig = field(default_factory=SftConfig)
+    best_of_n: BestOfNConfig = field(default_factory=BestOfNConfig)
+    dpo: DpoConfig = field(default_factory=DpoConfig)
+    kto: KtoConfig = field(default_factory=KtoConfig)
+    group: GroupConfig = field(default_factory=GroupConfig)
+    direct_reward: DirectRewardConfig = field(default_factory=DirectRewardConfig)
+    refresh: RefreshConfig = field(default_factory=RefreshConfig)
+    training: PreferenceTrainingConfig = field(default_factory=PreferenceTrainingConfig)
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values without meaning."""
+        if not 0 <= self.held_out_share < 1 or self.held_out_hypotheses < 2 or self.max_held_out < 1:
+            raise InputError(
+                "alignment configuration: held_out_share must be in 0..1 (1 excluded), held_out_hypotheses at least 2 "
+                "and max_held_out at least 1"
+            )
+        if self.refresh.rounds < 1:
+            raise InputError(f"alignment configuration: refresh.rounds is {self.refresh.rounds}; expected at least 1")
+        if self.held_out_critic == self.critic:
+            raise InputError(
+                f"alignment configuration: '{self.critic}' is trained on and cannot be the held-out critic as well"
+            )
+
+
+def recommended(method: Method, **changes) -> AlignConfig:
+    """Defaults of a method: where nothing else is said, `hmralign align METHOD` uses these."""
+    rates = {"sft": 3e-4, "best-of-n": 3e-4, "dpo": 3e-5, "kto": 1e-4, "group": 1e-4, "direct-reward": 1e-4}
+    training = replace(PreferenceTrainingConfig(), learning_rate=rates[method])
+    return replace(AlignConfig(method=method, training=training), **changes)
+
+
+def read_align_config(path: str | Path | None, method: Method) -> AlignConfig:
+    """A YAML file on top of the method's recommended settings; without a file these alone.
+
+    Raises InputError naming the file and the key that is unknown or has a wrong value, or for another method's file.
+    """
+    plain = asdict(recommended(method))
+    if path is None:
+        return from_mapping(AlignConfig, plain, "recommended settings")
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a readable YAML file ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected keys with values, got {content!r}")
+    if content.get("method", method) != method:
+        raise InputError(f"{path}: is a configuration of '{content['method']}', not of '{method}'")
+    return from_mapping(AlignConfig, _merged(plain, content), str(path))
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        inner = base.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged

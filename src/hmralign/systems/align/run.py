@@ -1,0 +1,265 @@
+"""An alignment run: groups of a store -> items -> steps -> an aligned policy, in one round or several.
+
+store + scores -> items of the method -> loop (guarded, resumable) -> average
+with refresh:  average -> groups sampled anew -> scores -> items -> loop -> ...
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hmralign.alignment.direct_reward import RolloutStep
+from hmralign.alignment.methods import best_of_n_objective, dpo_objective, group_objective, kto_objective
+from hmralign.body.model import BodyModel
+from hmralign.critics.critic import Critic
+from hmralign.preferences.store import GroupStore
+from hmralign.structures import InputError
+from hmralign.systems.align.configuration import AlignConfig
+from hmralign.systems.align.held_out import HeldOut, split_held_out
+from hmralign.systems.align.items import (
+    ScoredGroups,
+    best_of_n_items,
+    dpo_items,
+    group_items,
+    kto_items,
+    load_groups,
+    sft_items,
+)
+from hmralign.systems.align.rewards import critic_reward, reprojection_of_x_0_hat
+from hmralign.systems.groups.build import GroupsConfig, build_groups
+from hmralign.systems.groups.critic_choice import make_critic
+from hmralign.systems.groups.sources import SourceBatch
+from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
+from hmralign.training.objective import Items, Objective
+from hmralign.training.offline import OfflineStep
+from hmralign.training.preference import (
+    SMALLEST_STD,
+    Monitor,
+    Outcome,
+    StepLosses,
+    choose_trainable,
+    train_policy,
+)
+
+logger = logging.getLogger("hmralign.align")
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Result of a run."""
+
+    policy: Any
+    rounds: int
+    """Rounds that count."""
+    stopped: str | None
+    """Why the run ended early; None where it did not."""
+    groups: int
+    """Groups that were trained on."""
+
+
+def align_policy(
+    policy: Any,
+    policy_sha256: str,
+    body: BodyModel,
+    store: GroupStore,
+    config: AlignConfig,
+    folder: Path,
+    *,
+    reward: Critic | None = None,
+) -> Aligned:
+    """Align any `DiffusionPolicy` with the groups of a store; resumes from `folder`.
+
+    `policy` is the start and becomes the reference; it is not changed. `reward` replaces the critic that
+    `direct-reward` and the reprojection of x_0-hat follow.
+
+    Raises InputError for groups that do not fit the policy, scores that are not there, and as the method does.
+    """
+    reference = _frozen(policy)
+    truth = _needs_truth(config)
+    groups = load_groups(store, config.critic, reference, policy_sha256, truth=truth)
+    stopped, best, rounds = None, None, 0
+    for number in range(config.refresh.rounds):
+        place = folder if number == 0 else folder / f"round_{number:02d}"
+        if number > 0:
+            groups = _sampled_anew(reference, body, store, config, place, number)
+        found = _one_round(reference, groups, body, config, place, number, reward)
+        look = _last_look(place)
+        if best is not None and _exploits(look, best, config):
+            stopped = f"round {number} lowered the held-out score from {best['held_out']:.4g} to {look['held_out']:.4g}"
+            logger.warning("%s: it is thrown away", stopped)
+            break
+        reference, rounds, best = _frozen(found.policy), number + 1, look if best is None else _better(best, look)
+        if found.stopped is not None:
+            stopped = found.stopped
+            break
+    return Aligned(reference, rounds, stopped, len(groups))
+
+
+def _frozen(policy: Any) -> Any:
+    return copy.deepcopy(policy).eval().requires_grad_(False)
+
+
+def _needs_truth(config: AlignConfig) -> bool:
+    if config.method == "sft":
+        return config.sft.target == "truth"
+    return config.method == "dpo" and config.dpo.pairs == "truth_and_mode"
+
+
+def _one_round(
+    reference: Any,
+    groups: ScoredGroups,
+    body: BodyModel,
+    config: AlignConfig,
+    folder: Path,
+    number: int,
+    reward: Critic | None,
+) -> Outcome:
+    training = replace(config.training, seed=config.training.seed + 1000 * number)
+    trained, held_out = split_held_out(groups, config.held_out_share, config.max_held_out, config.training.seed)
+    policy = copy.deepcopy(reference)
+    choose_trainable(policy, training)
+    losses = step_losses(policy, reference, trained, body, replace(config, training=training), reward)
+    return train_policy(policy, losses, training, folder, _monitor(held_out, body, config))
+
+
+def step_losses(
+    policy: Any,
+    reference: Any,
+    groups: ScoredGroups,
+    body: BodyModel,
+    config: AlignConfig,
+    reward: Critic | None = None,
+) -> StepLosses:
+    """What a method minimises on these groups."""
+    training = config.training
+    trains_encoder = encoder_is_trained(policy, policy.denoiser)
+    if training.cache_context:
+        contexts = cache_contexts(
+            reference, groups.observation, training.context_variants, trains_encoder=trains_encoder
+        )
+    else:
+        contexts = LiveContexts(groups.observation, training.context_variants)
+    followed = None
+    if config.method == "direct-reward" or (config.method == "best-of-n" and config.best_of_n.reprojection > 0):
+        name = config.critic if config.method == "direct-reward" else "reprojection"
+        followed = critic_reward(reference, reward or make_critic(name, body), groups.observation)  # pyright: ignore
+    if config.method == "direct-reward":
+        assert followed is not None
+        dims = groups.x_0.shape[-1]
+        return RolloutStep(len(groups), dims, contexts, reference, followed, config.direct_reward, training)
+    items, objective = method_items(groups, reference, config)
+    auxiliary = None if followed is None else reprojection_of_x_0_hat(followed, config.best_of_n.reprojection)
+    logger.info("%s: %d items of %d from %d groups", objective.name, len(items), items.members, len(groups))
+    return OfflineStep(items, contexts, objective, reference, training, auxiliary)
+
+
+def method_items(groups: ScoredGroups, policy: Any, config: AlignConfig) -> tuple[Items, Objective]:
+    """Items and objective of an offline method."""
+    generator = torch.Generator().manual_seed(config.training.seed * 101 + 3)
+    match config.method:
+        case "sft":
+            return sft_items(groups, policy, config.sft, generator), best_of_n_objective(config.sft)
+        case "best-of-n":
+            return best_of_n_items(groups, policy, config.best_of_n, generator), best_of_n_objective(config.best_of_n)
+        case "dpo":
+            return dpo_items(groups, policy, config.dpo, generator), dpo_objective(config.dpo)
+        case "kto":
+            return kto_items(groups, config.kto), kto_objective(config.kto)
+        case "group":
+            return group_items(groups, config.group), group_objective(config.group)
+    raise InputError(f"'{config.method}' is no offline method")
+
+
+def _monitor(held_out: ScoredGroups, body: BodyModel, config: AlignConfig) -> Monitor | None:
+    if len(held_out) == 0:
+        return None
+    critics = {"held_out": make_critic(config.held_out_critic, body)}
+    if config.held_out_critic != "reprojection":
+        critics["reprojection"] = make_critic("reprojection", body)
+    if any(critic.needs_truth for critic in critics.values()):
+        raise InputError(f"critic '{config.held_out_critic}' needs truth; a held-out critic never sees any")
+    return HeldOut(held_out.observation, critics, config.held_out_hypotheses)
+
+
+def _last_look(folder: Path) -> dict[str, Any]:
+    lines = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+    return json.loads(lines[-1])
+
+
+def _exploits(look: dict[str, Any], best: dict[str, Any], config: AlignConfig) -> bool:
+    if "held_out" not in look or "held_out" not in best:
+        return False
+    return best["held_out"] - look["held_out"] > config.refresh.tolerance * max(
+        best.get("held_out_std", 1.0), SMALLEST_STD
+    )
+
+
+def _better(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    return b if b.get("held_out", 0.0) >= a.get("held_out", 0.0) else a
+
+
+@dataclass(frozen=True)
+class StoreSource:
+    """The persons of a store, to be sampled again by another policy."""
+
+    store: GroupStore
+
+    @property
+    def name(self) -> str:
+        """Of the store's source: the persons are the same ones."""
+        return self.store.facts.source
+
+    @property
+    def sha256(self) -> str:
+        """Of the groups whose persons these are."""
+        return self.store.content_hash()
+
+    @property
+    def has_truth(self) -> bool:
+        """As the store has."""
+        return self.store.facts.with_truth
+
+    def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
+        """The store's shards."""
+        for shard in range(self.store.num_shards):
+            ids = self.store.shard_ids(shard)
+            if ids[0] not in done:
+                yield SourceBatch(ids, self.store.read(shard, truth=self.has_truth).example)
+
+
+def _sampled_anew(
+    policy: Any, body: BodyModel, store: GroupStore, config: AlignConfig, folder: Path, number: int
+) -> ScoredGroups:
+    facts = store.facts
+    settings = GroupsConfig(
+        group_size=facts.group_size, num_steps=facts.sampler_steps, detector=facts.detector,
+        with_truth=facts.with_truth, shard_size=facts.shard_size, seed=facts.seed + number,
+    )  # fmt: skip
+    recorded = store.critic_facts(config.critic).get("settings", {})
+    name = recorded.get("critic")
+    if name is None:
+        raise InputError(f"scores '{config.critic}' are not by a critic of this package, so groups cannot be refreshed")
+    settings = replace(settings, correlation=recorded.get("correlation", settings.correlation))
+    sha256 = state_hash(policy)
+    fresh = build_groups(
+        policy, body, sha256, facts.trained_on, StoreSource(store), folder / "groups", settings, [name]
+    )  # fmt: skip
+    return load_groups(fresh, name, policy, sha256, truth=_needs_truth(config))
+
+
+def state_hash(policy: torch.nn.Module) -> str:
+    """Hash of a policy's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(policy.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,129 @@
+"""Steps of an offline objective: batches of items, one (t, eps) for policy and reference, terms, their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hmralign.structures import InputError
+from hmralign.training.contexts import Contexts
+from hmralign.training.objective import Draw, Items, Losses, Objective, draw_noise, paired_losses
+from hmralign.training.preference import PreferenceTrainingConfig
+
+Auxiliary = Callable[[Any, Items, Draw, Any, int], Float[Tensor, "item member"]]
+"""`(policy, items, draw, context, variant) -> terms` that are added to the objective's, such as the reprojection of
+x_0-hat; everything as seen in that variant."""
+
+PROBED = 256
+"""Items on which the probe looks."""
+
+
+@dataclass(frozen=True)
+class OfflineStep:
+    """`StepLosses` of an offline objective.
+
+    `reference` is a frozen copy of the start; it never gets gradients. Raises InputError for a batch that is to be
+    split although the objective depends on all of it.
+    """
+
+    items: Items
+    contexts: Contexts
+    objective: Objective
+    reference: Any
+    config: PreferenceTrainingConfig
+    auxiliary: Auxiliary | None = None
+
+    def __post_init__(self) -> None:
+        if self.objective.needs_batch and self.config.accumulate > 1:
+            raise InputError(
+                f"objective '{self.objective.name}' compares the samples of a batch with each other; use accumulate = 1"
+            )
+
+    def __call__(self, policy: Any, step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
+        """Parts of a step's loss. What is drawn does not depend on how many parts there are."""
+        draw_from = torch.Generator().manual_seed(self.config.seed * 7_000_003 + step)
+        items = self.items[self._batch(step)]
+        variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))
+        draw = draw_noise(items, self.objective, policy.schedule.num_steps, draw_from)
+        for part in torch.arange(len(items)).tensor_split(min(self.config.accumulate, len(items))):
+            share = len(part) / len(items)
+            losses, extra = self._losses(policy, items[part], Draw(draw.t[part], draw.eps[part]), variant)
+            loss = self.objective.terms(losses).mean() + extra
+            yield share * loss, {k: share * v for k, v in self._figures(losses).items()}
+
+    def _losses(self, policy: Any, items: Items, draw: Draw, variant: int) -> tuple[Losses, Tensor | float]:
+        device = next(policy.parameters()).device
+        if variant:
+            items = Items(items.person, policy.x_0_variant(items.x_0, variant), items.weights)
+        on_device = Items(items.person, items.x_0.to(device), items.weights.to(device))
+        draw = Draw(draw.t.to(device), draw.eps.to(device))
+        context = self.contexts.of(policy, items.person, variant)
+        wants_reference = self.objective.needs_reference or self.objective.needs_prediction
+        other = self.contexts.of(self.reference, items.person, variant) if wants_reference else None
+        losses = paired_losses(
+            policy, self.reference, on_device, draw, context, other, self.objective, self.config.loss_weight
+        )
+        extra = 0.0
+        if self.auxiliary is not None:
+            extra = self.auxiliary(policy, on_device, draw, context, variant).mean()
+        return losses, extra
+
+    def _batch(self, step: int) -> Int[Tensor, " item"]:
+        """Items of a step: whole passes in random order, a pure function of (seed, step)."""
+        n = max(1, min(self.config.batch_size // self.items.members, len(self.items)))
+        places = torch.arange(step * n, step * n + n)
+        orders = {}
+        for epoch in places.div(len(self.items), rounding_mode="floor").unique().tolist():
+            shuffled = torch.Generator().manual_seed(self.config.seed * 9_000_011 + epoch)
+            orders[epoch] = torch.randperm(len(self.items), generator=shuffled)
+        return torch.stack([orders[int(p) // len(self.items)][int(p) % len(self.items)] for p in places])
+
+    def _figures(self, losses: Losses) -> dict[str, float]:
+        """Losses of better and of worse members apart: if both rise, the model forgets instead of choosing."""
+        policy = losses.policy.detach()
+        weights = losses.weights
+        if policy.ndim > weights.ndim:
+            policy = policy.mean(-1)
+        figures = {"policy_loss": float(policy.mean())}
+        if losses.reference is not None:
+            reference = losses.reference if losses.reference.ndim == weights.ndim else losses.reference.mean(-1)
+            gap = policy - reference
+            figures |= {"gap_better": _mean_where(gap, weights > 0), "gap_worse": _mean_where(gap, weights < 0)}
+        return figures
+
+    @torch.no_grad()
+    def probe(self, policy: Any) -> dict[str, float]:
+        """Loss over the reference's on fixed items at fixed noise, and the gaps of better and worse members."""
+        draw_from = torch.Generator().manual_seed(424_243)
+        index = torch.randperm(len(self.items), generator=draw_from)[:PROBED]
+        items = self.items[index]
+        plain = Objective("probe", lambda losses: losses.policy)
+        draw = draw_noise(items, plain, policy.schedule.num_steps, draw_from)
+        device = next(policy.parameters()).device
+        on_device = Items(items.person, items.x_0.to(device), items.weights.to(device))
+        losses = paired_losses(
+            policy,
+            self.reference,
+            on_device,
+            Draw(draw.t.to(device), draw.eps.to(device)),
+            self.contexts.of(policy, items.person, 0),
+            self.contexts.of(self.reference, items.person, 0),
+            plain,
+            self.config.loss_weight,
+        )
+        figures = self._figures(losses)
+        assert losses.reference is not None
+        return {
+            "loss_ratio": float(losses.policy.mean() / losses.reference.mean()),
+            "probe_gap_better": figures["gap_better"],
+            "probe_gap_worse": figures["gap_worse"],
+        }
+
+
+def _mean_where(values: Tensor, mask: Tensor) -> float:
+    return float(values[mask].mean()) if bool(mask.any()) else 0.0

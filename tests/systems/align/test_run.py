@@ -1,0 +1,304 @@
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, SftConfig
+from hmralign.body.inverse_kinematics import BONE_CHILD
+from hmralign.metrics.joint_errors import mpjpe
+from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, save_checkpoint, trained_on
+from hmralign.preferences.store import GroupStore, writing
+from hmralign.structures import InputError
+from hmralign.systems.align.checkpoint import align_checkpoint
+from hmralign.systems.align.configuration import AlignConfig, RefreshConfig, read_align_config, recommended
+from hmralign.systems.align.items import best_of_n_items, dpo_items, group_items, kto_items, load_groups, sft_items
+from hmralign.systems.align.lite_policy import LitePolicy
+from hmralign.systems.align.run import align_policy, state_hash
+from support.synthetic_persons import BODY, persons, seeded, tiny_model
+from support.toy_policy import shard_folder, tiny_policy, tiny_store
+
+METHODS = ["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tiny_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def groups(store):
+    return load_groups(store, "reprojection", tiny_policy(), "tiny", truth=True)
+
+
+def quick(method, **changes) -> AlignConfig:
+    config = recommended(method, **changes)
+    training = replace(config.training, steps=3, batch_size=16, check_every=2, save_every=2)
+    return replace(config, training=training, held_out_hypotheses=4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_moves_the_denoiser_alone(method, store, tmp_path):
+    policy = tiny_policy()
+    before = state_hash(policy)
+    found = align_policy(policy, "tiny", BODY, store, quick(method), tmp_path)
+    assert state_hash(policy) == before  # the start is not changed
+    state, start = found.policy.state_dict(), policy.state_dict()
+    moved = {k.split(".")[1] for k in state if not torch.equal(state[k], start[k])}
+    assert found.stopped is None
+    assert moved == {"denoiser"}
+    rows = [json.loads(line) for line in (tmp_path / "curve.jsonl").open()]
+    assert [r["step"] for r in rows] == [0, 2, 3] and "held_out" in rows[-1] and "spread" in rows[-1]
+
+
+def test_options_of_best_of_n(store, tmp_path):
+    config = quick("best-of-n", best_of_n=BestOfNConfig(top_k=2, refine_targets=True, fuse=0.5, reprojection=1.0))
+    assert align_policy(tiny_policy(), "tiny", BODY, store, config, tmp_path).stopped is None
+
+
+def test_the_best_are_the_best(groups):
+    items = best_of_n_items(groups, tiny_policy(), BestOfNConfig(), seeded(0))
+    best = groups.scores.argmax(1)
+    assert torch.equal(items.x_0[:, 0], groups.x_0[torch.arange(len(groups)), best][items.person])
+    two = best_of_n_items(groups, tiny_policy(), BestOfNConfig(top_k=2, fuse=1.0), seeded(0))
+    torch.testing.assert_close(two.x_0[0], two.x_0[1])
+    chance = best_of_n_items(groups, tiny_policy(), BestOfNConfig(choose_at_random=True), seeded(0))
+    assert not torch.equal(chance.x_0, items.x_0)
+
+
+def test_pairs_signs_and_groups_agree_with_the_scores(groups):
+    score = {
+        tuple(x.tolist()): s
+        for row, rs in zip(groups.x_0, groups.scores, strict=True)
+        for x, s in zip(row, rs.tolist(), strict=True)
+    }
+    pairs = dpo_items(groups, tiny_policy(), DpoConfig(top_k=2), seeded(0))
+    assert all(score[tuple(a.tolist())] > score[tuple(b.tolist())] for a, b in pairs.x_0)
+    from hmralign.alignment.methods import KtoConfig
+
+    signed = kto_items(groups, KtoConfig(top_k=2))
+    good = [score[tuple(x[0].tolist())] for x, w in zip(signed.x_0, signed.weights, strict=True) if w > 0]
+    bad = [score[tuple(x[0].tolist())] for x, w in zip(signed.x_0, signed.weights, strict=True) if w < 0]
+    assert len(good) == len(bad) and sum(good) > sum(bad)
+    whole = group_items(groups, GroupConfig())
+    assert whole.weights.sum(1).abs().max() < 1e-4
+    assert torch.equal(whole.weights.argmax(1), groups.scores[whole.person].argmax(1))
+
+
+def test_truth_as_a_target_is_the_truth(groups):
+    policy = tiny_policy()
+    items = sft_items(groups, policy, SftConfig(target="truth"), seeded(0))
+    body = policy.to_body(items.x_0, groups.observation)
+    known = groups.observation.knows_camera
+    # Bones have the lengths of the predicted shape, so joints differ a little; directions are those of the truth.
+    error = mpjpe(body.joints[known, 0, :24], groups.annotation.joints[known, :24], root=0)
+    other = mpjpe(policy.to_body(groups.x_0, groups.observation).joints[known, :, :24],
+                  groups.annotation.joints[known, None, :24], root=0)  # fmt: skip
+    assert error.mean() < 0.06 and error.mean() < 0.3 * other.mean()
+    pair = dpo_items(groups, policy, DpoConfig(pairs="truth_and_mode"), seeded(0))
+    assert torch.equal(pair.x_0[:, 0], items.x_0[:, 0]) and torch.equal(pair.x_0[:, 1], groups.x_0[:, 0])
+
+
+def test_silent_groups_are_left_out_and_nothing_left_is_an_error(groups):
+    scores = groups.scores.clone()
+    scores[:3] = 0.5
+    some = replace(groups, scores=scores)
+    for items in (
+        best_of_n_items(some, tiny_policy(), BestOfNConfig(), seeded(0)),
+        group_items(some, GroupConfig()),
+        dpo_items(some, tiny_policy(), DpoConfig(top_k=2), seeded(0)),
+    ):
+        assert items.person.min() == 3
+    with pytest.raises(InputError, match="says nothing"):
+        group_items(replace(groups, scores=torch.zeros_like(scores)), GroupConfig())
+    with pytest.raises(InputError, match="at least 2"):
+        group_items(replace(groups, scores=scores[:, :1], x_0=groups.x_0[:, :1]), GroupConfig())
+    scores[4, 2] = float("nan")
+    with pytest.raises(InputError, match="not finite"):
+        group_items(replace(groups, scores=scores), GroupConfig())
+
+
+def test_groups_of_another_model_are_encoded_or_refused(store):
+    policy = tiny_policy()
+    own, encoded = (load_groups(store, "random", policy, sha) for sha in ("tiny", "other"))
+    assert not torch.equal(own.x_0, encoded.x_0)
+    known = own.observation.knows_camera
+    a, b = (policy.to_body(g.x_0, g.observation).joints[known] for g in (own, encoded))
+    # The same bodies, but where a bone of these wild poses points against its rest direction.
+    apart = (a - a[..., :1, :] - (b - b[..., :1, :])).norm(dim=-1).amax(-1)
+    assert apart.quantile(0.9) < 1e-3, apart
+    with pytest.raises(InputError, match="no scores by 'oracle'"):
+        load_groups(store, "oracle", policy, "tiny")
+
+
+def test_refreshed_groups_come_from_the_model_as_it_is(store, tmp_path):
+    config = quick("group", refresh=RefreshConfig(rounds=2, tolerance=100.0))
+    found = align_policy(tiny_policy(), "tiny", BODY, store, config, tmp_path)
+    assert found.rounds == 2
+    fresh = GroupStore.open(tmp_path / "round_01/groups")
+    assert fresh.ids == store.ids and fresh.facts.checkpoint_sha256 != "tiny"
+    assert not torch.equal(fresh.read(0).x_0, store.read(0).x_0)
+    again = align_policy(tiny_policy(), "tiny", BODY, store, config, tmp_path)
+    assert state_hash(again.policy) == state_hash(found.policy)
+
+
+def test_a_round_that_exploits_its_critic_is_thrown_away(store, tmp_path, monkeypatch):
+    from hmralign.systems.align import held_out
+
+    looks = iter([0.0, 0.0, 0.0, 0.0, -5.0, -5.0, -5.0])
+
+    def falling(self, policy):
+        return {"held_out": next(looks), "held_out_std": 100.0, "spread": 0.1}
+
+    monkeypatch.setattr(held_out.HeldOut, "__call__", falling)
+    config = quick("group", refresh=RefreshConfig(rounds=3, tolerance=0.01))
+    found = align_policy(tiny_policy(), "tiny", BODY, store, config, tmp_path)
+    assert found.rounds == 1 and "round 1 lowered" in found.stopped
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A checkpoint on disk and groups that it sampled."""
+    folder = tmp_path_factory.mktemp("files")
+    checkpoint = save_checkpoint(
+        folder / "start.safetensors", tiny_model(), BODY.skeleton_hash, half=False, sources=("prior:train",)
+    )
+    tiny_store(folder, sha256=checkpoint_hash(checkpoint))
+    return checkpoint, folder / "groups"
+
+
+def test_the_result_is_a_checkpoint_that_says_what_it_was_trained_on(files, tmp_path):
+    checkpoint, groups = files
+    done = align_checkpoint(groups, str(checkpoint), quick("best-of-n"), tmp_path)
+    assert trained_on(done.path) == ("prior:train", "shards:train")
+    load_checkpoint(done.path, BODY.skeleton_hash)
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+    with pytest.raises(InputError, match="other settings"):
+        align_checkpoint(groups, str(checkpoint), quick("dpo"), tmp_path)
+
+
+def test_groups_that_were_sampled_by_other_weights_are_refused(files, tmp_path):
+    _, groups = files
+    with pytest.raises(InputError, match="give --checkpoint"):
+        align_checkpoint(groups, None, quick("dpo"), tmp_path / "a")
+    other = save_checkpoint(tmp_path / "other.safetensors", tiny_model(3), BODY.skeleton_hash)
+    with pytest.raises(InputError, match="--other-model"):
+        align_checkpoint(groups, str(other), quick("dpo"), tmp_path / "a")
+    align_checkpoint(groups, str(other), quick("dpo"), tmp_path / "b", other_model=True)
+
+
+def test_a_run_that_is_killed_ends_as_the_straight_one(files, tmp_path):
+    checkpoint, groups = files
+    settings = tmp_path / "c.yaml"
+    settings.write_text(
+        "training: {steps: 120, batch_size: 32, save_every: 5, check_every: 40}\nheld_out_hypotheses: 4\n"
+    )
+
+    def command(out):
+        return [
+            sys.executable, "-m", "hmralign.cli.main", "align", "group", "--groups", str(groups), "--out", str(out),
+            "--checkpoint", str(checkpoint), "--config", str(settings), "--threads", "1", "--quiet",
+        ]  # fmt: skip
+
+    subprocess.run(command(tmp_path / "straight"), check=True)
+    kills = 0
+    for _ in range(20):
+        process = subprocess.Popen(command(tmp_path / "killed"))
+        state = tmp_path / "killed/state.pt"
+        seen, limit = state.stat().st_mtime_ns if state.exists() else 0, time.time() + 60
+        while process.poll() is None and time.time() < limit:
+            if state.exists() and state.stat().st_mtime_ns != seen and kills < 2:
+                process.kill()  # SIGKILL
+                kills += 1
+            time.sleep(0.002)
+        if process.wait() == 0:
+            break
+    assert kills == 2
+    a, b = (load_checkpoint(tmp_path / n / "model.safetensors", BODY.skeleton_hash) for n in ("straight", "killed"))
+    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    assert not list((tmp_path / "killed").glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("method: dpo\n", "of 'dpo', not of 'group'"),
+        ("trainng: {}\n", "trainng"),
+        ("training: {steps: many}\n", "steps"),
+        ("training: {steps: 0}\n", "must be positive"),
+        ("group: {mode: sigmoidal}\n", "mode"),
+        ("critic: plausibility\n", "held-out critic"),
+        ("- 1\n", "keys with values"),
+    ],
+)
+def test_a_wrong_configuration_is_named(text, words, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_align_config(path, "group")
+
+
+def test_a_configuration_changes_only_what_it_says(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training: {steps: 7}\n")
+    config = read_align_config(path, "dpo")
+    assert config == replace(recommended("dpo"), training=replace(recommended("dpo").training, steps=7))
+
+
+def test_the_committed_configurations_can_be_read():
+    folder = Path(__file__).parents[3] / "configs/align"
+    names = sorted(p.name for p in folder.glob("*.yaml"))
+    assert names
+    for name in names:
+        method = (folder / name).read_text().split("method:")[1].split()[0]
+        read_align_config(folder / name, method)
+
+
+def test_a_policy_round_trips_bodies_of_known_cameras():
+    policy = tiny_policy()
+    example = persons(6, known=1.0)
+    truth = example.annotation.body
+    one = type(truth)(*(getattr(truth, n)[:, None] for n in vars(truth)))
+    x_0 = policy.from_body(one, example.observation)
+    back = policy.to_body(x_0, example.observation).joints[:, 0]
+    there, here = (j[:, list(BONE_CHILD)] - j[:, 1:24] for j in (example.annotation.joints, back))
+    # Bones have the lengths of the predicted shape and the directions of the truth.
+    torch.testing.assert_close(normalize(here, dim=-1), normalize(there, dim=-1), atol=2e-3, rtol=0)
+
+
+def test_a_variant_is_the_mirrored_person():
+    policy = tiny_policy()
+    observation = persons(4).observation
+    plain, mirrored = policy.context_variant(observation, 0), policy.context_variant(observation, 1)
+    assert torch.equal(plain.plain.global_tokens, mirrored.mirrored.global_tokens)
+    x_0 = torch.randn(4, 3, 130, generator=seeded(0))
+    torch.testing.assert_close(policy.x_0_variant(policy.x_0_variant(x_0, 1), 1), x_0)
+    hidden = policy.context_variant(observation, 2)
+    assert not torch.equal(hidden.plain.global_tokens, plain.plain.global_tokens)
+    assert torch.equal(policy.context_variant(observation, 2).plain.global_tokens, hidden.plain.global_tokens)
+
+
+def test_rescored_groups_can_be_trained_on(tmp_path):
+    store = tiny_store(tmp_path, critics=("random",))
+    with writing(store.folder) as writer:
+        from hmralign.preferences.store import CriticFacts
+
+        writer.declare_critic("mine", CriticFacts("mine", False))
+        for shard in range(writer.num_shards):
+            writer.write_scores("mine", shard, torch.rand(len(writer.shard_ids(shard)), 8, generator=seeded(shard)))
+    found = align_policy(
+        tiny_policy(), "tiny", BODY, GroupStore.open(store.folder), quick("dpo", critic="mine"), tmp_path / "run"
+    )
+    assert found.stopped is None
+    with pytest.raises(InputError, match="cannot be refreshed"):
+        align_policy(tiny_policy(), "tiny", BODY, GroupStore.open(store.folder),
+                     quick("dpo", critic="mine", refresh=RefreshConfig(rounds=2)), tmp_path / "run2")  # fmt: skip
+
+
+def test_shards_can_be_a_source_of_their_own(tmp_path):
+    assert shard_folder(tmp_path / "s", 3).is_dir() and isinstance(tiny_policy(), LitePolicy)
