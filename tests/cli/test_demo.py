@@ -16,6 +16,7 @@ from hmralign.systems.recover.demo_scene import HEIGHT, WIDTH, demo_scene, error
 def test_the_demo_runs_without_a_detector_and_says_so(checkpoint, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HMRALIGN_DETECTOR_ENV", str(tmp_path / "none"))
     arguments = ["demo", "--out", str(tmp_path / "demo"), "--checkpoint", str(checkpoint), "--num-hypotheses", "4"]
+    arguments += ["--groups", "30", "--steps", "4", "--persons", "12"]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == f"Open {tmp_path / 'demo' / 'report.html'}"
@@ -23,6 +24,12 @@ def test_the_demo_runs_without_a_detector_and_says_so(checkpoint, tmp_path, caps
     page = (tmp_path / "demo" / "report.html").read_text()
     assert 'href="astronaut/report.html"' in page and 'href="scene/report.html"' in page
     assert "NASA" in page and "not installed" in page and "nobody can pick" in page
+    assert 'href="alignment/report.html"' in page and "without labels" in page
+    loop = (tmp_path / "demo" / "alignment" / "report.html").read_text()
+    assert "best-of-N" in loop and "group preference" in loop and loop.count("data:image/png") == 3
+    found = json.loads((tmp_path / "demo" / "alignment" / "metrics.json").read_text())
+    assert set(found["results"]) == {"base", "best-of-N", "group preference"} and found["groups"] == 30
+    assert found["results"]["base"]["samples"]["minus base"]["fused"] == [0.0, 0.0, 0.0]
     truth = json.loads((tmp_path / "demo" / "scene" / "truth.json").read_text())
     assert truth["oracle_mpjpe_mm"] <= truth["best_mpjpe_mm"]
 

@@ -83,3 +83,15 @@ def test_mean_rotation_is_the_middle_of_two_and_respects_weights():
     pair = torch.stack([axis_rotmat("z", torch.tensor(0.2)), axis_rotmat("z", torch.tensor(0.8))])
     torch.testing.assert_close(mean_rotmat(pair), axis_rotmat("z", torch.tensor(0.5)))
     torch.testing.assert_close(mean_rotmat(pair, torch.tensor([1.0, 0.0])), pair[0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("away", [1e-6, 1e-4, 1e-3, 1e-2, 0.1, 0.2])
+def test_a_bone_that_is_almost_reversed_still_turns_by_a_rotation(away):
+    draw = torch.Generator().manual_seed(7)
+    a = torch.nn.functional.normalize(torch.randn(500, 3, generator=draw), dim=-1)
+    b = torch.nn.functional.normalize(-a + away * torch.randn(500, 3, generator=draw), dim=-1)
+    swing = swing_between(a, b)
+    assert (swing @ swing.mT - torch.eye(3)).abs().max() < 3e-5
+    assert (torch.linalg.det(swing) - 1).abs().max() < 3e-5
+    # Within about 1e-3 rad of the reversal a + b has no digits left, and so has no direction.
+    assert ((swing @ a[..., None])[..., 0] - b).norm(dim=-1).max() < min(3e-3, 2e-6 / away)

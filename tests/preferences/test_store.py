@@ -212,7 +212,8 @@ def test_scores_of_a_shard_go_when_it_is_written_again(folder):
 def test_parts_of_files_are_removed(folder):
     straight = files_of(folder)
     (folder / "crops").mkdir()
-    for name in ("groups_00003.part", "scores/random/scores_00002.part", "crops/abc.jpg.part"):
+    kinds = ("groups_00003.part", ".tmpkJZIpa", "scores/random/scores_00002.part", "scores/random/.tmpa1B2c3")
+    for name in (*kinds, "crops/abc.jpg.part"):
         (folder / name).write_bytes(b"half")
     with writing(folder):
         pass

@@ -146,9 +146,12 @@ def die_at(name: str, call: int, when: str) -> None:
             content = "".join(json.dumps(r) + "\n" for r in records).encode()
             with path.open("ab") as index:
                 index.write(content[: len(content) * 2 // 3])
+        elif when == "halfway" and name == "_write_text":
+            arguments[0].with_suffix(".part").write_text("half")
         elif when == "halfway":
             path = next(a for a in arguments if isinstance(a, Path))
             path.with_suffix(".part").write_bytes(b"half")
+            path.with_name(".tmpkJZIpa").write_bytes(b"half")  # as safetensors has it
         os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(store, name, fatal)

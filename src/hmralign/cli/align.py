@@ -36,8 +36,8 @@ class AlignOptions:
     """Replaces the configuration's."""
     other_model: bool = False
     """Train on bodies that other weights, or another system, proposed."""
-    threads: int | None = None
-    """Threads of the process; the default is PyTorch's."""
+    threads: int = 1
+    """Threads of the process; the shipped networks are too small to gain from more."""
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False
@@ -55,10 +55,9 @@ def run_align(options: AlignOptions, terminal: Terminal) -> int:
     from hmralign.systems.align.checkpoint import align_checkpoint
     from hmralign.systems.align.configuration import read_align_config
 
-    if options.threads is not None:
-        if options.threads < 1:
-            raise UsageError(f"--threads is {options.threads}; expected at least 1")
-        torch.set_num_threads(options.threads)
+    if options.threads < 1:
+        raise UsageError(f"--threads is {options.threads}; expected at least 1")
+    torch.set_num_threads(options.threads)
     config = read_align_config(options.config, options.method)
     training = {"steps": options.steps, "learning_rate": options.learning_rate, "seed": options.seed}
     config = replace(config, training=replace(config.training, **{k: v for k, v in training.items() if v is not None}))

@@ -1,4 +1,4 @@
-"""`hmralign demo`: one photo, one scene of known truth, one page."""
+"""`hmralign demo`: one photo, one scene of known truth, the closed loop, one page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ NO_DETECTOR = (
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Recover a bundled photo (NASA portrait of Eileen Collins) and a rendered scene whose truth is known."""
+    """Recover a bundled photo (NASA portrait of Eileen Collins) and a rendered scene whose truth is known; then align a
+    model on wild persons without labels, and show what it brought."""
 
     out: Path = Path("runs/demo")
     """Folder for the results; earlier ones of the demo are replaced."""
@@ -32,6 +33,14 @@ class DemoOptions:
     """Weights: "lite", which come with the package, or the path of a .safetensors checkpoint."""
     num_hypotheses: int = 100
     """Bodies sampled per person."""
+    loop: bool = True
+    """Run the closed loop, which takes most of the time."""
+    groups: int = 1000
+    """Persons without labels in the closed loop."""
+    steps: int = 300
+    """Training steps of each of its two methods."""
+    persons: int = 300
+    """Persons its models are measured on."""
     seed: int = 0
     """Of all random numbers."""
     quiet: bool = False
@@ -44,19 +53,47 @@ def run_demo(options: DemoOptions, terminal: Terminal) -> int:
     from hmralign.systems.recover.photo_index import write_index
 
     require_writable(options.out)
+    parts = 3 if options.loop else 2
     with Recoverer.load(options.checkpoint, num_hypotheses=options.num_hypotheses, seed=options.seed) as recoverer:
-        terminal.say(f"1/2  {PORTRAIT}: only the upper body is visible, so look at the doubt about the legs")
+        terminal.say(f"1/{parts}  {PORTRAIT}: only the upper body is visible, so look at the doubt about the legs")
         detected = recover_portrait(recoverer, options.out / "astronaut")
         if not detected:
             terminal.note(NO_DETECTOR)
-        terminal.say("2/2  a rendered scene whose truth is known")
+        terminal.say(f"2/{parts}  a rendered scene whose truth is known")
         errors = recover_scene(recoverer, options.out / "scene")
     notes = [CREDIT, *([] if detected else [NO_DETECTOR]), truth_sentence(errors)]
     terminal.say(f"     {notes[-1]}")
+    if options.loop:
+        terminal.say("3/3  the closed loop: groups on wild persons without labels, a critic, alignment")
+        notes.append(run_loop(options, terminal))
     photos = [(PORTRAIT, options.out / "astronaut"), ("rendered scene", options.out / "scene")]
-    report = write_index(options.out, photos, title="hmralign demo", notes=notes)
+    loop = ("The closed loop: alignment without labels", options.out / "alignment/report.html")
+    report = write_index(options.out, photos, title="hmralign demo", notes=notes, pages=[loop] if options.loop else [])
     terminal.say(f"Open {report}")
     return 0
+
+
+def run_loop(options: DemoOptions, terminal: Terminal) -> str:
+    """Run the closed loop; returns what it found in a sentence."""
+    from hmralign.systems.closed_loop.report import write_report
+    from hmralign.systems.closed_loop.run import ClosedLoopConfig, metrics, run_closed_loop
+
+    config = ClosedLoopConfig(groups=options.groups, steps=options.steps, persons=options.persons, seed=options.seed)
+    loop = run_closed_loop(options.out / "alignment", config)
+    report = write_report(loop)
+    said = []
+    for name, kinds in metrics(loop)["results"].items():
+        if name != "base":
+            changes = (
+                f"{change:+.1f} mm ({low:+.1f} to {high:+.1f}) {words}"
+                for kind, words in (("samples", "on samples"), ("refined", "with refinement"))
+                for change, low, high in [kinds[kind]["minus base"]["fused"]]
+            )
+            said.append(f"{name} {', '.join(changes)}")
+    sentence = f"Change of the fused answer by alignment without labels: {'; '.join(said)}."
+    terminal.say(f"     {sentence}")
+    terminal.say(f"     See {report}")
+    return sentence
 
 
 def recover_portrait(recoverer: Recoverer, folder: Path) -> bool:

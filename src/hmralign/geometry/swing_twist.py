@@ -16,6 +16,9 @@ from torch import Tensor
 
 from hmralign.geometry.rotations import project_to_rotmat
 
+_NEARLY_REVERSED = -0.99
+"""Cosine between a bone and its rest direction below which the swing is made of two half turns."""
+
 _DEGENERATE_LENGTH = 1e-6
 """Bones shorter than this (metres) have no direction: their joint keeps the rest direction."""
 
@@ -44,9 +47,17 @@ def swing_between(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"]) ->
     eye = torch.eye(3, dtype=a.dtype, device=a.device)
     reversed_bone = cos < -1 + 1e-9 if a.dtype == torch.float64 else cos < -1 + 1e-6
     swing = eye + cross + cross @ cross / (1 + cos).masked_fill(reversed_bone, 1.0)
-    axis = perpendicular(a)
-    half_turn = 2 * axis[..., :, None] * axis[..., None, :] - eye
-    return torch.where(reversed_bone, half_turn, swing)
+    # Near the reversal 1 + cos has few digits left, and the formula is no rotation any more; two half turns are always.
+    between = torch.where(reversed_bone[..., 0], perpendicular(a), a + b)
+    two_turns = _half_turn(between / between.norm(dim=-1, keepdim=True)) @ _half_turn(a)
+    swing = torch.where(cos < _NEARLY_REVERSED, two_turns, swing)
+    return torch.where(reversed_bone, _half_turn(perpendicular(a)), swing)
+
+
+def _half_turn(axis: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Half a circle about a unit axis."""
+    eye = torch.eye(3, dtype=axis.dtype, device=axis.device)
+    return 2 * axis[..., :, None] * axis[..., None, :] - eye
 
 
 def twist_about(axis: Float[Tensor, "*batch 3"], cos_sin: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"]:

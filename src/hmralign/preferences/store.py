@@ -52,6 +52,8 @@ FORMAT_VERSION = 1
 _BODY = ("global_orient", "body_pose", "betas", "transl")
 _NO_STRANGERS = (".lock", "store.part", "run.yaml", "config.yaml")
 """What may lie in a folder that becomes a store: records of the run, and what a kill at the first moment leaves."""
+_PART_OF_SAFETENSORS = ".tmp??????"
+"""safetensors writes to such a file first, which a kill leaves."""
 _MAX_LINE = 16384
 _NOT_A_ROTATION = 1e-3
 """How far the third column of a rotation may be from the cross product of the others, which is all that is stored."""
@@ -433,8 +435,9 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
     if index.is_file() and whole < index.stat().st_size:
         with index.open("r+b") as handle:  # lines of a shard that was being written when the run was killed
             handle.truncate(whole)
-    for part in [*folder.glob("*.part"), *folder.glob("scores/*/*.part"), *folder.glob("crops/*.part")]:
-        part.unlink()
+    for place in ("", "crops/", "scores/*/"):
+        for part in [*folder.glob(f"{place}*.part"), *folder.glob(f"{place}{_PART_OF_SAFETENSORS}")]:
+            part.unlink()
     return GroupWriter(folder, there, entries, skipped)
 
 

@@ -37,11 +37,16 @@ def write_index(
     failures: Sequence[tuple[str, str]] = (),
     title: str = "Recovered photos",
     notes: Sequence[str] = (),
+    pages: Sequence[tuple[str, Path]] = (),
 ) -> Path:
-    """Write `report.html` in `out` with links to the reports of (name, folder), whole or not at all."""
+    """Write `report.html` in `out` with links to the reports of (name, folder), whole or not at all.
+
+    `pages` are further pages, (words, file), linked above the photos.
+    """
     cards = "".join(_card(out, name, folder, number < MAX_PICTURES) for number, (name, folder) in enumerate(photos))
     failed = "".join(f"<li>{html.escape(name)}: {html.escape(error)}</li>" for name, error in failures)
     said = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    said += "".join(f'<p><a href="{_link(out, page)}">{html.escape(words)}</a></p>' for words, page in pages)
     policy = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -56,8 +61,12 @@ def write_index(
     return write_whole(out / "report.html", page.encode("utf-8"))
 
 
+def _link(out: Path, page: Path) -> str:
+    return quote(os.path.relpath(page, out).replace(os.sep, "/"))
+
+
 def _card(out: Path, name: str, folder: Path, pictured: bool) -> str:
-    link = quote(os.path.relpath(folder / "report.html", out).replace(os.sep, "/"))
+    link = _link(out, folder / "report.html")
     people = len((read_record(folder) or {}).get("people", []))
     picture = f'<img alt="" src="{_thumbnail(folder / "overlay.png")}">' if pictured else ""
     words = f"{people} {'person' if people == 1 else 'people'}"
