@@ -91,7 +91,7 @@ def test_a_bone_that_is_almost_reversed_still_turns_by_a_rotation(away):
     a = torch.nn.functional.normalize(torch.randn(500, 3, generator=draw), dim=-1)
     b = torch.nn.functional.normalize(-a + away * torch.randn(500, 3, generator=draw), dim=-1)
     swing = swing_between(a, b)
-    assert (swing @ swing.mT - torch.eye(3)).abs().max() < 3e-5
-    assert (torch.linalg.det(swing) - 1).abs().max() < 3e-5
+    assert (swing @ swing.mT - torch.eye(3)).abs().max() < 1e-4
+    assert (torch.linalg.det(swing) - 1).abs().max() < 1e-4
     # Within about 1e-3 rad of the reversal a + b has no digits left, and so has no direction.
-    assert ((swing @ a[..., None])[..., 0] - b).norm(dim=-1).max() < min(3e-3, 2e-6 / away)
+    assert ((swing @ a[..., None])[..., 0] - b).norm(dim=-1).max() < min(3e-3, max(5e-5, 2e-5 / away))

@@ -38,9 +38,11 @@ def draw_curves(curve: Path, path: Path, title: str) -> None:
         axes = figure.add_subplot((len(panels) + 1) // 2, 2, number + 1)
         for key in keys:
             points = [(row["step"], row[key]) for row in rows if key in row and not isinstance(row[key], str)]
+            if key.endswith("worse") and not any(value for _, value in points):
+                continue  # a method without worse members
             label = "better" if key.endswith("better") else "worse" if key.endswith("worse") else None
             axes.plot(*zip(*points, strict=True), marker=".", linewidth=1.5, label=label)
-        if len(keys) > 1:
+        if len(axes.lines) > 1:
             axes.legend(frameon=False, fontsize=8)
         axes.set_title(name, fontsize=9, loc="left")
         axes.set_xlabel("step", fontsize=8)

@@ -143,8 +143,8 @@ def _picture_bytes(loop: ClosedLoop) -> bytes:
     tiles = []
     for row, person in enumerate(persons):
         meshes = [truth[row], base[row], aligned[row]]
-        words = f"{1000 * change[person]:+.0f} mm"
-        tiles.append(_tile(body, seen[row], meshes, f"person {person}", f"fused error {words}"))
+        words = f"fused error {round(1000 * float(change[person])):+d} mm"
+        tiles.append(_tile(body, seen[row], meshes, f"person {person}", words))
     file = BytesIO()
     contact_sheet(tiles, columns=1, title="keypoints | truth | base | best-of-N").save(file, "PNG")
     return file.getvalue()
