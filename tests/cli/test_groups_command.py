@@ -17,6 +17,7 @@ from hmralign.systems.groups.critic_choice import CriticChoice
 from hmralign.systems.groups.sheet import SIDE
 from hmralign.systems.recover.find_people import people_from_array
 from support.group_stores import files_of, shard_folder
+from support.prediction_files import HYP, free_arrays, write
 from support.recover_example import example_photo
 
 PERSONS = 5
@@ -283,3 +284,35 @@ def test_what_a_store_cannot_do(tiny, capsys):
     facts = json.loads((tiny.out / "store.json").read_text())
     (tiny.out / "store.json").write_text(json.dumps({**facts, "mesh_hash": "f" * 64}))
     refused(capsys, tiny.look("--critic", "random"), "ffffffffffff", "none of this program's")
+
+
+def test_predictions_of_another_system(tiny, tmp_path, capsys):
+    file = write(tmp_path / "theirs.npz", skeleton="smpl")
+    words = ["groups", str(file), "--out", str(tiny.out)]
+    refused(capsys, main(words), "--predicted-by is missing")
+    named = [*words, "--predicted-by", "4D-Humans", "--critic", "reprojection", "plausibility"]
+    for flag in ("--checkpoint=lite-lab", "--group-size=4", "--num-steps=2", "--persons=2", "--with-truth",
+                 "--detector=vitpose"):  # fmt: skip
+        refused(capsys, main([*named, flag]), flag.split("=")[0], "nothing is sampled")
+    refused(capsys, main([*named, "--pairs", "2"]), "--pairs is 2", "1 to 1")
+    assert not tiny.out.exists()
+    assert main([*named, "--stats", "--shard-size", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert "Predicted by 4D-Humans (mapped joints only, retargeted)." in out and "3 of 3 shards" in err
+    assert out.splitlines()[-1].startswith(
+        "5 groups of 3 from predictions:theirs, predicted by 4D-Humans (mapped joints only, retargeted), scored by"
+    )
+    made_by = yaml.safe_load((tiny.out / "run.yaml").read_text())["made_by"]
+    assert made_by["predicted_by"] == "4D-Humans" and made_by["checkpoint"] == {"name": "", "sha256": ""}
+    before = files_of(tiny.out)
+    assert main([*named, "--shard-size", "2", "--quiet"]) == 0
+    assert {k: v for k, v in files_of(tiny.out).items() if k != "run.yaml"} == {
+        k: v for k, v in before.items() if k != "run.yaml"
+    }
+    assert main(["groups", str(tiny.out), "--critic", "random", "--sheet", str(tmp_path / "a.png"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["retargeted"] and document["predicted_by"] == "4D-Humans" and document["group_size"] == HYP
+    refused(capsys, main(["groups", str(tiny.out), "--predicted-by", "x"]), "--predicted-by", "sampled already")
+    refused(capsys, tiny.sample("--predicted-by", "x", out=tmp_path / "b"), "--predicted-by is for")
+    write(file, transl=free_arrays()["transl"] * np.nan)
+    refused(capsys, main(named), "theirs.npz", "'transl' of person 'photo_0.jpg#0' is not finite")

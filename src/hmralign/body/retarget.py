@@ -11,6 +11,7 @@ in all skeletons count: limbs, the width of the shoulders, trunk and head. Pelvi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from hmralign.body.lbs import posed_joints, rest_joints
 from hmralign.body.model import BodyModel
-from hmralign.body.skeleton import JOINT_NAMES
+from hmralign.body.skeleton import JOINT_NAMES, NUM_JOINTS, PARENTS
 from hmralign.structures import BodyParams
 
 LENGTH_SIGMA = 0.005
@@ -46,6 +47,19 @@ _SPANS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 SHARED_JOINTS = tuple(sorted({JOINT_NAMES.index(name) for span in _SPANS for end in span for name in end}))
 """Joints that mean the same place of a person in every skeleton: the ends of the spans."""
 
+ROTATING_SPANS = tuple(
+    row for row, span in enumerate(_SPANS) if all(JOINT_NAMES.index(name) < NUM_JOINTS for end in span for name in end)
+)
+"""Numbers of the spans between joints that rotate: what is known of a skeleton without leaves."""
+
+BONE_SPANS = tuple(
+    row
+    for row in ROTATING_SPANS
+    if len(_SPANS[row][1]) == 1
+    and PARENTS[JOINT_NAMES.index(_SPANS[row][1][0])] == JOINT_NAMES.index(_SPANS[row][0][0])
+)
+"""Those of them that are bones, equally long in every pose: thighs, shanks, upper and lower arms."""
+
 
 @lru_cache(maxsize=1)
 @torch.inference_mode(False)  # what is cached must serve autograd too
@@ -59,17 +73,28 @@ def _span_matrix() -> Tensor:
     return matrix
 
 
-def span_lengths(rest_joints: Float[Tensor, "*batch 29 3"]) -> Float[Tensor, "*batch spans"]:
-    """Lengths of limbs, shoulders, trunk and head of a body at rest, metres."""
-    return (_span_matrix().to(rest_joints) @ rest_joints).norm(dim=-1)
+def span_lengths(
+    rest_joints: Float[Tensor, "*batch joints 3"], spans: Sequence[int] | None = None
+) -> Float[Tensor, "*batch spans"]:
+    """Lengths of limbs, shoulders, trunk and head of a body at rest, metres; of all spans, or those of these numbers.
+
+    The first 24 joints are enough for `ROTATING_SPANS`, and posed ones for `BONE_SPANS`.
+    """
+    matrix = _span_matrix() if spans is None else _span_matrix()[list(spans)]
+    return (matrix[:, : rest_joints.shape[-2]].to(rest_joints) @ rest_joints).norm(dim=-1)
 
 
-def fit_betas(target: BodyModel, lengths: Float[Tensor, "*batch spans"]) -> Float[Tensor, "*batch betas"]:
-    """Betas with which `target` has spans of these lengths, as far as its shapes allow."""
+def fit_betas(
+    target: BodyModel, lengths: Float[Tensor, "*batch spans"], spans: Sequence[int] | None = None
+) -> Float[Tensor, "*batch betas"]:
+    """Betas with which `target` has spans of these lengths, as far as its shapes allow.
+
+    Lengths are of all spans, or of those of these numbers: the others then follow from the likeliest shape.
+    """
     double = lengths.double()
-    spans = _span_matrix().to(double)
-    template = spans @ target.J_template.to(double)  # (S, 3)
-    dirs = (spans @ target.J_shapedirs.to(double).flatten(1)).unflatten(1, (3, -1))  # (S, 3, betas)
+    matrix = (_span_matrix() if spans is None else _span_matrix()[list(spans)]).to(double)
+    template = matrix @ target.J_template.to(double)  # (S, 3)
+    dirs = (matrix @ target.J_shapedirs.to(double).flatten(1)).unflatten(1, (3, -1))  # (S, 3, betas)
     betas = double.new_zeros(*lengths.shape[:-1], target.num_betas)
     prior = torch.eye(target.num_betas, dtype=double.dtype, device=double.device)
     for _ in range(_STEPS):

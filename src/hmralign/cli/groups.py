@@ -32,22 +32,27 @@ DEFAULT_CRITIC = "reprojection"
 
 _FOR_SAMPLING = (
     "out", "checkpoint", "group_size", "num_steps", "with_truth", "persons", "shard_size", "detector",
-    "detector_folder",
+    "detector_folder", "predicted_by",
 )  # fmt: skip
 """Options that mean nothing where the groups are there already."""
+
+_NOT_FOR_PREDICTIONS = (
+    "checkpoint", "group_size", "num_steps", "with_truth", "persons", "detector", "detector_folder",
+)  # fmt: skip
+"""Options that mean nothing where another system has predicted the hypotheses."""
 
 
 @dataclass(frozen=True)
 class GroupsOptions:
     """Sample groups of hypotheses for the persons of SOURCE, keep them in OUT, and let critics score them.
 
-    SOURCE is a folder of shards (`hmralign synth`, a split of `hmralign bench`), photos, or a folder that this command
-    has written: then nothing is sampled, and its groups are scored by more critics, counted, exported or drawn. A run
-    that was stopped is continued by the same command.
+    SOURCE is a folder of shards (`hmralign synth`, a split of `hmralign bench`), photos, an .npz file of what another
+    system predicted, or a folder that this command has written: then nothing is sampled, and its groups are scored by
+    more critics, counted, exported or drawn. A run that was stopped is continued by the same command.
     """
 
     source: tyro.conf.Positional[tuple[str, ...]] = ()
-    """A folder of shards; photos, folders of photos or patterns; or a store of groups."""
+    """A folder of shards; photos, folders of photos or patterns; a prediction file (.npz); or a store of groups."""
     out: Path | None = None
     """Folder of the store; not needed where SOURCE is one."""
     checkpoint: str = "lite"
@@ -71,6 +76,8 @@ class GroupsOptions:
     """Who finds the people in photos."""
     detector_folder: Path | None = None
     """Folder of the models of --detector vitpose: person/ (RT-DETR) and pose/ (ViTPose)."""
+    predicted_by: str = ""
+    """Name of the system whose prediction file SOURCE is."""
     seed: int | None = None
     """Of samples, of critics that draw, and of --sheet-choice random; the default is 0, and for a store its own."""
     stats: bool = False
@@ -98,7 +105,12 @@ class GroupsOptions:
 def run_groups(options: GroupsOptions, terminal: Terminal) -> int:
     """Sample and score, or score what is there, then look at it."""
     _check_options(options)
-    store, critics = _from_store(options) if names_store(options.source) else _from_source(options)
+    if names_store(options.source):
+        store, critics = _from_store(options)
+    elif names_predictions(options.source):
+        store, critics = _from_predictions(options)
+    else:
+        store, critics = _from_source(options)
     if len(store) == 0:
         first = next((f"; the first, '{name}': {reason}" for name, reason in store.skipped.items()), "")
         raise UsageError(f"{store.folder} holds no groups, {len(store.skipped)} were skipped{first}")
@@ -113,6 +125,11 @@ def run_groups(options: GroupsOptions, terminal: Terminal) -> int:
 def names_store(source: tuple[str, ...]) -> bool:
     """Whether a store of groups is named, rather than something to make groups of."""
     return len(source) == 1 and os.path.isfile(os.path.join(source[0], "store.json"))
+
+
+def names_predictions(source: tuple[str, ...]) -> bool:
+    """Whether a prediction file is named, rather than something to sample from."""
+    return len(source) == 1 and source[0].endswith(".npz")
 
 
 def _check_options(options: GroupsOptions) -> None:
@@ -170,13 +187,23 @@ def _from_store(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
 
 def _refuse_sampling_options(options: GroupsOptions) -> None:
     """Raises UsageError for an option that would be ignored."""
-    defaults = {field.name: field.default for field in dataclasses.fields(options)}
-    for name in _FOR_SAMPLING:
+    for name in _given(options, _FOR_SAMPLING):
         value = getattr(options, name)
         is_itself = name == "out" and value is not None and value.resolve() == Path(options.source[0]).resolve()
-        if value != defaults[name] and not is_itself:
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} is given, but '{options.source[0]}' is a store whose groups are sampled already")
+        if not is_itself:
+            raise UsageError(
+                f"{_flag(name)} is given, but '{options.source[0]}' is a store whose groups are sampled already"
+            )
+
+
+def _given(options: GroupsOptions, names: tuple[str, ...]) -> list[str]:
+    """Those of the options that are not as they are by default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(options)}
+    return [name for name in names if getattr(options, name) != defaults[name]]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _score(store: GroupStore, critics: tuple[str, ...], config: GroupsConfig) -> None:
@@ -204,6 +231,38 @@ def _is_scored(store: GroupStore, name: str, sha256: str) -> bool:
     return there and store.critic_facts(name).get("sha256") == sha256
 
 
+# -- groups that another system predicted ------------------------------------------------------------------------------
+
+
+def _from_predictions(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
+    """A store of what another system predicted, new or continued."""
+    from hmralign.body.free_body import load_free_body
+    from hmralign.data.prediction_file import read_predictions
+    from hmralign.systems.groups.predictions import build_prediction_groups
+
+    for name in _given(options, _NOT_FOR_PREDICTIONS):
+        raise UsageError(f"{_flag(name)} is given, but '{options.source[0]}' holds hypotheses; nothing is sampled")
+    if options.out is None:
+        raise UsageError("--out is missing; expected the folder of the store")
+    if not options.predicted_by.strip():
+        raise UsageError(f"--predicted-by is missing; expected the name of the system that made '{options.source[0]}'")
+    _checked_critics(options.critic)
+    critics: Any = options.critic or (DEFAULT_CRITIC,)  # a `CriticChoice` each
+    predictions, body = read_predictions(options.source[0]), load_free_body("3k5")
+    _check_pairs(options, predictions.num_hypotheses)
+    store = build_prediction_groups(
+        predictions, options.out, critics, predicted_by=options.predicted_by, body=body,
+        shard_size=options.shard_size, correlation=options.correlation, seed=options.seed or 0,
+    )  # fmt: skip
+    write_run_file(options.out, "groups", options, _made_by(options, store, body, {}))
+    return store, critics
+
+
+def _check_pairs(options: GroupsOptions, group_size: int) -> None:
+    if options.pairs is not None and not 2 <= 2 * options.pairs <= group_size:
+        raise UsageError(f"--pairs is {options.pairs}; expected 1 to {group_size // 2}, half a group")
+
+
 # -- groups that are sampled -------------------------------------------------------------------------------------------
 
 
@@ -216,12 +275,13 @@ def _from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
 
     if options.out is None:
         raise UsageError("--out is missing; expected the folder of the store")
+    if options.predicted_by:
+        raise UsageError("--predicted-by is for a prediction file (.npz); the groups of this source are sampled here")
     _checked_critics(options.critic)
     critics: Any = options.critic or (DEFAULT_CRITIC,)  # a `CriticChoice` each
     if (options.detector == "vitpose") != (options.detector_folder is not None):
         raise UsageError("--detector vitpose and --detector-folder DIR go together; expected both or neither")
-    if options.pairs is not None and not 2 <= 2 * options.pairs <= options.group_size:
-        raise UsageError(f"--pairs is {options.pairs}; expected 1 to {options.group_size // 2}, half a group")
+    _check_pairs(options, options.group_size)
     config = GroupsConfig(
         group_size=options.group_size,
         num_steps=options.num_steps,
@@ -280,7 +340,9 @@ def _made_by(options: GroupsOptions, store: GroupStore, body: BodyModel, detecto
 
     facts = store.facts
     return {
-        "checkpoint": {"name": options.checkpoint, "sha256": facts.checkpoint_sha256},
+        "checkpoint": {"name": "" if facts.predicted_by else options.checkpoint, "sha256": facts.checkpoint_sha256},
+        "predicted_by": facts.predicted_by,
+        "retargeted": facts.retargeted,
         "trained_on": list(facts.trained_on),
         "body": dataclasses.asdict(BodyIdentity.of(body)),
         "source": {"name": facts.source, "sha256": facts.source_sha256},
@@ -352,6 +414,8 @@ def _document(store: GroupStore) -> dict[str, Any]:
         "format_version": 1,
         "out": str(store.folder),
         "source": store.facts.source,
+        "predicted_by": store.facts.predicted_by,
+        "retargeted": store.facts.retargeted,
         "groups": len(store),
         "group_size": store.facts.group_size,
         "skipped": dict(store.skipped),
@@ -362,6 +426,9 @@ def _document(store: GroupStore) -> dict[str, Any]:
 
 def _final_line(store: GroupStore, critics: tuple[str, ...], files: list[Path]) -> str:
     words = [f"{len(store)} group{'s' * (len(store) != 1)} of {store.facts.group_size} from {store.facts.source}"]
+    if store.facts.predicted_by:
+        carried = " (mapped joints only, retargeted)" if store.facts.retargeted else ""
+        words.append(f"predicted by {store.facts.predicted_by}{carried}")
     if store.skipped:
         words.append(f"{len(store.skipped)} gave none (index.jsonl says why)")
     words.append(f"scored by {', '.join(critics)}" if critics else "not scored yet")

@@ -72,6 +72,10 @@ class StoreStatistics:
     agreement: tuple[RankAgreement, ...]
     unfinished: tuple[str, ...] = ()
     """Critics that have not judged every group, and are left out."""
+    predicted_by: str = ""
+    """The other system whose predictions these are; empty for our own samples."""
+    retargeted: bool = False
+    """Whether its bodies were carried over from another skeleton."""
 
     def record(self) -> dict[str, Any]:
         """As nested plain values, for JSON."""
@@ -99,6 +103,8 @@ def store_statistics(store: GroupStore) -> StoreStatistics:
         critics={c: critic_statistics(s, bool(store.critic_facts(c).get("needs_truth"))) for c, s in scores.items()},
         agreement=tuple(rank_agreement(pair, scores[pair[0]], scores[pair[1]]) for pair in combinations(finished, 2)),
         unfinished=tuple(c for c in store.critics() if c not in finished),
+        predicted_by=store.facts.predicted_by,
+        retargeted=store.facts.retargeted,
     )
 
 
@@ -161,6 +167,8 @@ def statistics_markdown(statistics: StoreStatistics) -> str:
         "",
         f"{s.skipped} skipped; spread of the hypotheses {s.spread_mm:.1f} mm.",
     ]
+    if s.predicted_by:
+        lines += ["", f"Predicted by {s.predicted_by}{' (mapped joints only, retargeted)' if s.retargeted else ''}."]
     if s.unfinished:
         lines += ["", f"Not every group is judged by {', '.join(s.unfinished)}: left out."]
     if s.critics:

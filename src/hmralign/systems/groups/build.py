@@ -81,7 +81,7 @@ def build_groups(
         raise InputError(f"the policy samples in {steps} steps, the groups are to be recorded with {config.num_steps}")
     judges: dict[CriticChoice, CriticFacts] = {name: critic_facts(name, body, config) for name in critics}
     for name, judge_facts in judges.items():
-        _require_truth(name, judge_facts, config.with_truth)
+        require_truth(name, judge_facts, config.with_truth)
     facts = StoreFacts(
         checkpoint_sha256=checkpoint_sha256,
         trained_on=trained_on,
@@ -150,7 +150,7 @@ def score_store(store: GroupWriter, name: str, critic_of: CriticOfShard, facts: 
     Raises InputError naming the critic and the groups where it raises, gives scores that are not finite or are of
     another shape, or needs truth that is not kept: what was scored before stays.
     """
-    _require_truth(name, facts, store.facts.with_truth)
+    require_truth(name, facts, store.facts.with_truth)
     store.declare_critic(name, facts)
     for shard in store.unscored(name):
         groups = store.read(shard, truth=facts.needs_truth)
@@ -164,7 +164,8 @@ def score_store(store: GroupWriter, name: str, critic_of: CriticOfShard, facts: 
         logger.info("%s: %d of %d shards", name, shard + 1, store.num_shards)
 
 
-def _require_truth(name: str, facts: CriticFacts, with_truth: bool) -> None:
+def require_truth(name: str, facts: CriticFacts, with_truth: bool) -> None:
+    """Raises InputError for a critic that needs truth where none is kept."""
     if facts.needs_truth and not with_truth:
         raise InputError(
             f"critic '{name}' needs truth, and the store keeps none; build it with truth where there is some"

@@ -95,17 +95,10 @@ class ShardSource:
         Raises InputError where a part of a block is done: its rest would belong to another shard than in a straight
         run.
         """
-        for start in range(0, self.persons, size):
-            index = torch.arange(start, min(start + size, self.persons))
-            ids = tuple(f"{self.name}/{i:06d}" for i in index.tolist())
-            there = sum(id_ in done for id_ in ids)
-            if 0 < there < len(ids):
-                raise InputError(
-                    f"of '{ids[0]}' to '{ids[-1]}' the store has {there}: it was built with another number of persons; "
-                    "give that number, or use another folder"
-                )
-            if not there:
-                yield SourceBatch(ids, self.shards[index])
+        names = [f"{self.name}/{i:06d}" for i in range(self.persons)]
+        for block in whole_blocks(names, size, done):
+            index = torch.arange(block.start, block.stop)
+            yield SourceBatch(tuple(names[block]), self.shards[index])
 
 
 @dataclass(frozen=True)
@@ -157,6 +150,24 @@ class PhotoSource:
             tuple(_jpeg(image, window) for window in windows),
             torch.tensor(windows, dtype=torch.float32),
         )
+
+
+def whole_blocks(names: Sequence[str], size: int, done: Set[str]) -> Iterator[slice]:
+    """Blocks of `size` persons that are not done, always cut in the same places.
+
+    Raises InputError where a part of a block is done: its rest would belong to another shard than in a straight run.
+    """
+    for start in range(0, len(names), size):
+        block = slice(start, min(start + size, len(names)))
+        ids = names[block]
+        there = sum(id_ in done for id_ in ids)
+        if 0 < there < len(ids):
+            raise InputError(
+                f"of '{ids[0]}' to '{ids[-1]}' the store has {there}: it was built with another number of persons; "
+                "give that number, or use another folder"
+            )
+        if not there:
+            yield block
 
 
 def as_stored(observation: Observation) -> Observation:

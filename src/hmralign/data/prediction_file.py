@@ -1,0 +1,336 @@
+"""Predictions of other systems from a file: disk -> hypotheses as they gave them, and what was seen of the persons.
+
+Format (npz, no pickles), P persons with H hypotheses each; frame `cam` (x right, y down, z forward), metres, radians,
+pixels of the full image. `docs/prediction_files.md` says which output of which system goes where.
+
+    array                    shape                    meaning
+    id                       (P,) text                name of each person, no two the same
+    skeleton                 text                     "smpl", or "free" for the free body
+    global_orient            (P, H, 3, 3) | (P, H, 3) rotation matrices or rotation vectors, SMPL's joint order
+    body_pose                (P, H, 23, 3, 3) | (P, H, 69) | (P, H, 23, 3)
+    betas                    (P, H, up to 10)         of that skeleton; optional
+    transl                   (P, H, 3)                what is added to the body's joints and vertices; or instead:
+    pred_cam                 (P, H, 3)                weak perspective (s, tx, ty) of a crop, with the next four
+    box_center, box_size     (P, 2), (P,)             of the square crop, pixels
+    focal_px, image_size     (P,), (P, 2)             focal length; width and height
+    joints                   (P, H, 24, 3)            SMPL's joints as the system itself predicts them; optional where
+                                                      there are rotations, which may be absent where there are joints
+    rest_joints              (P, H, 24, 3)            the same unposed, shaped, not moved; optional
+    keypoints, confidence    (P, N, 2), (P, N)        N = 17 (COCO), 23 (with feet), 27 (`KEYPOINT_NAMES`)
+    box                      (P, 4)                   x0, y0, x1, y1; default: around the keypoints (`keypoint_box`)
+    K                        (P, 3, 3)                intrinsics of the full image, in which the predictions stand
+    knows_camera             (P,) true or false       whether K is known rather than guessed; default: true
+    mask                     (P, 48, 48)              as in `Observation`, 0 to 1, or bytes; all zeros: none
+    detector                 text                     whose keypoints these are; default: nobody's in particular
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmralign.body.npz_file import MAX_UNPACKED_BYTES, npz_sizes, read_npz
+from hmralign.body.skeleton import NUM_BETAS, NUM_JOINTS, NUM_KEYPOINTS
+from hmralign.data.keypoint_box import keypoint_box
+from hmralign.geometry.rotations import rotvec_to_rotmat
+from hmralign.structures import MASK_SIZE, InputError, Observation
+
+Skeleton = Literal["smpl", "free"]
+
+KEYPOINT_COUNTS = (17, 23, 27)
+"""COCO, COCO with feet, and all of `KEYPOINT_NAMES`: each is the beginning of the next."""
+
+UNKNOWN_DETECTOR = "unknown"
+"""Keypoints of nobody in particular: generic noise, no landmark offsets."""
+
+_CROP = ("box_center", "box_size", "focal_px", "image_size")
+_REQUIRED = ("id", "skeleton", "keypoints", "confidence", "K")
+_OPTIONAL = (
+    "global_orient", "body_pose", "betas", "transl", "pred_cam", *_CROP, "joints", "rest_joints", "box", "knows_camera",
+    "mask", "detector",
+)  # fmt: skip
+_NOT_A_ROTATION = 1e-3
+_CAMERA_SHARE, _CAMERA_PX = 0.01, 1.0
+"""How far K may be from the camera of `pred_cam`: its focal length, and the centre of its image."""
+_FAR_FROM_PELVIS = 0.6
+"""Metres between `transl` and the pelvis: 0.23 in SMPL at rest."""
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """What a file holds. Frame `cam`, metres; None for what it does not give. Rotations or joints are always there.
+
+    `betas` are those of `skeleton`, filled with zeros to 10. `transl` is added to the body's rest pelvis, which in SMPL
+    is not the origin. One hypothesis per person is enough to look at, but makes no preference group.
+    """
+
+    path: Path
+    sha256: str
+    ids: tuple[str, ...]
+    skeleton: Skeleton
+    observation: Observation
+    rotmats: Float[Tensor, "person hyp 24 3 3"] | None
+    betas: Float[Tensor, "person hyp 10"] | None
+    transl: Float[Tensor, "person hyp 3"] | None
+    joints: Float[Tensor, "person hyp 24 3"] | None
+    rest_joints: Float[Tensor, "person hyp 24 3"] | None
+    detector: str = UNKNOWN_DETECTOR
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_hypotheses(self) -> int:
+        """Hypotheses per person."""
+        given = self.rotmats if self.joints is None else self.joints
+        assert given is not None
+        return given.shape[1]
+
+    def __getitem__(self, index: slice) -> PredictionFile:
+        """Some of the persons."""
+        parts = {
+            name: None if (value := getattr(self, name)) is None else value[index]
+            for name in ("ids", "observation", "rotmats", "betas", "transl", "joints", "rest_joints")
+        }
+        return replace(self, **parts)
+
+
+def full_image_translation(
+    pred_cam: Float[Tensor, "person hyp 3"],
+    box_center: Float[Tensor, "person 2"],
+    box_size: Float[Tensor, " person"],
+    focal_px: Float[Tensor, " person"],
+    image_size: Float[Tensor, "person 2"],
+) -> Float[Tensor, "person hyp 3"]:
+    """Translation (metres, `cam`) that a weak-perspective camera of a crop stands for.  Source: HMR (Kanazawa et al.
+    2018, sec. 3.2), 4D-Humans (`cam_crop_to_full`).
+
+    In a square crop of b pixels about c the camera (s, t) draws X at `c + b/2 s (X + t)`, the full image of focal
+    length f and centre m draws it at `m + f (X + T) / T_z` where the body is thin against its distance. Equal for all
+    X: `T_z = 2 f / (b s)` and `T = t + 2 (c - m) / (b s)`. s is positive.
+    """
+    side = box_size[:, None] * pred_cam[..., 0]  # pixels of one unit of half the crop
+    away = 2 * (box_center - image_size / 2)[:, None] / side[..., None]
+    return torch.cat([pred_cam[..., 1:] + away, (2 * focal_px[:, None] / side)[..., None]], dim=-1)
+
+
+def read_predictions(path: str | Path) -> PredictionFile:
+    """Read a file whole.
+
+    Raises InputError naming file, array and person: missing or unknown arrays, wrong shapes or types, pickles, values
+    that are not finite, names given twice, matrices that are no rotations, persons without a keypoint, a camera that
+    is none or is not that of `pred_cam`, bodies behind the camera, joints that are not where the translation is.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of predictions")
+    reader = _Reader(path)
+    ids, skeleton, detector = reader.ids, reader.text("skeleton"), reader.text("detector", UNKNOWN_DETECTOR)
+    if skeleton not in ("smpl", "free"):
+        raise InputError(f"{path}: 'skeleton' is '{skeleton[:40]}', expected 'smpl' or 'free'")
+    if detector.endswith(".npz"):
+        raise InputError(f"{path}: 'detector' is '{detector[:40]}', expected a name, not a file")
+    rotmats, joints = _rotations(reader), reader.numbers("joints", (NUM_JOINTS, 3), hyp=True)
+    if rotmats is None and joints is None:
+        raise InputError(f"{path}: has neither rotations ('global_orient', 'body_pose') nor 'joints'; expected some")
+    observation = _observation(reader)
+    transl = _translation(reader, observation.K)
+    if transl is None and joints is None:
+        raise InputError(f"{path}: lacks 'transl' or 'pred_cam'; expected one, as there are no 'joints'")
+    _check_places(reader, transl, joints)
+    rest_joints = reader.numbers("rest_joints", (NUM_JOINTS, 3), hyp=True)
+    return PredictionFile(
+        path, hashlib.sha256(path.read_bytes()).hexdigest(), ids, cast(Skeleton, skeleton), observation, rotmats,
+        _betas(reader), transl, joints, rest_joints, detector,
+    )  # fmt: skip
+
+
+class _Reader:
+    """The arrays of one file, checked as they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        sizes = npz_sizes(path)
+        if missing := [name for name in _REQUIRED if name not in sizes]:
+            raise InputError(f"{path}: lacks {missing}, which every file of predictions has")
+        if unknown := [name for name in sizes if name not in (*_REQUIRED, *_OPTIONAL)]:
+            raise InputError(f"{path}: has the arrays {unknown[:5]}, which mean nothing here; leave them out")
+        if sum(sizes.values()) > MAX_UNPACKED_BYTES:
+            raise InputError(f"{path}: unpacks to {sum(sizes.values())} bytes, expected at most {MAX_UNPACKED_BYTES}")
+        self.arrays = {name: self._array(name) for name in sizes}
+        self.ids = self._ids()
+        self.hypotheses: int | None = None
+
+    def _array(self, name: str) -> np.ndarray:
+        try:
+            return read_npz(self.path, [name])[name]
+        except InputError as error:
+            raise InputError(f"array '{name}' cannot be read, expected numbers or text: {error}") from error
+
+    def _ids(self) -> tuple[str, ...]:
+        ids = self.arrays["id"]
+        if ids.dtype.kind != "U" or ids.ndim != 1 or len(ids) == 0:
+            raise InputError(f"{self.path}: 'id' is {ids.dtype} of shape {ids.shape}, expected text of shape (P,)")
+        names = [str(name) for name in ids]
+        if twice := [name for n, name in enumerate(names) if name in set(names[:n])][:1]:
+            raise InputError(f"{self.path}: 'id' names '{twice[0][:80]}' twice; expected one entry per person")
+        return tuple(names)
+
+    def text(self, name: str, default: str = "") -> str:
+        array = self.arrays.get(name)
+        if array is None:
+            return default
+        if array.dtype.kind != "U" or array.ndim != 0:
+            raise InputError(f"{self.path}: '{name}' is {array.dtype} of shape {array.shape}, expected one text")
+        return str(array)
+
+    def numbers(self, name: str, shape: tuple[int, ...], *, hyp: bool = False) -> Tensor | None:
+        """(P, *shape) or (P, H, *shape), finite, float32; None where the file does not have it."""
+        if name not in self.arrays:
+            return None
+        array = self.raw(name, [shape], hyp=hyp)
+        values = torch.from_numpy(array.astype(np.float32))
+        self.refuse(~torch.isfinite(values), name, "is not finite; expected numbers everywhere")
+        return values
+
+    def raw(self, name: str, shapes: Sequence[tuple[int, ...]], *, hyp: bool) -> np.ndarray:
+        """The array, of one of the shapes behind (P,) or (P, H)."""
+        array = self.arrays[name]
+        if hyp and self.hypotheses is None and array.ndim >= 2:
+            self.hypotheses = array.shape[1]  # of the first such array, which the others have to fit
+        lead = [len(self.ids), self.hypotheses] if hyp else [len(self.ids)]
+        if array.dtype.kind not in "iufb" or array.shape not in [(*lead, *s) for s in shapes] or 0 in array.shape:
+            expected = " or ".join(str((*("PH"[: len(lead)]), *s)).replace("'", "") for s in shapes)
+            counts = f"P = {lead[0]}" + (f", H = {lead[1]}" if hyp and lead[1] else "")
+            raise InputError(
+                f"{self.path}: '{name}' is {array.dtype} of shape {array.shape}, expected numbers {expected}, {counts}"
+            )
+        return array
+
+    def refuse(self, wrong: Tensor, name: str, what: str) -> None:
+        """Raises InputError naming the first person of whom anything is `wrong`."""
+        bad = wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
+        if bool(bad.any()):
+            raise InputError(f"{self.path}: '{name}' of person '{self.ids[int(bad.nonzero()[0])]}' {what}")
+
+
+def _rotations(reader: _Reader) -> Tensor | None:
+    """(P, H, 24, 3, 3), from matrices or vectors."""
+    names = ("global_orient", "body_pose")
+    there = [name for name in names if name in reader.arrays]
+    if len(there) == 1:
+        raise InputError(f"{reader.path}: has '{there[0]}' alone; expected both of 'global_orient' and 'body_pose'")
+    if not there:
+        return None
+    parts = []
+    for name, count in zip(names, (1, NUM_JOINTS - 1), strict=True):
+        vectors = [(3,)] if count == 1 else [(3 * count,), (count, 3)]
+        matrices = (3, 3) if count == 1 else (count, 3, 3)
+        shape = reader.raw(name, [matrices, *vectors], hyp=True).shape
+        values = reader.numbers(name, shape[2:], hyp=True)
+        assert values is not None
+        if shape[2:] == matrices:
+            rotmats = values.reshape(*shape[:2], count, 3, 3)
+            _refuse_no_rotations(reader, name, rotmats)
+        else:
+            rotmats = rotvec_to_rotmat(values.reshape(*shape[:2], count, 3))
+        parts.append(rotmats)
+    return torch.cat(parts, dim=2)
+
+
+def _refuse_no_rotations(reader: _Reader, name: str, rotmats: Tensor) -> None:
+    away = (rotmats @ rotmats.mT - torch.eye(3)).abs().amax((-2, -1))
+    wrong = (away > _NOT_A_ROTATION) | (torch.linalg.det(rotmats) < 0)
+    reader.refuse(wrong, name, "has a matrix that is no rotation; expected orthonormal, determinant 1")
+
+
+def _betas(reader: _Reader) -> Tensor | None:
+    given = reader.arrays.get("betas")
+    if given is None:
+        return None
+    count = given.shape[-1] if given.ndim == 3 else NUM_BETAS
+    if count > NUM_BETAS:
+        raise InputError(f"{reader.path}: 'betas' has {count} components, expected at most {NUM_BETAS}")
+    values = reader.numbers("betas", (count,), hyp=True)
+    assert values is not None
+    return torch.nn.functional.pad(values, (0, NUM_BETAS - count))
+
+
+def _translation(reader: _Reader, K: Tensor) -> Tensor | None:
+    """`transl`, or that of `pred_cam` in the camera K."""
+    if "pred_cam" not in reader.arrays:
+        if extra := [name for name in _CROP if name in reader.arrays]:
+            raise InputError(f"{reader.path}: has '{extra[0]}', which belongs to 'pred_cam', and no 'pred_cam'")
+        return reader.numbers("transl", (3,), hyp=True)
+    if "transl" in reader.arrays:
+        raise InputError(f"{reader.path}: has both 'transl' and 'pred_cam'; expected one")
+    if missing := [name for name in _CROP if name not in reader.arrays]:
+        raise InputError(f"{reader.path}: lacks {missing}, which 'pred_cam' needs")
+    pred_cam = reader.numbers("pred_cam", (3,), hyp=True)
+    center, image = reader.numbers("box_center", (2,)), reader.numbers("image_size", (2,))
+    size, focal = reader.numbers("box_size", ()), reader.numbers("focal_px", ())
+    assert pred_cam is not None and center is not None and image is not None and size is not None and focal is not None
+    for name, values in (("box_size", size), ("focal_px", focal), ("image_size", image)):
+        reader.refuse(values <= 0, name, "is not positive")
+    reader.refuse(pred_cam[..., 0] <= 0, "pred_cam", "has a scale that is not positive")
+    other = ((K[:, [0, 1], [0, 1]] / focal[:, None] - 1).abs() > _CAMERA_SHARE) | (
+        (K[:, :2, 2] - image / 2).abs() > _CAMERA_PX
+    )
+    reader.refuse(other, "K", "is not the camera of 'pred_cam': expected focal length 'focal_px', centre of the image")
+    return full_image_translation(pred_cam, center, size, focal, image)
+
+
+def _observation(reader: _Reader) -> Observation:
+    persons = len(reader.ids)
+    count = reader.raw("keypoints", [(n, 2) for n in KEYPOINT_COUNTS], hyp=False).shape[1]
+    keypoints, confidence = reader.numbers("keypoints", (count, 2)), reader.numbers("confidence", (count,))
+    K, box = reader.numbers("K", (3, 3)), reader.numbers("box", (4,))
+    assert keypoints is not None and confidence is not None and K is not None
+    reader.refuse((confidence < 0) | (confidence > 1), "confidence", "is outside of 0 to 1")
+    reader.refuse((confidence == 0).all(1), "confidence", "is 0 everywhere; a person without keypoints gives no group")
+    reader.refuse((K[:, [0, 1], [0, 1]] <= 0).any(1) | (K[:, 2] != torch.tensor([0.0, 0.0, 1.0])).any(1), "K",
+                  "is no camera; expected [[f, 0, x], [0, f, y], [0, 0, 1]] with positive f")  # fmt: skip
+    keypoints = torch.nn.functional.pad(keypoints, (0, 0, 0, NUM_KEYPOINTS - count))
+    confidence = torch.nn.functional.pad(confidence, (0, NUM_KEYPOINTS - count))
+    if box is None:
+        box = keypoint_box(keypoints, confidence)
+    reader.refuse(box[:, 2:] <= box[:, :2], "box", "is empty; expected (x0, y0, x1, y1) with x1 > x0, y1 > y0")
+    knows = reader.numbers("knows_camera", ())
+    mask = _mask(reader)
+    return Observation(
+        keypoints, confidence, box, K, torch.ones(persons).bool() if knows is None else knows != 0,
+        mask, (mask > 0).flatten(1).any(1),
+    )  # fmt: skip
+
+
+def _mask(reader: _Reader) -> Tensor:
+    mask = reader.numbers("mask", (MASK_SIZE, MASK_SIZE))
+    if mask is None:
+        return torch.zeros(len(reader.ids), MASK_SIZE, MASK_SIZE)
+    if reader.arrays["mask"].dtype == np.uint8:
+        mask = mask / 255
+    reader.refuse((mask < 0) | (mask > 1), "mask", "is outside of 0 to 1")
+    return mask
+
+
+def _check_places(reader: _Reader, transl: Tensor | None, joints: Tensor | None) -> None:
+    """Most files go wrong here: joints relative to the pelvis, or of another camera than the translation."""
+    if transl is not None:
+        name = "pred_cam" if "pred_cam" in reader.arrays else "transl"
+        reader.refuse(
+            transl[..., 2] <= 0, name, "is behind the camera; expected z > 0, frame x right, y down, z forward"
+        )
+    if joints is None:
+        return
+    if transl is not None:
+        away = (joints[:, :, 0] - transl).norm(dim=-1) > _FAR_FROM_PELVIS
+        reader.refuse(away, "joints", "are not where the translation is; expected them in the camera frame, moved")
+    reader.refuse(joints[:, :, 0, 2] <= 0, "joints", "have the pelvis behind the camera; expected z > 0, camera frame")
