@@ -53,6 +53,7 @@ class TheirPolicy(nn.Module):
     def __init__(self, model: TheirModel, body: BodyModel) -> None:
         super().__init__()
         self.model, self.body, self.noise = model, body, noise_of("mediapipe")
+        self.num_steps = 10  # of the sampler, for the records
         self.schedule = make_schedule(ScheduleConfig(kind="linear", num_steps=1000))
 
     @property
@@ -75,7 +76,7 @@ class TheirPolicy(nn.Module):
     def sample(self, context: Tensor, num_hypotheses: int, generator: torch.Generator) -> Tensor:
         x_T = torch.randn(len(context), num_hypotheses, DIMS, generator=generator)
         model = lambda x_t, t: self.predict_noise(x_t, t, context)  # noqa: E731
-        return ddim.sample(model, x_T, self.schedule, num_steps=10, clamp=3.0)
+        return ddim.sample(model, x_T, self.schedule, num_steps=self.num_steps, clamp=3.0)
 
     def to_body(self, x_0: Tensor, observation: Observation) -> Hypotheses:
         rotmats = project_to_rotmat(x_0.unflatten(-1, (24, 3, 3)))  # Levinson et al. 2020: the nearest rotation
@@ -98,7 +99,7 @@ def main() -> None:
     training = replace(config.training, steps=args.steps, context_variants=1, check_every=max(1, args.steps // 4))
     with tempfile.TemporaryDirectory() as folder:
         source = ShardSource.open(args.shards, args.persons)
-        groups = GroupsConfig(group_size=8)
+        groups = GroupsConfig(group_size=8, num_steps=policy.num_steps)
         store = build_groups(
             policy, body, state_hash(policy), (), source, Path(folder) / "groups", groups, ["reprojection"]
         )

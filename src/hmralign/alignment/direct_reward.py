@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hmralign.alignment.objectives import drift
 from hmralign.diffusion import ddim
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
@@ -64,9 +63,10 @@ def rollout(
             t = torch.full(x_t.shape[:2], now, dtype=torch.long, device=x_t.device)
             eps = policy.predict_noise(x_t, t, context)
             if trained and config.kappa > 0:
-                with torch.no_grad():
-                    theirs = reference.predict_noise(x_t, t, reference_context)
-                drifts.append(drift(eps, theirs))
+                # Its weights are frozen, but x_t came through trained steps: without the reference's part the gradient
+                # by x_t would be wrong.
+                theirs = reference.predict_noise(x_t, t, reference_context)
+                drifts.append((eps - theirs).square().mean(-1))
             here, below = schedule.at(torch.tensor(now)), schedule.at(torch.tensor(then))
             x_t = ddim.step(x_t, eps, here, below, clamp=config.clamp)
     total = torch.stack(drifts).mean(0) if drifts else torch.zeros(x_t.shape[:2], device=x_t.device)

@@ -28,6 +28,13 @@ from hmralign.structures import InputError
 from hmralign.training.objective import Losses, Objective, Shared
 
 
+def _require_weights(method: str, **values: float) -> None:
+    """Raise InputError where a weight is negative or not finite, or a beta is not positive."""
+    for name, value in values.items():
+        if not 0 <= value < math.inf or (value == 0 and name.endswith("beta")):
+            raise InputError(f"{method}: {name} is {value}; a beta must be positive, a weight not negative")
+
+
 @dataclass(frozen=True)
 class SftConfig:
     """Plain denoising on one target per person."""
@@ -84,7 +91,8 @@ class DpoConfig:
     """Weight of plain denoising on winners."""
 
     def __post_init__(self) -> None:
-        """Raise InputError for choices that exclude each other."""
+        """Raise InputError for values without meaning, and choices that exclude each other."""
+        _require_weights("dpo", beta=self.beta, kappa=self.kappa, anchor=self.anchor)
         if self.by_parts and self.kappa > 0:
             raise InputError("dpo: the drift is of whole vectors; expected kappa = 0 with by_parts")
 
@@ -95,8 +103,11 @@ ADHMR_PAPER = DpoConfig(beta=100.0, top_k=5, shares="time")
 ADHMR_CODE = DpoConfig(
     beta=50.0, pairs="truth_and_mode", shares="time_and_noise", by_parts=True, antithetic=True, pairs_per_group=1
 )
-"""The public code on its labelled sets: beta 100 times 0.5, two sigmoids, the truth against the zero-noise sample. It
-also has the policy's dropout on (`training.dropout`), lambda_t = 1 (`training.loss_weight: eps`) and 5e-5 as rate."""
+"""The public code on its labelled sets: beta 100 times 0.5, two sigmoids, the truth against the zero-noise sample.
+
+It also has the policy's dropout on (`training.dropout`; `lite` has none), lambda_t = 1 (`training.loss_weight: eps`), a
+rate of 5e-5, an average of decay 0.9999, and it trains the image encoder.
+"""
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,10 @@ class KtoConfig:
     supervised: float = 0.1
     """Weight of plain denoising on the desirable ones."""
 
+    def __post_init__(self) -> None:
+        """Raise InputError for values without meaning."""
+        _require_weights("kto", beta=self.beta, supervised=self.supervised)
+
 
 @dataclass(frozen=True)
 class GroupConfig:
@@ -118,7 +133,9 @@ class GroupConfig:
     mode: GroupMode | Literal["nft"] = "sigmoid"
     """See `objectives.group`; `nft` is the two-branch form of DiffusionNFT."""
     beta: float = 30.0
-    """Sharpness of sigmoids; of `nft` the share of the new prediction in its branches. Without effect in `literal`."""
+    """Sharpness of sigmoids; without effect in the other modes."""
+    nft_beta: float = 1.0
+    """`nft`: share of the new prediction in its branches."""
     margin: float = 0.5
     """`hinge`: worse members have no say beyond it."""
     kappa: float = 0.0
@@ -137,6 +154,10 @@ class GroupConfig:
     """Whether groups of more distinct scores weigh more."""
     shares: Shared = "nothing"
     """What the members of a group share."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values without meaning."""
+        _require_weights("group", beta=self.beta, nft_beta=self.nft_beta, kappa=self.kappa, anchor=self.anchor)
 
 
 GPA_PAPER = GroupConfig(mode="literal")
@@ -201,7 +222,7 @@ def _group_terms(losses: Losses, config: GroupConfig) -> Float[Tensor, "item mem
         assert losses.prediction is not None
         p = losses.prediction
         optimality = 0.5 + 0.5 * advantages.clamp(-1, 1)
-        terms = diffusion_nft(p.policy, p.reference, p.target, optimality, beta=config.beta)
+        terms = diffusion_nft(p.policy, p.reference, p.target, optimality, beta=config.nft_beta)
     else:
         terms = group(
             losses.policy, losses.reference, advantages, mode=config.mode, beta=config.beta, margin=config.margin

@@ -12,6 +12,7 @@ from hmralign.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from hmralign.api import Recoverer
+    from hmralign.systems.closed_loop.run import ClosedLoopConfig
     from hmralign.systems.recover.demo_scene import TruthErrors
 
 PORTRAIT = "astronaut.jpg"
@@ -53,6 +54,8 @@ def run_demo(options: DemoOptions, terminal: Terminal) -> int:
     from hmralign.systems.recover.photo_index import write_index
 
     require_writable(options.out)
+    if options.loop:
+        loop_config(options)  # what is wrong with it is said before anything is done
     parts = 3 if options.loop else 2
     with Recoverer.load(options.checkpoint, num_hypotheses=options.num_hypotheses, seed=options.seed) as recoverer:
         terminal.say(f"1/{parts}  {PORTRAIT}: only the upper body is visible, so look at the doubt about the legs")
@@ -73,13 +76,19 @@ def run_demo(options: DemoOptions, terminal: Terminal) -> int:
     return 0
 
 
+def loop_config(options: DemoOptions) -> ClosedLoopConfig:
+    """Size of the closed loop. Raises InputError for sizes that are too small."""
+    from hmralign.systems.closed_loop.run import ClosedLoopConfig
+
+    return ClosedLoopConfig(groups=options.groups, steps=options.steps, persons=options.persons, seed=options.seed)
+
+
 def run_loop(options: DemoOptions, terminal: Terminal) -> str:
     """Run the closed loop; returns what it found in a sentence."""
     from hmralign.systems.closed_loop.report import write_report
-    from hmralign.systems.closed_loop.run import ClosedLoopConfig, metrics, run_closed_loop
+    from hmralign.systems.closed_loop.run import metrics, run_closed_loop
 
-    config = ClosedLoopConfig(groups=options.groups, steps=options.steps, persons=options.persons, seed=options.seed)
-    loop = run_closed_loop(options.out / "alignment", config)
+    loop = run_closed_loop(options.out / "alignment", loop_config(options))
     report = write_report(loop)
     said = []
     for name, kinds in metrics(loop)["results"].items():

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hmralign.diffusion.parameterization import x_0_from_eps
 from hmralign.diffusion.schedule import Schedule
+from hmralign.structures import InputError
 
 EpsModel = Callable[[Tensor, Tensor], Tensor]
 """`(x_t, t) -> eps`; `t` is a scalar integer tensor."""
@@ -27,7 +28,7 @@ EpsModel = Callable[[Tensor, Tensor], Tensor]
 def timesteps(schedule: Schedule, num_steps: int) -> list[int]:
     """Descending times of a run of `num_steps` model calls, evenly spaced, from T-1 on; the last call is above 0."""
     if not 1 <= num_steps <= schedule.num_steps:
-        raise ValueError(f"number of sampling steps must be in 1..{schedule.num_steps}, got {num_steps}")
+        raise InputError(f"number of sampling steps must be in 1..{schedule.num_steps}, got {num_steps}")
     return [round((k + 1) * schedule.num_steps / num_steps) - 1 for k in reversed(range(num_steps))]
 
 

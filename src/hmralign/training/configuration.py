@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -51,7 +52,16 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         # Lists stand for tuples in YAML. Strict: a string is never a number, a truth value neither.
         return TypeAdapter(hint).validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
     except ValidationError as error:
-        raise InputError(f"{where}: {value!r} is not valid ({error.errors()[0]['msg']})") from error
+        hint = "; YAML reads 1e-4 as a word, write 1.0e-4" if _is_number(value) else ""
+        raise InputError(f"{where}: {value!r} is not valid ({error.errors()[0]['msg']}{hint})") from error
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a text would be a number elsewhere."""
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def write_training_config(path: Path, config: BaseTrainingConfig) -> None:

@@ -96,6 +96,10 @@ class PreferenceTrainingConfig:
                 raise InputError(f"alignment configuration: {name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.min_spread < 1:
             raise InputError("alignment configuration: ema_decay and min_spread must be in 0..1, 1 excluded")
+        if not 0 <= self.weight_decay < math.inf or not 0 <= self.seed < 2**31 or self.warmup < 0:
+            raise InputError(
+                "alignment configuration: weight_decay and warmup must not be negative, seed in 0..2147483647"
+            )
         if self.trainable == "all" and self.cache_context:
             raise InputError(
                 "alignment configuration: trainable = all trains the encoder, whose contexts cannot be kept; "
@@ -123,11 +127,15 @@ class Outcome:
     policy: Any
     steps: int
     stopped: str | None
+    look: dict[str, float]
+    """Figures of the look at the weights that were kept; empty where none was good."""
 
 
 def choose_trainable(policy: Any, config: PreferenceTrainingConfig) -> None:
     """Switch gradients on for what is trained and off for the rest."""
     policy.requires_grad_(False)
+    if config.dropout and not any(isinstance(m, nn.Dropout) for m in policy.modules()):
+        logger.warning("training.dropout is on, but the policy has no dropout: it does nothing")
     if config.trainable == "lora":
         add_low_rank(policy.denoiser, config.lora_rank, torch.Generator().manual_seed(config.seed))
     else:
@@ -170,7 +178,8 @@ class _Run:
         from accelerate import Accelerator
 
         self.config, self.folder = config, folder
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        # Contexts, references and critics are on the CPU: alignment there costs seconds, and was tested nowhere else.
+        self.accelerator = Accelerator(cpu=True)
         trained = [p for p in policy.parameters() if p.requires_grad]
         if not trained:
             raise InputError("no parameter of the policy is trainable; call `choose_trainable` first")
@@ -181,6 +190,7 @@ class _Run:
         self.step, self.seconds = 0, 0.0
         self.start: dict[str, float] | None = None
         self.good: dict[str, Tensor] | None = None
+        self.good_look: dict[str, float] = {}
         self.stopped: str | None = None
         self.pending: list[dict[str, float]] = []
         self.events = _event_writer(folder) if config.tensorboard else None
@@ -191,6 +201,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.policy.train(self.config.dropout)
+        if self.config.dropout:  # it draws from the global generator, which a resumed run must find as it was
+            torch.manual_seed(self.config.seed * 5_000_011 + self.step)
         self.optimizer.zero_grad()
         rows = []
         for loss, figures in losses(self.policy, self.step):
@@ -220,6 +232,8 @@ class _Run:
         if monitor is not None:
             figures |= monitor(self.ema.module)
         if self.start is None:
+            if figures.get("held_out_std") == 0:
+                raise InputError("the held-out critic gives all hypotheses of a person one score: it guards nothing")
             self.start = dict(figures)
         row = {"step": self.step, "seconds": round(self.seconds, 2), **_mean_of(self.pending), **figures}
         self.pending = []
@@ -234,6 +248,7 @@ class _Run:
             self.stop(f"{reason} at step {self.step}")
         else:
             self.good = {name: value.clone() for name, value in self.ema.module.state_dict().items()}
+            self.good_look = dict(figures)
 
     def stop(self, reason: str) -> None:
         """Remember why; the outcome is the last good average."""
@@ -245,7 +260,7 @@ class _Run:
         state = {
             "policy": self.accelerator.unwrap_model(self.policy).state_dict(), "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict(), "step": self.step, "seconds": self.seconds, "start": self.start,
-            "good": self.good, "stopped": self.stopped, "pending": self.pending,
+            "good": self.good, "good_look": self.good_look, "stopped": self.stopped, "pending": self.pending,
         }  # fmt: skip
         part = self.folder / "state.part"
         torch.save(state, part)
@@ -261,7 +276,7 @@ class _Run:
             state = torch.load(path, map_location="cpu", weights_only=True)
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.start, self.good, self.stopped = state["start"], state["good"], state["stopped"]
-            self.pending = state["pending"]
+            self.pending, self.good_look = state["pending"], state["good_look"]
             parts = state["policy"], state["ema"], state["optimizer"]
         except Exception as error:  # torch has another class of error for every way in which a file is damaged
             raise InputError(f"{path}: not a whole alignment state ({type(error).__name__}); remove it") from error
@@ -280,7 +295,7 @@ class _Run:
         if self.stopped is not None and self.good is not None:
             module.load_state_dict(self.good)
         merge_low_rank(module)
-        return Outcome(module.cpu().eval().requires_grad_(False), self.step, self.stopped)
+        return Outcome(module.cpu().eval().requires_grad_(False), self.step, self.stopped, self.good_look)
 
 
 def guard(figures: dict[str, float], start: dict[str, float], config: PreferenceTrainingConfig) -> str | None:

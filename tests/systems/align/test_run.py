@@ -18,10 +18,9 @@ from hmralign.structures import InputError
 from hmralign.systems.align.checkpoint import align_checkpoint
 from hmralign.systems.align.configuration import AlignConfig, RefreshConfig, read_align_config, recommended
 from hmralign.systems.align.items import best_of_n_items, dpo_items, group_items, kto_items, load_groups, sft_items
-from hmralign.systems.align.lite_policy import LitePolicy
 from hmralign.systems.align.run import align_policy, state_hash
 from support.synthetic_persons import BODY, persons, seeded, tiny_model
-from support.toy_policy import shard_folder, tiny_policy, tiny_store
+from support.toy_policy import tiny_policy, tiny_store
 
 METHODS = ["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"]
 
@@ -300,5 +299,40 @@ def test_rescored_groups_can_be_trained_on(tmp_path):
                      quick("dpo", critic="mine", refresh=RefreshConfig(rounds=2)), tmp_path / "run2")  # fmt: skip
 
 
-def test_shards_can_be_a_source_of_their_own(tmp_path):
-    assert shard_folder(tmp_path / "s", 3).is_dir() and isinstance(tiny_policy(), LitePolicy)
+def test_a_second_process_is_refused_and_a_run_that_never_began_makes_way(files, tmp_path):
+    from filelock import FileLock
+
+    checkpoint, groups = files
+    with pytest.raises(InputError, match="overlap"):
+        align_checkpoint(groups, str(checkpoint), quick("dpo", dpo=DpoConfig(top_k=9)), tmp_path)
+    with FileLock(tmp_path / ".lock"), pytest.raises(InputError, match="another process"):
+        align_checkpoint(groups, str(checkpoint), quick("dpo"), tmp_path)
+    assert align_checkpoint(groups, str(checkpoint), quick("dpo"), tmp_path).result.stopped is None
+
+
+def test_a_held_out_critic_that_says_nothing_is_refused(store, tmp_path):
+    with pytest.raises(InputError, match="guards nothing"):
+        align_policy(tiny_policy(), "tiny", BODY, store, quick("dpo", held_out_critic="landmarks3d"), tmp_path)
+
+
+def test_sft_needs_no_scores(tmp_path):
+    store = tiny_store(tmp_path, critics=())
+    assert align_policy(tiny_policy(), "tiny", BODY, store, quick("sft"), tmp_path / "run").groups > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["dpo: {beta: -30.0}", "group: {beta: 0.0}", "training: {weight_decay: -1.0}", "training: {seed: 99999999999}"],
+)
+def test_numbers_without_meaning_are_refused(wrong, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(wrong + "\n")
+    with pytest.raises(InputError, match="must"):
+        read_align_config(path, "group")
+
+
+def test_a_number_that_yaml_reads_as_a_word_is_explained(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training: {learning_rate: 1e-4}\n")
+    with pytest.raises(InputError, match=r"write 1\.0e-4"):
+        read_align_config(path, "group")

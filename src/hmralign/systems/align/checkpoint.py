@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from hmralign.body.free_body import load_free_body
 from hmralign.models.checkpoint import SHIPPED, checkpoint_hash, trained_on
@@ -66,9 +67,19 @@ def align_checkpoint(
     policy = LitePolicy.load(start, body, num_steps=store.facts.sampler_steps, detector=store.facts.detector)
     record = _record(store, start, config)
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out / "run.yaml", record)
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        with lock:
+            _claim(out / "run.yaml", record)
+            return _aligned(store, start, policy, config, out)
+    except Timeout as error:
+        raise InputError(f"{out}: another process is aligning into this folder; wait for it or stop it") from error
+
+
+def _aligned(store: GroupStore, start: str, policy: LitePolicy, config: AlignConfig, out: Path) -> AlignedCheckpoint:
+    body = policy.body
     result = align_policy(policy, checkpoint_hash(start), body, store, config, out)
-    sources = tuple(dict.fromkeys((*trained_on(start), store.facts.source)))
+    sources = tuple(dict.fromkeys((*trained_on(start), *store.facts.trained_on, store.facts.source)))
     path = result.policy.save(out / "model.safetensors", sources)
     draw_curves(out / "curve.jsonl", out / "curves.png", f"{config.method} on {config.critic}")
     summary = {
@@ -88,12 +99,20 @@ def _record(store: GroupStore, start: str, config: AlignConfig) -> dict[str, Any
             "checkpoint": start,
             "checkpoint_sha256": checkpoint_hash(start),
             "groups": store.content_hash(),
-            "scores": store.critic_facts(config.critic).get("sha256") if config.method != "sft" else None,
+            "scores": _scores_hash(store, config),
             "skeleton_hash": store.facts.skeleton_hash,
             "mesh_hash": store.facts.mesh_hash,
             "versions": library_versions(),
         },
     }
+
+
+def _scores_hash(store: GroupStore, config: AlignConfig) -> str | None:
+    """Of the critic whose scores are trained on; None for methods that use none."""
+    if config.method in ("sft", "direct-reward"):
+        return None
+    store.scores(config.critic)  # says which critics there are
+    return store.critic_facts(config.critic).get("sha256")
 
 
 def _claim(path: Path, record: dict[str, Any]) -> None:
@@ -104,7 +123,9 @@ def _claim(path: Path, record: dict[str, Any]) -> None:
             same = _without_versions(there) == _without_versions(record)
         except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not the record of a run ({error})") from error
-        if not same:
+        if not same and not (path.parent / "state.pt").exists():
+            write_whole(path, yaml.safe_dump(record, sort_keys=False).encode())  # that run never took a step
+        elif not same:
             raise InputError(f"{path.parent}: holds a run with other settings or groups; use another folder")
         return
     if (path.parent / "state.pt").exists() or (path.parent / "model.safetensors").exists():

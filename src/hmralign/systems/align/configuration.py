@@ -38,7 +38,8 @@ class AlignConfig:
     critic: str = "reprojection"
     """Scores in the store that are trained on; also the reward of `direct-reward`."""
     held_out_critic: CriticChoice = "plausibility"
-    """Judges held-out persons during the run, never trained on."""
+    """Judges held-out persons during the run. Another than is trained on; of a `mix` it may be a part, which is warned
+    of."""
     held_out_share: float = 0.1
     """Share of the groups that are only looked at."""
     held_out_hypotheses: int = 8
@@ -70,8 +71,12 @@ class AlignConfig:
 
 
 def recommended(method: Method, **changes) -> AlignConfig:
-    """Defaults of a method: where nothing else is said, `hmralign align METHOD` uses these."""
-    rates = {"sft": 3e-4, "best-of-n": 3e-4, "dpo": 3e-5, "kto": 1e-4, "group": 1e-4, "direct-reward": 1e-4}
+    """Defaults of a method: where nothing else is said, `hmralign align METHOD` uses these.
+
+    Rates of best-of-N, DPO and group are those chosen on validation persons in docs/results/alignment_short.md (for DPO
+    with the critic without truth), the others guesses.
+    """
+    rates = {"sft": 3e-4, "best-of-n": 3e-4, "dpo": 3e-5, "kto": 1e-4, "group": 3e-4, "direct-reward": 1e-4}
     training = replace(PreferenceTrainingConfig(), learning_rate=rates[method])
     return replace(AlignConfig(method=method, training=training), **changes)
 

@@ -54,9 +54,9 @@ class ScoredGroups:
 
 
 def load_groups(
-    store: GroupStore, critic: str, policy: Any, policy_sha256: str, *, truth: bool = False
+    store: GroupStore, critic: str | None, policy: Any, policy_sha256: str, *, truth: bool = False
 ) -> ScoredGroups:
-    """Read a store whole.
+    """Read a store whole; without a critic all scores are 0.
 
     Raises InputError for a store of another skeleton than the policy's body, groups that other weights sampled and
     that the policy cannot encode, and as `GroupStore.read` and `GroupStore.scores`.
@@ -66,7 +66,7 @@ def load_groups(
         raise InputError(
             f"{store.folder}: its bodies have another skeleton ({store.facts.skeleton_hash[:12]}...) than the model's"
         )
-    scores = store.scores(critic)
+    scores = torch.zeros(len(store), store.facts.group_size) if critic is None else store.scores(critic)
     shards = [store.read(shard, truth=truth) for shard in range(store.num_shards)]
     examples = [s.example for s in shards]
     observation = _joined([e.observation for e in examples])

@@ -89,7 +89,7 @@ class LitePolicy(nn.Module):
         frame = person_frame(observation)
         if variant >= 2:
             draw = torch.Generator().manual_seed(variant // 2)
-            shown = torch.rand(observation.confidence.shape, generator=draw) >= 0.1
+            shown = torch.rand(observation.confidence.shape[-1], generator=draw) >= 0.1
             shown = shown.to(observation.confidence.device)
             observation = replace(observation, confidence=torch.where(shown, observation.confidence, 0.0))
         plain, mirrored = (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
@@ -63,7 +62,7 @@ class Aligned:
     stopped: str | None
     """Why the run ended early; None where it did not."""
     groups: int
-    """Groups that were trained on."""
+    """Groups of the last round that were neither held out nor silent."""
 
 
 def align_policy(
@@ -85,23 +84,25 @@ def align_policy(
     """
     reference = _frozen(policy)
     truth = _needs_truth(config)
-    groups = load_groups(store, config.critic, reference, policy_sha256, truth=truth)
-    stopped, best, rounds = None, None, 0
+    critic = None if config.method in ("sft", "direct-reward") else config.critic
+    groups = load_groups(store, critic, reference, policy_sha256, truth=truth)
+    stopped, best, rounds, trained = None, None, 0, 0
     for number in range(config.refresh.rounds):
         place = folder if number == 0 else folder / f"round_{number:02d}"
         if number > 0:
             groups = _sampled_anew(reference, body, store, config, place, number)
-        found = _one_round(reference, groups, body, config, place, number, reward)
-        look = _last_look(place)
+        found, trained = _one_round(reference, groups, body, config, place, number, reward, store.facts.detector)
+        look = found.look
         if best is not None and _exploits(look, best, config):
             stopped = f"round {number} lowered the held-out score from {best['held_out']:.4g} to {look['held_out']:.4g}"
+            stopped += "" if found.stopped is None else f" (and was stopped: {found.stopped})"
             logger.warning("%s: it is thrown away", stopped)
             break
         reference, rounds, best = _frozen(found.policy), number + 1, look if best is None else _better(best, look)
         if found.stopped is not None:
             stopped = found.stopped
             break
-    return Aligned(reference, rounds, stopped, len(groups))
+    return Aligned(reference, rounds, stopped, trained)
 
 
 def _frozen(policy: Any) -> Any:
@@ -122,13 +123,15 @@ def _one_round(
     folder: Path,
     number: int,
     reward: Critic | None,
-) -> Outcome:
+    detector: str,
+) -> tuple[Outcome, int]:
     training = replace(config.training, seed=config.training.seed + 1000 * number)
     trained, held_out = split_held_out(groups, config.held_out_share, config.max_held_out, config.training.seed)
     policy = copy.deepcopy(reference)
     choose_trainable(policy, training)
-    losses = step_losses(policy, reference, trained, body, replace(config, training=training), reward)
-    return train_policy(policy, losses, training, folder, _monitor(held_out, body, config))
+    losses = step_losses(policy, reference, trained, body, replace(config, training=training), reward, detector)
+    used = len(losses.items.person.unique()) if isinstance(losses, OfflineStep) else len(trained)
+    return train_policy(policy, losses, training, folder, _monitor(held_out, body, config, detector)), used
 
 
 def step_losses(
@@ -138,8 +141,12 @@ def step_losses(
     body: BodyModel,
     config: AlignConfig,
     reward: Critic | None = None,
+    detector: str = "mediapipe",
 ) -> StepLosses:
-    """What a method minimises on these groups."""
+    """What a method minimises on these groups; `detector` says whose noise its critics assume.
+
+    Raises InputError where there is nothing to train on, and for a reward without a gradient.
+    """
     training = config.training
     trains_encoder = encoder_is_trained(policy, policy.denoiser)
     if training.cache_context:
@@ -151,7 +158,9 @@ def step_losses(
     followed = None
     if config.method == "direct-reward" or (config.method == "best-of-n" and config.best_of_n.reprojection > 0):
         name = config.critic if config.method == "direct-reward" else "reprojection"
-        followed = critic_reward(reference, reward or make_critic(name, body), groups.observation)  # pyright: ignore
+        followed = critic_reward(reference, reward or make_critic(name, body, detector), groups.observation)  # pyright: ignore
+        with torch.enable_grad():  # a critic without a gradient is named before the run begins
+            followed(groups.x_0[:1].clone().requires_grad_(True), torch.arange(1), 0)
     if config.method == "direct-reward":
         assert followed is not None
         dims = groups.x_0.shape[-1]
@@ -179,20 +188,17 @@ def method_items(groups: ScoredGroups, policy: Any, config: AlignConfig) -> tupl
     raise InputError(f"'{config.method}' is no offline method")
 
 
-def _monitor(held_out: ScoredGroups, body: BodyModel, config: AlignConfig) -> Monitor | None:
+def _monitor(held_out: ScoredGroups, body: BodyModel, config: AlignConfig, detector: str) -> Monitor | None:
     if len(held_out) == 0:
         return None
-    critics = {"held_out": make_critic(config.held_out_critic, body)}
+    if "mix" in (config.critic, config.held_out_critic):
+        logger.warning("mix contains the other critics, so '%s' is not independent of it", config.held_out_critic)
+    critics = {"held_out": make_critic(config.held_out_critic, body, detector)}
     if config.held_out_critic != "reprojection":
-        critics["reprojection"] = make_critic("reprojection", body)
+        critics["reprojection"] = make_critic("reprojection", body, detector)
     if any(critic.needs_truth for critic in critics.values()):
         raise InputError(f"critic '{config.held_out_critic}' needs truth; a held-out critic never sees any")
     return HeldOut(held_out.observation, critics, config.held_out_hypotheses)
-
-
-def _last_look(folder: Path) -> dict[str, Any]:
-    lines = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()
-    return json.loads(lines[-1])
 
 
 def _exploits(look: dict[str, Any], best: dict[str, Any], config: AlignConfig) -> bool:
@@ -244,6 +250,8 @@ def _sampled_anew(
         group_size=facts.group_size, num_steps=facts.sampler_steps, detector=facts.detector,
         with_truth=facts.with_truth, shard_size=facts.shard_size, seed=facts.seed + number,
     )  # fmt: skip
+    if config.method in ("sft", "direct-reward"):
+        raise InputError(f"{config.method} has no scores to refresh; expected refresh.rounds = 1")
     recorded = store.critic_facts(config.critic).get("settings", {})
     name = recorded.get("critic")
     if name is None:

@@ -43,6 +43,9 @@ from hmralign.systems.groups.build import GroupsConfig, build_groups
 logger = logging.getLogger("hmralign.loop")
 
 CRITIC = "reprojection"
+MARKER = ".closed_loop"
+"""File that says that a folder is a loop's own."""
+
 COLUMNS = ("single", "selected", "fused", "min_of_10", "fused_pa", "fused_depth", "spread")
 
 
@@ -64,6 +67,12 @@ class ClosedLoopConfig:
     """Hypotheses per measured person (M)."""
     seed: int = 0
     """Of samples and training."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for sizes with which nothing can be learned or measured."""
+        for name, least in (("groups", 2), ("group_size", 2), ("steps", 1), ("persons", 2), ("num_hypotheses", 2)):
+            if getattr(self, name) < least:
+                raise InputError(f"closed loop: {name} is {getattr(self, name)}; expected at least {least}")
 
     def methods(self) -> dict[str, AlignConfig]:
         """The two ways to align, by name."""
@@ -95,7 +104,7 @@ def run_closed_loop(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
 
     Raises InputError for a folder that holds something else.
     """
-    _make_room(out)
+    _make_room(out, config)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the networks are too small to gain from more, and lose much where cores are busy
     try:
@@ -129,12 +138,17 @@ def _run(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
     return found
 
 
-def _make_room(out: Path) -> None:
-    if out.exists() and any(out.iterdir()):
-        if not (out / "groups/store.json").is_file():
-            raise InputError(f"{out}: holds something that is no closed loop; use another folder")
-        shutil.rmtree(out)
+def _make_room(out: Path, config: ClosedLoopConfig) -> None:
+    """Remove what an earlier loop wrote, and nothing else; the marker is written first and stays."""
+    marker = out / MARKER
+    if out.exists() and any(out.iterdir()) and not marker.is_file():
+        raise InputError(f"{out}: holds something that is no closed loop; use another folder")
+    for name in ("groups", *(n.replace(" ", "_") for n in config.methods())):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("metrics.json", "report.html"):
+        (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
+    marker.write_text("Written by hmralign demo, which replaces what is in this folder.\n", encoding="utf-8")
 
 
 def predict_config(config: ClosedLoopConfig, refine: bool) -> PredictConfig:
