@@ -56,3 +56,15 @@ def test_the_truth_itself_has_no_error_and_the_best_is_not_the_oracle():
     errors = errors_against_truth(scene, body, group, 0, moved, torch.full((29,), 0.01))
     assert errors.fused_mpjpe_mm == pytest.approx(0, abs=1e-3) and errors.oracle_mpjpe_mm == pytest.approx(0, abs=1e-3)
     assert errors.best_mpjpe_mm == pytest.approx(1, abs=1e-2) and errors.mean_spread_mm == pytest.approx(10)
+
+
+def test_the_demo_replaces_its_own_loop_and_nothing_else(checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HMRALIGN_DETECTOR_ENV", str(tmp_path / "none"))
+    folder = tmp_path / "demo" / "alignment"
+    (folder / "groups").mkdir(parents=True)
+    (folder / "groups" / "store.json").write_text("{}")
+    (folder / "notes.txt").write_text("mine")
+    arguments = ["demo", "--out", str(tmp_path / "demo"), "--checkpoint", str(checkpoint)]
+    assert main(arguments) == 2
+    assert "no closed loop" in capsys.readouterr().err and (folder / "notes.txt").read_text() == "mine"
+    assert main([*arguments, "--persons", "0"]) == 2 and "persons is 0" in capsys.readouterr().err

@@ -55,7 +55,10 @@ def run_demo(options: DemoOptions, terminal: Terminal) -> int:
 
     require_writable(options.out)
     if options.loop:
-        loop_config(options)  # what is wrong with it is said before anything is done
+        from hmralign.systems.closed_loop.run import require_room
+
+        loop_config(options)  # what is wrong is said before anything is done
+        require_room(options.out / "alignment")
     parts = 3 if options.loop else 2
     with Recoverer.load(options.checkpoint, num_hypotheses=options.num_hypotheses, seed=options.seed) as recoverer:
         terminal.say(f"1/{parts}  {PORTRAIT}: only the upper body is visible, so look at the doubt about the legs")

@@ -138,17 +138,21 @@ def _run(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
     return found
 
 
+def require_room(out: Path) -> None:
+    """Raise InputError for a folder that holds anything but an earlier loop."""
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).is_file():
+        raise InputError(f"{out}: holds something that is no closed loop; use another folder")
+
+
 def _make_room(out: Path, config: ClosedLoopConfig) -> None:
     """Remove what an earlier loop wrote, and nothing else; the marker is written first and stays."""
-    marker = out / MARKER
-    if out.exists() and any(out.iterdir()) and not marker.is_file():
-        raise InputError(f"{out}: holds something that is no closed loop; use another folder")
+    require_room(out)
     for name in ("groups", *(n.replace(" ", "_") for n in config.methods())):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("metrics.json", "report.html"):
         (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    marker.write_text("Written by hmralign demo, which replaces what is in this folder.\n", encoding="utf-8")
+    (out / MARKER).write_text("Written by hmralign demo, which replaces what is in this folder.\n", encoding="utf-8")
 
 
 def predict_config(config: ClosedLoopConfig, refine: bool) -> PredictConfig:
