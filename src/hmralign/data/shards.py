@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Int
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hmralign.structures import Annotation, BodyParams, Example, InputError, Observation
@@ -49,8 +49,7 @@ def write_shard(folder: Path, number: int, example: Example) -> Path:
 def save_whole(tensors: dict[str, Tensor], path: Path) -> None:
     """Write arrays so that a kill leaves the whole file or none."""
     part = path.with_suffix(".part")
-    save_file(tensors, part)
-    part.chmod(0o644)  # safetensors makes files that only their owner can read
+    part.write_bytes(save(tensors))  # its own `save_file` leaves a file of another name behind when it is killed
     part.replace(path)
 
 

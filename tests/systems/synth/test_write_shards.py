@@ -68,22 +68,21 @@ def test_masks_lie_where_the_keypoints_are(straight):
 
 KILLED = """
     import os, signal, sys
+    from pathlib import Path
     import torch
     from hmralign.cli.main import main
-    from hmralign.data import shards
 
     torch.set_num_threads(1)
-    save, calls = shards.save_file, []
+    write, calls = Path.write_bytes, []
 
-    def killing(tensors, path):
-        calls.append(1)
-        save(tensors, path)
-        if len(calls) == 2:
-            with open(path, "r+b") as handle:
-                handle.truncate(1000)
+    def killing(path, content):
+        calls.append(path)
+        if len(calls) == 2:  # half a shard is on disk
+            write(path, content[:1000])
             os.kill(os.getpid(), signal.SIGKILL)
+        return write(path, content)
 
-    shards.save_file = killing
+    Path.write_bytes = killing
     main(sys.argv[1:])
 """
 
