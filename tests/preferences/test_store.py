@@ -647,3 +647,10 @@ def test_names_of_critics_do_not_leave_the_folder(folder, name):
             with pytest.raises(InputError):
                 use()
     assert files_of(folder.parent) == before
+
+
+def test_a_folder_with_other_things_in_it_is_left_as_it_is(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt"), writing(tmp_path, store_facts()):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]

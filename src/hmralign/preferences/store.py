@@ -396,6 +396,7 @@ def writing(folder: str | Path, facts: StoreFacts | None = None) -> Iterator[Gro
     folder = Path(folder)
     if facts is None and not (folder / "store.json").is_file():
         _read_facts(folder)  # says what is wrong
+    _require_own(folder)  # before anything is written, a lock included
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -410,14 +411,20 @@ def writing(folder: str | Path, facts: StoreFacts | None = None) -> Iterator[Gro
         lock.release()
 
 
+def _require_own(folder: Path) -> None:
+    """Raise InputError for a folder with other things in it than a store."""
+    if folder.is_dir() and not (folder / "store.json").is_file():
+        strangers = [p.name for p in folder.iterdir() if p.name not in _NO_STRANGERS]
+        if strangers:
+            raise InputError(f"{folder}: is not empty ('{strangers[0]}') and no store of groups; use another folder")
+
+
 def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
     if not (folder / "store.json").is_file():
         assert facts is not None
         if facts.group_size < 2:
             raise InputError(f"group size is {facts.group_size}; a preference needs at least 2 hypotheses")
-        strangers = [p.name for p in folder.iterdir() if p.name not in _NO_STRANGERS]
-        if strangers:
-            raise InputError(f"{folder}: is not empty ('{strangers[0]}') and no store of groups; use another folder")
+        _require_own(folder)
         with _room(folder):
             record = {"format_version": FORMAT_VERSION, **asdict(facts)}
             _write_text(folder / "store.json", json.dumps(record, indent=2) + "\n")

@@ -18,6 +18,7 @@ import torch
 
 from hmralign.body.model import BodyModel
 from hmralign.critics.critic import Critic, judge
+from hmralign.critics.mix import LAB_WEIGHTS
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
 from hmralign.structures import Example, InputError, PreferenceGroups
 from hmralign.systems.groups.critic_choice import CriticChoice, make_critic
@@ -139,6 +140,8 @@ def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> C
     settings: dict[str, Any] = {"critic": name, "detector": config.detector, "mesh_hash": body.mesh_hash}
     if name in ("random", "oracle-noisy"):
         settings["seed"] = config.seed
+    if name == "mix":
+        settings["weights"] = dict(LAB_WEIGHTS)
     if name == "oracle-noisy":
         settings["correlation"] = config.correlation
     return CriticFacts(name, make_critic(name, body, config.detector).needs_truth, settings)
