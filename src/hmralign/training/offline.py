@@ -52,26 +52,23 @@ class OfflineStep:
         draw = draw_noise(items, self.objective, policy.schedule.num_steps, draw_from)
         for part in torch.arange(len(items)).tensor_split(min(self.config.accumulate, len(items))):
             share = len(part) / len(items)
-            losses, extra = self._losses(policy, items[part], Draw(draw.t[part], draw.eps[part]), variant)
-            loss = self.objective.terms(losses).mean() + extra
+            some, seen = items[part], Draw(draw.t[part], draw.eps[part])
+            if variant:
+                some = Items(some.person, policy.x_0_variant(some.x_0, variant), some.weights)
+            context = self.contexts.of(policy, some.person, variant)
+            losses = self._losses(policy, some, seen, context, variant, self.objective)
+            loss = self.objective.terms(losses).mean()
+            if self.auxiliary is not None:
+                loss = loss + self.auxiliary(policy, some, seen, context, variant).mean()
             yield share * loss, {k: share * v for k, v in self._figures(losses).items()}
 
-    def _losses(self, policy: Any, items: Items, draw: Draw, variant: int) -> tuple[Losses, Tensor | float]:
-        device = next(policy.parameters()).device
-        if variant:
-            items = Items(items.person, policy.x_0_variant(items.x_0, variant), items.weights)
-        on_device = Items(items.person, items.x_0.to(device), items.weights.to(device))
-        draw = Draw(draw.t.to(device), draw.eps.to(device))
-        context = self.contexts.of(policy, items.person, variant)
-        wants_reference = self.objective.needs_reference or self.objective.needs_prediction
-        other = self.contexts.of(self.reference, items.person, variant) if wants_reference else None
-        losses = paired_losses(
-            policy, self.reference, on_device, draw, context, other, self.objective, self.config.loss_weight
-        )
-        extra = 0.0
-        if self.auxiliary is not None:
-            extra = self.auxiliary(policy, on_device, draw, context, variant).mean()
-        return losses, extra
+    def _losses(
+        self, policy: Any, items: Items, draw: Draw, context: Any, variant: int, objective: Objective
+    ) -> Losses:
+        """Losses of items that are seen in a variant; `context` is the policy's."""
+        wants_reference = objective.needs_reference or objective.needs_prediction
+        theirs = self.contexts.of(self.reference, items.person, variant) if wants_reference else None
+        return paired_losses(policy, self.reference, items, draw, context, theirs, objective, self.config.loss_weight)
 
     def _batch(self, step: int) -> Int[Tensor, " item"]:
         """Items of a step: whole passes in random order, a pure function of (seed, step)."""
@@ -104,18 +101,7 @@ class OfflineStep:
         items = self.items[index]
         plain = Objective("probe", lambda losses: losses.policy)
         draw = draw_noise(items, plain, policy.schedule.num_steps, draw_from)
-        device = next(policy.parameters()).device
-        on_device = Items(items.person, items.x_0.to(device), items.weights.to(device))
-        losses = paired_losses(
-            policy,
-            self.reference,
-            on_device,
-            Draw(draw.t.to(device), draw.eps.to(device)),
-            self.contexts.of(policy, items.person, 0),
-            self.contexts.of(self.reference, items.person, 0),
-            plain,
-            self.config.loss_weight,
-        )
+        losses = self._losses(policy, items, draw, self.contexts.of(policy, items.person, 0), 0, plain)
         figures = self._figures(losses)
         assert losses.reference is not None
         return {

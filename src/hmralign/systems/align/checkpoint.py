@@ -109,7 +109,7 @@ def _record(store: GroupStore, start: str, config: AlignConfig) -> dict[str, Any
 
 def _scores_hash(store: GroupStore, config: AlignConfig) -> str | None:
     """Of the critic whose scores are trained on; None for methods that use none."""
-    if config.method in ("sft", "direct-reward"):
+    if not config.uses_scores:
         return None
     store.scores(config.critic)  # says which critics there are
     return store.critic_facts(config.critic).get("sha256")

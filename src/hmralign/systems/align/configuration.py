@@ -55,6 +55,11 @@ class AlignConfig:
     refresh: RefreshConfig = field(default_factory=RefreshConfig)
     training: PreferenceTrainingConfig = field(default_factory=PreferenceTrainingConfig)
 
+    @property
+    def uses_scores(self) -> bool:
+        """Whether the method trains on scores of the store."""
+        return self.method not in ("sft", "direct-reward")
+
     def __post_init__(self) -> None:
         """Raise InputError for values without meaning."""
         if not 0 <= self.held_out_share < 1 or self.held_out_hypotheses < 2 or self.max_held_out < 1:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.critics.critic import Critic, judge
+from hmralign.hypotheses.spread import joint_spread
 from hmralign.structures import Example, Observation
 from hmralign.systems.align.items import ScoredGroups
 
@@ -31,18 +30,12 @@ class HeldOut:
         with torch.no_grad():
             x_0 = policy.sample(policy.context(seen), self.hypotheses, torch.Generator().manual_seed(77))
             bodies = policy.to_body(x_0, seen)
-        figures = {"spread": float(joint_spread_of(bodies.joints))}
+        figures = {"spread": float(joint_spread(bodies.joints[:, :, :NUM_JOINTS]).mean())}
         for name, critic in self.critics.items():
             scores = judge(critic, bodies, Example(seen))
             figures[name] = float(scores.mean())
             figures[f"{name}_std"] = float(scores.std(dim=1).mean())
         return figures
-
-
-def joint_spread_of(joints: Float[Tensor, "person hyp joints 3"]) -> Float[Tensor, ""]:
-    """Mean over persons and joints of the RMS distance from the group's mean, pelvis-relative."""
-    relative = joints[:, :, :NUM_JOINTS] - joints[:, :, :1]
-    return (relative - relative.mean(1, keepdim=True)).square().sum(-1).mean(1).sqrt().mean()
 
 
 def split_held_out(groups: ScoredGroups, share: float, at_most: int, seed: int) -> tuple[ScoredGroups, ScoredGroups]:

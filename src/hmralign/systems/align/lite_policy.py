@@ -17,7 +17,7 @@ from hmralign.diffusion.schedule import Schedule
 from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.hypotheses.sampler import SamplerConfig, both_contexts, sample_vectors, shapes
 from hmralign.models.checkpoint import load_checkpoint, save_checkpoint
-from hmralign.models.context import Context, keypoint_features
+from hmralign.models.context import Context
 from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import POSE_DIM, pack
@@ -86,16 +86,13 @@ class LitePolicy(nn.Module):
 
     def context_variant(self, observation: Observation, variant: int) -> LiteContext:
         """The same person mirrored (odd), or with keypoints hidden (2 and above), always the same ones."""
-        frame = person_frame(observation)
         if variant >= 2:
             draw = torch.Generator().manual_seed(variant // 2)
             shown = torch.rand(observation.confidence.shape[-1], generator=draw) >= 0.1
             shown = shown.to(observation.confidence.device)
             observation = replace(observation, confidence=torch.where(shown, observation.confidence, 0.0))
-        plain, mirrored = (
-            self.model.context(keypoint_features(observation, frame, mirrored=flip)) for flip in (False, True)
-        )
-        return LiteContext(mirrored, plain) if variant % 2 else LiteContext(plain, mirrored)
+        context = self.context(observation)
+        return context.swapped if variant % 2 else context
 
     def x_0_variant(self, x_0: Float[Tensor, "*any 130"], variant: int) -> Float[Tensor, "*any 130"]:
         """Mirrored where the context is."""
@@ -161,8 +158,7 @@ class LitePolicy(nn.Module):
         The refinement may change the shape, which a pose vector does not carry; only the rotations are kept.
         """
         rotmats, betas = self._rotmats(x_0, observation)
-        evidence = Evidence(person_frame(observation).keypoints_tan, observation.confidence, self.noise)
-        rotmats, _ = refine_group(self.body, rotmats, betas, evidence, RefinementConfig())
+        rotmats, _ = refine_group(self.body, rotmats, betas, self._evidence(observation), RefinementConfig())
         return self._encoded(rotmats, betas)
 
     @torch.no_grad()
@@ -173,12 +169,14 @@ class LitePolicy(nn.Module):
         rotmats, betas = self._rotmats(x_0, observation)
         fused, shape = fuse_rotations(rotmats)[:, None], betas[:, :1]
         if refine:
-            evidence = Evidence(person_frame(observation).keypoints_tan, observation.confidence, self.noise)
-            config = RefinementConfig()
+            evidence, config = self._evidence(observation), RefinementConfig()
             rotmats, _ = refine_group(self.body, rotmats, betas, evidence, config)
             gentle = replace(config, noise_scale=config.fused_noise_scale)
             fused, _ = refine_group(self.body, fuse_rotations(rotmats)[:, None], shape, evidence, gentle, rotmats)
         return self._encoded(fused, shape)
+
+    def _evidence(self, observation: Observation) -> Evidence:
+        return Evidence(person_frame(observation).keypoints_tan, observation.confidence, self.noise)
 
     def _encoded(self, rotmats: Tensor, betas: Tensor) -> Tensor:
         """Pose vectors of rotations in the person frame."""

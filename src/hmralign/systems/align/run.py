@@ -84,7 +84,7 @@ def align_policy(
     """
     reference = _frozen(policy)
     truth = _needs_truth(config)
-    critic = None if config.method in ("sft", "direct-reward") else config.critic
+    critic = config.critic if config.uses_scores else None
     groups = load_groups(store, critic, reference, policy_sha256, truth=truth)
     stopped, best, rounds, trained = None, None, 0, 0
     for number in range(config.refresh.rounds):
@@ -250,7 +250,7 @@ def _sampled_anew(
         group_size=facts.group_size, num_steps=facts.sampler_steps, detector=facts.detector,
         with_truth=facts.with_truth, shard_size=facts.shard_size, seed=facts.seed + number,
     )  # fmt: skip
-    if config.method in ("sft", "direct-reward"):
+    if not config.uses_scores:
         raise InputError(f"{config.method} has no scores to refresh; expected refresh.rounds = 1")
     recorded = store.critic_facts(config.critic).get("settings", {})
     name = recorded.get("critic")

@@ -80,9 +80,7 @@ def build_groups(
     steps = getattr(policy, "num_steps", config.num_steps)
     if steps != config.num_steps:
         raise InputError(f"the policy samples in {steps} steps, the groups are to be recorded with {config.num_steps}")
-    judges: dict[CriticChoice, CriticFacts] = {name: critic_facts(name, body, config) for name in critics}
-    for name, judge_facts in judges.items():
-        require_truth(name, judge_facts, config.with_truth)
+    judges = checked_critics(critics, body, config)
     facts = StoreFacts(
         checkpoint_sha256=checkpoint_sha256,
         trained_on=trained_on,
@@ -106,8 +104,7 @@ def build_groups(
                 continue
             store.append(sample_batch(policy, batch, config, store.num_shards))
             logger.info("%d groups", len(store))
-        for name, judge_facts in judges.items():
-            score_store(store, name, named_critic(name, body, config), judge_facts)
+        score_by_all(store, judges, body, config)
     return GroupStore.open(folder)  # the writer may not outlive the lock
 
 
@@ -145,6 +142,24 @@ def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> C
     if name == "oracle-noisy":
         settings["correlation"] = config.correlation
     return CriticFacts(name, make_critic(name, body, config.detector).needs_truth, settings)
+
+
+def checked_critics(
+    critics: Sequence[CriticChoice], body: BodyModel, config: GroupsConfig
+) -> dict[CriticChoice, CriticFacts]:
+    """Facts of each critic, before anything is made. Raises InputError for one that needs truth where none is kept."""
+    judges: dict[CriticChoice, CriticFacts] = {name: critic_facts(name, body, config) for name in critics}
+    for name, facts in judges.items():
+        require_truth(name, facts, config.with_truth)
+    return judges
+
+
+def score_by_all(
+    store: GroupWriter, judges: dict[CriticChoice, CriticFacts], body: BodyModel, config: GroupsConfig
+) -> None:
+    """`score_store` by each critic."""
+    for name, facts in judges.items():
+        score_store(store, name, named_critic(name, body, config), facts)
 
 
 def score_store(store: GroupWriter, name: str, critic_of: CriticOfShard, facts: CriticFacts) -> None:

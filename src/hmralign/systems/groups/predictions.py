@@ -30,9 +30,9 @@ from hmralign.body.model import BodyModel
 from hmralign.body.retarget import BONE_SPANS, ROTATING_SPANS, SHARED_JOINTS, fit_betas, span_lengths
 from hmralign.body.skeleton import NUM_JOINTS, NUM_TWISTS, PARENTS
 from hmralign.data.prediction_file import PredictionFile
-from hmralign.preferences.store import CriticFacts, GroupStore, StoreFacts, writing
+from hmralign.preferences.store import GroupStore, StoreFacts, writing
 from hmralign.structures import BodyParams, Example, Hypotheses, InputError, PreferenceGroups
-from hmralign.systems.groups.build import GroupsConfig, critic_facts, named_critic, require_truth, score_store
+from hmralign.systems.groups.build import GroupsConfig, checked_critics, score_by_all
 from hmralign.systems.groups.critic_choice import CriticChoice
 from hmralign.systems.groups.sources import SourceBatch, as_stored, whole_blocks
 
@@ -105,9 +105,7 @@ def build_prediction_groups(
     config = GroupsConfig(
         group_size=size, detector=predictions.detector, shard_size=shard_size, correlation=correlation, seed=seed
     )
-    judges: dict[CriticChoice, CriticFacts] = {name: critic_facts(name, body, config) for name in critics}
-    for name, judge_facts in judges.items():
-        require_truth(name, judge_facts, with_truth=False)
+    judges = checked_critics(critics, body, config)
     source = PredictionSource(predictions, body)
     facts = StoreFacts(
         checkpoint_sha256="",
@@ -129,8 +127,7 @@ def build_prediction_groups(
         for groups in source.groups(shard_size, store.done()):
             store.append(groups)
             logger.info("%d groups", len(store))
-        for name, judge_facts in judges.items():
-            score_store(store, name, named_critic(name, body, config), judge_facts)
+        score_by_all(store, judges, body, config)
     return GroupStore.open(folder)  # the writer may not outlive the lock
 
 
