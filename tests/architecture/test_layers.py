@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 
 STAGES = (
-    "hypotheses", "overlays", "critics", "preferences", "alignment", "cleaning", "refinement", "evaluation", "reports",
+    "hypotheses", "overlays", "critics", "memory", "preferences", "alignment", "cleaning", "refinement", "evaluation",
+    "reports",
 )  # fmt: skip
 FOUNDATIONS = (
     "structures", "geometry", "body", "diffusion", "models", "data", "detection", "rendering", "vlm", "metrics",

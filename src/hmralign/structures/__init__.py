@@ -2,6 +2,7 @@
 
 from hmralign.structures.body_params import BodyParams
 from hmralign.structures.camera import Camera
+from hmralign.structures.critique import Critique, Finding, MemoryContext, Prototype, Rule, Verdict
 from hmralign.structures.errors import HmralignError, InputError
 from hmralign.structures.hypotheses import Hypotheses
 from hmralign.structures.observation import MASK_SIZE, Annotation, Example, Landmarks3d, Observation
@@ -12,11 +13,17 @@ __all__ = [
     "Annotation",
     "BodyParams",
     "Camera",
+    "Critique",
     "Example",
+    "Finding",
     "HmralignError",
     "Hypotheses",
     "InputError",
     "Landmarks3d",
+    "MemoryContext",
     "Observation",
     "PreferenceGroups",
+    "Prototype",
+    "Rule",
+    "Verdict",
 ]

@@ -1,0 +1,99 @@
+"""One request to a vision-language model and its reply, whoever answers: a server, a local model, a script.
+
+A request is what is sent and nothing else, so its hash says whether it was sent before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+FinishReason = Literal["stop", "length", "refusal", "other"]
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """Words."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """A picture, as the bytes of a JPEG file; or the address of one, for servers that fetch pictures themselves."""
+
+    data: bytes
+    url: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes: what is shown decides, not where it lies."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One system text, one turn of the user, and how to answer."""
+
+    system: str
+    parts: tuple[TextPart | ImagePart, ...]
+    schema: dict[str, Any] | None = None
+    """JSON schema of the answer; None for free text."""
+    schema_name: str = "answer"
+    max_tokens: int = 1024
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields that only one server knows."""
+
+    def content(self) -> dict[str, Any]:
+        """Everything that decides the answer, pictures by their hash."""
+        parts = [["text", p.text] if isinstance(p, TextPart) else ["image", p.sha256] for p in self.parts]
+        return {
+            "system": self.system, "parts": parts, "schema": self.schema, "max_tokens": self.max_tokens,
+            "temperature": self.temperature, "top_p": self.top_p, "seed": self.seed, "extra": self.extra,
+        }  # fmt: skip
+
+
+def request_key(model: str, request: ChatRequest, sample: int = 0) -> str:
+    """SHA-256 of the canonical content, the model, and the number of the sample where one question is asked often."""
+    text = json.dumps({"model": model, "sample": sample, **request.content()}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that were paid for; None where the server does not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class ChatReply:
+    """An answer as it came. `raw` is the server's body, kept so that nothing has to be asked twice."""
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    fingerprint: str = ""
+    raw: str = ""
+
+
+@runtime_checkable
+class ChatBackend(Protocol):
+    """Whoever answers requests."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model, part of every key."""
+        ...
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Answer once. Raises `hmralign.vlm.errors.ServerError` where no answer came; never makes one up."""
+        ...

@@ -1,0 +1,73 @@
+"""What can go wrong between a question and an answer.
+
+`ServerError`: no answer came. `AnswerError`: an answer came and cannot be used. `BudgetError`: the next call would cost
+too much. `RemoteRefused`: pictures would leave this machine without leave. Nothing here is ever turned into a score.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hmralign.structures.errors import HmralignError, InputError
+
+ServerTrouble = Literal["connection", "timeout", "rate_limit", "server", "body", "request", "account"]
+"""`request`: the server refuses this request. `account`: it refuses every request of this user, model or address."""
+
+AnswerTrouble = Literal["empty", "length", "refusal", "json", "schema", "labels", "prompt_cut"]
+
+SHOWN_CHARACTERS = 160
+_RETRYABLE = ("connection", "timeout", "rate_limit", "server", "body")
+
+
+class ServerError(HmralignError):
+    """No answer came.
+
+    `retry_after` is in seconds, None where the server names no time; `raw` is the server's body, shortened.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        trouble: ServerTrouble,
+        status: int | None = None,
+        retry_after: float | None = None,
+        raw: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.trouble: ServerTrouble = trouble
+        self.status = status
+        self.retry_after = retry_after
+        self.raw = raw
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.trouble in _RETRYABLE
+
+    @property
+    def slow_down(self) -> bool:
+        """Whether the server has more to do than it can."""
+        return self.trouble in ("rate_limit", "timeout")
+
+
+class AnswerError(HmralignError):
+    """An answer came and cannot be used. `reason` is ours alone; the message also shows the beginning of the answer."""
+
+    def __init__(self, reason: str, *, trouble: AnswerTrouble, text: str = "") -> None:
+        super().__init__(f"{reason}; the answer was {shortened(text)!r}" if text else reason)
+        self.reason = reason
+        self.trouble: AnswerTrouble = trouble
+
+
+class BudgetError(HmralignError):
+    """The next call would exceed the budget; every answer that was paid for is in the journal."""
+
+
+class RemoteRefused(InputError):
+    """The server is not on this machine, and it was not said that pictures may leave it."""
+
+
+def shortened(text: str, limit: int = SHOWN_CHARACTERS) -> str:
+    """The beginning of a text, with a note of what was left out."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
