@@ -33,7 +33,7 @@ def test_wrong_arguments(arguments, capsys):
 
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_explains_its_options(command, capsys):
-    assert main([command, "--help"]) == 0
+    assert main([*command.split(), "--help"]) == 0
     out = capsys.readouterr().out
     assert f"hmralign {command}" in out and "--help" in out
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from hmralign.body.lbs import keypoints_from_fk
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.structures import InputError
@@ -24,3 +25,18 @@ def offset_bones(model: BodyModel) -> Int[Tensor, " 27"]:
     for keypoint, joint in trunk.items():
         bones[KEYPOINT_NAMES.index(keypoint)] = JOINT_NAMES.index(joint)
     return bones.to(torch.int64)
+
+
+def landmark_points(
+    model: BodyModel,
+    betas: Float[Tensor, "*#batch betas"],
+    global_rotmats: Float[Tensor, "*#batch 24 3 3"],
+    joints: Float[Tensor, "*#batch 29 3"],
+    offsets: Float[Tensor, "27 3"] | None,
+) -> Float[Tensor, "*#batch 27 3"]:
+    """Keypoints where a detector puts them: the body's own, displaced in the axes of `offset_bones`."""
+    points = keypoints_from_fk(model, betas, global_rotmats, joints)
+    if offsets is None:
+        return points
+    bone = offset_bones(model)
+    return points + (global_rotmats[..., bone, :, :] @ offsets.to(points)[..., None])[..., 0]

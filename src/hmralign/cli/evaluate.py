@@ -14,7 +14,10 @@ from hmralign.cli.usage import UsageError
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Measure checkpoints on a split of SynthWild: errors with intervals, slices, calibration, paired differences."""
+    """Measure checkpoints on a split of SynthWild: errors with intervals, slices, calibration, paired differences.
+
+    `hmralign evaluate alignment` compares aligned checkpoints with their base, with and without refinement.
+    """
 
     checkpoints: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Names of shipped weights or paths; the others are compared with the first."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CRITICS = (
     "oracle", "oracle-pa", "oracle-pve", "oracle-noisy", "reprojection", "silhouette", "plausibility", "landmarks3d",
-    "random", "mix",
+    "random", "mix", "consistency", "scorer", "scorer-lab",
 )  # fmt: skip
 """`systems.groups.critic_choice.CriticChoice`, which is too heavy to be imported here."""
 

@@ -1,4 +1,4 @@
-"""`hmralign train base`: a base model from a committed configuration."""
+"""`hmralign train base` and `hmralign train scorer`: weights from a committed configuration."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from hmralign.cli.usage import UsageError
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a base model on synthetic persons; continues an unfinished run in the same folder."""
+    """Train a base model on synthetic persons, or a scorer on a model's samples; continues an unfinished run."""
 
-    what: Annotated[Literal["base"], tyro.conf.Positional]
-    """Which training."""
+    what: Annotated[Literal["base", "scorer"], tyro.conf.Positional]
+    """`base`: a model that samples bodies; `scorer`: a critic that has learned how models err."""
     config: Path
     """YAML configuration, see `configs/`."""
     out: Path
     """Folder of the run: state for resuming, learning curve, weights."""
     pose_file: Path | None = None
-    """Motion-capture poses; replaces the configuration's."""
+    """`base`: motion-capture poses; replaces the configuration's."""
     max_hours: float | None = None
-    """Stop after this much wall time; replaces the configuration's."""
+    """`base`: stop after this much wall time; replaces the configuration's."""
     threads: int | None = None
     """Threads of the training process; the default is PyTorch's."""
     quiet: bool = False
@@ -35,20 +35,36 @@ class TrainOptions:
 
 
 def run_train(options: TrainOptions, terminal: Terminal) -> int:
-    """Train and write `model.safetensors` beside the state."""
-    from dataclasses import replace
-
+    """Train and write the weights beside the state."""
     import torch
+
+    if options.threads is not None:
+        if options.threads < 1:
+            raise UsageError(f"--threads is {options.threads}; expected at least 1")
+        torch.set_num_threads(options.threads)
+    path = _train_base(options) if options.what == "base" else _train_scorer(options)
+    terminal.say(f"Trained weights are in {path}")
+    return 0
+
+
+def _train_scorer(options: TrainOptions) -> Path:
+    """Errors as `train_scorer_file`."""
+    from hmralign.systems.scorer_dpo.train import read_scorer_config, train_scorer_file
+
+    for flag, value in (("--pose-file", options.pose_file), ("--max-hours", options.max_hours)):
+        if value is not None:
+            raise UsageError(f"{flag} is for `train base`; a scorer's length is in its configuration")
+    return train_scorer_file(read_scorer_config(options.config), options.out)
+
+
+def _train_base(options: TrainOptions) -> Path:
+    from dataclasses import replace
 
     from hmralign.body.free_body import load_free_body
     from hmralign.models.checkpoint import save_checkpoint
     from hmralign.training.base import train_base, training_sources
     from hmralign.training.configuration import read_training_config, write_training_config
 
-    if options.threads is not None:
-        if options.threads < 1:
-            raise UsageError(f"--threads is {options.threads}; expected at least 1")
-        torch.set_num_threads(options.threads)
     config = read_training_config(options.config)
     if options.pose_file is not None:
         config = replace(config, pose_file=str(options.pose_file))
@@ -57,11 +73,9 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     write_training_config(options.out / "config.yaml", config)
     model = train_base(config, options.out)
-    path = save_checkpoint(
+    return save_checkpoint(
         options.out / "model.safetensors",
         model,
         load_free_body("3k5").skeleton_hash,
         sources=training_sources(config),
     )
-    terminal.say(f"Trained weights are in {path}")
-    return 0

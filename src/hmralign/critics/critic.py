@@ -24,7 +24,8 @@ class CriticError(InputError):
 class Critic(Protocol):
     """Scores hypotheses.
 
-    Scores of one person compare across its hypotheses and do not depend on which others are in the group.
+    Scores of one person compare across its hypotheses. They do not depend on which others are in the group, except
+    those of critics that say so (`consistency`, scorers with the inputs `group`).
     """
 
     @property

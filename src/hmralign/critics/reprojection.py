@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from hmralign.body.keypoint_bones import landmark_points
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.data.keypoint_box import MIN_CONFIDENCE
-from hmralign.data.synthetic.generator import landmark_points
 from hmralign.geometry.cameras import project
 from hmralign.structures import Example, Hypotheses, Observation
 

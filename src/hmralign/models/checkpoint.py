@@ -52,7 +52,7 @@ def save_checkpoint(
     tensors = {
         k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()
     }
-    _require_finite(path, tensors)
+    require_finite(path, tensors)
     header = {
         "format_version": str(FORMAT_VERSION),
         "kind": "lite",
@@ -81,7 +81,7 @@ def checkpoint_hash(name_or_path: str | Path) -> str:
 
 def checkpoint_skeleton(name_or_path: str | Path) -> str | None:
     """Hash of the skeleton that a checkpoint is bound to; None where it does not say. Errors as `load_checkpoint`."""
-    with _opened(checkpoint_path(name_or_path)) as handle:
+    with opened_weights(checkpoint_path(name_or_path)) as handle:
         return (handle.metadata() or {}).get("skeleton_hash")
 
 
@@ -91,7 +91,7 @@ def trained_on(name_or_path: str | Path) -> tuple[str, ...]:
     Sources are written like `prior:train`, `pose_file:<hash>:train`, `lab/train`.
     """
     path = checkpoint_path(name_or_path)
-    with _opened(path) as handle:
+    with opened_weights(path) as handle:
         text = (handle.metadata() or {}).get("trained_on", "[]")
     try:
         sources = json.loads(text)
@@ -126,16 +126,16 @@ def read_weights(name_or_path: str | Path, skeleton_hash: str) -> tuple[LiteConf
     Raises InputError as `load_checkpoint`.
     """
     path = checkpoint_path(name_or_path)
-    with _opened(path) as handle:
+    with opened_weights(path) as handle:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     _check_header(path, header, skeleton_hash)
-    _require_finite(path, tensors)
+    require_finite(path, tensors)
     return _config(path, header.get("config", "")), tensors
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened_weights(path: Path) -> Iterator[Any]:
     """A safetensors file, opened; what is wrong with it becomes an InputError that names it."""
     if not path.is_file():
         shipped = ", ".join(SHIPPED)
@@ -149,7 +149,8 @@ def _opened(path: Path) -> Iterator[Any]:
         raise InputError(f"{path}: not a whole safetensors file, so it was not loaded ({error})") from error
 
 
-def _require_finite(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def require_finite(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Raise InputError naming the first weight that is not finite."""
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise InputError(f"{path}: weight '{name}' holds values that are not finite")
@@ -175,8 +176,8 @@ def _config(path: Path, text: str) -> LiteConfig:
     schedule = values.pop("schedule", {}) if isinstance(values, dict) else None
     if not isinstance(schedule, dict):
         raise InputError(f"{path}: its configuration is no mapping of fields to values")
-    _require_known(path, LiteConfig, values)
-    _require_known(path, ScheduleConfig, schedule)
+    require_known_fields(path, LiteConfig, values)
+    require_known_fields(path, ScheduleConfig, schedule)
     for name, value in {**values, **schedule}.items():
         if name in _CHOICES:
             good, expected = value in _CHOICES[name], " or ".join(_CHOICES[name])
@@ -192,6 +193,7 @@ def _config(path: Path, text: str) -> LiteConfig:
         raise InputError(f"{path}: configuration: {error}") from error
 
 
-def _require_known(path: Path, kind: type, values: dict) -> None:
+def require_known_fields(path: Path, kind: type, values: dict) -> None:
+    """Raise InputError for fields that a configuration class does not have."""
     if unknown := set(values) - {f.name for f in fields(kind)}:
         raise InputError(f"{path}: configuration has unknown fields {sorted(unknown)}; a newer version wrote it")

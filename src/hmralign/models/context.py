@@ -53,11 +53,6 @@ def keypoint_features(observation: Observation, frame: PersonFrame, *, mirrored:
     seen = (observation.confidence > 0).float()
     plane = frame.keypoints_plane.clamp(-_PLANE_LIMIT, _PLANE_LIMIT) * seen[..., None]
     per_keypoint = torch.cat([plane, observation.confidence[..., None], seen[..., None]], dim=-1)
-    mask = observation.mask
-    if mirrored:
-        flip = torch.tensor([-1.0, 1.0, 1.0, 1.0], device=plane.device)
-        per_keypoint = per_keypoint[..., list(MIRROR_KEYPOINTS), :] * flip
-        mask = mask.flip(-1)
     known = frame.known.float()
     extra = torch.stack(
         [
@@ -68,7 +63,19 @@ def keypoint_features(observation: Observation, frame: PersonFrame, *, mirrored:
         ],
         dim=-1,
     )
-    return KeypointFeatures(torch.cat([per_keypoint.flatten(-2), extra], -1), mask, observation.has_mask.float())
+    vector = torch.cat([per_keypoint.flatten(-2), extra], -1)
+    found = KeypointFeatures(vector, observation.mask, observation.has_mask.float())
+    return mirrored_features(found) if mirrored else found
+
+
+def mirrored_features(features: KeypointFeatures) -> KeypointFeatures:
+    """The input of the mirror image, from the input alone."""
+    count = NUM_KEYPOINTS * 4
+    per_keypoint = features.vector[..., :count].unflatten(-1, (NUM_KEYPOINTS, 4))
+    flip = torch.tensor([-1.0, 1.0, 1.0, 1.0], device=per_keypoint.device)
+    swapped = (per_keypoint[..., list(MIRROR_KEYPOINTS), :] * flip).flatten(-2)
+    vector = torch.cat([swapped, features.vector[..., count:]], -1)
+    return KeypointFeatures(vector, features.mask.flip(-1), features.has_mask)
 
 
 class ResidualMlp(nn.Module):

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hmralign.body.keypoint_bones import landmark_points
 from hmralign.body.lbs import forward_kinematics, posed_joints, posed_keypoints, rest_joints
 from hmralign.data.keypoint_box import keypoint_box
-from hmralign.data.synthetic.generator import Generator, SyntheticMix, landmark_points
+from hmralign.data.synthetic.generator import Generator, SyntheticMix
 from hmralign.data.synthetic.observation_noise import Failures, load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource

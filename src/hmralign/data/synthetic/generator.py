@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hmralign.body.keypoint_bones import offset_bones
-from hmralign.body.lbs import forward_kinematics, keypoints_from_fk, rest_joints
+from hmralign.body.keypoint_bones import landmark_points
+from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.data.keypoint_box import MIN_CONFIDENCE, keypoint_box
 from hmralign.data.synthetic.observation_noise import Failures, GenericNoise, MeasuredNoise, Reported
@@ -42,21 +42,6 @@ class SyntheticMix:
     """Persons with fewer confident keypoints are replaced by another one of the batch."""
     box_only_share: float = 0.02
     """Persons known only by a box around what is in the image: no keypoint is observed."""
-
-
-def landmark_points(
-    model: BodyModel,
-    betas: Float[Tensor, "*#batch betas"],
-    global_rotmats: Float[Tensor, "*#batch 24 3 3"],
-    joints: Float[Tensor, "*#batch 29 3"],
-    offsets: Float[Tensor, "27 3"] | None,
-) -> Float[Tensor, "*#batch 27 3"]:
-    """Keypoints where a detector puts them: the body's own, displaced in the axes of `offset_bones`."""
-    points = keypoints_from_fk(model, betas, global_rotmats, joints)
-    if offsets is None:
-        return points
-    bone = offset_bones(model)
-    return points + (global_rotmats[..., bone, :, :] @ offsets.to(points)[..., None])[..., 0]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ continued gives what the straight run gives.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import torch
 from hmralign.body.model import BodyModel
 from hmralign.critics.critic import Critic, judge
 from hmralign.critics.mix import LAB_WEIGHTS
+from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
 from hmralign.structures import Example, InputError, PreferenceGroups
 from hmralign.systems.groups.critic_choice import CriticChoice, make_critic
@@ -139,6 +141,8 @@ def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> C
         settings["seed"] = config.seed
     if name == "mix":
         settings["weights"] = dict(LAB_WEIGHTS)
+    if name in SHIPPED_SCORERS:
+        settings["scorer_sha256"] = hashlib.sha256(scorer_path(name).read_bytes()).hexdigest()
     if name == "oracle-noisy":
         settings["correlation"] = config.correlation
     return CriticFacts(name, make_critic(name, body, config.detector).needs_truth, settings)

@@ -7,21 +7,24 @@ from typing import Literal, get_args
 import torch
 
 from hmralign.body.model import BodyModel
+from hmralign.critics.consistency import ConsistencyCritic
 from hmralign.critics.controls import OracleCritic, RandomCritic
 from hmralign.critics.critic import Critic
 from hmralign.critics.landmarks3d import Landmarks3dCritic
+from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.critics.mix import LAB_WEIGHTS, MixCritic
 from hmralign.critics.noisy_oracle import NoisyOracleCritic
 from hmralign.critics.plausibility import PlausibilityCritic
 from hmralign.critics.reprojection import ReprojectionCritic
 from hmralign.critics.silhouette import SilhouetteCritic
+from hmralign.models.scorer_checkpoint import load_scorer
 from hmralign.structures import InputError
 from hmralign.systems.recover.estimate import noise_of
 from hmralign.systems.recover.judge import CriticWeights, quick_body, weighted_critics
 
 CriticChoice = Literal[
     "oracle", "oracle-pa", "oracle-pve", "oracle-noisy", "reprojection", "silhouette", "plausibility", "landmarks3d",
-    "random", "mix",
+    "random", "mix", "consistency", "scorer", "scorer-lab",
 ]  # fmt: skip
 
 
@@ -38,7 +41,8 @@ def make_critic(
     `detector` says whose noise and landmark offsets the keypoints and landmarks have; `seed` starts the generator of
     the critics that draw; `correlation` is the quality of `oracle-noisy` (Spearman, on average over groups);
     `image_size` (width, height), where it is everybody's, is for silhouettes. `mix` has the weights fitted on
-    SynthWild's lab split (`critics.mix.LAB_WEIGHTS`). Raises `InputError` for a name that is none of `CriticChoice`, a
+    SynthWild's lab split (`critics.mix.LAB_WEIGHTS`); `scorer` was trained for photos, `scorer-lab` on SynthWild's lab
+    alone. Raises `InputError` for a name that is none of `CriticChoice`, a
     correlation outside of [0, 1], and noise of the detector that cannot be read.
     """
     noise = noise_of(detector)
@@ -63,4 +67,8 @@ def make_critic(
             return RandomCritic(torch.Generator().manual_seed(seed))
         case "mix":
             return MixCritic(weighted_critics(body, noise, CriticWeights(**LAB_WEIGHTS), image_size))
+        case "consistency":
+            return ConsistencyCritic()
+        case "scorer" | "scorer-lab":
+            return ScorerCritic(body, load_scorer(name, body.skeleton_hash), noise.offsets, name)
     raise InputError(f"there is no critic {name!r}; expected one of {', '.join(get_args(CriticChoice))}.")

@@ -63,20 +63,37 @@ def estimate_bodies(
     group, frame = sample_group(model, body, observation, sampler, generator)
     evidence = Evidence(frame.keypoints_tan, observation.confidence, noise)
     rotmats, betas = refine_group(body, group.rotmats, group.betas, evidence, refinement)
-    fused_rotmats, fused_betas = fuse_rotations(rotmats)[:, None], betas.mean(1, keepdim=True)
-    if rotmats.shape[1] > 1:
-        # The mean of rotations need not fit the photo as its members do; it is refined with the doubt of its group.
-        gentle = replace(refinement, noise_scale=refinement.fused_noise_scale)
-        fused_rotmats, fused_betas = refine_group(body, fused_rotmats, fused_betas, evidence, gentle, rotmats)
     _, joints = forward_kinematics(rest_joints(body, betas), rotmats, body.parents)
     hypotheses = place_bodies(body, rotmats, betas, evidence, refinement, observation, frame)
-    fused = place_bodies(body, fused_rotmats, fused_betas, evidence, refinement, observation, frame)
+    fused = fused_bodies(body, rotmats, betas, evidence, refinement, observation, frame)
     return Estimate(
         Hypotheses(hypotheses, posed_joints(body, hypotheses)),
-        fused[:, 0],
-        posed_joints(body, fused[:, 0]),
+        fused,
+        posed_joints(body, fused),
         joint_spread(joints),
     )
+
+
+def fused_bodies(
+    body: BodyModel,
+    rotmats: Float[Tensor, "person hyp 24 3 3"],
+    betas: Float[Tensor, "person hyp betas"],
+    evidence: Evidence,
+    refinement: RefinementConfig,
+    observation: Observation,
+    frame: PersonFrame,
+    weights: Float[Tensor, "person hyp"] | None = None,
+) -> BodyParams:
+    """The one answer made from each group of refined bodies (person frame, root first), in the `cam` frame.
+
+    The mean of rotations, weighted where there are weights, need not fit the photo as its members do; it is refined
+    with the doubt of its group.
+    """
+    fused_rotmats, fused_betas = fuse_rotations(rotmats, weights)[:, None], betas.mean(1, keepdim=True)
+    if rotmats.shape[1] > 1:
+        gentle = replace(refinement, noise_scale=refinement.fused_noise_scale)
+        fused_rotmats, fused_betas = refine_group(body, fused_rotmats, fused_betas, evidence, gentle, rotmats)
+    return place_bodies(body, fused_rotmats, fused_betas, evidence, refinement, observation, frame)[:, 0]
 
 
 def check_observation(observation: Observation) -> None:

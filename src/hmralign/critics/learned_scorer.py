@@ -1,0 +1,55 @@
+"""The learned scorer as a critic: what it has learned of how models err, from persons whose truth was known.
+
+It looks at the person as observed and in the mirror and gives the mean, so that the score of a mirrored hypothesis for
+a mirrored photo is the same. Differentiable, hence also a reward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hmralign.body.model import BodyModel
+from hmralign.models.scorer_checkpoint import CalibratedScorer
+from hmralign.models.scorer_features import mirrored_input, scorer_input
+from hmralign.structures import Example, Hypotheses, InputError
+
+PERSONS_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class ScorerCritic:
+    """Calibrated scores in (0, 1): the expected exp(-MPJPE / 0.1 m), comparable across persons.
+
+    `offsets` are those of the detector's landmarks, in metres. Raises InputError where a body is not the one that the
+    scorer was trained for.
+    """
+
+    body: BodyModel
+    scored: CalibratedScorer
+    offsets: Float[Tensor, "27 3"] | None = None
+    name: str = "scorer"
+
+    needs_truth = False
+
+    def can_judge(self, example: Example) -> Bool[Tensor, " person"]:
+        """Persons with an observed keypoint: of others it has seen none."""
+        return (example.observation.confidence > 0).any(-1)
+
+    def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
+        """Scores in (0, 1)."""
+        if hypotheses.body.betas.shape[-1] != self.body.num_betas:
+            raise InputError(
+                f"critic {self.name!r}: bodies have {hypotheses.body.betas.shape[-1]} shape coefficients, the scorer's "
+                f"body has {self.body.num_betas}"
+            )
+        parts = []
+        for start in range(0, len(example.observation.box), PERSONS_AT_ONCE):
+            some = slice(start, start + PERSONS_AT_ONCE)
+            x = scorer_input(self.body, hypotheses.body[some], example.observation[some], self.offsets)
+            outputs = (self.scored.scorer(x) + self.scored.scorer(mirrored_input(x))) / 2
+            parts.append(self.scored.calibration(outputs.mean(-1)))
+        return torch.cat(parts)

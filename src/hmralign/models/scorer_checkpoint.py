@@ -1,0 +1,145 @@
+"""Checkpoints of scorers: safetensors weights with a JSON header, bound to a skeleton like those of base models."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import torch
+from safetensors.torch import save_file
+
+from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields
+from hmralign.models.scorer import Scorer, ScorerConfig
+from hmralign.models.scorer_calibration import Calibration
+from hmralign.structures import InputError
+
+FORMAT_VERSION = 1
+
+SHIPPED_SCORERS = ("scorer", "scorer-lab")
+"""Names of the scorers that come with the package: of photos, and of experiments on SynthWild's lab."""
+
+_LARGEST = 4096
+_MOST_MEMBERS = 64
+
+
+@dataclass(frozen=True)
+class CalibratedScorer:
+    """A scorer, what its outputs mean, and what it was trained on."""
+
+    scorer: Scorer
+    calibration: Calibration
+    trained_on: tuple[str, ...] = ()
+
+
+def save_scorer(path: str | Path, scored: CalibratedScorer, skeleton_hash: str, *, half: bool = True) -> Path:
+    """Write atomically. Raises InputError for weights that are not finite as stored."""
+    path = Path(path)
+    state = scored.scorer.state_dict()
+    tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in state.items()}
+    require_finite(path, tensors)
+    header = {
+        "format_version": str(FORMAT_VERSION),
+        "kind": "scorer",
+        "config": json.dumps({**asdict(scored.scorer.config), "members": len(scored.scorer.members)}),
+        "calibration": json.dumps(asdict(scored.calibration)),
+        "skeleton_hash": skeleton_hash,
+        "trained_on": json.dumps(list(scored.trained_on)),
+    }
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata=header)
+    part.chmod(0o644)  # safetensors makes files that only their owner can read
+    part.replace(path)
+    return path
+
+
+def scorer_path(name_or_path: str | Path) -> Path:
+    """Where a scorer lies: shipped ones by name, anything else by path."""
+    if str(name_or_path) in SHIPPED_SCORERS:
+        return Path(str(files("hmralign.models") / "weights" / f"{name_or_path}.safetensors"))
+    return Path(name_or_path)
+
+
+def load_scorer(name_or_path: str | Path, skeleton_hash: str) -> CalibratedScorer:
+    """Read a scorer for the given skeleton, in eval mode and float32.
+
+    Raises InputError, naming the file, when it is missing, damaged, of a newer format, of another kind, made for
+    another skeleton, or when its weights do not fit or are not finite.
+    """
+    path = scorer_path(name_or_path)
+    with opened_weights(path) as handle:
+        header = handle.metadata() or {}
+        tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
+    _check_header(path, header, skeleton_hash)
+    require_finite(path, tensors)
+    config, members = _config(path, header.get("config", ""))
+    with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
+        expected = {name: tensor.shape for name, tensor in Scorer(config, members).state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
+        raise InputError(f"{path}: weights do not fit the scorer ({len(wrong)} of them differ, such as '{wrong[0]}')")
+    scorer = Scorer(config, members)
+    scorer.load_state_dict(tensors)
+    return CalibratedScorer(
+        scorer.eval().requires_grad_(False), _calibration(path, header), _sources(path, header.get("trained_on", "[]"))
+    )
+
+
+def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> None:
+    version = header.get("format_version", "none")
+    if version != str(FORMAT_VERSION):
+        raise InputError(f"{path}: scorer format {version}, this program reads {FORMAT_VERSION}")
+    if header.get("kind") != "scorer":
+        raise InputError(f"{path}: holds a model of kind '{header.get('kind')}', expected 'scorer'")
+    if header.get("skeleton_hash") != skeleton_hash:
+        found = header.get("skeleton_hash", "none")[:12]
+        raise InputError(f"{path}: was trained on another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
+
+
+def _config(path: Path, text: str) -> tuple[ScorerConfig, int]:
+    """Configuration and number of members. Nothing in the header is trusted."""
+    values = _json(path, text, "configuration")
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: its configuration is no mapping of fields to values")
+    members = values.pop("members", 1)
+    require_known_fields(path, ScorerConfig, values)
+    hints = get_type_hints(ScorerConfig)
+    for name, value in {**values, "members": members}.items():
+        choices = get_args(hints[name]) if name in hints else ()
+        largest = _MOST_MEMBERS if name == "members" else _LARGEST
+        if choices and value not in choices:
+            raise InputError(f"{path}: configuration says {name} = {value!r}, expected {' or '.join(choices)}")
+        if not choices and not (type(value) is int and 1 <= value <= largest):
+            raise InputError(f"{path}: configuration says {name} = {value!r}, expected a whole number in 1..{largest}")
+    try:
+        return ScorerConfig(**values), members
+    except InputError as error:
+        raise InputError(f"{path}: configuration: {error}") from error
+
+
+def _calibration(path: Path, header: dict[str, str]) -> Calibration:
+    values = _json(path, header.get("calibration", ""), "calibration")
+    try:
+        outputs, scores = (tuple(float(v) for v in values[name]) for name in ("outputs", "scores"))
+        if not all(math.isfinite(v) for v in (*outputs, *scores)):
+            raise ValueError("a knot is not finite")
+        return Calibration(outputs, scores)
+    except (TypeError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: its calibration is no use ({error})") from error
+
+
+def _sources(path: Path, text: str) -> tuple[str, ...]:
+    sources = _json(path, text, "list of what it was trained on")
+    if not isinstance(sources, list) or not all(isinstance(s, str) for s in sources):
+        raise InputError(f"{path}: what it was trained on is no list of names")
+    return tuple(sources)
+
+
+def _json(path: Path, text: str, what: str):
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path}: its {what} is not JSON ({error})") from error

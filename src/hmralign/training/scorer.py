@@ -1,0 +1,224 @@
+"""Training of scorers on groups of hypotheses whose errors are known; members of an ensemble differ by their seed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmralign.diffusion.ema import Ema
+from hmralign.models.scorer import Scorer, ScorerConfig, ScorerNetwork
+from hmralign.models.scorer_features import ScorerInput, blended, mirrored_input
+from hmralign.structures import InputError
+from hmralign.training.scorer_losses import error_regression, listwise, ranknet
+
+logger = logging.getLogger("hmralign.scorer")
+
+ScorerLoss = Literal["ranknet", "listwise", "listwise_regression"]
+
+
+@dataclass(frozen=True)
+class HypothesisSet:
+    """Groups of hypotheses with their errors (metres, `models.scorer.METRICS`)."""
+
+    input: ScorerInput
+    errors: Float[Tensor, "group hyp metrics"]
+
+    def __post_init__(self) -> None:
+        """Raise InputError for errors that are not finite."""
+        broken = (~torch.isfinite(self.errors)).nonzero()
+        if len(broken):
+            raise InputError(
+                f"group {int(broken[0, 0])}, hypothesis {int(broken[0, 1])} has an error that is not finite"
+            )
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+    @staticmethod
+    def join(sets: Sequence[HypothesisSet]) -> HypothesisSet:
+        """Groups of several sets. Raises InputError for groups of different sizes."""
+        sizes = {s.errors.shape[1] for s in sets}
+        if len(sizes) != 1:
+            raise InputError(f"sets of groups of {sorted(sizes)} hypotheses cannot be joined; expected one size")
+        return HypothesisSet(ScorerInput.join([s.input for s in sets]), torch.cat([s.errors for s in sets]))
+
+
+@dataclass(frozen=True)
+class ScorerTrainingConfig:
+    """One scorer."""
+
+    model: ScorerConfig = field(default_factory=ScorerConfig)
+    members: int = 1
+    """Networks of the ensemble, each with its own seed and order of data."""
+    loss: ScorerLoss = "listwise_regression"
+    """`ranknet` is the published one; `regression` makes scores comparable across persons."""
+    regression_weight: float = 1.0
+    """Of the regression beside the listwise loss."""
+    batch_size: int = 64
+    """Groups per step."""
+    steps: int = 3000
+    """Optimiser steps of each member."""
+    learning_rate: float = 1e-3
+    """Peak, falling as a cosine after 100 steps of warm-up."""
+    weight_decay: float = 1e-2
+    dropped_keypoints: float = 0.1
+    """Share of groups of whom a tenth of the keypoints is hidden from the scorer, not from the hypotheses' errors."""
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    save_every: int = 500
+    """Steps between states to resume from."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values without meaning."""
+        if self.members < 1 or self.batch_size < 1 or self.steps < 1 or self.save_every < 1:
+            raise InputError("scorer training: members, batch_size, steps and save_every must be at least 1")
+        if not 0 <= self.dropped_keypoints <= 1 or self.regression_weight < 0:
+            raise InputError("scorer training: dropped_keypoints must be in 0..1 and regression_weight not negative")
+
+
+class _Trained(torch.nn.Module):
+    """A network and the sharpness with which its outputs order a group."""
+
+    def __init__(self, config: ScorerConfig) -> None:
+        super().__init__()
+        self.network = ScorerNetwork(config)
+        self.log_sharpness = torch.nn.Parameter(torch.tensor(1.5))
+
+
+def scorer_loss(
+    model: _Trained, x: ScorerInput, errors: Float[Tensor, "group hyp metrics"], config: ScorerTrainingConfig
+) -> Float[Tensor, " group"]:
+    """Loss per group."""
+    outputs = model.network(x)
+    if config.loss == "ranknet":
+        return ranknet(outputs, errors)
+    terms = listwise(outputs, errors, model.log_sharpness.exp())
+    if config.loss == "listwise_regression":
+        terms = terms + config.regression_weight * error_regression(outputs, errors)
+    return terms
+
+
+def train_scorer(data: HypothesisSet, config: ScorerTrainingConfig, folder: Path) -> Scorer:
+    """Train every member, resuming from `folder`; returns the averaged networks in eval mode.
+
+    Writes `member_<n>.pt` (state) and `curve.jsonl`. The draw of a step depends on (seed, member, step) alone, so a
+    resumed run equals the straight one. Raises InputError for groups of one, and states that are damaged or of another
+    model; RuntimeError where the loss is not finite.
+    """
+    if data.errors.shape[1] < 2:
+        raise InputError("a scorer learns from groups of at least 2 hypotheses")
+    folder.mkdir(parents=True, exist_ok=True)
+    scorer = Scorer(config.model, config.members)
+    for number in range(config.members):
+        trained = _train_member(data, config, folder, number)
+        scorer.members[number].load_state_dict(trained.network.state_dict())
+    return scorer.eval().requires_grad_(False)
+
+
+def _train_member(data: HypothesisSet, config: ScorerTrainingConfig, folder: Path, number: int) -> _Trained:
+    seed = config.seed * 1009 + number
+    torch.manual_seed(seed)
+    model = _Trained(config.model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    ema = Ema(model, config.ema_decay)
+    state_file = folder / f"member_{number}.pt"
+    step = _restore(state_file, model, optimizer, ema)
+    begun, running = time.process_time(), []
+    while step < config.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(step, config)
+        x, errors = _drawn(data, config, torch.Generator().manual_seed(seed * 7_000_003 + step))
+        loss = scorer_loss(model, x, errors, config).mean()
+        if not bool(torch.isfinite(loss)):
+            raise RuntimeError(f"training of the scorer diverged at step {step}: the loss is not finite")
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        ema.update(model)
+        step += 1
+        running.append(float(loss.detach()))
+        if step % 100 == 0 or step == config.steps:
+            row = {"member": number, "step": step, "cpu_seconds": round(time.process_time() - begun, 1)}
+            _log(folder / "curve.jsonl", row | {"loss": round(sum(running) / len(running), 5)})
+            running = []
+        if step % config.save_every == 0 or step == config.steps:
+            _save(state_file, model, optimizer, ema, step)
+    averaged = ema.module
+    assert isinstance(averaged, _Trained)
+    return averaged
+
+
+def _rate(step: int, config: ScorerTrainingConfig) -> float:
+    warm = min(1.0, (step + 1) / 100)
+    return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+
+
+def _drawn(
+    data: HypothesisSet, config: ScorerTrainingConfig, generator: torch.Generator
+) -> tuple[ScorerInput, Float[Tensor, "group hyp metrics"]]:
+    """Groups with replacement, half of them mirrored, of some a few keypoints hidden."""
+    index = torch.randint(len(data), (config.batch_size,), generator=generator)
+    x = data.input[index]
+    mirror = torch.rand(config.batch_size, generator=generator) < 0.5
+    x = blended(x, mirrored_input(x), mirror)
+    if config.dropped_keypoints > 0:
+        x = _with_hidden_keypoints(x, config.dropped_keypoints, generator)
+    return x, data.errors[index]
+
+
+def _with_hidden_keypoints(x: ScorerInput, share: float, generator: torch.Generator) -> ScorerInput:
+    from dataclasses import replace
+
+    n, count = x.landmarks.shape[0], x.landmarks.shape[2]
+    hide = (torch.rand(n, 1, generator=generator) < share) & (torch.rand(n, count, generator=generator) < 0.1)
+    keep = (~hide).float()
+    vector = x.observation.vector.clone()
+    vector[:, : 4 * count] *= keep.repeat_interleave(4, dim=1)
+    landmarks = x.landmarks.clone()
+    landmarks[..., 2:4] *= keep[:, None, :, None]
+    landmarks[..., 5] *= keep[:, None]
+    return replace(x, observation=replace(x.observation, vector=vector), landmarks=landmarks)
+
+
+def _log(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(row) + "\n")
+    if row["step"] % 500 == 0:
+        logger.info("member %(member)d, step %(step)d: loss %(loss).4f", row)
+
+
+def _save(path: Path, model: _Trained, optimizer: torch.optim.Optimizer, ema: Ema, step: int) -> None:
+    part = path.with_suffix(".part")
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state_dict(), "step": step}
+    torch.save(state, part)
+    part.replace(path)
+
+
+def _restore(path: Path, model: _Trained, optimizer: torch.optim.Optimizer, ema: Ema) -> int:
+    """Step to continue at. Raises InputError for a state that is damaged or of another model."""
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        parts, step = (state["model"], state["optimizer"], state["ema"]), int(state["step"])
+    except Exception as error:  # torch has another class of error for every way in which a file is damaged
+        raise InputError(f"{path}: not a whole training state ({type(error).__name__}); remove it") from error
+    try:
+        model.load_state_dict(parts[0])
+        optimizer.load_state_dict(parts[1])
+        ema.load_state_dict(parts[2])
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: the training state is of another scorer") from error
+    return step

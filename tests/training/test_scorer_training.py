@@ -1,0 +1,100 @@
+"""A scorer's training: resumed equals straight, members differ, it learns, and what is wrong is named."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hmralign.metrics.ranking import spearman
+from hmralign.models.scorer import ScorerConfig
+from hmralign.models.scorer_features import scorer_input
+from hmralign.structures import BodyParams, InputError
+from hmralign.systems.scorer_dpo.hypothesis_sets import PerturbConfig, hypothesis_set, perturbing
+from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig, train_scorer
+from support.synthetic_persons import BODY, persons
+
+TINY = ScorerConfig(width=32, depth=1, context_width=16, context_depth=1)
+CONFIG = ScorerTrainingConfig(model=TINY, batch_size=8, steps=12, save_every=5)
+
+
+@pytest.fixture(scope="module")
+def data() -> HypothesisSet:
+    return hypothesis_set(BODY, persons(24), perturbing(6, PerturbConfig(levels=(1.0, 12.0)), 0), None)
+
+
+def weights(scorer):
+    return torch.cat([p.flatten() for p in scorer.parameters()])
+
+
+@pytest.mark.parametrize("loss", ["ranknet", "listwise", "listwise_regression"])
+def test_a_resumed_run_is_the_straight_run(tmp_path, data, loss):
+    config = replace(CONFIG, loss=loss, members=2)
+    straight = train_scorer(data, config, tmp_path / "a")
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        calls = iter(range(100))
+        from hmralign.training import scorer as module
+
+        real = module.scorer_loss
+        patch.setattr(module, "scorer_loss", lambda *a: die() if next(calls) == 8 else real(*a))
+        train_scorer(data, config, tmp_path / "b")
+    assert (tmp_path / "b" / "member_0.pt").exists()
+    resumed = train_scorer(data, config, tmp_path / "b")
+    assert torch.equal(weights(straight), weights(resumed))
+    assert not torch.equal(weights(straight.members[0]), weights(straight.members[1]))
+
+
+def test_it_learns_to_order_perturbed_truth(tmp_path, data):
+    scorer = train_scorer(data, replace(CONFIG, steps=150, batch_size=16, learning_rate=3e-3), tmp_path)
+    with torch.no_grad():
+        scores = scorer(data.input).mean(-1).double().numpy()
+    errors = data.errors[..., 0].double().numpy()
+    assert spearman(scores, errors).mean() > 0.6
+    shuffled = np.random.default_rng(0).permuted(scores, axis=1)
+    assert abs(spearman(shuffled, errors).mean()) < 0.3
+
+
+def test_a_damaged_state_and_one_of_another_scorer_are_refused(tmp_path, data):
+    train_scorer(data, CONFIG, tmp_path)
+    with pytest.raises(InputError, match=r"member_0\.pt: the training state is of another scorer"):
+        train_scorer(data, replace(CONFIG, model=replace(TINY, width=64)), tmp_path)
+    state = tmp_path / "member_0.pt"
+    state.write_bytes(state.read_bytes()[:500])
+    with pytest.raises(InputError, match=r"member_0\.pt: not a whole training state"):
+        train_scorer(data, CONFIG, tmp_path)
+
+
+def test_groups_without_an_order_or_with_broken_errors_are_refused(tmp_path, data):
+    alone = {n: getattr(data.input, n)[:, :1] for n in ("uvd", "rotations", "twists", "landmarks")}
+    with pytest.raises(InputError, match="at least 2"):
+        train_scorer(HypothesisSet(replace(data.input, **alone), data.errors[:, :1]), CONFIG, tmp_path)
+    broken = data.errors.clone()
+    broken[2, 1] = torch.nan
+    with pytest.raises(InputError, match="group 2, hypothesis 1"):
+        HypothesisSet(data.input, broken)
+
+
+def test_sets_of_one_group_size_join(data):
+    both = HypothesisSet.join([data, data])
+    assert len(both) == 48 and torch.equal(both.errors[24:], data.errors)
+    truth = persons(24).annotation
+    assert truth is not None
+    one = BodyParams(*(getattr(truth.body, n)[:, None] for n in ("global_orient", "body_pose", "betas", "transl")))
+    single = HypothesisSet(scorer_input(BODY, one, persons(24).observation), data.errors[:, :1])
+    with pytest.raises(InputError, match="one size"):
+        HypothesisSet.join([data, single])
+
+
+@pytest.mark.parametrize(
+    "change", [{"members": 0}, {"steps": 0}, {"dropped_keypoints": 1.5}, {"regression_weight": -1.0}]
+)
+def test_settings_without_meaning_are_refused(change):
+    with pytest.raises(InputError):
+        replace(CONFIG, **change)
