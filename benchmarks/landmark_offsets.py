@@ -18,9 +18,9 @@ import torch
 from shared_photos import PHOTOS, ROOT, boxed_people, detect
 
 from hmralign.body.free_body import load_free_body
+from hmralign.body.keypoint_bones import landmark_points
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
-from hmralign.body.keypoint_bones import landmark_points
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.detection.mediapipe_detector import MediapipeDetector
 from hmralign.geometry.rotations import axis_rotmat

@@ -2,11 +2,11 @@
 
     python benchmarks/scorer.py --data DIR --phase all [--work DIR]
 
-Every scorer of the study has the same size (residual MLP, width 160) and the same number of steps, one seed; they differ
-in one thing each. Training persons: SynthWild's lab/train, as observed and seen again; the ceiling is trained on the
-truth of wild/train. Choices are made on wild/val (`--phase val`); the tables are of wild/test and lab/test (`--phase
-test`, logged). Per group and pooled, 95 % bootstrap intervals over persons. Every trained scorer and every column of
-scores is a file in `--work`: a run that was cut off goes on where it was.
+Every scorer of the study has the same size (residual MLP, width 160) and the same number of steps, one seed; they
+differ in one thing each. Training persons: SynthWild's lab/train, as observed and seen again; the ceiling's are the
+true bodies of wild/train. Choices are made on wild/val (`--phase val`); the tables are of wild/test and lab/test
+(`--phase test`, logged). Per group and pooled, 95 % bootstrap intervals over persons. Every trained scorer and every
+column of scores is a file in `--work`: a run that was cut off goes on where it was.
 """
 
 import argparse
@@ -246,12 +246,14 @@ def report(rows: dict, args: argparse.Namespace) -> None:
     out.write_text(json.dumps({"settings": settings, "cpu_seconds": costs, "rows": rows}, indent=1) + "\n")
     lines = [
         "# Scorers on perturbed truth and on what models sample", "",
-        f"Written by `benchmarks/scorer.py --phase {args.phase}`. {PERSONS} persons of each split, {HYPOTHESES} hypotheses "
-        f"each; scorers of the study see {args.persons_trained} persons, {args.steps} steps, one seed, an MLP of width 160 "
-        "unless said. SRCC, PLCC and tau-b are means over groups with 95 % intervals over persons (a silent group counts "
-        "0); regret is what the first choice costs above the best of the group, in mm of MPJPE; pooled is over all "
-        "hypotheses of all persons, which is what a threshold relies on. `scorer` has seen wild-like persons in training "
-        "and is not to be compared; `ceiling` rows have seen the truth of wild/train.", "",
+        f"Written by `benchmarks/scorer.py --phase {args.phase} --steps {args.steps} --persons-trained "
+        f"{args.persons_trained}`. {PERSONS} persons of each split, {HYPOTHESES} hypotheses each; scorers of the study "
+        "see so many persons for so many steps, one seed, an MLP of width 160 unless said. SRCC, PLCC and tau-b are "
+        "means over groups with 95 % intervals over persons (a silent group counts 0); regret is what the first choice "
+        "costs above the best of the group, in mm of MPJPE; pooled is over all hypotheses of all persons, which is "
+        "what a threshold relies on. "
+        "`scorer` has seen wild-like persons in training and is not to be compared; `ceiling` "
+        "rows have seen the truth of wild/train.", "",
         "`perturbed truth` is the published protocol (joints off by 0.05 rad); its columns say little of the others.",
     ]  # fmt: skip
     for test, found in rows.items():

@@ -1,4 +1,7 @@
-"""Shape checking is on in all tests: every jaxtyping annotation of the package is enforced by beartype."""
+"""Shape checking is on in all tests: every jaxtyping annotation of the package is enforced by beartype.
+
+And one tiny vision-language model with one server of it, for all tests of a session that ask.
+"""
 
 import sys
 from pathlib import Path
@@ -8,6 +11,22 @@ from jaxtyping import install_import_hook
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests write `from support.shared_data import ...`
 install_import_hook("hmralign", "beartype.beartype")
 
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    from support.tiny_qwen3_vl import save_tiny_qwen3_vl
+
+    return save_tiny_qwen3_vl(tmp_path_factory.mktemp("models") / "tiny-qwen3-vl")
+
+
+@pytest.fixture(scope="session")
+def tiny_server(tiny_folder):
+    from support.tiny_qwen3_vl import serve
+
+    with serve(tiny_folder) as address:
+        yield address

@@ -26,9 +26,9 @@ def test_the_demo_runs_without_a_detector_and_says_so(checkpoint, tmp_path, caps
     assert "NASA" in page and "not installed" in page and "nobody can pick" in page
     assert 'href="alignment/report.html"' in page and "without labels" in page
     loop = (tmp_path / "demo" / "alignment" / "report.html").read_text()
-    assert "best-of-N" in loop and "group preference" in loop and loop.count("data:image/png") == 3
+    assert "best-of-N" in loop and "DPO" in loop and loop.count("data:image/png") == 3
     found = json.loads((tmp_path / "demo" / "alignment" / "metrics.json").read_text())
-    assert set(found["results"]) == {"base", "best-of-N", "group preference"} and found["groups"] == 30
+    assert set(found["results"]) == {"base", "best-of-N", "DPO"} and found["groups"] == 30
     assert found["results"]["base"]["samples"]["minus base"]["fused"] == [0.0, 0.0, 0.0]
     truth = json.loads((tmp_path / "demo" / "scene" / "truth.json").read_text())
     assert truth["oracle_mpjpe_mm"] <= truth["best_mpjpe_mm"]

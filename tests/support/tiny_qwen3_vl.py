@@ -37,6 +37,7 @@ def save_tiny_qwen3_vl(folder: Path, seed=0) -> Path:
         model = Qwen3VLForConditionalGeneration(_config(tokenizer))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.do_sample = True  # the server of transformers is greedy otherwise, whatever is asked for
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     Qwen2VLImageProcessorPil(

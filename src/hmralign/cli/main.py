@@ -1,4 +1,4 @@
-"""The `hmralign` command: one word chooses a command, its options follow.
+"""The `hmralign` command: a word, or two, chooses a command, its options follow.
 
 A thin shell over `hmralign.api`. Nothing heavy is imported before a command runs, so `--help` answers at once.
 To add a command, write its options as a dataclass and its function `(options, terminal) -> exit code` in a module of
@@ -9,7 +9,8 @@ this folder, and add a line to `COMMANDS`.
 | 0         | done                                                                       |
 | 1         | a defect of this program or of its installation                            |
 | 2         | wrong input, or nobody was found; one sentence on stderr says what is wrong |
-| 3         | some photos of several failed; `failures.jsonl` says which and why         |
+| 3         | some photos or groups failed, or a budget ended the run; what is there     |
+|           | stays, and a file or the last line says what failed and why                |
 | 130       | stopped with Ctrl-C                                                        |
 """
 
@@ -24,8 +25,11 @@ from typing import Any, NamedTuple
 from hmralign import __version__
 from hmralign.cli.align import AlignOptions, run_align
 from hmralign.cli.bench import BenchOptions, run_bench
+from hmralign.cli.clean import CleanOptions, run_clean
+from hmralign.cli.critic import CRITIC_COMMANDS
 from hmralign.cli.demo import DemoOptions, run_demo
 from hmralign.cli.evaluate import EvaluateOptions, run_evaluate
+from hmralign.cli.evaluate_alignment import EvaluateAlignmentOptions, run_evaluate_alignment
 from hmralign.cli.groups import GroupsOptions, run_groups
 from hmralign.cli.options import parse_options
 from hmralign.cli.recover import RecoverOptions, run_recover
@@ -52,7 +56,12 @@ COMMANDS = {
     "train": Command(TrainOptions, run_train, "train a base model"),
     "groups": Command(GroupsOptions, run_groups, "sample, store and score groups of hypotheses; look at them"),
     "align": Command(AlignOptions, run_align, "move a checkpoint with preference groups and their scores"),
+    "clean": Command(CleanOptions, run_clean, "let a critic judge the labels of a data set, drop the bad ones"),
     "evaluate": Command(EvaluateOptions, run_evaluate, "measure checkpoints on a split of the benchmark"),
+    "evaluate alignment": Command(
+        EvaluateAlignmentOptions, run_evaluate_alignment, "compare aligned checkpoints with their base"
+    ),
+    **{f"critic {name}": Command(*command) for name, command in CRITIC_COMMANDS.items()},
     "setup-detector": Command(SetupDetectorOptions, run_setup_detector, "install the person detector, once"),
 }
 
@@ -68,19 +77,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] in ("-V", "--version", "version"):
         sys.stdout.write(f"hmralign {__version__}\n")
         return 0
-    command = COMMANDS.get(arguments[0])
-    if command is None:
+    name = next((n for n in (" ".join(arguments[:2]), arguments[0]) if n in COMMANDS), None)  # two words, or one
+    if name is None and (parts := [n for n in COMMANDS if n.startswith(f"{arguments[0]} ")]):
+        given = " ".join(arguments[:2])
+        if arguments[1:2] in ([], ["-h"], ["--help"]):
+            sys.stdout.write(overview(parts))
+            return 0
+        return _fail(f"'{given}' is no command; expected one of {', '.join(parts)}", 2)
+    if name is None:
         return _fail(f"'{arguments[0]}' is no command; expected one of {', '.join(COMMANDS)}", 2)
     try:
-        return _run(arguments[0], command, arguments[1:])
+        return _run(name, COMMANDS[name], arguments[len(name.split()) :])
     except SystemExit as exit:  # the parser has said what is wrong, or has shown the help
         return exit.code if isinstance(exit.code, int) else 2
 
 
-def overview() -> str:
-    """What `hmralign --help` says."""
-    width = max(map(len, COMMANDS))
-    lines = "".join(f"  {name:<{width}}  {command.line}\n" for name, command in COMMANDS.items())
+def overview(names: Sequence[str] = tuple(COMMANDS)) -> str:
+    """What `hmralign --help` says; of some commands alone where their common word was given."""
+    width = max(map(len, names))
+    lines = "".join(f"  {name:<{width}}  {COMMANDS[name].line}\n" for name in names)
     return (
         "usage: hmralign COMMAND [options]\n\n"
         "3D human meshes from photos: many hypotheses per person, ranked, with one answer made from them.\n\n"

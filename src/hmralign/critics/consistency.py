@@ -1,8 +1,8 @@
 """How much a hypothesis agrees with the others of its group.
 
-The mean of what a model samples is nearer to the truth than most of the samples are, so the distance from it orders them
-well without any evidence; where the whole group is wrong it is wrong with it, and a model that is trained on it only
-becomes surer. A control, and a part of mixes, rather than a judge.
+The mean of what a model samples is nearer to the truth than most of the samples are, so the distance from it orders
+them well without any evidence; where the whole group is wrong it is wrong with it, and a model that is trained on it
+only becomes surer. A control, and a part of mixes, rather than a judge.
 """
 
 from __future__ import annotations

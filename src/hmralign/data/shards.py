@@ -115,6 +115,17 @@ def read_index(folder: Path) -> dict:
     return facts
 
 
+def source_of(facts: dict) -> str:
+    """Where the persons of a shard folder come from, by its index: a split, also through cleaned copies, or drawn ones.
+
+    What is trained on them must not be tested on that split.
+    """
+    if "benchmark" in facts:
+        return str(facts["split"])
+    cleaned_from = facts.get("cleaned_from")
+    return str(cleaned_from.get("source", "shards:train")) if isinstance(cleaned_from, dict) else "shards:train"
+
+
 def read_shard(path: Path) -> dict[str, Tensor]:
     """The arrays of one shard. Raises InputError where it is missing, damaged or has other arrays."""
     try:

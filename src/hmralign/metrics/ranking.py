@@ -20,19 +20,19 @@ from scipy.stats import rankdata
 from hmralign.structures import InputError
 
 
-def spearman(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, "..."]) -> Float[np.ndarray, " group"]:
+def spearman(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, ...]) -> Float[np.ndarray, " group"]:
     """Rank correlation of scores with minus errors in each group."""
     _check(scores, errors)
     return _correlation(rankdata(scores, axis=1), rankdata(-errors, axis=1))
 
 
-def pearson(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, "..."]) -> Float[np.ndarray, " group"]:
+def pearson(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, ...]) -> Float[np.ndarray, " group"]:
     """Linear correlation of scores with minus errors in each group."""
     _check(scores, errors)
     return _correlation(scores, -errors)
 
 
-def kendall(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, "..."]) -> Float[np.ndarray, " group"]:
+def kendall(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, ...]) -> Float[np.ndarray, " group"]:
     """Tau-b: (concordant - discordant) / sqrt(pairs untied in scores x pairs untied in errors)."""
     _check(scores, errors)
     first, second = np.triu_indices(scores.shape[1], 1)
@@ -42,20 +42,20 @@ def kendall(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, ".
     return np.divide((s * e).sum(1), untied, out=np.zeros(len(scores)), where=untied > 0)
 
 
-def regret(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, "..."]) -> Float[np.ndarray, " group"]:
+def regret(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, ...]) -> Float[np.ndarray, " group"]:
     """Error of the best-scored hypothesis above the least error of its group; of equal first choices the mean."""
     _check(scores, errors)
     first = scores == scores.max(1, keepdims=True)
     return (errors * first).sum(1) / first.sum(1) - errors.min(1)
 
 
-def pooled_spearman(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, "..."]) -> float:
+def pooled_spearman(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, ...]) -> float:
     """Rank correlation over all hypotheses of all groups: what a threshold on scores relies on."""
     _check(scores, errors)
     return float(_correlation(rankdata(scores.ravel())[None], rankdata(-errors.ravel())[None])[0])
 
 
-def pooled_pearson(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, "..."]) -> float:
+def pooled_pearson(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, ...]) -> float:
     """Linear correlation over all hypotheses of all groups."""
     _check(scores, errors)
     return float(_correlation(scores.ravel()[None], -errors.ravel()[None])[0])

@@ -61,10 +61,15 @@ def fit_calibration(outputs: Float[np.ndarray, " n"], mpjpe: Float[np.ndarray, "
 
     Raises InputError for too few hypotheses, or outputs that are all equal.
     """
+    return fit_scale(outputs, np.exp(-mpjpe.astype(np.float64) / QUALITY_UNIT))
+
+
+def fit_scale(outputs: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"]) -> Calibration:
+    """Isotonic fit of any numbers in [0, 1] on outputs. Raises InputError as `fit_calibration`."""
     if len(outputs) < 2 * _KNOTS or float(np.ptp(outputs)) == 0:
         raise InputError(f"calibration needs at least {2 * _KNOTS} hypotheses whose outputs differ, got {len(outputs)}")
     order = np.argsort(outputs, kind="stable")
-    x, y = outputs[order].astype(np.float64), np.exp(-mpjpe[order].astype(np.float64) / QUALITY_UNIT)
+    x, y = outputs[order].astype(np.float64), wanted[order].astype(np.float64)
     fitted = np.asarray(isotonic_regression(y).x)
     edges = np.linspace(0, len(x), _KNOTS + 1).astype(int)
     blocks = [slice(a, b) for a, b in pairwise(edges)]

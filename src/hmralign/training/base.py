@@ -27,7 +27,7 @@ from hmralign.body.inverse_kinematics import twists
 from hmralign.body.lbs import rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.data.pose_file import load_pose_file
-from hmralign.data.shards import ShardSet, open_shards, read_index
+from hmralign.data.shards import ShardSet, open_shards, read_index, source_of
 from hmralign.data.synthetic.generator import Generator, SyntheticMix
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
@@ -164,8 +164,7 @@ def training_sources(config: BaseTrainingConfig) -> tuple[str, ...]:
         if config.pose_file:
             sources.append(f"pose_file:{load_pose_file(config.pose_file, 'train').sha256}:train")
     for folder in shard_folders(config):
-        facts = read_index(Path(folder))
-        sources.append(str(facts["split"]) if "benchmark" in facts else "shards:train")
+        sources.append(source_of(read_index(Path(folder))))
     if config.start_from and Path(config.start_from).suffix == ".safetensors":
         sources += trained_on(config.start_from)
     return tuple(dict.fromkeys(sources))

@@ -19,22 +19,29 @@ from hmralign.diffusion.ema import Ema
 from hmralign.models.scorer import Scorer, ScorerConfig, ScorerNetwork
 from hmralign.models.scorer_features import ScorerInput, blended, mirrored_input
 from hmralign.structures import InputError
+from hmralign.training.distillation_losses import weighted_listwise, weighted_ranknet
 from hmralign.training.scorer_losses import error_regression, listwise, ranknet
 
 logger = logging.getLogger("hmralign.scorer")
 
-ScorerLoss = Literal["ranknet", "listwise", "listwise_regression"]
+ScorerLoss = Literal["ranknet", "listwise", "listwise_regression", "listwise_ranknet"]
 
 
 @dataclass(frozen=True)
 class HypothesisSet:
-    """Groups of hypotheses with their errors (metres, `models.scorer.METRICS`)."""
+    """Groups of hypotheses with their errors (metres, `models.scorer.METRICS`), or minus a critic's scores.
+
+    `weights`, which only the loss `listwise_ranknet` takes, say how far each score is to be trusted, 0 to 1.
+    """
 
     input: ScorerInput
     errors: Float[Tensor, "group hyp metrics"]
+    weights: Float[Tensor, "group hyp"] | None = None
 
     def __post_init__(self) -> None:
-        """Raise InputError for errors that are not finite."""
+        """Raise InputError for errors that are not finite, and weights of other hypotheses."""
+        if self.weights is not None and self.weights.shape != self.errors.shape[:2]:
+            raise InputError(f"weights {tuple(self.weights.shape)} for errors {tuple(self.errors.shape[:2])}")
         broken = (~torch.isfinite(self.errors)).nonzero()
         if len(broken):
             raise InputError(
@@ -50,7 +57,11 @@ class HypothesisSet:
         sizes = {s.errors.shape[1] for s in sets}
         if len(sizes) != 1:
             raise InputError(f"sets of groups of {sorted(sizes)} hypotheses cannot be joined; expected one size")
-        return HypothesisSet(ScorerInput.join([s.input for s in sets]), torch.cat([s.errors for s in sets]))
+        weighted = [s for s in sets if s.weights is not None]
+        weights = None
+        if weighted:
+            weights = torch.cat([torch.ones_like(s.errors[..., 0]) if s.weights is None else s.weights for s in sets])
+        return HypothesisSet(ScorerInput.join([s.input for s in sets]), torch.cat([s.errors for s in sets]), weights)
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,8 @@ class ScorerTrainingConfig:
     members: int = 1
     """Networks of the ensemble, each with its own seed and order of data."""
     loss: ScorerLoss = "listwise_regression"
-    """`ranknet` is the published one; `regression` makes scores comparable across persons."""
+    """`ranknet` is the published one; `regression` makes scores comparable across persons; `listwise_ranknet`
+    learns the order that another critic gives."""
     regression_weight: float = 1.0
     """Of the regression beside the listwise loss."""
     batch_size: int = 64
@@ -97,10 +109,19 @@ class _Trained(torch.nn.Module):
 
 
 def scorer_loss(
-    model: _Trained, x: ScorerInput, errors: Float[Tensor, "group hyp metrics"], config: ScorerTrainingConfig
+    model: _Trained,
+    x: ScorerInput,
+    errors: Float[Tensor, "group hyp metrics"],
+    config: ScorerTrainingConfig,
+    weights: Float[Tensor, "group hyp"] | None = None,
 ) -> Float[Tensor, " group"]:
     """Loss per group."""
     outputs = model.network(x)
+    if config.loss == "listwise_ranknet":
+        scores = -errors.mean(-1)
+        trust = torch.ones_like(scores) if weights is None else weights
+        terms = weighted_listwise(outputs, scores, trust, model.log_sharpness.exp())
+        return terms + weighted_ranknet(outputs, scores, trust)
     if config.loss == "ranknet":
         return ranknet(outputs, errors)
     terms = listwise(outputs, errors, model.log_sharpness.exp())
@@ -138,8 +159,8 @@ def _train_member(data: HypothesisSet, config: ScorerTrainingConfig, folder: Pat
     while step < config.steps:
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, config)
-        x, errors = _drawn(data, config, torch.Generator().manual_seed(seed * 7_000_003 + step))
-        loss = scorer_loss(model, x, errors, config).mean()
+        x, errors, weights = _drawn(data, config, torch.Generator().manual_seed(seed * 7_000_003 + step))
+        loss = scorer_loss(model, x, errors, config, weights).mean()
         if not bool(torch.isfinite(loss)):
             raise RuntimeError(f"training of the scorer diverged at step {step}: the loss is not finite")
         optimizer.zero_grad()
@@ -167,7 +188,7 @@ def _rate(step: int, config: ScorerTrainingConfig) -> float:
 
 def _drawn(
     data: HypothesisSet, config: ScorerTrainingConfig, generator: torch.Generator
-) -> tuple[ScorerInput, Float[Tensor, "group hyp metrics"]]:
+) -> tuple[ScorerInput, Float[Tensor, "group hyp metrics"], Float[Tensor, "group hyp"] | None]:
     """Groups with replacement, half of them mirrored, of some a few keypoints hidden."""
     index = torch.randint(len(data), (config.batch_size,), generator=generator)
     x = data.input[index]
@@ -175,7 +196,7 @@ def _drawn(
     x = blended(x, mirrored_input(x), mirror)
     if config.dropped_keypoints > 0:
         x = _with_hidden_keypoints(x, config.dropped_keypoints, generator)
-    return x, data.errors[index]
+    return x, data.errors[index], None if data.weights is None else data.weights[index]
 
 
 def _with_hidden_keypoints(x: ScorerInput, share: float, generator: torch.Generator) -> ScorerInput:

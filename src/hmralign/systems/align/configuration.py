@@ -78,10 +78,10 @@ class AlignConfig:
 def recommended(method: Method, **changes) -> AlignConfig:
     """Defaults of a method: where nothing else is said, `hmralign align METHOD` uses these.
 
-    Rates of best-of-N, DPO and group are those chosen on validation persons in docs/results/alignment_short.md (for DPO
-    with the critic without truth), the others guesses.
+    Rates of best-of-N, DPO and group are those chosen on validation persons with the learned scorer
+    (docs/results/alignment.md); with reprojection DPO gains nothing at any rate. The others are guesses.
     """
-    rates = {"sft": 3e-4, "best-of-n": 3e-4, "dpo": 3e-5, "kto": 1e-4, "group": 3e-4, "direct-reward": 1e-4}
+    rates = {"sft": 3e-4, "best-of-n": 1e-3, "dpo": 1e-4, "kto": 1e-4, "group": 1e-3, "direct-reward": 1e-4}
     training = replace(PreferenceTrainingConfig(), learning_rate=rates[method])
     return replace(AlignConfig(method=method, training=training), **changes)
 

@@ -10,6 +10,12 @@ from hmralign.structures import InputError
 SECOND_BASES = ("runs/lite_lab_seed1/model.safetensors", "runs/lite_lab_seed2/model.safetensors")
 """Where further trainings of the same base lie unless said otherwise."""
 
+MANY_ROWS = (
+    "base", "SFT own mean", "SFT true labels (ceiling)", "best-of-N, random critic", "best-of-N, oracle", "DPO, oracle",
+    "best-of-N, scorer", "DPO, scorer",
+)  # fmt: skip
+"""Rows whose oracle column of many hypotheses is measured."""
+
 
 @dataclass(frozen=True)
 class StudySettings:
@@ -55,6 +61,8 @@ class StudySettings:
     """Hypotheses per person that is measured (M)."""
     many: int = 100
     """M of the oracle column with many hypotheses."""
+    many_rows: tuple[str, ...] = MANY_ROWS
+    """Rows that have that column; it costs as much as all others together."""
     many_persons: int = 300
     """Persons of that column."""
     num_steps: int = 5

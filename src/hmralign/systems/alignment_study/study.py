@@ -328,9 +328,9 @@ class Study:
         return Measurement(s.final_split, persons, s.many, ("raw", "refined"), answers=False)
 
     def has_many(self, cell: Cell) -> bool:
-        """Whether a cell is sampled many times: rows that matter, first base, first seed."""
+        """Whether a cell is sampled many times: the rows of the settings, first base, first seed."""
         first = cell.seed == self.settings.seeds[0] or not cell.row.trains
-        return cell.row.matters and cell.base == 0 and first and cell.store == "wild"
+        return cell.row.name in self.settings.many_rows and cell.base == 0 and first and cell.store == "wild"
 
     def measure_config(self, what: Measurement) -> MeasureConfig:
         """How a measurement is made."""

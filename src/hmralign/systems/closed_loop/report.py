@@ -73,7 +73,7 @@ def write_report(loop: ClosedLoop) -> Path:
 
 _PICTURES = (
     "The persons on whom the error of the fused body changed most for the better, least, and most for the worse by "
-    "best-of-N, in this order: keypoints, truth (green), base, aligned; each over the picture and from the side."
+    "DPO, in this order: keypoints, truth (green), base, aligned; each over the picture and from the side."
 )
 
 
@@ -86,8 +86,8 @@ def _words(loop: ClosedLoop, found: dict[str, Any]) -> list[str]:
         f"proposes {found['group_size']} bodies; the critic <b>{found['critic']}</b> scores them; two methods learn "
         f"from the scores. All three models are then measured on {found['persons']} other persons, whose poses come "
         "from clips that none of this has seen.",
-        f"Groups and scores took {seconds['groups']:.0f} s, best-of-N {seconds['best-of-N']:.0f} s, group preference "
-        f"{seconds['group preference']:.0f} s, measuring {seconds['measuring']:.0f} s."
+        f"Groups and scores took {seconds['groups']:.0f} s, best-of-N {seconds['best-of-N']:.0f} s, DPO "
+        f"{seconds['DPO']:.0f} s, measuring {seconds['measuring']:.0f} s."
         + (f" {'; '.join(map(html.escape, stopped))}." if stopped else ""),
         "Errors are MPJPE in millimetres on the free body (not comparable with published figures) with 95 % bootstrap "
         "intervals; below each, the paired difference to the base, coloured where its interval excludes 0. The best "
@@ -132,7 +132,7 @@ def chosen_persons(change: Float[np.ndarray, " persons"], each: int = 2) -> list
 
 def _picture_bytes(loop: ClosedLoop) -> bytes:
     body = load_free_body("3k5")
-    name = list(loop.models)[1]
+    name = list(loop.models)[-1]
     change = loop.errors[name]["refined"]["fused"] - loop.errors["base"]["refined"]["fused"]
     persons = chosen_persons(change)
     index = torch.tensor(persons)
@@ -146,7 +146,7 @@ def _picture_bytes(loop: ClosedLoop) -> bytes:
         words = f"fused error {round(1000 * float(change[person])):+d} mm"
         tiles.append(_tile(body, seen[row], meshes, f"person {person}", words))
     file = BytesIO()
-    contact_sheet(tiles, columns=1, title="keypoints | truth | base | best-of-N").save(file, "PNG")
+    contact_sheet(tiles, columns=1, title="keypoints | truth | base | DPO").save(file, "PNG")
     return file.getvalue()
 
 

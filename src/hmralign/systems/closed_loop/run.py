@@ -1,6 +1,6 @@
 """The closed loop in one go: groups on wild persons without labels, a critic, two ways to align, and what it brought.
 
-    persons -> groups of lite-lab -> reprojection scores -> best-of-N and group preference -> before against after
+    persons -> groups of lite-lab -> scores of the learned scorer -> best-of-N and DPO -> before against after
 
 Persons on whom it is measured have poses of clips that nothing here has seen, and are read by nobody else.
 """
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from hmralign.alignment.methods import GroupConfig
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
@@ -42,7 +41,9 @@ from hmralign.systems.groups.build import GroupsConfig, build_groups
 
 logger = logging.getLogger("hmralign.loop")
 
-CRITIC = "reprojection"
+CRITIC = "scorer-lab"
+"""Has seen no label of these persons, and moves the model where keypoints alone do not (docs/results/alignment.md)."""
+
 MARKER = ".closed_loop"
 """File that says that a folder is a loop's own."""
 
@@ -76,8 +77,7 @@ class ClosedLoopConfig:
 
     def methods(self) -> dict[str, AlignConfig]:
         """The two ways to align, by name."""
-        group = recommended("group", group=GroupConfig(mode="sigmoid"), critic=CRITIC)
-        configs = {"best-of-N": recommended("best-of-n", critic=CRITIC), "group preference": group}
+        configs = {"best-of-N": recommended("best-of-n", critic=CRITIC), "DPO": recommended("dpo", critic=CRITIC)}
         return {
             name: replace(c, training=replace(c.training, steps=self.steps, seed=self.seed))
             for name, c in configs.items()

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from hmralign.data.images import LoadedImage, load_image
-from hmralign.data.shards import ShardSet, open_shards, read_index
+from hmralign.data.shards import ShardSet, open_shards, read_index, source_of
 from hmralign.data.synthwild_folder import content_hash, read_split, split_facts
 from hmralign.detection.detection import Detector
 from hmralign.overlays.overlay import cut_photo, person_window
@@ -84,7 +84,7 @@ class ShardSource:
             name, sha256, shards = split.name, split.sha256, split.shards
         else:
             shards = open_shards(folder)
-            name, sha256 = "shards:train", content_hash(shards.tensors)
+            name, sha256 = source_of(facts), content_hash(shards.tensors)
         if persons is not None and not 1 <= persons <= len(shards):
             raise InputError(f"{folder}: has {len(shards)} persons, {persons} were asked for")
         return ShardSource(name, sha256, shards, len(shards) if persons is None else persons)

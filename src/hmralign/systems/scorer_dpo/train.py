@@ -2,6 +2,8 @@
 
 The persons are taken as they were observed, and again before other cameras and with the detector's noise
 (`data.synthetic.reobserved`): the only labels are those of the folder that the configuration names.
+
+With a `distil` section the scores of a critic in a store of groups are learned instead of errors (`distil`).
 """
 
 from __future__ import annotations
@@ -27,9 +29,17 @@ from hmralign.models.scorer import METRICS, Scorer
 from hmralign.models.scorer_calibration import Calibration, fit_calibration
 from hmralign.models.scorer_checkpoint import CalibratedScorer, save_scorer
 from hmralign.models.scorer_features import mirrored_input
+from hmralign.reports.whole_file import write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.align.lite_policy import LitePolicy
 from hmralign.systems.recover.estimate import noise_of
+from hmralign.systems.scorer_dpo.distil import (
+    DistilConfig,
+    distil_sets,
+    distilled_calibration,
+    distilled_record,
+    require_distillable,
+)
 from hmralign.systems.scorer_dpo.hypothesis_sets import WIDE_NOISE, hypothesis_set, perturbing, sampling
 from hmralign.training.configuration import from_mapping
 from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig, train_scorer
@@ -77,6 +87,16 @@ class ScorerConfigFile:
 
     data: ScorerDataConfig = field(default_factory=ScorerDataConfig)
     training: ScorerTrainingConfig = field(default_factory=ScorerTrainingConfig)
+    distil: DistilConfig = field(default_factory=DistilConfig)
+
+    def __post_init__(self) -> None:
+        """Raise InputError for two things to learn from, and a loss that does not fit what is learned."""
+        if self.distil.store:
+            if self.data != ScorerDataConfig():
+                raise InputError("both data and distil are given; a scorer learns from one of them")
+            require_distillable(self.training)
+        elif self.training.loss == "listwise_ranknet":
+            raise InputError("the loss listwise_ranknet is for a critic's scores; give a distil section")
 
 
 def read_scorer_config(path: str | Path) -> ScorerConfigFile:
@@ -161,17 +181,32 @@ def train_scorer_file(config: ScorerConfigFile, folder: Path) -> Path:
     Raises InputError for a folder that holds a run with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder / "config.yaml", config)
     body = load_free_body("3k5")
+    if config.distil.store:
+        return _train_distilled(config, folder, body)
+    _claim(folder / "config.yaml", config, {name: checkpoint_hash(name) for name in config.data.checkpoints})
     sets = scorer_sets(config.data, body)
     scorer = train_scorer(sets.training, config.training, folder)
     scored = CalibratedScorer(scorer, calibrated(scorer, sets.calibration), sets.sources)
     return save_scorer(folder / "scorer.safetensors", scored, body.skeleton_hash)
 
 
-def _claim(path: Path, config: ScorerConfigFile) -> None:
+def _train_distilled(config: ScorerConfigFile, folder: Path, body: BodyModel) -> Path:
+    """As `train_scorer_file`, from a critic's scores; `distilled.json` says how well its order was learned."""
+    sets = distil_sets(config.distil, body)
+    _claim(folder / "config.yaml", config, sets.made_by)
+    scorer = train_scorer(sets.training, config.training, folder)
+    outputs = mirrored_outputs(scorer, sets.held_out)
+    record = distilled_record(sets, outputs, config.distil)
+    write_whole(folder / "distilled.json", (json.dumps(record, indent=1) + "\n").encode())
+    scored = CalibratedScorer(scorer, distilled_calibration(sets, outputs), sets.sources)
+    return save_scorer(folder / "scorer.safetensors", scored, body.skeleton_hash)
+
+
+def _claim(path: Path, config: ScorerConfigFile, made_by: dict[str, Any]) -> None:
     plain = TypeAdapter(dict[str, Any]).dump_python(asdict(config), mode="json")
-    plain["made_by"] = {name: checkpoint_hash(name) for name in config.data.checkpoints}
+    del plain["data" if config.distil.store else "distil"]  # what is not learned from decides nothing
+    plain["made_by"] = made_by
     if path.is_file():
         if yaml.safe_load(path.read_text(encoding="utf-8")) != plain:
             raise InputError(f"{path.parent}: holds the training of another scorer; use another folder")

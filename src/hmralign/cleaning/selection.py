@@ -1,0 +1,183 @@
+"""Which labels are kept, and why the others are not.  Source: ADHMR (Shen et al. 2025) sec. 4.5: `s_i >= tau` stays.
+
+name in code    symbol in the paper
+scores          s_i
+threshold       tau, 0.6 in sec. 5.4
+keep            membership of X_clean
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from hmralign.structures import InputError
+
+PAPER_THRESHOLD = 0.6
+"""tau of ADHMR sec. 5.4, for scores in [0, 1]."""
+
+OUTLIER_DEVIATIONS = 2.5
+"""Default distance of outliers: of normally distributed scores of good labels it drops one in 160."""
+
+FEWEST_FOR_OUTLIERS = 20
+"""Judged labels without which nothing can be said of what is usual."""
+
+NO_EVIDENCE = "not judged: the critic has no evidence on it"
+"""Reason of labels on which a critic has nothing to say."""
+
+
+@dataclass(frozen=True)
+class KeepRule:
+    """What a label must reach: a score, a place among the others, or a usual score. Exactly one of the three."""
+
+    threshold: float | None = None
+    """Least score that is kept, in the critic's unit."""
+    keep_share: float | None = None
+    """Share of the judged labels that is kept, the best ones; in (0, 1]."""
+    outliers: float | None = None
+    """Labels are dropped whose score lies so many robust standard deviations below the most common one."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for none or several, and for values that choose nothing."""
+        if sum(value is not None for value in (self.threshold, self.keep_share, self.outliers)) != 1:
+            raise InputError("a rule is a threshold, a share to keep, or a distance of outliers; expected exactly one")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise InputError(f"threshold is {self.threshold}; expected a finite number")
+        if self.keep_share is not None and not 0 < self.keep_share <= 1:
+            raise InputError(f"share to keep is {self.keep_share}; expected more than 0 and at most 1")
+        if self.outliers is not None and not 0 < self.outliers < math.inf:
+            raise InputError(f"distance of outliers is {self.outliers}; expected a positive finite number")
+
+    def threshold_of(self, scores: Float[np.ndarray, " judged"]) -> float:
+        """Least score that is kept of these."""
+        if self.threshold is not None:
+            return self.threshold
+        if self.keep_share is not None:
+            return share_threshold(scores, self.keep_share)
+        assert self.outliers is not None
+        return outlier_threshold(scores, self.outliers)
+
+    def __str__(self) -> str:
+        """What stands behind a threshold that was found; nothing for one that was given."""
+        if self.keep_share is not None:
+            return f"the best {100 * self.keep_share:g} %"
+        return "" if self.outliers is None else f"{self.outliers:g} deviations below the usual"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a rule made of scores."""
+
+    keep: Bool[np.ndarray, " item"]
+    judged: Bool[np.ndarray, " item"]
+    """Labels on which the critic had evidence."""
+    threshold: float
+    """Least score that is kept: given, or found from the share."""
+    ties: int
+    """Judged labels whose score is the threshold; all of them are kept."""
+    reasons: tuple[str | None, ...]
+    """Why each label was dropped; None for those that are kept."""
+
+
+def select(
+    scores: Float[np.ndarray, " item"],
+    rule: KeepRule,
+    *,
+    judged: Bool[np.ndarray, ...] | None = None,
+    keep_unjudged: bool = False,
+    parts: Mapping[str, Float[np.ndarray, ...]] | None = None,
+) -> Selection:
+    """Keep the labels whose score is at least the threshold that the rule gives or finds.
+
+    Equal scores share one fate: with `keep_share` all labels that tie with the last one kept stay too, so that the
+    order of the items never matters and a little more than the share may be kept. `judged` marks labels on which the
+    critic had evidence (all by default): the others have no score, count in no share, and go unless `keep_unjudged`.
+    `parts` are the scores of a mix's parts, NaN where a part had nothing to say; they are told in the reasons.
+
+    Raises InputError for no items, a judged score that is NaN or infinite, parts of another number of items, a share of
+    no judged label, and outliers among too few.
+    """
+    scores = np.asarray(scores, np.float64)
+    judged = np.ones(len(scores), bool) if judged is None else judged
+    _check(scores, judged, parts or {})
+    threshold = rule.threshold_of(scores[judged])
+    keep = np.where(judged, np.where(judged, scores, -np.inf) >= threshold, keep_unjudged)
+    reasons = [None if k else NO_EVIDENCE for k in keep]
+    for item in np.flatnonzero(judged & ~keep).tolist():
+        reasons[item] = _reason(float(scores[item]), threshold, rule) + _said_by(parts or {}, item)
+    ties = int((scores[judged] == threshold).sum())
+    return Selection(keep, judged, float(threshold), ties, tuple(reasons))
+
+
+def share_threshold(scores: Float[np.ndarray, " item"], keep_share: float) -> float:
+    """Least score among the best `keep_share` of them (rounded to a whole number of items, at least one)."""
+    if len(scores) == 0:
+        raise InputError("no label could be judged, so there is no best share of them; choose another critic")
+    kept = max(1, round(keep_share * len(scores)))
+    return float(np.sort(scores)[len(scores) - kept])
+
+
+def outlier_threshold(scores: Float[np.ndarray, " item"], deviations: float = OUTLIER_DEVIATIONS) -> float:
+    """The most common score less so many standard deviations of good labels, both measured where bad labels are few.
+
+    The mode is the half-sample mode (Bickel & Fruehwirth 2006), which as many as half of the labels cannot move far.
+    Bad labels lie below it, so the deviation is that of the scores above: 1.4826 times their median distance. Where the
+    best possible score is itself the most common one, nothing lies above it, and every label of less is an outlier.
+
+    Raises InputError for fewer than 20 scores.
+    """
+    if len(scores) < FEWEST_FOR_OUTLIERS:
+        raise InputError(
+            f"{len(scores)} judged labels are too few to tell what is usual (at least {FEWEST_FOR_OUTLIERS}); give a "
+            "threshold or a share to keep"
+        )
+    mode = half_sample_mode(np.sort(np.asarray(scores, np.float64)))
+    above = scores[scores >= mode] - mode
+    return float(mode - deviations * 1.4826 * np.median(above))
+
+
+def half_sample_mode(ordered: Float[np.ndarray, " item"]) -> float:
+    """Where sorted values are densest: the half of them that lies closest together, again and again."""
+    while len(ordered) > 2:
+        half = math.ceil(len(ordered) / 2)
+        width = ordered[half - 1 :] - ordered[: len(ordered) - half + 1]
+        start = int(width.argmin())
+        ordered = ordered[start : start + half]
+    return float(ordered.mean())
+
+
+def _check(scores: np.ndarray, judged: np.ndarray, parts: Mapping[str, np.ndarray]) -> None:
+    if len(scores) == 0:
+        raise InputError("there are no scores to select by")
+    if len(judged) != len(scores):
+        raise InputError(f"{len(judged)} marks of judged labels for {len(scores)} scores")
+    broken = np.flatnonzero(judged & ~np.isfinite(scores))
+    if len(broken):
+        raise InputError(f"item {broken[0]} has the score {scores[broken[0]]}; expected finite scores")
+    for name, values in parts.items():
+        if len(values) != len(scores):
+            raise InputError(f"part '{name}' has {len(values)} scores for {len(scores)} items")
+
+
+def _reason(score: float, threshold: float, rule: KeepRule) -> str:
+    """`score 0.31 < 0.60`, with as many digits as tell the two apart."""
+    for digits in range(2, 17):
+        said, bound = f"{score:.{digits}f}", f"{threshold:.{digits}f}"
+        if said != bound:
+            break
+    else:
+        said, bound = repr(score), repr(threshold)
+    return f"score {said} < {bound}" + (f" ({rule})" if str(rule) else "")
+
+
+def _said_by(parts: Mapping[str, np.ndarray], item: int) -> str:
+    """What each part of a mix said; nothing where the critic has no parts."""
+    heard = [f"{name} {values[item]:.2f}" for name, values in parts.items() if np.isfinite(values[item])]
+    silent = [name for name, values in parts.items() if not np.isfinite(values[item])]
+    if not parts:
+        return ""
+    return "; " + ", ".join([*heard, *(f"nothing from {name}" for name in silent)])

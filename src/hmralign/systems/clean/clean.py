@@ -1,0 +1,282 @@
+"""Cleaning of a labelled data set.  Source: ADHMR (Shen et al. 2025) sec. 4.5 and 5.4.
+
+    labels -> critic -> scores -> rule -> kept and dropped, with reasons -> cleaned copy
+
+The critic must not need truth: the label is what is judged. Nothing is ever written to the source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmralign.body.model import BodyModel
+from hmralign.cleaning.borderline import borderline_items
+from hmralign.cleaning.selection import OUTLIER_DEVIATIONS, KeepRule, Selection, select
+from hmralign.critics.critic import Critic
+from hmralign.critics.learned_scorer import ScorerCritic
+from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
+from hmralign.reports.whole_file import write_whole
+from hmralign.structures import InputError
+from hmralign.systems.clean.cleaned_copy import write_cleaned_predictions, write_cleaned_shards
+from hmralign.systems.clean.folder import FORMAT_VERSION, borrow_scores, cleaning_folder
+from hmralign.systems.clean.scores import CriticOfChunk, LabelScores, Progress, score_labels
+from hmralign.systems.clean.sheet import borderline_sheet
+from hmralign.systems.clean.sources import LabelSource, PredictionLabels, ShardLabels
+from hmralign.systems.groups.build import GroupsConfig, critic_facts, named_critic
+from hmralign.systems.groups.critic_choice import CriticChoice, make_critic
+
+logger = logging.getLogger("hmralign.clean")
+
+HISTOGRAM_BINS = 20
+
+
+@dataclass(frozen=True)
+class CleanConfig:
+    """How labels are judged and chosen."""
+
+    critic: CriticChoice = "scorer"
+    """Who judges."""
+    threshold: float | None = None
+    """Least score that is kept."""
+    keep_share: float | None = None
+    """Instead: share of the judged labels that is kept."""
+    outliers: float | None = None
+    """Instead: robust standard deviations below the most common score. What the scorers use where nothing is given."""
+    keep_unjudged: bool = False
+    """Keep labels on which the critic has no evidence; they are dropped otherwise."""
+    chunk_size: int = 256
+    """Labels judged at once: what is lost at most when a run is killed."""
+    sheet_items: int = 24
+    """Labels on the contact sheet; 0 for none."""
+    write: bool = False
+    """Write the kept labels as a data set."""
+    seed: int = 0
+    """Of critics that draw."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for sizes that are none."""
+        if self.chunk_size < 1 or self.sheet_items < 0:
+            raise InputError("labels judged at once must be at least 1, labels on the sheet at least 0")
+
+    @property
+    def rule(self) -> KeepRule:
+        """Raises InputError for several rules, and for none with a critic whose good scores have no common shape."""
+        if self.threshold is None and self.keep_share is None and self.outliers is None:
+            if self.critic not in SHIPPED_SCORERS:
+                raise InputError(
+                    f"no rule was given, and scores of critic '{self.critic}' are not such that one could be found; "
+                    "give a threshold or a share to keep"
+                )
+            return KeepRule(outliers=OUTLIER_DEVIATIONS)
+        return KeepRule(self.threshold, self.keep_share, self.outliers)
+
+
+def straight(items: Sequence[int], what: str) -> Iterable[int]:
+    """Progress that shows nothing."""
+    return items
+
+
+def clean_labels(
+    source: LabelSource,
+    body: BodyModel,
+    folder: Path,
+    config: CleanConfig,
+    *,
+    scores_from: Path | None = None,
+    progress: Progress = straight,
+) -> dict[str, Any]:
+    """Judge, choose, write the lists, the sheet and, last, `summary.json`, whose content is returned.
+
+    Continues a folder of the same source, critic and rule. `scores_from` is the folder of an earlier run that judged
+    the same labels in the same way: then only the rule is applied anew.
+
+    Raises InputError for a critic that needs truth or compares hypotheses, a rule that is none, a folder of other
+    settings or inside the source, a copy of nothing, and as the critics do.
+    """
+    _require_outside(source, folder)
+    rule, facts = config.rule, judge_facts(config, body, source.detector)
+    plan = _plan(source, body, config, rule, facts)
+    with cleaning_folder(folder, plan):
+        if scores_from is not None:
+            borrow_scores(scores_from, folder, plan)
+        scored = score_labels(
+            source, _critic_of(config, body, source.detector), folder / "scores", config.chunk_size, progress
+        )
+        selection = select_labels(scored, rule, config.keep_unjudged)
+        _write_lists(folder, source, scored, selection)
+        if config.sheet_items:
+            _draw(folder / "sheet.png", source, body, scored, selection, config)
+        copy = _write_copy(folder, source, scored, selection, plan) if config.write else None
+        summary = _summary(source, plan, scored, selection, facts, copy)
+        write_whole(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    return summary
+
+
+def judge_facts(config: CleanConfig, body: BodyModel, detector: str) -> dict[str, Any]:
+    """What scores depend on. Raises InputError for a critic that cannot judge a label alone and without truth."""
+    name = config.critic
+    critic = make_critic(name, body, detector, seed=config.seed)
+    if critic.needs_truth:
+        raise InputError(f"critic '{name}' needs truth, but the labels are what is judged; choose one without")
+    if compares_hypotheses(critic):
+        raise InputError(f"critic '{name}' compares the hypotheses of one person, and a label is one; choose another")
+    settings = critic_facts(name, body, _judging(config, detector)).settings
+    if isinstance(critic, ScorerCritic):
+        settings = settings | {"weights_sha256": hashlib.sha256(scorer_path(name).read_bytes()).hexdigest()}
+    return settings
+
+
+def compares_hypotheses(critic: Critic) -> bool:
+    """Whether scores mean something within a group alone."""
+    group_inputs = isinstance(critic, ScorerCritic) and critic.scored.scorer.config.inputs == "group"
+    return group_inputs or critic.name == "consistency"
+
+
+def select_labels(scored: LabelScores, rule: KeepRule, keep_unjudged: bool = False) -> Selection:
+    """`select` on the chosen hypothesis of each label."""
+    return select(
+        scored.of_chosen(scored.scores).double().numpy(),
+        rule,
+        judged=scored.judged.numpy(),
+        keep_unjudged=keep_unjudged,
+        parts={name: scored.of_chosen(values).double().numpy() for name, values in scored.parts.items()},
+    )
+
+
+def _require_outside(source: LabelSource, folder: Path) -> None:
+    if isinstance(source, ShardLabels) and folder.resolve().is_relative_to(source.folder.resolve()):
+        raise InputError(f"{folder}: lies in the source, which is never written to; use another folder")
+
+
+def _critic_of(config: CleanConfig, body: BodyModel, detector: str) -> CriticOfChunk:
+    """One critic for all chunks, or a new one for each where it draws."""
+    if config.critic == "random":
+        return named_critic(config.critic, body, _judging(config, detector))
+    critic = make_critic(config.critic, body, detector)
+    return lambda chunk: critic
+
+
+def _judging(config: CleanConfig, detector: str) -> GroupsConfig:
+    return GroupsConfig(detector=detector, seed=config.seed)
+
+
+def _plan(
+    source: LabelSource, body: BodyModel, config: CleanConfig, rule: KeepRule, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """All that decides the result."""
+    return {
+        "scoring": {
+            "source": source.name,
+            "source_sha256": source.sha256,
+            "items": len(source.ids),
+            "hypothesis": source.facts.get("hypothesis", "first"),
+            **facts,
+            "skeleton_hash": body.skeleton_hash,
+            "chunk_size": config.chunk_size,
+        },
+        "rule": {**asdict(rule), "keep_unjudged": config.keep_unjudged},
+    }
+
+
+def _write_lists(folder: Path, source: LabelSource, scored: LabelScores, selection: Selection) -> None:
+    scores, chosen = scored.of_chosen(scored.scores).tolist(), scored.chosen.tolist()
+    kept, dropped = [], []
+    for number, id_ in enumerate(source.ids):
+        score = round(scores[number], 6) if selection.judged[number] else None
+        line = {"id": id_, "number": number, "hypothesis": chosen[number], "score": score}
+        reason = selection.reasons[number]
+        (kept if reason is None else dropped).append(line if reason is None else line | {"reason": reason})
+    for name, lines in (("cleaned", kept), ("dropped", dropped)):
+        write_whole(folder / f"{name}.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines).encode())
+
+
+def _draw(
+    path: Path, source: LabelSource, body: BodyModel, scored: LabelScores, selection: Selection, config: CleanConfig
+) -> None:
+    scores = scored.of_chosen(scored.scores).double().numpy()
+    items = borderline_items(scores, selection, config.sheet_items)
+    if not items:
+        path.unlink(missing_ok=True)  # nothing could be judged
+        return
+    picture = BytesIO()
+    borderline_sheet(source, body, scored, selection, items, config.critic).save(picture, "PNG")
+    write_whole(path, picture.getvalue())
+
+
+def _write_copy(
+    folder: Path, source: LabelSource, scored: LabelScores, selection: Selection, plan: dict[str, Any]
+) -> Path:
+    """The kept labels in the source's own format. Raises InputError for none, and for a source of another kind."""
+    kept = np.flatnonzero(selection.keep).tolist()
+    if not kept:
+        raise InputError(
+            f"no label reached {selection.threshold:.6g}, so there is nothing to write; dropped.jsonl has the scores"
+        )
+    if isinstance(source, ShardLabels):
+        made_by = {**plan["scoring"], **plan["rule"], "kept": len(kept)}
+        return write_cleaned_shards(source, kept, folder / "cleaned", made_by)
+    if isinstance(source, PredictionLabels):
+        return write_cleaned_predictions(source, kept, scored.chosen[kept].tolist(), folder / "cleaned.npz")
+    raise InputError(f"'{source.name}' is a source of its own kind; cleaned.jsonl says which of its labels to keep")
+
+
+def _summary(
+    source: LabelSource,
+    plan: dict[str, Any],
+    scored: LabelScores,
+    selection: Selection,
+    facts: dict[str, Any],
+    copy: Path | None,
+) -> dict[str, Any]:
+    scores = scored.of_chosen(scored.scores).double().numpy()[selection.judged]
+    return {
+        "format_version": FORMAT_VERSION,
+        "counts": {
+            "labels": len(selection.keep),
+            "kept": int(selection.keep.sum()),
+            "dropped": int((~selection.keep).sum()),
+            "not_judged": int((~selection.judged).sum()),
+            "at_the_threshold": selection.ties,
+        },
+        "threshold": round(selection.threshold, 6),
+        "rule": plan["rule"],
+        "critic": facts,
+        "scores": _distribution(scores) if len(scores) else None,
+        "judged_by_parts": _judged_by(scored),
+        "source": {"name": source.name, "sha256": source.sha256, **source.facts},
+        "body": {"skeleton_hash": plan["scoring"]["skeleton_hash"], "mesh_hash": facts.get("mesh_hash")},
+        "scores_sha256": hashlib.sha256(scored.scores.contiguous().numpy().tobytes()).hexdigest(),
+        "cleaned": None if copy is None else copy.name,
+    }
+
+
+def _distribution(scores: np.ndarray) -> dict[str, Any]:
+    """Quantiles and a histogram; over 0 to 1 where all scores lie there."""
+    within = scores.min() >= 0 and scores.max() <= 1
+    counts, edges = np.histogram(scores, HISTOGRAM_BINS, (0.0, 1.0) if within else None)
+    shares = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+    return {
+        "mean": round(float(scores.mean()), 6),
+        "quantiles": {f"{q:g}": round(float(v), 6) for q, v in zip(shares, np.quantile(scores, shares), strict=True)},
+        "histogram": {"edges": [round(float(e), 6) for e in edges], "counts": counts.tolist()},
+    }
+
+
+def _judged_by(scored: LabelScores) -> dict[str, int]:
+    """Labels by the parts of a mix that had something to say: scores of different parts do not compare."""
+    counts: dict[str, int] = {}
+    if scored.parts:
+        names, heard = list(scored.parts), np.stack([(~p[:, 0].isnan()).numpy() for p in scored.parts.values()], 1)
+        for row in heard:
+            key = " + ".join(n for n, h in zip(names, row, strict=True) if h) or "none"
+            counts[key] = counts.get(key, 0) + 1
+    return counts

@@ -1,0 +1,155 @@
+"""Every label judged by one critic, in chunks that are files: a run that is killed loses one of them at most.
+
+    folder/scores_00000.safetensors ...   while it runs
+    folder/scores.safetensors             when all are there
+
+Chunks are cut in the same places and a critic that draws starts anew for each, so that a run which was killed and
+continued gives what the straight run gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from hmralign.critics.critic import Critic, can_judge, judge
+from hmralign.critics.mix import MixCritic
+from hmralign.data.shards import save_whole
+from hmralign.structures import Example, Hypotheses, InputError
+from hmralign.systems.clean.sources import LabelSource
+
+Progress = Callable[[Sequence[int], str], Iterable[int]]
+"""Goes through numbers of chunks and shows how far it is."""
+
+CriticOfChunk = Callable[[int], Critic]
+
+_PART = "part."
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """Scores of all labels; of each hypothesis, where a label is to be chosen."""
+
+    scores: Float[Tensor, "item hyp"]
+    judged: Bool[Tensor, " item"]
+    """Labels on which the critic has evidence."""
+    parts: dict[str, Float[Tensor, "item hyp"]]
+    """Scores of a mix's parts, NaN where a part has no evidence; empty for other critics."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def chosen(self) -> Tensor:
+        """Number of each label's hypothesis: the best one, the first of equal ones."""
+        best = self.scores == self.scores.amax(1, keepdim=True)
+        return best.to(torch.uint8).argmax(1)
+
+    def of_chosen(self, values: Float[Tensor, "item hyp"]) -> Float[Tensor, " item"]:
+        """Values of the chosen hypothesis of each label."""
+        return values.gather(1, self.chosen[:, None])[:, 0]
+
+
+@dataclass
+class RecordedCritic:
+    """A critic that remembers what it last said: the parts of a mix, which gives only their sum."""
+
+    critic: Critic
+    scores: Float[Tensor, "item hyp"] | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the critic."""
+        return self.critic.name
+
+    @property
+    def needs_truth(self) -> bool:
+        """Of the critic."""
+        return self.critic.needs_truth
+
+    def can_judge(self, example: Example) -> Bool[Tensor, " item"]:
+        """As the critic."""
+        return can_judge(self.critic, example)
+
+    def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "item hyp"]:
+        """Scores of the critic, kept."""
+        self.scores = self.critic(hypotheses, example)
+        return self.scores
+
+
+def score_labels(
+    source: LabelSource, critic_of: CriticOfChunk, folder: Path, chunk_size: int, progress: Progress
+) -> LabelScores:
+    """Judge what is not judged yet, then everything in one file.
+
+    Raises InputError naming the items where the critic fails or gives scores that are not finite (what was scored
+    before stays), and for a file that is damaged or of other items.
+    """
+    whole = folder / "scores.safetensors"
+    if not whole.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        chunks = [slice(s, min(s + chunk_size, len(source.ids))) for s in range(0, len(source.ids), chunk_size)]
+        missing = [n for n in range(len(chunks)) if not _chunk_file(folder, n).is_file()]
+        for number in progress(missing, "judging labels"):
+            scored = _scored_chunk(source, chunks[number], critic_of(number))
+            save_whole(_tensors(scored), _chunk_file(folder, number))
+        parts = [read_scores(_chunk_file(folder, n), c.stop - c.start) for n, c in enumerate(chunks)]
+        save_whole(_tensors(_joined(parts)), whole)
+    for leftover in [*folder.glob("scores_*.safetensors"), *folder.glob("scores*.part")]:
+        leftover.unlink()
+    return read_scores(whole, len(source.ids))
+
+
+def read_scores(path: Path, items: int) -> LabelScores:
+    """Scores of a file. Raises InputError where it is damaged, or of another number of items."""
+    try:
+        tensors = load(path.read_bytes())
+        scores, judged = tensors.pop("scores"), tensors.pop("judged")
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a file of scores ({error}); remove it to have them judged again") from error
+    if scores.ndim != 2 or len(scores) != items or tuple(judged.shape) != (items,) or not scores.isfinite().all():
+        raise InputError(f"{path}: its scores are not those of {items} items; remove it to have them judged again")
+    return LabelScores(scores, judged, {name.removeprefix(_PART): tensors[name] for name in sorted(tensors)})
+
+
+def _chunk_file(folder: Path, number: int) -> Path:
+    return folder / f"scores_{number:05d}.safetensors"
+
+
+def _scored_chunk(source: LabelSource, items: slice, critic: Critic) -> LabelScores:
+    batch = source.labels(items)
+    recorded: list[RecordedCritic] = []
+    if isinstance(critic, MixCritic):
+        recorded = [RecordedCritic(part) for part, _ in critic.parts]
+        critic = MixCritic([(part, weight) for part, (_, weight) in zip(recorded, critic.parts, strict=True)])
+    try:
+        scores = judge(critic, batch.hypotheses, batch.example)
+    except InputError as error:
+        first, last = source.ids[items.start], source.ids[items.stop - 1]
+        raise InputError(f"labels '{first}' to '{last}': {error}") from error
+    parts = {}
+    for part in recorded:
+        assert part.scores is not None
+        heard = part.can_judge(batch.example)[:, None]
+        parts[part.name] = torch.where(heard, part.scores, torch.nan)
+    return LabelScores(scores, can_judge(critic, batch.example), parts)
+
+
+def _tensors(scored: LabelScores) -> dict[str, Tensor]:
+    named = {f"{_PART}{name}": values.contiguous() for name, values in scored.parts.items()}
+    return {"scores": scored.scores.contiguous(), "judged": scored.judged.contiguous(), **named}
+
+
+def _joined(parts: Sequence[LabelScores]) -> LabelScores:
+    return LabelScores(
+        torch.cat([p.scores for p in parts]),
+        torch.cat([p.judged for p in parts]),
+        {name: torch.cat([p.parts[name] for p in parts]) for name in parts[0].parts},
+    )

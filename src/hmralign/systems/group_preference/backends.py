@@ -1,0 +1,55 @@
+"""Who answers: a server, or a model in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hmralign.structures import InputError
+from hmralign.vlm.chat import ChatBackend
+from hmralign.vlm.doctor import ServerProfile
+from hmralign.vlm.openai_chat import OpenAIChat, OpenAIServer
+
+
+def make_backend(
+    base_url: str | None,
+    model: str | None,
+    local: Path | None,
+    *,
+    allow_remote: bool = False,
+    device: str = "cpu",
+    timeout: float = 300.0,
+    concurrency: int = 16,
+    plain_schema: bool = False,
+) -> ChatBackend:
+    """A server by address and name, or a local model by folder.
+
+    `plain_schema` sends no schema, for servers that refuse them. Raises InputError for both or neither, and
+    `RemoteRefused` for another machine without leave.
+    """
+    if (base_url is None) == (local is None):
+        raise InputError("expected either the address of a server or the folder of a local model, not both or neither")
+    if local is not None:
+        if model is not None:
+            raise InputError(f"the model is named '{model}', and the folder {local} is a model; expected one of them")
+        from hmralign.vlm.local_transformers import LocalModel, LocalTransformers
+
+        return LocalTransformers(LocalModel(str(local), device))
+    if base_url is None or not model:
+        raise InputError(f"the server {base_url} needs the name of a model, as the server calls it")
+    return OpenAIChat(
+        OpenAIServer(
+            base_url, model, allow_remote=allow_remote, timeout=timeout, max_connections=max(concurrency, 1),
+            schema_field="none" if plain_schema else "response_format",
+        )
+    )  # fmt: skip
+
+
+def read_profile(path: str | Path, model: str) -> ServerProfile:
+    """What the doctor found. Raises InputError for a file that is none, or of another model."""
+    try:
+        profile = ServerProfile.from_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, InputError) as error:
+        raise InputError(f"the profile {path} cannot be read: {error}") from error
+    if profile.model != model:
+        raise InputError(f"the profile {path} is of the model '{profile.model}'; expected one of '{model}'")
+    return profile

@@ -1,0 +1,281 @@
+"""A judge learns on groups whose truth is known.
+
+    groups in a seeded order, in rounds
+      -> what is shown of the memory -> verdicts -> how well they went -> review -> rules through the filter
+      -> one transaction per group: episode, credit, cases, rules
+
+Groups of a round see the memory as it was when the round began. Every episode has the name of its group, so that a run
+which was stopped goes on where it was, and a second run does nothing. Source: Shen et al. 2026 (arXiv 2602.19180).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from hmralign.body.model import BodyModel
+from hmralign.critics.vlm.answers import MinedRules, parse_rules
+from hmralign.critics.vlm.prompts import ReviewedCase, reflection_request
+from hmralign.memory.episodes import JudgedGroup, make_episode, truth_score
+from hmralign.memory.pruning import PruningOptions, rules_to_keep
+from hmralign.memory.records import NewRule
+from hmralign.memory.retrieval import Retrieved
+from hmralign.memory.rule_filter import review_rule
+from hmralign.memory.store import Memory
+from hmralign.preferences.store import GroupStore
+from hmralign.structures import InputError, Rule
+from hmralign.systems.group_preference.judging import Asker, group_query, judge_groups, make_embedder, shown_of
+from hmralign.systems.group_preference.pictures import StoredGroup, draw_group, read_groups
+from hmralign.systems.group_preference.rounds import Rounds
+from hmralign.systems.group_preference.settings import ExploreConfig, check_plan
+from hmralign.systems.group_preference.verdicts import GroupVerdict, comments_of
+from hmralign.vlm.asking import Answered, Failed, Question
+from hmralign.vlm.chat import ChatReply
+from hmralign.vlm.structured import usable_text
+
+logger = logging.getLogger("hmralign.critic")
+
+
+def utc_now() -> str:
+    """The time of an episode, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclass
+class ExploreReport:
+    """What a run added to a memory."""
+
+    episodes: int = 0
+    """Written by this run."""
+    before: int = 0
+    """Of the groups asked for, those that were in the memory already."""
+    successes: int = 0
+    rho: list[float] = field(default_factory=list)
+    """Rank correlation with the truth, per episode written."""
+    rules: int = 0
+    """Mined, filtered and written."""
+    refused_rules: list[tuple[str, str]] = field(default_factory=list)
+    """Sentences that became no rules, and why."""
+    unjudged: list[tuple[str, str]] = field(default_factory=list)
+    """Groups without a verdict, and why; they are no episodes."""
+    failed_reviews: list[tuple[str, str]] = field(default_factory=list)
+    """Groups whose review gave no answer, and why; their episodes have no new rules."""
+    calls: int = 0
+
+
+def explore_groups(
+    folder: str | Path,
+    asker: Asker,
+    body: BodyModel,
+    memory: Memory,
+    config: ExploreConfig | None = None,
+    clock: Callable[[], str] = utc_now,
+) -> ExploreReport:
+    """Fill a memory from a store with truth; continues an unfinished run.
+
+    `clock` gives the time that is written into episodes. Raises InputError for a store without truth, a frozen memory,
+    a memory that was explored in another way, and a plan that does not fit the groups; then as `ask_all`.
+    """
+    config = config or ExploreConfig()
+    store = GroupStore.open(folder)
+    if not store.facts.with_truth:
+        raise InputError(f"{store.folder}: holds no truth to learn from; build the groups with truth")
+    if memory.frozen:
+        raise InputError(f"the memory {memory.path} is frozen; explore one that is not, or begin another")
+    check_plan(config.judge, store.facts.group_size)
+    rounds = Rounds.open(memory, {"model": asker.backend.model, **config.record})
+    run = _Exploration(store, asker, body, memory, config, clock, rounds)
+    asyncio.run(run.all())
+    return run.report
+
+
+def exploring_order(groups: int, config: ExploreConfig) -> list[int]:
+    """Numbers of the groups of a store in the order in which they are explored."""
+    generator = torch.Generator().manual_seed(config.seed)
+    return torch.randperm(groups, generator=generator)[: config.groups].tolist()
+
+
+@dataclass
+class _Exploration:
+    store: GroupStore
+    asker: Asker
+    body: BodyModel
+    memory: Memory
+    config: ExploreConfig
+    clock: Callable[[], str]
+    rounds: Rounds
+    report: ExploreReport = field(default_factory=ExploreReport)
+
+    def __post_init__(self) -> None:
+        self.embedder = make_embedder(self.config.judge)
+
+    async def all(self) -> None:
+        order, size = exploring_order(len(self.store), self.config), self.config.round_size
+        try:
+            for start in range(0, len(order), size):
+                groups = self._unexplored(order[start : start + size])
+                if groups:
+                    await self._round(groups)
+                    done = min(start + size, len(order))
+                    logger.info("%d of %d groups explored, %d rules", done, len(order), len(self.memory.rules()))
+        finally:
+            await self.asker.close()
+
+    def _unexplored(self, numbers: Sequence[int]) -> list[StoredGroup]:
+        """Groups of a round without an episode, in the order of the round."""
+        entries = {n: self.store.entries[n] for n in numbers}
+        shards = {e.shard for e in entries.values()}
+        read = {
+            (shard, group.entry.row): group
+            for shard in sorted(shards)
+            for group in read_groups(self.store, shard, self.config.error, self.body)
+        }
+        groups = [read[entry.shard, entry.row] for entry in entries.values()]
+        new = [group for group in groups if not self.memory.has_episode(group.episode)]
+        self.report.before += len(groups) - len(new)
+        return new
+
+    async def _round(self, groups: list[StoredGroup]) -> None:
+        shown = self._shown(groups)
+        verdicts = await judge_groups(
+            self.asker, groups, lambda group: shown[group.episode], self.body, self.config.judge
+        )
+        self.report.calls += sum(v.calls for v in verdicts)
+        self.report.unjudged += [(v.id, v.reason) for v in verdicts if v.verdict is None]
+        judged = [
+            (group, verdict, self._judged(group, verdict, shown[group.episode]))
+            for group, verdict in zip(groups, verdicts, strict=True)
+            if verdict.verdict is not None
+        ]
+        reviews = await self._review([(case, shown[group.episode]) for group, _, case in judged])
+        for (group, verdict, case), review in zip(judged, reviews, strict=True):
+            self._commit(group, verdict, case, shown[group.episode], review)
+
+    def _shown(self, groups: list[StoredGroup]) -> dict[str, Retrieved]:
+        """What each group is shown: as recorded, where its round had begun already."""
+        shown: dict[str, Retrieved] = {}
+        new: dict[str, Retrieved] = {}
+        for group in groups:
+            recorded = self.rounds.recorded(self.memory, group.episode)
+            if recorded is None:
+                options, seed = self.config.shown, self.config.seed
+                recorded = new[group.episode] = shown_of(self.memory, group, self.embedder, options, seed)
+            shown[group.episode] = recorded
+        self.rounds.begin(new)
+        return shown
+
+    def _judged(self, group: StoredGroup, verdict: GroupVerdict, shown: Retrieved) -> JudgedGroup:
+        assert verdict.merged is not None and verdict.verdict is not None and group.errors is not None
+        query = group_query(group, self.embedder)
+        photo, overlays = None, ()
+        if self.config.images and self.config.kept.cases:
+            pictures = draw_group(group, self.body, self.config.judge.style)
+            photo, overlays = pictures.photo_tile(), tuple(pictures.tile(i) for i in range(group.size))
+        return JudgedGroup(
+            group.episode, group.images, verdict.merged.scores, group.errors,
+            comments_of(verdict.verdict, group.size), embedding=query.embedding, space=query.space,
+            photo=photo, overlays=overlays,
+        )  # fmt: skip
+
+    async def _review(
+        self, judged: Sequence[tuple[JudgedGroup, Retrieved]]
+    ) -> Sequence[Answered[MinedRules] | Failed | None]:
+        """What the judge makes of its verdicts; None where it is not asked."""
+        if not self.config.mines_rules or not judged:
+            return [None] * len(judged)
+        results = await self.asker.ask(iter([self._review_question(case, shown) for case, shown in judged]))
+        self.report.calls += sum(r.calls for r in results)
+        return results
+
+    def _review_question(self, case: JudgedGroup, shown: Retrieved) -> Question[MinedRules]:
+        cases = [
+            ReviewedCase(float(score), comment, truth_score(float(error), self.config.episodes.half_error))
+            for score, comment, error in zip(case.scores, case.comments, case.errors, strict=True)
+        ]
+        return Question(reflection_request(cases, shown.context.rules, self.config.judge.options), _read_rules)
+
+    def _commit(
+        self,
+        group: StoredGroup,
+        verdict: GroupVerdict,
+        case: JudgedGroup,
+        shown: Retrieved,
+        review: Answered[MinedRules] | Failed | None,
+    ) -> None:
+        """One transaction with all that came of a group."""
+        keys, mined = list(verdict.keys), tuple[NewRule, ...]()
+        if isinstance(review, Answered):
+            keys.append(review.key)
+            mined = self._filtered(review.value, case)
+        elif isinstance(review, Failed):
+            self.report.failed_reviews.append((group.id, review.reason))
+        episode = make_episode(
+            case, judge=self.asker.backend.model, time=self.clock(), rules=shown.rules, shown=shown.prototypes,
+            mined=mined, journal_keys=keys, index=self.memory.prototype_index(), options=self.config.kept,
+        )  # fmt: skip
+        if self.memory.commit(episode, case.space):
+            self.report.episodes += 1
+            self.report.successes += episode.success
+            self.report.rho.append(episode.rho)
+            self.report.rules += len(mined)
+
+    def _filtered(self, mined: MinedRules, case: JudgedGroup) -> tuple[NewRule, ...]:
+        """Sentences that become rules; those of one review are compared with one another too."""
+        self.report.refused_rules += mined.refused
+        known, kept = list(self.memory.rules(retired=True)), list[NewRule]()
+        for rule in mined.rules:
+            said = review_rule(
+                rule.text, rule.tags, known, quotable=case.comments, errors=case.errors.tolist(),
+                options=self.config.rule_filter,
+            )  # fmt: skip
+            if not said.accepted:
+                self.report.refused_rules.append((rule.text, said.reason))
+                continue
+            new = NewRule(said.text, said.tags, self.asker.backend.model, said.conflicts)
+            kept.append(new)
+            known.append(Rule(new.id, new.text, new.tags))
+        return tuple(kept)
+
+
+def _read_rules(reply: ChatReply) -> MinedRules:
+    return parse_rules(usable_text(reply))
+
+
+def freeze_memory(
+    memory: Memory,
+    path: str | Path,
+    *,
+    best_rules: int | None = None,
+    baseline: float | None = None,
+    pruning: PruningOptions | None = None,
+    time: str = "",
+) -> str:
+    """An immutable copy of a memory; gives its content hash.
+
+    With `best_rules` only so many rules are kept, those whose success rate is shown to be above `baseline`: by default
+    the rate of the judge without rules, from the episodes of the first rounds. Raises InputError where there are none,
+    for a baseline outside 0..1, and as `Memory.freeze`.
+    """
+    keep = None
+    if best_rules is not None:
+        baseline = unaided_rate(memory) if baseline is None else baseline
+        if not 0 <= baseline <= 1 or best_rules < 0:
+            raise InputError(f"{best_rules} rules above a baseline of {baseline}; expected 0 or more, and 0 to 1")
+        keep = rules_to_keep(memory.rules(), baseline, best_rules, pruning, memory.conflicts())
+    elif baseline is not None:
+        raise InputError("a baseline is given, and all rules are to be kept; say how many of the best")
+    return memory.freeze(path, keep=keep, time=time)
+
+
+def unaided_rate(memory: Memory) -> float:
+    """Share of successes among episodes that were shown no rule. Raises InputError where there is none."""
+    unaided = [episode.rho > episode.threshold for episode in memory.episodes() if not episode.rules]
+    if not unaided:
+        raise InputError(f"the memory {memory.path} has no episode without rules to compare with; give a baseline")
+    return sum(unaided) / len(unaided)

@@ -1,0 +1,98 @@
+"""What the groups of each round were shown, beside the memory: `<memory>.rounds.jsonl`.
+
+A round sees the memory as it was when the round began. Should a run be killed after some of its episodes were written,
+the others have to see the same memory still, or they would be asked anew. Rules and cases are never changed, so their
+ids suffice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hmralign.memory.retrieval import Retrieved
+from hmralign.memory.store import Memory
+from hmralign.structures import InputError, MemoryContext
+
+FORMAT_VERSION = 1
+
+
+class Rounds:
+    """The file, open. The first line says how the memory is explored; it is continued in the same way alone."""
+
+    def __init__(self, path: Path, shown: dict[str, dict[str, Any]]) -> None:
+        self.path, self._shown = path, shown
+
+    @classmethod
+    def open(cls, memory: Memory, settings: Mapping[str, Any]) -> Rounds:
+        """Open or begin. Raises InputError for other settings, and for a file of something else."""
+        path = memory.path.with_name(f"{memory.path.name}.rounds.jsonl")
+        head = {"format_version": FORMAT_VERSION, "settings": json.loads(json.dumps(settings, sort_keys=True))}
+        lines = _read(path)
+        if not lines:
+            path.unlink(missing_ok=True)
+            rounds = cls(path, {})
+            rounds._append([head])
+            return rounds
+        if lines[0].get("format_version") != FORMAT_VERSION or "settings" not in lines[0]:
+            raise InputError(f"{path}: not the rounds of a memory in version {FORMAT_VERSION}")
+        there, given = lines[0]["settings"], head["settings"]
+        changed = sorted(k for k in there.keys() | given.keys() if there.get(k) != given.get(k))
+        if changed:
+            raise InputError(
+                f"the memory {memory.path} was explored with {changed[0]} = {_short(there.get(changed[0]))}, not "
+                f"{_short(given.get(changed[0]))}; go on with the same, or begin another memory"
+            )
+        return cls(path, {line["episode"]: line for line in lines[1:]})
+
+    def recorded(self, memory: Memory, episode: str) -> Retrieved | None:
+        """What an episode was shown; None where its round has not begun."""
+        line = self._shown.get(episode)
+        if line is None:
+            return None
+        rules = {rule.id: rule for rule in memory.rules(retired=True)}
+        missing = [name for name in line["rules"] if name not in rules]
+        if missing:
+            raise InputError(f"{self.path}: names the rule '{missing[0]}', which {memory.path} does not have")
+        context = MemoryContext(
+            tuple(rules[name] for name in line["rules"]), memory.prototypes(line["prototypes"])
+        )  # fmt: skip
+        return Retrieved(context, tuple(line["rules"]), tuple(line["prototypes"]), tuple(line["tags"]))
+
+    def begin(self, shown: Mapping[str, Retrieved]) -> None:
+        """Record what these episodes are shown, on disk before this returns."""
+        lines = [
+            {"episode": name, "rules": list(r.rules), "prototypes": list(r.prototypes), "tags": list(r.tags)}
+            for name, r in shown.items()
+        ]
+        if lines:
+            self._append(lines)
+        self._shown.update({line["episode"]: line for line in lines})
+
+    def _append(self, lines: list[dict[str, Any]]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        whole = self.path.read_bytes().rfind(b"\n") + 1 if self.path.is_file() else 0
+        with self.path.open("r+b" if self.path.is_file() else "xb") as file:
+            file.truncate(whole)  # half a line that a kill left
+            file.seek(whole)
+            file.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Whole lines; none where there is no file."""
+    try:
+        return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else text[:117] + "..."

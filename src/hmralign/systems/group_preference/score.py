@@ -1,0 +1,164 @@
+"""A judge scores the groups of a store, with a frozen memory or without one.
+
+    groups of a shard -> what is shown of the memory -> calls -> verdicts -> lines and scores of the shard
+
+A shard is written when all its groups have a verdict or a reason for none; answers are in the journal before that, so
+that a run which was stopped asks nothing twice. Groups whose person is in the memory are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hmralign.body.model import BodyModel
+from hmralign.memory.store import Memory
+from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, writing
+from hmralign.structures import InputError
+from hmralign.systems.group_preference.judging import NOTHING, Asker, judge_groups, make_embedder, shown_of
+from hmralign.systems.group_preference.pictures import StoredGroup, read_groups
+from hmralign.systems.group_preference.settings import ScoreConfig, check_plan
+from hmralign.systems.group_preference.verdict_files import (
+    read_shard_verdicts,
+    read_verdicts,
+    scores_of,
+    write_verdicts,
+)
+from hmralign.systems.group_preference.verdicts import GroupVerdict
+
+logger = logging.getLogger("hmralign.critic")
+
+NAME = "vlm"
+"""Of the scores, where none is given."""
+IN_MEMORY = "its person is in the memory"
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """What a store holds now under a name."""
+
+    name: str
+    groups: int
+    judged: int
+    uninformative: int
+    unjudged: tuple[tuple[str, str], ...] = field(default_factory=tuple)
+    """Ids and reasons."""
+    calls: int = 0
+    """Made by this run."""
+
+
+def score_facts(name: str, model: str, config: ScoreConfig, memory: Memory | None) -> CriticFacts:
+    """What scores by that judge depend on."""
+    settings: dict[str, Any] = {"critic": "vlm", "model": model, **config.judge.record}
+    settings["known_images"] = config.known_images
+    if memory is not None:
+        settings["retrieval"] = asdict(config.retrieval)
+    return CriticFacts(name, False, settings, None if memory is None else memory.content_hash())
+
+
+def score_groups(
+    folder: str | Path,
+    asker: Asker,
+    body: BodyModel,
+    config: ScoreConfig | None = None,
+    memory: Memory | None = None,
+    *,
+    name: str = NAME,
+    retry: bool = False,
+) -> ScoreReport:
+    """Score every shard that is not scored; with `retry` also those with unjudged groups.
+
+    Raises InputError for a memory that is not frozen, for groups whose person is in it, for a plan that does not fit
+    the groups, and for scores of the same name by another judge; before any call. Then as `ask_all`: shards that are
+    complete stay, answers are in the journal.
+    """
+    config = config or ScoreConfig()
+    if memory is not None and not memory.frozen:
+        raise InputError(f"the memory {memory.path} is not frozen, so scores could not say with what they were made; "
+                         "freeze it first")  # fmt: skip
+    with writing(folder) as store:
+        check_plan(config.judge, store.facts.group_size)
+        todo = _shards_to_do(store, name, retry)
+        known = _known_groups(store, todo, memory, config)
+        store.declare_critic(name, score_facts(name, asker.backend.model, config, memory))
+        if retry:
+            asker = replace(asker, limits=replace(asker.limits, retry_failed=True))
+        calls = asyncio.run(_score(store, todo, asker, body, config, memory, name, known))
+    return score_report(GroupStore.open(folder), name, calls)
+
+
+def score_report(store: GroupStore, name: str, calls: int = 0) -> ScoreReport:
+    """Counts of what is there."""
+    lines = read_verdicts(store, name)
+    count = Counter(line["status"] for line in lines)
+    unjudged = tuple((line["id"], line["reason"]) for line in lines if line["status"] == "unjudged")
+    return ScoreReport(name, len(lines), count["judged"], count["uninformative"], unjudged, calls)
+
+
+def _shards_to_do(store: GroupStore, name: str, retry: bool) -> list[int]:
+    todo = set(store.unscored(name))
+    for shard in range(store.num_shards) if retry else ():
+        if shard not in todo and any(v["status"] == "unjudged" for v in read_shard_verdicts(store, name, shard)):
+            todo.add(shard)
+    return sorted(todo)
+
+
+def _known_groups(store: GroupStore, shards: Iterable[int], memory: Memory | None, config: ScoreConfig) -> set[str]:
+    """Ids of groups whose person is in the memory, where these are to be left out. Raises InputError otherwise."""
+    known: set[str] = set()
+    if memory is None:
+        return known
+    for shard in shards:
+        for group in read_groups(store, shard):
+            try:
+                memory.refuse_known(group.images)
+            except InputError as error:
+                if config.known_images == "refuse":
+                    raise InputError(
+                        f"group '{group.id}': {error}; leave such groups out, or score another store"
+                    ) from error
+                known.add(group.id)
+    return known
+
+
+async def _score(
+    store: GroupWriter,
+    shards: list[int],
+    asker: Asker,
+    body: BodyModel,
+    config: ScoreConfig,
+    memory: Memory | None,
+    name: str,
+    known: set[str],
+) -> int:
+    embedder, calls = make_embedder(config.judge), 0
+    made_by = _made_by(asker.backend.model, config, memory)
+    try:
+        for shard in shards:
+            groups = read_groups(store, shard)
+            asked = [group for group in groups if group.id not in known]
+
+            def shown(group: StoredGroup):
+                return shown_of(memory, group, embedder, config.retrieval, config.judge.seed) if memory else NOTHING
+
+            said = {v.id: v for v in await judge_groups(asker, asked, shown, body, config.judge)}
+            verdicts = [said.get(group.id, GroupVerdict(group.id, reason=IN_MEMORY)) for group in groups]
+            write_verdicts(store, name, shard, verdicts, made_by)
+            store.write_scores(name, shard, scores_of(verdicts, store.facts.group_size))
+            calls += sum(v.calls for v in verdicts)
+            logger.info("%s: shard %d of %d, %d calls", name, shard + 1, store.num_shards, calls)
+    finally:
+        await asker.close()
+    return calls
+
+
+def _made_by(model: str, config: ScoreConfig, memory: Memory | None) -> dict[str, Any]:
+    return {
+        "model": model, "prompt": config.judge.options.record, "style_sha256": config.judge.style.sha256,
+        "memory_sha256": None if memory is None else memory.content_hash(),
+    }  # fmt: skip

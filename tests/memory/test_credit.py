@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from hmralign.memory.credit import EffectOptions, harmful_rules, helpful_rules, rule_effects
+from hmralign.memory.records import NewRule
+from hmralign.memory.store import Memory
+from hmralign.structures import InputError
+from support.memory_builder import episode
+
+RULES = tuple(NewRule(f"If case {'abcdefgh'[i]} is seen, deduct points", ("legs",), "m") for i in range(8))
+TRUE = np.array([0.2, 0.12, 0.0, 0.0, 0.0, 0.0, -0.12, -0.25])
+
+
+def explore(memory, episodes=150, noise=0.12, controls=False, seed=0):
+    """Four of the rules per episode, every fifth without any."""
+    draw = np.random.default_rng(seed)
+    memory.add_rules(RULES, "now")
+    for number in range(episodes):
+        shown = [] if number % 5 == 0 else draw.permutation(8)[:4].tolist()
+        rho = float(np.clip(0.4 + TRUE[shown].sum() + noise * draw.normal(), -1, 1))
+        measured = shown[:1] if controls else []
+        pairs = [(RULES[i].id, float(TRUE[i] + 1.4 * noise * draw.normal())) for i in measured]
+        rest = [RULES[i].id for i in shown if i not in measured]
+        memory.commit(episode(f"e{number:03d}", rho, rest, controls=pairs))
+    return memory.episodes(), memory.log()
+
+
+def by_rule(effects):
+    found = {e.rule: e for e in effects}
+    return [found[rule.id] for rule in RULES]
+
+
+def test_effects_are_told_apart_though_the_credit_is_shared(tmp_path):
+    with Memory.open(tmp_path / "m") as memory:
+        effects = by_rule(rule_effects(*explore(memory)))
+    estimates = np.array([e.mean for e in effects])
+    errors = np.array([e.standard_error for e in effects])
+    np.testing.assert_allclose(estimates, TRUE, atol=0.08)
+    assert (np.abs(estimates - TRUE) / errors).max() < 3.5 and errors.max() < 0.05
+    assert all(e.low < e.mean < e.high for e in effects)
+    assert {RULES[6].id, RULES[7].id} <= set(harmful_rules(effects)) and RULES[0].id not in harmful_rules(effects)
+    assert helpful_rules(effects, 2) == (RULES[0].id, RULES[1].id)
+
+
+def test_it_is_ridge_regression_with_noise_that_fits(tmp_path):
+    with Memory.open(tmp_path / "m") as memory:
+        episodes, log = explore(memory, 80)
+        effects = by_rule(rule_effects(episodes, log))
+    rho = np.array([e.rho for e in episodes])
+    shown = np.array([[float(rule.id in e.rules) for rule in RULES] for e in episodes])
+    design = np.hstack([shown, np.ones((len(rho), 1))])
+    best = None
+    for noise in np.linspace(0.05, 0.3, 500):  # marginal likelihood, all else written out
+        ridge = np.diag([noise / 0.1] * 8 + [0.0])
+        mean = np.linalg.lstsq(np.vstack([design, ridge]), np.concatenate([rho, np.zeros(9)]), rcond=None)[0]
+        covariance = 0.01 * shown @ shown.T + noise**2 * np.eye(len(rho)) + 100.0
+        value = -0.5 * (rho @ np.linalg.solve(covariance, rho)) - 0.5 * np.linalg.slogdet(covariance)[1]
+        best = (value, mean) if best is None or value > best[0] else best
+    np.testing.assert_allclose([e.mean for e in effects], best[1][:8], atol=0.01)
+
+
+def test_controls_make_it_surer(tmp_path):
+    errors = []
+    for controls in (False, True):
+        with Memory.open(tmp_path / str(controls)) as memory:
+            effects = by_rule(rule_effects(*explore(memory, controls=controls)))
+            errors.append(np.mean([e.standard_error for e in effects]))
+            np.testing.assert_allclose([e.mean for e in effects], TRUE, atol=0.08)
+    assert errors[1] < errors[0]
+
+
+def test_little_evidence_leaves_little_effect(tmp_path):
+    with Memory.open(tmp_path / "m") as memory:
+        effects = rule_effects(*explore(memory, 6))
+        assert max(abs(e.mean) for e in effects) < 0.15 and min(e.standard_error for e in effects) > 0.04
+        assert helpful_rules(effects, 5, EffectOptions(min_uses=10)) == ()
+        assert harmful_rules(effects, EffectOptions(min_uses=10)) == {}
+
+
+def test_nothing_was_shown(tmp_path):
+    with Memory.open(tmp_path / "m") as memory:
+        memory.commit(episode("a"))
+        assert rule_effects(memory.episodes(), memory.log()) == ()
+
+
+def test_conflicts_and_retired_rules_are_left_out(tmp_path):
+    with Memory.open(tmp_path / "m") as memory:
+        effects = rule_effects(*explore(memory))
+    first, second = RULES[0].id, RULES[1].id
+    assert helpful_rules(effects, 2, conflicts=[(second, first)])[0] == first
+    assert second not in helpful_rules(effects, 5, conflicts=[(second, first)])
+    assert helpful_rules(effects, 5, among=[second]) == (second,)
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(InputError, match=r"prior 0\.0"):
+        EffectOptions(prior_std=0.0)
