@@ -225,6 +225,9 @@ def markdown(result: dict) -> str:
     ]
     lines += [
         "",
+        "A row without cases in which nothing was frozen shows the judge nothing, so its gain is exactly 0: the loss was",
+        "avoided by keeping no rule, not by telling good ones apart.",
+        "",
         "## Choosing rules when all of a prompt share the credit",
         "",
         f"{ARMS} rules (a third help, a third hurt), {PER_PROMPT} per prompt, {ROUNDS} prompts, {result['bandits']} "
