@@ -225,7 +225,7 @@ def markdown(result: dict) -> str:
     ]
     lines += [
         "",
-        "A row without cases in which nothing was frozen shows the judge nothing, so its gain is exactly 0: the loss was",
+        "A row without cases in which nothing was frozen shows the judge nothing, so its gain is exactly 0: loss was",
         "avoided by keeping no rule, not by telling good ones apart.",
         "",
         "## Choosing rules when all of a prompt share the credit",

@@ -46,7 +46,8 @@ def tiny_settings(data: Path, folder: Path, **changes) -> StudySettings:
         data, folder / "work", folder / "log.jsonl", bases=bases, persons=9, group_size=4, steps=2, batch_size=8,
         train_split="tiny/train", label_splits=("tiny/lab", "tiny/broad"), val_split="tiny/val", val_persons=6,
         final_split="tiny/test", final_persons=8, forget_split="tiny/labval", forget_persons=4, hypotheses=10,
-        many_persons=1, many_rows=("base", "best-of-N, reprojection"), num_steps=1, temperatures=(0.1, 1.0), sweep_critic="reprojection", sweep_sizes=(2, 4),
+        many_persons=1, many_rows=("base", "best-of-N, reprojection"),
+        num_steps=1, temperatures=(0.1, 1.0), sweep_critic="reprojection", sweep_sizes=(2, 4),
         sweep_size_persons=6, sweep_persons=(100,),
     )  # fmt: skip
     return replace(settings, **changes)
