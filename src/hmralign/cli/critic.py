@@ -195,7 +195,8 @@ def _explored(report: ExploreReport) -> dict[str, Any]:
 def _explore_config(options: ExploreOptions) -> ExploreConfig:
     from dataclasses import replace
 
-    from hmralign.systems.group_preference.settings import ExploreConfig, explore_preset, read_config
+    from hmralign.systems.group_preference.settings import ExploreConfig, explore_preset
+    from hmralign.training.configuration import read_config
 
     if options.config is None:
         config = explore_preset(options.preset)
@@ -311,7 +312,8 @@ def _scored(report: ScoreReport) -> dict[str, Any]:
 def _score_config(path: Path | None, preset: Preset, seed: int | None, *, leave_out: bool = False) -> ScoreConfig:
     from dataclasses import replace
 
-    from hmralign.systems.group_preference.settings import ScoreConfig, read_config, score_preset
+    from hmralign.systems.group_preference.settings import ScoreConfig, score_preset
+    from hmralign.training.configuration import read_config
 
     config = score_preset(preset) if path is None else read_config(ScoreConfig, path)
     if seed is not None:
@@ -397,7 +399,8 @@ def _check_estimate(options: EstimateOptions) -> None:
 def _estimated(options: EstimateOptions) -> Estimate:
     from hmralign.preferences.store import GroupStore
     from hmralign.systems.group_preference import estimate
-    from hmralign.systems.group_preference.settings import ExploreConfig, explore_preset, read_config
+    from hmralign.systems.group_preference.settings import ExploreConfig, explore_preset
+    from hmralign.training.configuration import read_config
 
     if options.store is not None:
         config = _score_config(options.config, options.preset, None)

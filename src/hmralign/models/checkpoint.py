@@ -48,11 +48,6 @@ def save_checkpoint(
 
     Raises InputError for weights that are not finite as stored.
     """
-    path = Path(path)
-    tensors = {
-        k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()
-    }
-    require_finite(path, tensors)
     header = {
         "format_version": str(FORMAT_VERSION),
         "kind": "lite",
@@ -60,6 +55,13 @@ def save_checkpoint(
         "skeleton_hash": skeleton_hash,
         "trained_on": json.dumps(list(sources)),
     }
+    return write_weights(Path(path), model.state_dict(), header, half=half)
+
+
+def write_weights(path: Path, state: dict[str, torch.Tensor], header: dict[str, str], *, half: bool) -> Path:
+    """Write weights and their header atomically. Raises InputError for weights that are not finite as stored."""
+    tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in state.items()}
+    require_finite(path, tensors)
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata=header)
     part.chmod(0o644)  # safetensors makes files that only their owner can read
@@ -92,9 +94,13 @@ def trained_on(name_or_path: str | Path) -> tuple[str, ...]:
     """
     path = checkpoint_path(name_or_path)
     with opened_weights(path) as handle:
-        text = (handle.metadata() or {}).get("trained_on", "[]")
+        return sources_of(path, handle.metadata() or {})
+
+
+def sources_of(path: Path, header: dict[str, str]) -> tuple[str, ...]:
+    """What a header says its weights were trained on; empty where it does not say. Raises InputError for no list."""
     try:
-        sources = json.loads(text)
+        sources = json.loads(header.get("trained_on", "[]"))
     except ValueError as error:
         raise InputError(f"{path}: what it was trained on is not JSON ({error})") from error
     if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import torch
-from safetensors.torch import save_file
 
-from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields
+from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields, sources_of, write_weights
 from hmralign.models.scorer import Scorer, ScorerConfig
 from hmralign.models.scorer_calibration import Calibration
 from hmralign.structures import InputError
@@ -37,10 +36,6 @@ class CalibratedScorer:
 
 def save_scorer(path: str | Path, scored: CalibratedScorer, skeleton_hash: str, *, half: bool = True) -> Path:
     """Write atomically. Raises InputError for weights that are not finite as stored."""
-    path = Path(path)
-    state = scored.scorer.state_dict()
-    tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in state.items()}
-    require_finite(path, tensors)
     header = {
         "format_version": str(FORMAT_VERSION),
         "kind": "scorer",
@@ -49,11 +44,7 @@ def save_scorer(path: str | Path, scored: CalibratedScorer, skeleton_hash: str, 
         "skeleton_hash": skeleton_hash,
         "trained_on": json.dumps(list(scored.trained_on)),
     }
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata=header)
-    part.chmod(0o644)  # safetensors makes files that only their owner can read
-    part.replace(path)
-    return path
+    return write_weights(Path(path), scored.scorer.state_dict(), header, half=half)
 
 
 def scorer_path(name_or_path: str | Path) -> Path:
@@ -83,9 +74,7 @@ def load_scorer(name_or_path: str | Path, skeleton_hash: str) -> CalibratedScore
         raise InputError(f"{path}: weights do not fit the scorer ({len(wrong)} of them differ, such as '{wrong[0]}')")
     scorer = Scorer(config, members)
     scorer.load_state_dict(tensors)
-    return CalibratedScorer(
-        scorer.eval().requires_grad_(False), _calibration(path, header), _sources(path, header.get("trained_on", "[]"))
-    )
+    return CalibratedScorer(scorer.eval().requires_grad_(False), _calibration(path, header), sources_of(path, header))
 
 
 def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> None:
@@ -129,13 +118,6 @@ def _calibration(path: Path, header: dict[str, str]) -> Calibration:
         return Calibration(outputs, scores)
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(f"{path}: its calibration is no use ({error})") from error
-
-
-def _sources(path: Path, text: str) -> tuple[str, ...]:
-    sources = _json(path, text, "list of what it was trained on")
-    if not isinstance(sources, list) or not all(isinstance(s, str) for s in sources):
-        raise InputError(f"{path}: what it was trained on is no list of names")
-    return tuple(sources)
 
 
 def _json(path: Path, text: str, what: str):

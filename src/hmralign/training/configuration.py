@@ -19,12 +19,17 @@ Config = TypeVar("Config")
 
 def read_training_config(path: str | Path) -> BaseTrainingConfig:
     """Read a configuration. Raises InputError naming the file and the key that is unknown or has a wrong value."""
+    return read_config(BaseTrainingConfig, path)
+
+
+def read_config(kind: type[Config], path: str | Path) -> Config:
+    """A configuration of any kind from YAML. Raises InputError naming the file and the key that is unknown or wrong."""
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not a readable YAML file ({error})") from error
-    return from_mapping(BaseTrainingConfig, {} if content is None else content, str(path))
+    return from_mapping(kind, {} if content is None else content, str(path))
 
 
 def from_mapping(kind: type[Config], content: Any, where: str) -> Config:

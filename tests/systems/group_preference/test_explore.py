@@ -22,8 +22,8 @@ from hmralign.systems.group_preference.settings import (
     JudgeConfig,
     ScoreConfig,
     explore_preset,
-    read_config,
 )
+from hmralign.training.configuration import read_config
 from hmralign.vlm.journal import Journal
 from support.group_stores import some_groups, store_facts
 from support.judged_stores import BODY, EXPLORE, TruthJudge, asker, judged_store

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hmralign.structures import Finding, InputError
-from hmralign.structures.critique import HIGHEST_SCORE
+from hmralign.structures.critique import HIGHEST_SCORE, RULE_LENGTH, RULE_TAGS
 from hmralign.vlm.errors import AnswerError, AnswerTrouble, shortened
 from hmralign.vlm.structured import Schema, array, choice, integer, printable, read_json, record
 
@@ -20,12 +20,7 @@ FirstField = Literal["score", "comment"]
 
 COMMENT_LENGTH = 160
 """Of a comment, characters."""
-RULE_LENGTH = 200
-"""Of a rule, characters."""
-TAGS = (
-    "alignment", "arms", "balance", "contact", "depth_order", "facing", "feet", "hands", "head", "joint_limits", "legs",
-    "left_right", "occlusion", "penetration", "scale", "silhouette", "torso", "truncation",
-)  # fmt: skip
+TAGS = RULE_TAGS
 """What rules are about; a rule may add words of its own."""
 TIE = "tie"
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import yaml
+from typing import Any, Literal
 
 from hmralign.critics.vlm.merge import MergeOptions
 from hmralign.critics.vlm.plan import PlanOptions, components, plan
@@ -17,9 +14,6 @@ from hmralign.memory.rule_filter import RuleFilterOptions
 from hmralign.memory.selection import FROZEN_SELECTION, PAPER_SELECTION
 from hmralign.overlays.hypothesis_tile import PAPER_STYLE, TileStyle
 from hmralign.structures import InputError
-from hmralign.training.configuration import from_mapping
-
-Config = TypeVar("Config")
 
 TruthError = Literal["mpjpe", "pa_mpjpe", "pve"]
 
@@ -150,16 +144,6 @@ def explore_preset(preset: Preset) -> ExploreConfig:
     """How that judge explores; the paper's takes the paper's formula for rules."""
     retrieval = RetrievalOptions(selection=PAPER_SELECTION) if preset == "paper" else RetrievalOptions()
     return ExploreConfig(judge=judge_preset(preset), retrieval=retrieval)
-
-
-def read_config(kind: type[Config], path: str | Path) -> Config:
-    """A configuration from YAML. Raises InputError naming the file and the key that is unknown or wrong."""
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({error})") from error
-    return from_mapping(kind, {} if content is None else content, str(path))
 
 
 def check_plan(config: JudgeConfig, group_size: int) -> None:

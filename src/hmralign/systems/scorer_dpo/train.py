@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
-from hmralign.data.shards import open_shards, read_index
+from hmralign.data.shards import open_shards, read_index, source_of
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.reobserved import reobserved
 from hmralign.models.checkpoint import checkpoint_hash
@@ -41,7 +41,7 @@ from hmralign.systems.scorer_dpo.distil import (
     require_distillable,
 )
 from hmralign.systems.scorer_dpo.hypothesis_sets import WIDE_NOISE, hypothesis_set, perturbing, sampling
-from hmralign.training.configuration import from_mapping
+from hmralign.training.configuration import read_config
 from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig, train_scorer
 
 logger = logging.getLogger("hmralign.scorer")
@@ -101,12 +101,7 @@ class ScorerConfigFile:
 
 def read_scorer_config(path: str | Path) -> ScorerConfigFile:
     """Read a YAML file. Raises InputError naming the file and the key that is unknown or has a wrong value."""
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({error})") from error
-    return from_mapping(ScorerConfigFile, {} if content is None else content, str(path))
+    return read_config(ScorerConfigFile, path)
 
 
 @dataclass(frozen=True)
@@ -126,7 +121,7 @@ def scorer_sets(config: ScorerDataConfig, body: BodyModel) -> ScorerSets:
     needed = max(config.as_observed, config.perturbed) + held_out + (1 if config.seen_again else 0)
     if len(shards) < needed:
         raise InputError(f"{folder}: has {len(shards)} persons; the configuration needs at least {needed}")
-    source = str(facts["split"]) if "benchmark" in facts else "shards:train"
+    source = source_of(facts)
     offsets = noise_of(config.detector).offsets
     policies = [LitePolicy.load(c, body, detector=config.detector) for c in config.checkpoints]
     training, calibration = [], []
