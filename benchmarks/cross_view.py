@@ -26,7 +26,8 @@ from hmralign.metrics.joint_errors import pa_mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.structures import Observation
-from hmralign.systems.recover.estimate import estimate_bodies, noise_of
+from hmralign.systems.groups.critic_choice import make_critic
+from hmralign.systems.recover.estimate import Weighing, estimate_bodies, noise_of
 from hmralign.systems.recover.observe import observe
 
 BODY_12 = list(range(5, 17))
@@ -34,13 +35,15 @@ MIRROR_12 = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10]
 LANDMARKS_12 = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
 
 
-def bodies(cases: list[BoxedPerson], found, model, body, method: str) -> tuple[torch.Tensor, torch.Tensor]:
+def bodies(
+    cases: list[BoxedPerson], found, model, body, method: str, weighing: Weighing | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Fused 12 joints per case, and the median reprojection error over box height."""
     seen = [observe(d, estimate_intrinsics(*image_size(c.photo))) for c, d in zip(cases, found, strict=True)]
     observation = Observation.stack(seen)
     estimate = estimate_bodies(
         model, body, observation, SamplerConfig(), RefinementConfig(method=method), noise_of("mediapipe"),
-        torch.Generator().manual_seed(0),
+        torch.Generator().manual_seed(0), weighing,
     )  # fmt: skip
     points = posed_keypoints(body, estimate.fused)
     error = (project(points, observation.K) - observation.keypoints).norm(dim=-1)
@@ -97,8 +100,14 @@ def main() -> None:
     kept = [(c, d) for c, d in zip(cases, found, strict=True) if d is not None]
     cases, found = [c for c, _ in kept], [d for _, d in kept]
     result = {"checkpoint_sha256": checkpoint_hash(args.checkpoint), "missed": missed, "rows": {}}
-    for name, method in (("fused, refined", "gauss_newton"), ("fused, samples only", "none")):
-        joints, reprojection = bodies(cases, found, model, body, method)
+    weighing = Weighing(make_critic("scorer", body))
+    for name, method, weighed in (
+        ("fused, refined", "gauss_newton", None),
+        ("fused, samples only", "none", None),
+        ("fused, refined, weighed by the learned scorer", "gauss_newton", weighing),
+        ("fused, samples only, weighed by the learned scorer", "none", weighing),
+    ):
+        joints, reprojection = bodies(cases, found, model, body, method, weighed)
         result["rows"][name] = table(cases, joints) | {
             "reprojection_over_box_height_median": round(float(reprojection.median()), 4)
         }

@@ -16,6 +16,7 @@ from hmralign.body.lbs import posed_joints
 from hmralign.geometry.cameras import project
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.models.checkpoint import checkpoint_path
+from hmralign.models.scorer_checkpoint import scorer_path
 from hmralign.reports.mesh_files import read_mesh
 from hmralign.structures import BodyParams, InputError
 from support.recover_example import HEIGHT, WIDTH, example_photo, tiny_checkpoint
@@ -117,11 +118,21 @@ def test_with_the_shipped_weights_both_answers_fall_on_the_keypoints():
             assert agreement.reprojection_over_box_height < 0.06, agreement
 
 
+@pytest.mark.skipif(not scorer_path("scorer-lab").is_file(), reason="the shipped weights are not here")
+def test_a_learned_scorer_may_weigh_the_answer_and_then_no_error_is_promised():
+    rgb, points = example_photo()
+    plain, weighed = (load("lite", num_hypotheses=20, weighed_by=w) for w in (None, "scorer-lab"))
+    one, other = plain(rgb, keypoints=points, K=K)[0], weighed(rgb, keypoints=points, K=K)[0]
+    assert same(one.hypotheses.body, other.hypotheses.body) and not same(one.fused, other.fused)
+    assert one.expected_error is not None and other.expected_error is None
+
+
 def test_wrong_settings(checkpoint):
     for options, said in (
         ({"num_hypotheses": 0}, "at least 1"),
         ({"device": "abacus"}, "abacus"),
         ({"device": "meta"}, "meta"),
+        ({"weighed_by": "nobody"}, "nobody"),
     ):
         with pytest.raises(InputError, match=said):
             load(checkpoint, **options)

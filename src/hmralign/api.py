@@ -36,6 +36,7 @@ from hmralign.detection.detection import Detection, Detector
 from hmralign.hypotheses.sampler import SamplerConfig
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_skeleton, load_checkpoint
 from hmralign.models.lite import LiteModel
+from hmralign.models.scorer_checkpoint import load_scorer
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
 from hmralign.systems.recover.expected_error import expected_error
@@ -86,6 +87,7 @@ class Recoverer:
         device: str | torch.device = "cpu",
         num_hypotheses: int = 100,
         refine: bool = True,
+        weighed_by: str | None = None,
         seed: int = 0,
     ) -> Recoverer:
         """Load weights and body.
@@ -101,6 +103,8 @@ class Recoverer:
             device: Where the model runs, for example "cuda".
             num_hypotheses: Bodies sampled per person (M); the answers at M = 20 are close to those at 100.
             refine: Whether hypotheses are moved onto the keypoints, weighted by the detector's measured noise.
+            weighed_by: Learned scorer ("scorer", "scorer-lab" or a path) that weighs the hypotheses in the fused
+                answer; None counts all alike, which is as good for "lite" (`docs/results/fusion.md`).
             seed: Of all random numbers.
 
         Raises InputError for M < 1, an unknown detector or device, a body file that is none, and a checkpoint that is
@@ -113,7 +117,10 @@ class Recoverer:
         body = load_body(body) if isinstance(body, str | Path) else body or free
         estimated_on = free if checkpoint_skeleton(checkpoint) == free.skeleton_hash != body.skeleton_hash else body
         model = load_checkpoint(checkpoint, estimated_on.skeleton_hash).to(place)
-        config = RecoverConfig(sampler=SamplerConfig(num_hypotheses=num_hypotheses), seed=seed)
+        sampler = SamplerConfig(num_hypotheses=num_hypotheses)
+        config = RecoverConfig(sampler=sampler, weighed_by=weighed_by, seed=seed)
+        if weighed_by is not None:
+            load_scorer(weighed_by, estimated_on.skeleton_hash)  # missing or of another body? say so before any photo
         if not refine:
             config = replace(config, refinement=RefinementConfig(method="none"))
         chosen = _chosen_detector(detector, detector_folder, place)

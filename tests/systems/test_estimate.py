@@ -14,7 +14,7 @@ from hmralign.models.checkpoint import checkpoint_path, load_checkpoint
 from hmralign.refinement.evidence import KeypointNoise
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.structures import InputError
-from hmralign.systems.recover.estimate import GENERIC_SIGMA, estimate_bodies, noise_of
+from hmralign.systems.recover.estimate import GENERIC_SIGMA, Weighing, estimate_bodies, noise_of
 from support.synthetic_persons import BODY, exact, mirrored, mirrored_body, persons, seeded, tiny_model
 
 MODEL = tiny_model()
@@ -128,6 +128,39 @@ def test_persons_known_by_a_box_fill_it_and_the_others_stay(known):
         assert share.min() > -0.002, "inside"
         assert (share.amax(0).amin(-1) < 0.002).all(), "and as large as the box"
     torch.testing.assert_close(got.fused_joints[3:], estimate(o).fused_joints[3:], atol=0.01, rtol=1e-3)
+
+
+class Judge:
+    """Scores that are given."""
+
+    name, needs_truth = "given", False
+
+    def __init__(self, scores, able=True):
+        self.scores, self.able = scores, able
+
+    def can_judge(self, example):
+        return torch.full((len(example.observation.box),), self.able)
+
+    def __call__(self, hypotheses, example):
+        assert example.annotation is None
+        return self.scores.expand(hypotheses.joints.shape[:2])
+
+
+def weighed(scores, temperature=0.03, able=True):
+    weighing = Weighing(Judge(torch.tensor(scores), able), temperature)
+    return estimate_bodies(
+        MODEL, BODY, OBSERVED, SamplerConfig(4, 2), RefinementConfig(method="none"), NOISE, seeded(0), weighing
+    )
+
+
+def test_the_answer_follows_the_weights():
+    plain = estimate(refinement=RefinementConfig(method="none"))
+    equal, third = weighed([0.5, 0.5, 0.5, 0.5]), weighed([0.1, 0.1, 0.9, 0.1], 1e-3)
+    torch.testing.assert_close(equal.fused.rotmats, plain.fused.rotmats, atol=1e-5, rtol=0)
+    torch.testing.assert_close(third.fused.rotmats, third.hypotheses.body.rotmats[:, 2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(third.hypotheses.joints, plain.hypotheses.joints)
+    blind = weighed([0.1, 0.1, 0.9, 0.1], able=False)
+    torch.testing.assert_close(blind.fused.rotmats, plain.fused.rotmats, atol=1e-5, rtol=0)
 
 
 def test_nobody_is_an_error():

@@ -58,6 +58,9 @@ class RecoverOptions:
     """Of all random numbers; the same seed gives the same answer."""
     refine: bool = True
     """Move the hypotheses onto the keypoints."""
+    weighed_by: str | None = None
+    """Learned scorer that weighs the hypotheses in the fused body: "scorer", "scorer-lab" or a path. It helps weights
+    that have not seen such people, "lite" hardly."""
     skip_bad: bool = True
     """Of several photos, go on when one fails; --no-skip-bad stops at the first."""
     overwrite: bool = False
@@ -128,6 +131,7 @@ def load_recoverer(options: RecoverOptions) -> Recoverer:
         device=options.device,
         num_hypotheses=options.num_hypotheses,
         refine=options.refine,
+        weighed_by=options.weighed_by,
         seed=options.seed,
     )
 

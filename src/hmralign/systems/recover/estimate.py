@@ -10,8 +10,9 @@ from torch import Tensor
 
 from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.body.model import BodyModel
+from hmralign.critics.critic import Critic, can_judge, judge
 from hmralign.data.synthetic.observation_noise import load_measured_noise
-from hmralign.hypotheses.fusion import fuse_rotations
+from hmralign.hypotheses.fusion import fuse_rotations, score_weights
 from hmralign.hypotheses.sampler import SamplerConfig, sample_group
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.models.lite import LiteModel
@@ -19,10 +20,26 @@ from hmralign.models.person_frame import PersonFrame, person_frame
 from hmralign.refinement.evidence import Evidence, KeypointNoise, predict
 from hmralign.refinement.keypoint_update import RefinementConfig, place, refine_group
 from hmralign.refinement.placement import place_in_image
-from hmralign.structures import BodyParams, Hypotheses, InputError, Observation
+from hmralign.structures import BodyParams, Example, Hypotheses, InputError, Observation
 
 GENERIC_SIGMA = (0.06, 0.03, 0.02, 0.015, 0.012)
 """Noise per confidence bin for detectors nobody measured, in shares of the body's height."""
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """A critic whose scores weigh the hypotheses that the one answer is made from (docs/results/fusion.md)."""
+
+    critic: Critic
+    temperature: float = 0.03
+    """Of the softmax of its scores; as measured for the learned scorer, whose scores are in (0, 1)."""
+
+    def __call__(self, hypotheses: Hypotheses, observation: Observation) -> Float[Tensor, "person hyp"]:
+        """Weights that sum to 1; equal ones for persons whom the critic cannot judge."""
+        example = Example(observation)
+        able = can_judge(self.critic, example)[:, None]
+        scores = torch.where(able, judge(self.critic, hypotheses, example), 0.0)
+        return score_weights(scores, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -54,10 +71,12 @@ def estimate_bodies(
     refinement: RefinementConfig,
     noise: KeypointNoise,
     generator: torch.Generator,
+    weighing: Weighing | None = None,
 ) -> Estimate:
     """Hypotheses of all observed persons (one batch axis), their fused answer and the spread per joint.
 
-    Raises InputError for an empty batch, evidence or intrinsics that are not finite, or M < 1.
+    Without `weighing` every hypothesis counts alike in the answer. Raises InputError for an empty batch, evidence or
+    intrinsics that are not finite, or M < 1.
     """
     check_observation(observation)
     group, frame = sample_group(model, body, observation, sampler, generator)
@@ -65,9 +84,11 @@ def estimate_bodies(
     rotmats, betas = refine_group(body, group.rotmats, group.betas, evidence, refinement)
     _, joints = forward_kinematics(rest_joints(body, betas), rotmats, body.parents)
     hypotheses = place_bodies(body, rotmats, betas, evidence, refinement, observation, frame)
-    fused = fused_bodies(body, rotmats, betas, evidence, refinement, observation, frame)
+    placed = Hypotheses(hypotheses, posed_joints(body, hypotheses))
+    weights = None if weighing is None else weighing(placed, observation)
+    fused = fused_bodies(body, rotmats, betas, evidence, refinement, observation, frame, weights)
     return Estimate(
-        Hypotheses(hypotheses, posed_joints(body, hypotheses)),
+        placed,
         fused,
         posed_joints(body, fused),
         joint_spread(joints),

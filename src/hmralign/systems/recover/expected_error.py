@@ -41,7 +41,9 @@ def _shipped_record(checkpoint_sha256: str) -> dict[str, Any] | None:
 def recalibration_for(checkpoint_sha256: str, config: RecoverConfig) -> Recalibration | None:
     """The shipped recalibration of these very weights with these settings of refinement; None for any others."""
     record = _shipped_record(checkpoint_sha256)
-    if record is None or fitted_with_another(record, checkpoint_sha256, asdict(config.refinement)):
+    if record is None or config.weighed_by is not None:
+        return None
+    if fitted_with_another(record, checkpoint_sha256, asdict(config.refinement)):
         return None
     return read_recalibration(record)
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmralign.body.model import BodyModel
+from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.data.images import LoadedImage
 from hmralign.detection.detection import Detection
 from hmralign.hypotheses.sampler import SamplerConfig
 from hmralign.models.lite import LiteModel
+from hmralign.models.scorer_checkpoint import load_scorer
 from hmralign.refinement.evidence import KeypointNoise
 from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
-from hmralign.systems.recover.estimate import Estimate, estimate_bodies, noise_of
+from hmralign.systems.recover.estimate import Estimate, Weighing, estimate_bodies, noise_of
 from hmralign.systems.recover.judge import Agreement, CriticWeights, Judgement, agreement, judge
 from hmralign.systems.recover.observe import observe
 
@@ -34,6 +37,9 @@ class RecoverConfig:
     """How hypotheses are moved onto the keypoints."""
     critics: CriticWeights = field(default_factory=CriticWeights)
     """What ranks them."""
+    weighed_by: str | None = None
+    """Learned scorer, by name or path, that weighs the hypotheses in the fused answer; None counts all alike. It helps
+    weights that have not seen persons like these (docs/results/fusion.md)."""
     seed: int = 0
     """Same seed, same photo, same answer; every photo starts from it anew."""
 
@@ -108,9 +114,10 @@ def recover_people(
     # One detector saw everybody who was seen at all.
     noise = noise_for(next((d for d in found if d.has_keypoints), found[0]))
     generator = torch.Generator().manual_seed(config.seed)
+    weighing = weighing_by(config.weighed_by, body, noise)
     with measured(seconds, "estimate"), torch.no_grad():
         estimate = estimate_bodies(
-            model, body, observation.to(device), config.sampler, config.refinement, noise, generator
+            model, body, observation.to(device), config.sampler, config.refinement, noise, generator, weighing
         )
     with measured(seconds, "critics"), torch.no_grad():
         seen = observation.to(device)
@@ -134,6 +141,16 @@ def recover_people(
         for i in range(len(found))
     ]
     return RecoveredPhoto(image, camera, persons, seconds)
+
+
+def weighing_by(scorer: str | None, body: BodyModel, noise: KeypointNoise) -> Weighing | None:
+    """How a learned scorer weighs; None for none. Raises InputError for one that was made for another skeleton."""
+    if scorer is None:
+        return None
+    place = body.v_template.device
+    scored = load_scorer(scorer, body.skeleton_hash)
+    scored = replace(scored, scorer=scored.scorer.to(place))
+    return Weighing(ScorerCritic(body, scored, noise.offsets.to(place), Path(scorer).stem))
 
 
 def _best_and_fused(estimate: Estimate, judgement: Judgement) -> Hypotheses:
