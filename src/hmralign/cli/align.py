@@ -16,18 +16,22 @@ from hmralign.cli.usage import UsageError
 class AlignOptions:
     """Align a checkpoint with preference groups (`hmralign groups`); continues an unfinished run in the same folder."""
 
-    method: Annotated[Literal["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"], tyro.conf.Positional]
-    """What is done with the groups."""
     groups: Path
     """Store of groups with scores."""
     out: Path
     """Folder of the run: weights, curves, state for resuming."""
+    method: Annotated[
+        Literal["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"] | None, tyro.conf.Positional
+    ] = None
+    """What is done with the groups. The default is the configuration's, and without one dpo: with the learned scorer it
+    gained most."""
     checkpoint: str | None = None
     """Weights to start from; the default is the shipped ones that sampled the groups."""
     config: Path | None = None
     """YAML configuration (see configs/align); what it leaves out is as recommended for the method."""
     critic: str | None = None
-    """Scores in the store that are trained on; replaces the configuration's."""
+    """Scores in the store that are trained on; replaces the configuration's. The default is the learned scorer's
+    where the store has them, else those of the store's only critic."""
     steps: int | None = None
     """Optimiser steps; replaces the configuration's."""
     learning_rate: float | None = None
@@ -52,17 +56,25 @@ def run_align(options: AlignOptions, terminal: Terminal) -> int:
 
     import torch
 
-    from hmralign.systems.align.checkpoint import align_checkpoint
+    from hmralign.preferences.store import GroupStore
+    from hmralign.systems.align.checkpoint import align_checkpoint, scores_to_follow
     from hmralign.systems.align.configuration import read_align_config
 
     if options.threads < 1:
         raise UsageError(f"--threads is {options.threads}; expected at least 1")
     torch.set_num_threads(options.threads)
-    config = read_align_config(options.config, options.method)
+    critic = options.critic
+    config = read_align_config(
+        options.config,
+        options.method,
+        (lambda: scores_to_follow(GroupStore.open(options.groups))) if critic is None else (lambda: critic),
+    )
     training = {"steps": options.steps, "learning_rate": options.learning_rate, "seed": options.seed}
     config = replace(config, training=replace(config.training, **{k: v for k, v in training.items() if v is not None}))
-    if options.critic is not None:
-        config = replace(config, critic=options.critic)
+    if critic is not None:
+        config = replace(config, critic=critic)
+    followed = "" if config.method == "sft" else f", following {config.critic}"
+    terminal.say(f"Aligning by {config.method}{followed}.")
     done = align_checkpoint(options.groups, options.checkpoint, config, options.out, other_model=options.other_model)
     terminal.answer(
         {

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from hmralign.body.free_body import load_free_body
 from hmralign.models.checkpoint import SHIPPED, checkpoint_hash, trained_on
+from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS
 from hmralign.preferences.store import GroupStore
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
@@ -52,6 +53,23 @@ def start_of(store: GroupStore, checkpoint: str | None, *, other_model: bool = F
             f"than {checkpoint}; their bodies can be trained on with --other-model"
         )
     return checkpoint
+
+
+def scores_to_follow(store: GroupStore) -> str:
+    """Whose scores are trained on where nobody says: the learned scorer's, else those of the only critic.
+
+    The learned scorer is the critic that moved models furthest without truth (docs/results/alignment.md). Raises
+    InputError where there are no scores, or several and none, or more than one, by a learned scorer.
+    """
+    names = store.critics()
+    if not names:
+        raise InputError(f"{store.folder}: no critic has scored these groups; see `hmralign groups --help`, --critic")
+    candidates = [name for name in names if name in SHIPPED_SCORERS] or list(names)
+    if len(candidates) > 1:
+        raise InputError(
+            f"{store.folder}: holds scores by {', '.join(candidates)}; say with --critic which to train on"
+        )
+    return candidates[0]
 
 
 def align_checkpoint(
