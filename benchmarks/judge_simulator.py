@@ -156,6 +156,8 @@ class JudgeConfig:
     """Weight of a distractor that a rule tells it to look at."""
     deaf: bool = False
     """Whether rules and cases change nothing but its noise."""
+    centred: bool = False
+    """Whether its scores lie about the middle of what a call shows, however bad all of it is."""
 
 
 @dataclass(frozen=True)
@@ -164,20 +166,24 @@ class SimulatedJudge:
 
     config: JudgeConfig = field(default_factory=JudgeConfig)
 
-    def __call__(self, group: Group, context: MemoryContext, repeat: int = 0) -> Critique:
-        c = self.config
+    def __call__(
+        self, group: Group, context: MemoryContext, repeat: int = 0, order: Sequence[int] | None = None
+    ) -> Critique:
+        """`order` is that in which the hypotheses are shown; drawn where it is not given."""
+        c, size = self.config, len(group.errors)
         shown = json.dumps([[r.text for r in context.rules], [p.id for p in context.prototypes], repeat])
         draw = generator_of(group.world, "judge" + group.id + shown)
         quality = self.perceived(group, context)
-        quality = quality / max(quality.std(), 1e-9) + c.noise * draw.normal(size=GROUP_SIZE)
-        order = draw.permutation(GROUP_SIZE)
-        place = np.empty(GROUP_SIZE)
-        place[order] = np.linspace(-0.5, 0.5, GROUP_SIZE)
+        quality = quality - quality.mean() if c.centred else quality
+        quality = quality / max(quality.std(), 1e-9) + c.noise * draw.normal(size=size)
+        shown_as: list[int] = draw.permutation(size).tolist() if order is None else list(order)
+        place = np.empty(size)
+        place[shown_as] = np.linspace(-0.5, 0.5, size)
         points = 55 + c.level * draw.normal() + c.scale * quality + c.position * place
         scores = points.round().clip(0, 100)
         worst = np.argmax(group.defects * self.weights(group, context) * self.seen(context), axis=1)
         said = [f"mainly that {ASPECTS[aspect].conditions[0]}" for aspect in worst]
-        findings = tuple(Finding(int(h), float(scores[h]), said[h]) for h in order)
+        findings = tuple(Finding(int(h), float(scores[h]), said[h]) for h in shown_as)
         return Critique(
             findings, rules=tuple(r.id for r in context.rules), prototypes=tuple(p.id for p in context.prototypes)
         )
@@ -243,6 +249,8 @@ class Miner:
                 aspect, effect = ASPECTS[int(draw.integers(len(ASPECTS)))], "do not deduct points"
         else:
             gap = rankdata(judged.scores) - rankdata(-judged.errors)
+            if not gap.any():
+                return []  # nothing to find fault with
             found = [float(np.corrcoef(gap, column)[0, 1]) for column in group.defects.T]
             if max(found) < 0.25:
                 return []

@@ -55,8 +55,16 @@ def refused(capsys, code, *words):
         assert word in err, (word, err)
 
 
-def test_the_choices_are_those_of_the_library():
-    assert get_args(CriticChoice) == CRITICS
+def test_the_help_names_every_critic(capsys):
+    assert main(["groups", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
+    assert get_args(CriticChoice) == CRITICS and f"{', '.join(CRITICS)}, vlm." in shown
+
+
+def test_every_critic_counts_however_they_are_named(tiny, capsys):
+    assert tiny.sample("--critic", "random", "--critic", "plausibility", "--quiet") == 0
+    assert GroupStore.open(tiny.out).critics() == ("plausibility", "random")
+    refused(capsys, tiny.look("--critic", "mix", "--critic=mix"), "'mix' twice")
 
 
 def test_shards_become_a_scored_store(tiny, capsys):
@@ -103,7 +111,7 @@ def test_a_store_is_scored_without_being_sampled_again(tiny, capsys):
         "plausibility", "random",
     }  # fmt: skip
     store = GroupStore.open(tiny.out)
-    assert store.critics() == ("plausibility", "random", "reprojection")
+    assert store.critics() == ("plausibility", "random", "scorer")
     assert store.critic_facts("random")["settings"]["seed"] == 2  # the store's own
     assert "scored by plausibility, random: see" in capsys.readouterr().out
 
@@ -197,7 +205,7 @@ def test_photos_become_groups_with_crops(tiny, photos, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     assert tiny.sample("--sheet", str(sheet), source=photos) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("2 groups of 4 from photos, 2 gave none (index.jsonl says why), scored by reprojection: see")
+    assert out.startswith("2 groups of 4 from photos, 2 gave none (index.jsonl says why), scored by scorer: see")
     assert "grey.png" in err and "notes.jpg" in err
     store = GroupStore.open(tiny.out)
     assert store.ids == ("a.png#0", "b.png#0") and set(store.skipped) == {"grey.png", "notes.jpg"}

@@ -1,8 +1,10 @@
 """`--config` files are read strictly, and arguments replace their values."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tyro
 
 from hmralign.cli.options import parse_options, read_config
 from hmralign.cli.recover import RecoverOptions
@@ -74,3 +76,31 @@ def test_a_missing_file_a_folder_and_binary(tmp_path):
     for path in (tmp_path / "none.yaml", tmp_path, tmp_path / "binary.yaml"):
         with pytest.raises(UsageError, match=path.name):
             read_config(path, RecoverOptions)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Options of one and of several values."""
+
+    words: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Words."""
+    critic_names: tuple[str, ...] = ()
+    """Names."""
+    seed: int = 0
+    """Seed."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "names", "seed"),
+    [
+        ("a --critic-names x y --seed 1", "a", "x y", 1),
+        ("a --critic-names x --critic-names y", "a", "x y", 0),
+        ("a --critic-names x --seed -1 --critic_names y z", "a", "x y z", -1),
+        ("a --critic-names=x --critic-names=y", "a", "x y", 0),
+        ("--critic-names=x a --critic-names=y", "", "x a y", 0),  # as the parser reads `--critic-names=x a`
+        ("--critic-names x --critic-names", "", "x", 0),
+    ],
+)
+def test_an_option_of_several_values_may_be_given_several_times(arguments, words, names, seed):
+    found = parse_options(Several, arguments.split(), prog="x")
+    assert (" ".join(found.words), " ".join(found.critic_names), found.seed) == (words, names, seed)

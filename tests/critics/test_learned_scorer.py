@@ -52,6 +52,8 @@ def test_somebody_of_whom_nothing_was_seen_cannot_be_judged():
     confidence[2] = 0
     example = Example(replace(PERSONS.observation, confidence=confidence))
     assert can_judge(critic(), example).tolist() == [True, True, False, True, True]
+    silent = (judge(critic(), GROUP, example).amax(1) - judge(critic(), GROUP, example).amin(1)) == 0
+    assert silent.tolist() == [False, False, True, False, False]
 
 
 def test_it_is_a_reward_too():

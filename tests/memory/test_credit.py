@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from hmralign.memory.credit import EffectOptions, harmful_rules, helpful_rules, rule_effects
+from hmralign.memory.credit import (
+    EffectOptions,
+    RuleEffect,
+    harmful_rules,
+    helpful_rules,
+    rule_effects,
+    worse_of_conflicts,
+)
 from hmralign.memory.records import NewRule
 from hmralign.memory.store import Memory
 from hmralign.structures import InputError
@@ -92,6 +99,32 @@ def test_conflicts_and_retired_rules_are_left_out(tmp_path):
     assert helpful_rules(effects, 5, among=[second]) == (second,)
 
 
+def test_harm_within_the_tolerance_is_put_up_with():
+    effects = [RuleEffect("bad", -0.2, 0.05, -0.28, -0.12, 9, 3)]
+    assert "in 9 uses, 3 of them also judged without it" in harmful_rules(effects)["bad"]
+    assert set(harmful_rules(effects, EffectOptions(tolerance=0.119))) == {"bad"}
+    assert harmful_rules(effects, EffectOptions(tolerance=0.121)) == {}
+    assert harmful_rules(effects, EffectOptions(min_uses=10)) == {}
+
+
+def test_of_two_that_say_the_opposite_the_worse_one_goes_once_it_is_shown():
+    def effect(name, mean, error=0.02, uses=9):
+        return RuleEffect(name, mean, error, mean - error, mean + error, uses)
+
+    pair = [("a", "b")]
+    assert set(worse_of_conflicts([effect("a", 0.1), effect("b", 0.2)], pair)) == {"a"}
+    assert set(worse_of_conflicts([effect("a", 0.2), effect("b", 0.1)], pair)) == {"b"}
+    assert worse_of_conflicts([effect("a", 0.1, 0.1), effect("b", 0.2, 0.1)], pair) == {}
+    assert worse_of_conflicts([effect("a", 0.1, uses=3), effect("b", 0.2)], pair) == {}
+    assert worse_of_conflicts([effect("b", 0.2)], pair) == worse_of_conflicts([], []) == {}
+    # The bounds of the difference are those of two independent normal numbers.
+    half = 1.2815515655446004 * (0.02**2 + 0.03**2) ** 0.5
+    for gap, gone in ((half + 1e-6, {"a"}), (half - 1e-6, set())):
+        assert set(worse_of_conflicts([effect("a", 0.0), effect("b", gap, 0.03)], pair)) == gone
+
+
 def test_wrong_settings_are_named():
     with pytest.raises(InputError, match=r"prior 0\.0"):
         EffectOptions(prior_std=0.0)
+    with pytest.raises(InputError, match=r"tolerance -0\.1"):
+        EffectOptions(tolerance=-0.1)

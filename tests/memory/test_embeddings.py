@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from hmralign.memory.embeddings import ClipEmbedder, Embedder, GroupView, MixEmbedder, PoseEmbedder, unit
+from hmralign.memory.records import EmbeddingSpace
 from hmralign.structures import BodyParams, Hypotheses, InputError, Observation
+from support.tiny_clip import save_clip
 
 
 def hypotheses(joints):
@@ -94,27 +96,6 @@ def test_what_is_missing_is_named():
         unit(np.zeros(3))
 
 
-def save_clip(folder, seed=0):
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
-
-    config = CLIPConfig(
-        text_config={"vocab_size": 50, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
-                     "num_attention_heads": 2, "max_position_embeddings": 8},
-        vision_config={"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-                       "image_size": 32, "patch_size": 8},
-        projection_dim=12,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = CLIPModel(config).eval()
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=0.3)
-    model.save_pretrained(folder)
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
-    return model
-
-
 def crop(seed):
     return np.random.default_rng(seed).integers(0, 256, (50, 40, 3), dtype=np.uint8)
 
@@ -132,6 +113,18 @@ def test_clip_is_the_image_half_of_the_whole_model(tmp_path):
     assert embedder.space.dim == 12 and isinstance(embedder, Embedder)
     with pytest.raises(InputError, match="needs the person's crop"):
         embedder(GroupView())
+
+
+def test_a_space_knows_what_it_is_of(tmp_path):
+    save_clip(tmp_path / "clip")
+    clip, pose = ClipEmbedder.from_folder(tmp_path / "clip"), PoseEmbedder()
+    mix = MixEmbedder(clip, pose, 0.3)
+    assert (clip.space.kind, pose.space.kind, mix.space.kind) == ("clip", "pose", "mix")
+    for embedder in (clip, pose, mix):
+        assert EmbeddingSpace(**embedder.space.record) == embedder.space
+    assert mix.space.share == 0.3 and "0.3 to 0.7" in str(mix.space) and "share" not in pose.space.record
+    with pytest.raises(InputError, match="expected pose or clip"):
+        _ = EmbeddingSpace("siglip 12", "0" * 64, 4).kind
 
 
 def test_other_weights_are_another_space(tmp_path):

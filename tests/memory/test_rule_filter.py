@@ -1,5 +1,7 @@
 import pytest
 
+from hmralign.critics.vlm.answers import reflection_schema
+from hmralign.critics.vlm.prompt_files import read_prompt
 from hmralign.memory.records import rule_id
 from hmralign.memory.rule_filter import (
     RuleFilterOptions,
@@ -90,8 +92,8 @@ def test_bad_rules_are_refused_with_the_reason(text, reason):
         (("legs", "depth_order", "arms"), ""),
         (("legs", "crossing_legs"), ""),
         (("legs", "depth_order", "arms", "one", "two"), ""),
-        (("legs",), "has 1 tags of the vocabulary and 0"),
-        (("legs", "legs"), "has 1 tags"),
+        (("legs",), ""),
+        (("legs", "legs"), ""),
         (("legs", "arms", "feet", "head"), "has 4 tags"),
         (("legs", "one", "two", "three"), "and 3 of its own"),
         (("one", "two"), "no tag of the vocabulary"),
@@ -106,7 +108,23 @@ def test_tags_are_checked(tags, reason):
 
 
 def test_how_many_tags_is_a_choice():
-    assert review_rule(GOOD[0], ("legs",), options=RuleFilterOptions(min_tags=1)).accepted
+    options = RuleFilterOptions(min_tags=2)
+    for tags in (("legs",), ("legs", "legs")):
+        assert "has 1 tags of the vocabulary and 0" in review_rule(GOOD[0], tags, options=options).reason
+    assert review_rule(GOOD[0], ("legs", "arms"), options=options).accepted
+
+
+def test_the_filter_takes_as_many_tags_as_a_review_is_asked_for():
+    options = RuleFilterOptions()
+    rule_schema = reflection_schema()["properties"]["new_rules"]["items"]["properties"]
+    known, free = rule_schema["tags"], rule_schema["free_tags"]
+    assert (known["minItems"], known["maxItems"]) == (options.min_tags, options.max_known_tags)
+    assert (free["minItems"], free["maxItems"]) == (0, options.max_free_tags)
+    words = {1: "one", 2: "two", 3: "three"}
+    prompt = read_prompt("reflection").sections["ask"]
+    assert f"Give each one to {words[options.max_known_tags]} tags" in prompt
+    assert f"at most {words[options.max_free_tags]} tags of your own" in prompt
+    assert set(known["items"]["enum"]) == set(options.vocabulary)
 
 
 def test_words_of_a_comment_or_a_photo_are_no_rule():

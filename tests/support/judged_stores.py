@@ -3,12 +3,15 @@
 import hashlib
 import json
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from hmralign.overlays.hypothesis_tile import TileStyle
+from hmralign.overlays.overlay import person_window
 from hmralign.preferences.store import GroupStore, writing
 from hmralign.structures import Example, Hypotheses, InputError, PreferenceGroups
 from hmralign.systems.group_preference.judging import Asker
@@ -35,8 +38,19 @@ RULES = (
 )
 
 
-def judged_store(folder: Path, persons_from: int = 0, count: int = 4, seed: int = 0, behind: int | None = None) -> Path:
-    """Groups of persons `persons_from` on, in shards of two; `behind` is one that cannot be drawn."""
+def judged_store(
+    folder: Path,
+    persons_from: int = 0,
+    count: int = 4,
+    seed: int = 0,
+    behind: int | None = None,
+    *,
+    photos: bool = False,
+) -> Path:
+    """Groups of persons `persons_from` on, in shards of two; `behind` is one that cannot be drawn.
+
+    With `photos` each person has a picture of its own colours.
+    """
     with writing(folder, store_facts(group_size=SIZE, with_truth=True, shard_size=PER_SHARD)) as store:
         for start in range(persons_from, persons_from + count, PER_SHARD):
             rows = torch.arange(start, min(start + PER_SHARD, persons_from + count))
@@ -48,8 +62,21 @@ def judged_store(folder: Path, persons_from: int = 0, count: int = 4, seed: int 
             if behind is not None and behind in rows.tolist():
                 hypotheses = _behind(hypotheses, behind - start)
             ids = tuple(f"wild/train/{int(i):06d}" for i in rows)
-            store.append(PreferenceGroups(ids, None, hypotheses, Example(example.observation, example.annotation)))
+            groups = PreferenceGroups(ids, None, hypotheses, Example(example.observation, example.annotation))
+            if photos:
+                places = [person_window(box) for box in example.observation.box]
+                crops = tuple(photo(int(i)) for i in rows)
+                groups = replace(groups, crops=crops, crop_windows=torch.tensor(places, dtype=torch.float32))
+            store.append(groups)
     return folder
+
+
+def photo(number: int) -> bytes:
+    """A JPEG file of coarse noise."""
+    cells = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(cells).resize((48, 48), Image.Resampling.NEAREST).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
 
 
 def _behind(hypotheses: Hypotheses, row: int) -> Hypotheses:

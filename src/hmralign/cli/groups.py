@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from hmralign.cli.groups_judge import FLAGS, JUDGE, ScoreOptions, check_judge, judge_options, judge_store
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.systems.groups.critic_names import CRITICS
 
 if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
@@ -22,13 +24,14 @@ if TYPE_CHECKING:
     from hmralign.systems.groups.build import GroupsConfig
     from hmralign.systems.groups.sources import GroupSource
 
-CRITICS = (
-    "oracle", "oracle-pa", "oracle-pve", "oracle-noisy", "reprojection", "silhouette", "plausibility", "landmarks3d",
-    "random", "mix", "consistency", "scorer", "scorer-lab",
-)  # fmt: skip
-"""`systems.groups.critic_choice.CriticChoice`, which is too heavy to be imported here."""
-
 DEFAULT_CRITIC = "reprojection"
+"""Of predictions of other systems, whose bodies the learned scorers do not know."""
+
+_CRITIC_HELP = (
+    f"Who scores, one or several of {', '.join(CRITICS)}, {JUDGE}. The default is the learned scorer: "
+    f"scorer-lab for lite-lab and scorer for all others; {DEFAULT_CRITIC} for a prediction file; for a store the "
+    f"critics it has. {JUDGE} is a vision-language model, given by --vlm, --base-url or --local."
+)
 
 _FOR_SAMPLING = (
     "out", "checkpoint", "group_size", "num_steps", "with_truth", "persons", "shard_size", "detector",
@@ -61,9 +64,20 @@ class GroupsOptions:
     """Hypotheses per person (G), at least 2."""
     num_steps: int = 5
     """Sampling steps."""
-    critic: tuple[str, ...] = ()
-    """Who scores, one or several of oracle, oracle-pa, oracle-pve, oracle-noisy, reprojection, silhouette,
-    plausibility, landmarks3d, random, mix. The default is reprojection, and for a store the critics it has."""
+    critic: Annotated[tuple[str, ...], tyro.conf.arg(help=_CRITIC_HELP)] = ()
+    vlm: Path | None = None
+    """For --critic vlm: YAML file with the options of `hmralign critic score` by their names (base_url, model, local,
+    memory, preset, config, profile, journal, budget_calls, ...); the five options below replace its values."""
+    base_url: str | None = None
+    """For --critic vlm: address of a server that speaks OpenAI's chat completions."""
+    model: str | None = None
+    """For --critic vlm: name of the model, as the server calls it."""
+    local: Path | None = None
+    """For --critic vlm: instead of a server, the folder of a Qwen3-VL model."""
+    memory: Path | None = None
+    """For --critic vlm: frozen memory (`hmralign critic freeze`)."""
+    allow_remote: bool = False
+    """For --critic vlm: let pictures of people be sent to another machine than this one."""
     with_truth: bool = False
     """Keep the annotations of shards in the store; the oracles need them."""
     correlation: float = 0.5
@@ -105,6 +119,7 @@ class GroupsOptions:
 def run_groups(options: GroupsOptions, terminal: Terminal) -> int:
     """Sample and score, or score what is there, then look at it."""
     _check_options(options)
+    judge = _judge(options)
     if names_store(options.source):
         store, critics = _from_store(options)
     elif names_predictions(options.source):
@@ -114,12 +129,38 @@ def run_groups(options: GroupsOptions, terminal: Terminal) -> int:
     if len(store) == 0:
         first = next((f"; the first, '{name}': {reason}" for name, reason in store.skipped.items()), "")
         raise UsageError(f"{store.folder} holds no groups, {len(store.skipped)} were skipped{first}")
-    document = _document(store)
+    code, judged = 0, None
+    if judge is not None:
+        code, judged = judge_store(judge, store.folder, terminal)
+        if code == 2:
+            return code
+        critics = tuple(
+            judge.name if c == JUDGE else c for c in critics if c != JUDGE or not store.unscored(judge.name)
+        )
+    document = _document(store) | ({} if judged is None else {JUDGE: judged})
     _tell_who_is_silent(store, critics, terminal)
     seen = _views(store, critics, options, document, terminal)
     terminal.answer(document)
     terminal.say(_final_line(store, critics, seen))
-    return 0
+    return code
+
+
+def _judge(options: GroupsOptions) -> ScoreOptions | None:
+    """How the vision-language model is to be asked; None where it is not, or where all its scores are there.
+
+    Raises UsageError and InputError for what can be told before anything is sampled.
+    """
+    if JUDGE in options.critic and names_store(options.source) and not _given(options, FLAGS):
+        from hmralign.preferences.store import GroupStore
+
+        store = GroupStore.open(options.source[0])
+        if JUDGE in store.critics() and not store.unscored(JUDGE):
+            return None
+    given = {name: getattr(options, name) for name in _given(options, FLAGS)}
+    judge = judge_options(given, asked=JUDGE in options.critic)
+    if judge is not None:
+        check_judge(judge)
+    return judge
 
 
 def names_store(source: tuple[str, ...]) -> bool:
@@ -155,9 +196,10 @@ def _check_options(options: GroupsOptions) -> None:
 
 
 def _checked_critics(names: tuple[str, ...], known: tuple[str, ...] = ()) -> None:
-    unknown = [name for name in names if name not in CRITICS and name not in known]
+    everybody = dict.fromkeys((*CRITICS, JUDGE, *known))
+    unknown = [name for name in names if name not in everybody]
     if unknown:
-        expected = ", ".join(dict.fromkeys((*CRITICS, *known)))
+        expected = ", ".join(everybody)
         raise UsageError(f"there is no critic '{unknown[0]}'; expected one of {expected}")
 
 
@@ -212,17 +254,22 @@ def _score(store: GroupStore, critics: tuple[str, ...], config: GroupsConfig) ->
     from hmralign.systems.groups.build import critic_facts, named_critic, score_store
     from hmralign.systems.groups.stored_body import stored_body
 
-    foreign = next((c for c in critics if c not in CRITICS and store.unscored(c)), None)
+    foreign = next((c for c in critics if c not in (*CRITICS, JUDGE) and store.unscored(c)), None)
     if foreign is not None:
         raise UsageError(f"'{foreign}' has not scored all groups of {store.folder}, and only its own program can go on")
     body = stored_body(store.facts)
-    chosen: list[Any] = [c for c in critics if c in CRITICS]  # a `CriticChoice` each
+    chosen = _computed(critics)
     facts = {name: critic_facts(name, body, config) for name in chosen}
     missing = [name for name in chosen if not _is_scored(store, name, facts[name].sha256)]
     if missing:
         with writing(store.folder) as writer:
             for name in missing:
                 score_store(writer, name, named_critic(name, body, config), facts[name])
+
+
+def _computed(critics: tuple[str, ...]) -> list[Any]:
+    """Those that are computed here, a `CriticChoice` each: not the judge, nor a program of the user's."""
+    return [c for c in critics if c in CRITICS]
 
 
 def _is_scored(store: GroupStore, name: str, sha256: str) -> bool:
@@ -247,11 +294,11 @@ def _from_predictions(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ..
     if not options.predicted_by.strip():
         raise UsageError(f"--predicted-by is missing; expected the name of the system that made '{options.source[0]}'")
     _checked_critics(options.critic)
-    critics: Any = options.critic or (DEFAULT_CRITIC,)  # a `CriticChoice` each
+    critics = options.critic or (DEFAULT_CRITIC,)
     predictions, body = read_predictions(options.source[0]), load_free_body("3k5")
     _check_pairs(options, predictions.num_hypotheses)
     store = build_prediction_groups(
-        predictions, options.out, critics, predicted_by=options.predicted_by, body=body,
+        predictions, options.out, _computed(critics), predicted_by=options.predicted_by, body=body,
         shard_size=options.shard_size, correlation=options.correlation, seed=options.seed or 0,
     )  # fmt: skip
     write_run_file(options.out, "groups", options, _made_by(options, store, body, {}))
@@ -266,6 +313,11 @@ def _check_pairs(options: GroupsOptions, group_size: int) -> None:
 # -- groups that are sampled -------------------------------------------------------------------------------------------
 
 
+def _learned_scorer_of(checkpoint: str) -> str:
+    """The shipped scorer that was trained on what a checkpoint was trained on; what alignment gained most with."""
+    return "scorer-lab" if checkpoint == "lite-lab" else "scorer"
+
+
 def _from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     """A store of the persons of the source, new or continued."""
     from hmralign.body.free_body import load_free_body
@@ -278,7 +330,7 @@ def _from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     if options.predicted_by:
         raise UsageError("--predicted-by is for a prediction file (.npz); the groups of this source are sampled here")
     _checked_critics(options.critic)
-    critics: Any = options.critic or (DEFAULT_CRITIC,)  # a `CriticChoice` each
+    critics = options.critic or (_learned_scorer_of(options.checkpoint),)
     if (options.detector == "vitpose") != (options.detector_folder is not None):
         raise UsageError("--detector vitpose and --detector-folder DIR go together; expected both or neither")
     _check_pairs(options, options.group_size)
@@ -295,7 +347,7 @@ def _from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
         config = dataclasses.replace(config, detector=noise)
         policy = LitePolicy.load(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
         made = checkpoint_hash(options.checkpoint), trained_on(options.checkpoint)
-        store = build_groups(policy, body, *made, source, options.out, config, critics)
+        store = build_groups(policy, body, *made, source, options.out, config, _computed(critics))
         write_run_file(options.out, "groups", options, _made_by(options, store, body, detector))
     return store, critics
 

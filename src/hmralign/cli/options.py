@@ -2,7 +2,7 @@
 
 A `--config` file replaces defaults, arguments replace both. It is YAML with the option names as keys (underscores for
 dashes), or the `run.yaml` of an earlier run. It is read strictly: an unknown key, a key given twice or a value of the
-wrong type is an error.
+wrong type is an error. An option of several values may be given several times: all of them count.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from hmralign.cli.usage import UsageError
 
@@ -28,13 +28,44 @@ def parse_options(options: type[Options], arguments: Sequence[str], prog: str) -
     import tyro
 
     # A command whose `config` says something else than its own options reads it itself.
-    own = getattr(options, "CONFIG_IS_OF_OPTIONS", True)
-    has_config = own and any(field.name == "config" for field in dataclasses.fields(options))  # pyright: ignore
+    has_config = _reads_itself(options) and any(f.name == "config" for f in dataclasses.fields(options))  # pyright: ignore
+    arguments = _joined(options, arguments)
     config = _config_argument(arguments) if has_config else None
     if config is None:
         return tyro.cli(options, args=list(arguments), prog=prog)
     default = options(**read_config(Path(config), options))
     return tyro.cli(options, args=list(arguments), prog=prog, default=default)
+
+
+def _reads_itself(options: type) -> bool:
+    return bool(getattr(options, "CONFIG_IS_OF_OPTIONS", True))
+
+
+def _joined(options: type, arguments: Sequence[str]) -> list[str]:
+    """`--critic a --critic b` as `--critic a b` at the end: a parser would keep the last and say nothing."""
+    several = {f"--{name}".replace("_", "-") for name, hint in _hints(options).items() if _holds_several(hint)}
+    flags = [flag for word in arguments if (flag := _flag_of(word)) in several]
+    values: dict[str, list[str]] = {flag: [] for flag in flags if flags.count(flag) > 1}
+    rest: list[str] = []
+    current = rest
+    for word in arguments:
+        if word.startswith("--"):
+            current = values.get(_flag_of(word), rest)
+        if current is rest:
+            rest.append(word)
+        elif not word.startswith("--"):
+            current.append(word)
+        elif "=" in word:
+            current.append(word.split("=", 1)[1])
+    return [*rest, *(word for flag, given in values.items() for word in (flag, *given))]
+
+
+def _flag_of(word: str) -> str:
+    return word.split("=", 1)[0].replace("_", "-")
+
+
+def _holds_several(hint: Any) -> bool:
+    return get_origin(hint) is tuple and get_args(hint)[1:] == (...,)
 
 
 def _config_argument(arguments: Sequence[str]) -> str | None:
@@ -88,7 +119,9 @@ def _strict_loader() -> type:
 def _checked(content: dict, options: type, path: Path) -> dict[str, Any]:
     from pydantic import TypeAdapter, ValidationError
 
-    fields = {field.name: field for field in dataclasses.fields(options) if field.name != "config"}
+    # A file of options cannot name another; where `config` says something else it is an option like any other.
+    left_out = ("config",) if _reads_itself(options) else ()
+    fields = {field.name: field for field in dataclasses.fields(options) if field.name not in left_out}
     unknown = [str(key) for key in content if key not in fields]
     if unknown:
         raise UsageError(f"'{path}' has the unknown option '{unknown[0]}'; expected some of {', '.join(fields)}")

@@ -32,6 +32,10 @@ class Terminal:
         self._bar: Any = None
         self._handler = _Handler(self)
         self._kept: tuple[int, bool] | None = None
+        self.said: list[str] | None = None
+        """Lines for people, where they are kept instead of shown; see `within`."""
+        self.answers: list[dict[str, Any]] = []
+        """Documents that were kept."""
 
     def __enter__(self) -> Terminal:
         logger = logging.getLogger("hmralign")
@@ -58,13 +62,23 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """One line on stdout, for people."""
-        if not self.quiet and not self.json:
+        if self.said is not None:
+            self.said.append(line)
+        elif not self.quiet and not self.json:
             sys.stdout.write(line + "\n")
 
     def answer(self, document: dict[str, Any]) -> None:
         """The JSON document, where one was asked for."""
-        if self.json:
+        if self.said is not None:
+            self.answers.append(document)
+        elif self.json:
             sys.stdout.write(json_format.dumps(document, indent=2, allow_nan=False) + "\n")
+
+    def within(self) -> Terminal:
+        """For a command inside another: its notes are shown, what it says and answers is kept for the outer one."""
+        inner = Terminal(quiet=self.quiet, json=self.json)
+        inner.said = []
+        return inner
 
     def progress(self, items: Sequence[Item], what: str) -> Iterable[Item]:
         """The items with a progress bar on stderr; none for a single item, when quiet, or without a terminal."""

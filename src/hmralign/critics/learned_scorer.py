@@ -40,7 +40,7 @@ class ScorerCritic:
         return (example.observation.confidence > 0).any(-1)
 
     def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
-        """Scores in (0, 1)."""
+        """Scores in (0, 1); equal ones in the groups of persons of whom no keypoint was observed."""
         if hypotheses.body.betas.shape[-1] != self.body.num_betas:
             raise InputError(
                 f"critic {self.name!r}: bodies have {hypotheses.body.betas.shape[-1]} shape coefficients, the scorer's "
@@ -52,4 +52,5 @@ class ScorerCritic:
             x = scorer_input(self.body, hypotheses.body[some], example.observation[some], self.offsets)
             outputs = (self.scored.scorer(x) + self.scored.scorer(mirrored_input(x))) / 2
             parts.append(self.scored.calibration(outputs.mean(-1)))
-        return torch.cat(parts)
+        scores = torch.cat(parts)
+        return torch.where(self.can_judge(example)[:, None], scores, scores.mean(1, keepdim=True))

@@ -70,7 +70,7 @@ def load_local_model(folder: Path, architectures: tuple[Architecture, ...], devi
     except (SafetensorError, OSError) as error:
         raise InputError(f"'{folder / WEIGHTS}' cannot be read as safetensors: {_one_line(error)}") from error
     try:
-        with _quiet():
+        with quiet():
             config = architecture.config_class.from_pretrained(str(folder), local_files_only=True)
             processor = architecture.processor_class.from_pretrained(str(folder), local_files_only=True)
             model, info = architecture.model_class.from_pretrained(
@@ -126,7 +126,7 @@ def _architecture(folder: Path, architectures: tuple[Architecture, ...]) -> Arch
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the library's progress bars and reports: what matters of them is raised."""
     from transformers.utils import logging
 

@@ -14,6 +14,7 @@ each gets a part. Nothing here costs a call: it is computed from what is stored.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -37,19 +38,24 @@ class EffectOptions:
     """Two-sided, of the bounds that decide."""
     min_uses: int = 4
     """Before a rule is retired for its effect, or kept."""
+    tolerance: float = 0.0
+    """Harm to the rank correlation that is put up with: a rule goes where the lower bound of its harm is above this."""
 
     def __post_init__(self) -> None:
         """Raise InputError for numbers that make no sense."""
-        if not self.prior_std > 0 or not 0 < self.confidence < 1 or self.min_uses < 1:
+        if not self.prior_std > 0 or not 0 < self.confidence < 1 or self.min_uses < 1 or not 0 <= self.tolerance < 2:
             raise InputError(
-                f"prior {self.prior_std}, confidence {self.confidence}, {self.min_uses} uses; expected above 0, "
-                "between 0 and 1, at least 1"
+                f"prior {self.prior_std}, confidence {self.confidence}, {self.min_uses} uses, tolerance "
+                f"{self.tolerance}; expected above 0, between 0 and 1, at least 1, 0 or more and less than 2"
             )
 
 
 @dataclass(frozen=True)
 class RuleEffect:
-    """Change of the rank correlation when a rule is shown: estimate, standard error, bounds, number of uses."""
+    """Change of the rank correlation when a rule is shown: estimate, standard error, bounds, number of uses.
+
+    `controls` are the uses of which the group was also judged without the rule.
+    """
 
     rule: str
     mean: float
@@ -57,6 +63,13 @@ class RuleEffect:
     low: float
     high: float
     uses: int
+    controls: int = 0
+
+    @property
+    def words(self) -> str:
+        """For a reader."""
+        without = f", {self.controls} of them also judged without it" if self.controls else ""
+        return f"{self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f}) in {self.uses} uses{without}"
 
 
 def rule_effects(
@@ -80,22 +93,49 @@ def rule_effects(
     paired = np.array([use.control for use in pairs], np.float64)
     mean, covariance = _posterior(design, rho, differences, paired, options.prior_std)
     z = float(norm.ppf((1 + options.confidence) / 2))
-    uses = shown.sum(0)
+    uses, controls = shown.sum(0), Counter(use.rule for use in pairs)
     return tuple(
-        RuleEffect(name, float(mean[i]), error, float(mean[i]) - z * error, float(mean[i]) + z * error, int(uses[i]))
+        RuleEffect(
+            name, float(mean[i]), error, float(mean[i]) - z * error, float(mean[i]) + z * error, int(uses[i]),
+            controls[name],
+        )
         for i, name in enumerate(names)
         for error in [math.sqrt(covariance[i, i])]
-    )
+    )  # fmt: skip
 
 
 def harmful_rules(effects: Sequence[RuleEffect], options: EffectOptions | None = None) -> dict[str, str]:
-    """Rule -> why, for `Memory.retire`: those whose upper bound is below zero."""
+    """Rule -> why, for `Memory.retire`: those of which the lower bound of the harm is above the tolerance."""
     options = options or EffectOptions()
     return {
-        e.rule: f"changes the rank correlation by {e.mean:+.3f} ({e.low:+.3f} to {e.high:+.3f}) in {e.uses} uses"
+        e.rule: f"changes the rank correlation by {e.words}"
         for e in effects
-        if e.uses >= options.min_uses and e.high < 0
+        if e.uses >= options.min_uses and -e.high > options.tolerance
     }
+
+
+def worse_of_conflicts(
+    effects: Sequence[RuleEffect], conflicts: Collection[tuple[str, str]], options: EffectOptions | None = None
+) -> dict[str, str]:
+    """Rule -> why, for `Memory.retire`: of two that say the opposite the one that is shown to do worse.
+
+    Both have to be tried, and the bounds of the difference have to leave out zero. The two are never shown together,
+    so their errors are taken to be independent.
+    """
+    options = options or EffectOptions()
+    z = float(norm.ppf((1 + options.confidence) / 2))
+    tried, reasons = {e.rule: e for e in effects if e.uses >= options.min_uses}, dict[str, str]()
+    for pair in sorted(conflicts):
+        if not all(name in tried for name in pair):
+            continue
+        worse, better = sorted((tried[name] for name in pair), key=lambda e: (e.mean, e.rule))
+        gap, half = better.mean - worse.mean, z * math.hypot(better.standard_error, worse.standard_error)
+        if gap > half:
+            reasons[worse.rule] = (
+                f"says the opposite of rule {better.rule}, which does better by {gap:.3f} "
+                f"({gap - half:.3f} to {gap + half:.3f})"
+            )
+    return reasons
 
 
 def helpful_rules(

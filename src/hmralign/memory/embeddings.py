@@ -25,8 +25,8 @@ import torch
 from jaxtyping import Float, UInt8
 from safetensors import SafetensorError, safe_open
 
-from hmralign.detection.local_models import CONFIG, PREPROCESSOR, WEIGHTS, file_hash
-from hmralign.memory.records import EmbeddingSpace
+from hmralign.detection.local_models import CONFIG, PREPROCESSOR, WEIGHTS, file_hash, quiet
+from hmralign.memory.records import CLIP, POSE, EmbeddingSpace
 from hmralign.structures import Hypotheses, InputError, Observation
 
 _POSE_VERSION = 1
@@ -87,7 +87,7 @@ class PoseEmbedder:
             + self.joints * (self.spread > 0)
             + 3 * self.num_keypoints * (self.keypoints > 0)
         )
-        return EmbeddingSpace("pose", hashlib.sha256(settings.encode()).hexdigest(), dim)
+        return EmbeddingSpace(POSE, hashlib.sha256(settings.encode()).hexdigest(), dim)
 
     def __call__(self, view: GroupView) -> Float[np.ndarray, " dim"]:
         """Needs hypotheses, and the observation where keypoints have a share."""
@@ -135,7 +135,8 @@ class MixEmbedder:
         """Of both, with the share."""
         a, b = self.first.space, self.second.space
         said = json.dumps([a.preprocessing, b.preprocessing, self.share])
-        return EmbeddingSpace(f"{a.model} + {b.model}", hashlib.sha256(said.encode()).hexdigest(), a.dim + b.dim)
+        preprocessing = hashlib.sha256(said.encode()).hexdigest()
+        return EmbeddingSpace(f"{a.model} + {b.model}", preprocessing, a.dim + b.dim, self.share)
 
     def __call__(self, view: GroupView) -> Float[np.ndarray, " dim"]:
         """Needs what both need."""
@@ -160,13 +161,18 @@ class ClipEmbedder:
             raise InputError(f"'{folder}' lacks {', '.join(missing)}; expected a folder with a CLIP model")
         transformers = _transformers()
         try:
-            whole = transformers.CLIPConfig.from_pretrained(str(folder), local_files_only=True)
-            config = whole.vision_config
-            config.projection_dim = whole.projection_dim
-            processor = transformers.CLIPImageProcessorPil.from_pretrained(str(folder), local_files_only=True)
-            model, info = transformers.CLIPVisionModelWithProjection.from_pretrained(
-                None, config=config, state_dict=_vision_tensors(folder), dtype=torch.float32, output_loading_info=True
-            )
+            with quiet():
+                whole = transformers.CLIPConfig.from_pretrained(str(folder), local_files_only=True)
+                config = whole.vision_config
+                config.projection_dim = whole.projection_dim
+                processor = transformers.CLIPImageProcessorPil.from_pretrained(str(folder), local_files_only=True)
+                model, info = transformers.CLIPVisionModelWithProjection.from_pretrained(
+                    None,
+                    config=config,
+                    state_dict=_vision_tensors(folder),
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                )
         except InputError:
             raise
         except Exception as error:  # a configuration that does not fit its weights fails in many ways
@@ -175,7 +181,7 @@ class ClipEmbedder:
         if info["missing_keys"]:
             raise InputError(f"'{folder / WEIGHTS}' lacks tensors such as '{min(info['missing_keys'])}'")
         space = EmbeddingSpace(
-            f"clip {file_hash(folder / WEIGHTS)[:16]}", file_hash(folder / PREPROCESSOR), config.projection_dim
+            f"{CLIP} {file_hash(folder / WEIGHTS)[:16]}", file_hash(folder / PREPROCESSOR), config.projection_dim
         )
         return cls(model.to(device).eval(), processor, space)
 

@@ -1,11 +1,21 @@
-"""Which rules are shown no longer, and which are kept when a memory is frozen."""
+"""Which rules are shown no longer, and which are kept when a memory is frozen.
+
+| | by success rates (all rules of a prompt share the credit) | by effects (`credit`, rules told apart) |
+| --- | --- | --- |
+| no longer shown | `rules_to_retire` | `retirements` |
+| kept at freezing | `rules_to_keep` | `credit.helpful_rules` |
+
+Nothing is deleted: a retired rule keeps its uses, its origin and the reason, and its sentence is not mined again.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from hmralign.memory.credit import EffectOptions, RuleEffect, harmful_rules, worse_of_conflicts
 from hmralign.memory.selection import wilson
 from hmralign.structures import InputError, Rule
 
@@ -29,6 +39,47 @@ class PruningOptions:
         if self.max_rules < 1 or self.min_uses < 1 or not 0 < self.confidence < 1:
             raise InputError(f"at most {self.max_rules} rules, {self.min_uses} uses, confidence {self.confidence}; "
                              "expected at least 1, at least 1, and between 0 and 1")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RetirementOptions:
+    """When a rule goes while a judge still learns."""
+
+    effects: EffectOptions = field(default_factory=EffectOptions)
+    """How much harm is put up with, and how sure it has to be."""
+    max_rules: int = 200
+    """That are shown; beyond it those with the lowest upper bounds of their effect go."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a cap below one."""
+        if self.max_rules < 1:
+            raise InputError(f"at most {self.max_rules} rules are to be shown; expected at least 1")
+
+
+def retirements(
+    rules: Sequence[Rule],
+    effects: Sequence[RuleEffect],
+    conflicts: Collection[tuple[str, str]] = (),
+    options: RetirementOptions | None = None,
+) -> dict[str, str]:
+    """Rule -> why, for `Memory.retire`; `rules` are those that are shown.
+
+    Three kinds go: a rule that is shown to do harm; of two that say the opposite the one that is shown to do worse; and
+    those beyond the cap, the least promising first; what was never tried goes last. Once these are gone, the same log
+    gives no others.
+    """
+    options = options or RetirementOptions()
+    active = {rule.id for rule in rules}
+    own = [effect for effect in effects if effect.rule in active]
+    both = [pair for pair in conflicts if active.issuperset(pair)]
+    reasons = worse_of_conflicts(own, both, options.effects) | harmful_rules(own, options.effects)
+    high = {effect.rule: effect.high for effect in own}
+    left = [rule for rule in rules if rule.id not in reasons]
+    left.sort(key=lambda r: (high.get(r.id, math.inf), -r.uses, r.id))
+    for rule in left[: max(0, len(left) - options.max_rules)]:
+        said = next((effect.words for effect in own if effect.rule == rule.id), "unknown, in 0 uses")
+        reasons[rule.id] = f"one of more than {options.max_rules} rules; its effect is {said}"
+    return reasons
 
 
 def rules_to_retire(rules: Sequence[Rule], baseline: float, options: PruningOptions | None = None) -> dict[str, str]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from hmralign.structures import InputError
 from hmralign.structures.critique import HIGHEST_SCORE
+
+POSE, CLIP = "pose", "clip"
+"""Embedders by the word with which the names of their models begin."""
+
+VectorKind = Literal["pose", "clip", "mix"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +29,28 @@ class EmbeddingSpace:
     preprocessing: str
     """Hash of what is done before the model."""
     dim: int
+    share: float | None = None
+    """Of two models side by side: how much of the similarity is the first one's, 0 to 1. None for one model."""
 
     def __str__(self) -> str:
-        return f"{self.model} (preparation {self.preprocessing[:8]}, {self.dim} numbers)"
+        weighed = "" if self.share is None else f", {self.share:g} to {1 - self.share:g}"
+        return f"{self.model}{weighed} (preparation {self.preprocessing[:8]}, {self.dim} numbers)"
+
+    @property
+    def kind(self) -> VectorKind:
+        """Which embedder made it. Raises InputError for vectors that are not of this package."""
+        if self.share is not None:
+            return "mix"
+        if self.model == POSE:
+            return "pose"
+        if self.model.startswith(f"{CLIP} "):
+            return "clip"
+        raise InputError(f"embeddings of '{self.model}' are none that this program can make; expected pose or clip")
+
+    @property
+    def record(self) -> dict[str, str | int | float]:
+        """Its fields; a single model has no share."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,14 @@ class Retrieved:
     tags: tuple[str, ...]
     """Of the query, sorted."""
 
+    def without(self, rule: str) -> Retrieved:
+        """The same but for one rule. Raises InputError where it is not among those shown."""
+        if rule not in self.rules:
+            raise InputError(f"rule '{rule}' is to be left out, and was not shown")
+        others = tuple(r for r in self.context.rules if r.id != rule)
+        ids = tuple(name for name in self.rules if name != rule)
+        return Retrieved(MemoryContext(others, self.context.prototypes), ids, self.prototypes, self.tags)
+
 
 def retrieve(
     memory: Memory, query: Query, options: RetrievalOptions | None = None, generator: torch.Generator | None = None

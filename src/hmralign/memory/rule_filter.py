@@ -82,8 +82,8 @@ class RuleFilterOptions:
     """Characters."""
     vocabulary: tuple[str, ...] = RULE_TAGS
     """Closed vocabulary of tags; at least one is from it."""
-    min_tags: int = 2
-    """Known and free ones together."""
+    min_tags: int = 1
+    """Known and free ones together; a review is asked for one to three known ones."""
     max_known_tags: int = 3
     max_free_tags: int = 2
     quoted_words: int = 6

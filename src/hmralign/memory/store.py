@@ -15,7 +15,7 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -396,7 +396,7 @@ class Memory:
         if space is None or space.dim != dim:
             raise InputError(f"an embedding of {dim} numbers comes with the space {space}; expected one that fits")
         if self.space is None:
-            FACT.insert(self.connection, {"name": _SPACE, "value": json.dumps(asdict(space), sort_keys=True)})
+            FACT.insert(self.connection, {"name": _SPACE, "value": json.dumps(space.record, sort_keys=True)})
         require_same_space(self.space, space, self.path)
 
     @contextmanager
@@ -440,6 +440,12 @@ def require_same_space(known: EmbeddingSpace | None, given: EmbeddingSpace | Non
         raise InputError(
             f"the memory {path} has embeddings of {known}, and was given one of {given}; expected the same"
         )
+
+
+def remove_memory(path: Path) -> None:
+    """One that was begun and is not wanted, with the files that SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _connect(path: Path, *, read_only: bool, immutable: bool) -> sqlite3.Connection:

@@ -25,7 +25,7 @@ from safetensors.numpy import load, save
 
 from hmralign.memory.content import FROZEN, PICTURES
 from hmralign.memory.records import rule_id
-from hmralign.memory.store import Memory
+from hmralign.memory.store import Memory, remove_memory
 from hmralign.memory.tables import FACT, FORMAT_VERSION, PROTOTYPE, RULE, TABLES, TILE, Table, naming
 from hmralign.structures import InputError
 from hmralign.structures.critique import HIGHEST_SCORE
@@ -70,7 +70,7 @@ def import_memory(folder: str | Path, path: str | Path) -> str:
     if path.exists():
         raise InputError(f"{path} exists already; expected a new file for the imported memory")
     part = path.with_name(f"{path.name}.part")
-    _remove(part)
+    remove_memory(part)
     try:
         with Memory.open(part) as memory:
             with naming(folder):
@@ -84,7 +84,7 @@ def import_memory(folder: str | Path, path: str | Path) -> str:
             memory.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         part.rename(path)
     finally:
-        _remove(part)
+        remove_memory(part)
     return content
 
 
@@ -180,8 +180,3 @@ def _read_tiles(folder: Path) -> list[dict[str, Any]]:
             raise InputError(f"{file} is not the picture that its name says")
         rows.append({"sha256": file.stem, "data": data})
     return rows
-
-
-def _remove(part: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        part.with_name(part.name + suffix).unlink(missing_ok=True)

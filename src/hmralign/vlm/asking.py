@@ -71,6 +71,22 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Pending:
+    """A question that has to be asked, and how."""
+
+    key: str
+    """Of the question in the journal."""
+    request: ChatRequest
+    """To be sent next."""
+    attempt: int
+    """Answers that came before and cannot be used."""
+    left: int
+    """Answers that may be asked for."""
+    trouble: AnswerError | None
+    """With the last of them."""
+
+
+@dataclass(frozen=True)
 class Limits:
     """How hard to try."""
 
@@ -80,6 +96,8 @@ class Limits:
     """Answers to ask for before a question has failed, those of earlier runs included."""
     retry_failed: bool = False
     """Ask anew where earlier runs used up their attempts."""
+    journal_only: bool = False
+    """Ask nobody: a question without an answer in the journal has failed."""
     server_attempts: int = 6
     """Times one call is sent where no answer comes."""
     first_wait: float = 1.0
@@ -143,6 +161,83 @@ def varied(request: ChatRequest, attempt: int, trouble: AnswerError | None, leas
     return replace(request, parts=parts, seed=seed, temperature=max(request.temperature, least_temperature))
 
 
+def standing(journal: Journal, model: str, question: Question[Any], limits: Limits) -> Answered[Any] | Failed | Pending:
+    """What the journal says of a question: its answer, that its attempts are used up, or what to send next."""
+    key = request_key(model, question.request, question.sample)
+    trouble: AnswerError | None = None
+    stored = [a for a in journal.attempts(key) if a.status != "error"]
+    for attempt in reversed(stored):
+        try:
+            return Answered(read_reply(question, attempt.reply(), limits.check_pictures), key, 0)
+        except AnswerError as error:
+            trouble = trouble or error
+    left = limits.answer_attempts - (0 if limits.retry_failed else len(stored))
+    if left <= 0 and trouble is not None:
+        reason = f"{trouble} (in an earlier run, {len(stored)} attempts)"
+        return Failed(reason, key, trouble.trouble, 0)
+    request = varied(question.request, len(stored), trouble, limits.retry_temperature)
+    return Pending(key, request, len(stored), left, trouble)
+
+
+def read_reply(question: Question[Any], reply: ChatReply, check_pictures: ImageGrid | None) -> Any:
+    """Value of an answer. Raises `AnswerError` where it cannot be used."""
+    if check_pictures is not None:
+        check_pictures_were_read(question.request, reply, check_pictures)
+    if not reply.text.strip() and reply.finish_reason == "stop":
+        raise AnswerError("the answer is empty", trouble="empty")
+    return question.parse(reply)
+
+
+def commit_reply(
+    journal: Journal,
+    question: Question[Any],
+    request: ChatRequest,
+    key: str,
+    reply: ChatReply,
+    *,
+    model: str,
+    check_pictures: ImageGrid | None,
+    usage: Usage,
+    cost: float | None,
+    sent: float,
+    done: float,
+) -> Any:
+    """The value of a reply, given out only after the attempt is in the journal.
+
+    `request` is what was sent, which may be a variation of the question's. Raises what reading the reply raises, after
+    the commit.
+    """
+    value, error = None, None
+    try:
+        value = read_reply(question, reply, check_pictures)
+    except Exception as raised:  # also a fault of the parser: the answer was paid for
+        error = raised
+    status = "ok" if error is None else "refused" if reply.finish_reason == "refusal" else "invalid"
+    reason = "" if error is None else getattr(error, "reason", f"{type(error).__name__} while reading the answer")
+    journal.record(
+        key, request, model=model, status=status, sent=sent, done=done, reply=reply, reason=reason, usage=usage,
+        cost=cost,
+    )  # fmt: skip
+    if error is not None:
+        raise error
+    return value
+
+
+def worst_usage(request: ChatRequest) -> Usage:
+    """Tokens of a request with the longest answer that it allows, by the estimate."""
+    return Usage(estimated_prompt_tokens(request), request.max_tokens)
+
+
+def metered(reply: ChatReply, worst: Usage) -> Usage:
+    """What was used; estimated where the server does not say."""
+    prompt, answer = reply.usage.prompt_tokens, reply.usage.completion_tokens
+    return Usage(
+        worst.prompt_tokens if prompt is None else prompt,
+        math.ceil(len(reply.text) / CHARACTERS_PER_TOKEN) if answer is None else answer,
+        reply.usage.cached_tokens,
+    )
+
+
 @dataclass
 class _Run:
     backend: ChatBackend
@@ -196,26 +291,13 @@ class _Run:
         """None where the run stops before there is a result."""
         key = request_key(self.model, question.request, question.sample)
         async with self.locks.setdefault(key, asyncio.Lock()):  # the same question twice is one call
-            trouble: AnswerError | None = None
-            stored = [a for a in self.journal.attempts(key) if a.status != "error"]
-            for attempt in reversed(stored):
-                try:
-                    return Answered(self._value(question, attempt.reply()), key, 0)
-                except AnswerError as error:
-                    trouble = trouble or error
-            left = self.limits.answer_attempts - (0 if self.limits.retry_failed else len(stored))
-            if left <= 0 and trouble is not None:
-                reason = f"{trouble} (in an earlier run, {len(stored)} attempts)"
-                return Failed(reason, key, trouble.trouble, 0)
-            return await self._ask(question, key, trouble, range(len(stored), len(stored) + left))
-
-    def _value(self, question: Question[Any], reply: ChatReply) -> Any:
-        """Raises `AnswerError` where the answer cannot be used."""
-        if self.limits.check_pictures is not None:
-            check_pictures_were_read(question.request, reply, self.limits.check_pictures)
-        if not reply.text.strip() and reply.finish_reason == "stop":
-            raise AnswerError("the answer is empty", trouble="empty")
-        return question.parse(reply)
+            found = standing(self.journal, self.model, question, self.limits)
+            if not isinstance(found, Pending):
+                return found
+            if self.limits.journal_only:
+                return _unasked(found)
+            attempts = range(found.attempt, found.attempt + found.left)
+            return await self._ask(question, key, found.trouble, attempts)
 
     async def _ask(
         self, question: Question[Any], key: str, trouble: AnswerError | None, attempts: range
@@ -243,7 +325,7 @@ class _Run:
 
     async def _send(self, question: Question[Any], request: ChatRequest, key: str) -> Any:
         """One call, committed; its value, or `_STOPPED`. Raises `ServerError`, `AnswerError`."""
-        worst = Usage(estimated_prompt_tokens(request), request.max_tokens)
+        worst = worst_usage(request)
         window = await self.places.enter()
         overrun = success = False
         try:
@@ -276,24 +358,13 @@ class _Run:
     def _committed(
         self, question: Question[Any], request: ChatRequest, key: str, reply: ChatReply, begun: float, worst: Usage
     ) -> Any:
-        """The value of a reply, given out only after the attempt is in the journal."""
-        usage = _metered(reply, worst)
+        usage = metered(reply, worst)
         cost = self.ledger.settle(worst, usage)
         self.tokens.correct(float(_tokens(usage) - _tokens(worst)))
-        value, error = None, None
-        try:
-            value = self._value(question, reply)
-        except Exception as raised:  # also a fault of the parser: the answer was paid for
-            error = raised
-        status = "ok" if error is None else "refused" if reply.finish_reason == "refusal" else "invalid"
-        reason = "" if error is None else getattr(error, "reason", f"{type(error).__name__} while reading the answer")
-        self.journal.record(
-            key, request, model=self.model, status=status, sent=begun, done=time.time(), reply=reply, reason=reason,
-            usage=usage, cost=cost,
+        return commit_reply(
+            self.journal, question, request, key, reply, model=self.model, check_pictures=self.limits.check_pictures,
+            usage=usage, cost=cost, sent=begun, done=time.time(),
         )  # fmt: skip
-        if error is not None:
-            raise error
-        return value
 
     def _commit_error(self, request: ChatRequest, key: str, error: ServerError, begun: float, worst: Usage) -> None:
         self.journal.record(
@@ -335,14 +406,9 @@ class _Run:
 _STOPPED = object()
 
 
-def _metered(reply: ChatReply, worst: Usage) -> Usage:
-    """What was used; estimated where the server does not say."""
-    prompt, answer = reply.usage.prompt_tokens, reply.usage.completion_tokens
-    return Usage(
-        worst.prompt_tokens if prompt is None else prompt,
-        math.ceil(len(reply.text) / CHARACTERS_PER_TOKEN) if answer is None else answer,
-        reply.usage.cached_tokens,
-    )
+def _unasked(found: Pending) -> Failed:
+    last = "" if found.trouble is None else f"; the last one: {found.trouble.reason}"
+    return Failed(f"the journal has no answer, and nobody is asked{last}", found.key, "unasked", 0)
 
 
 def _tokens(usage: Usage) -> int:

@@ -10,8 +10,9 @@ from typing import Literal
 
 from hmralign.structures.errors import HmralignError, InputError
 
-ServerTrouble = Literal["connection", "timeout", "rate_limit", "server", "body", "request", "account"]
-"""`request`: the server refuses this request. `account`: it refuses every request of this user, model or address."""
+ServerTrouble = Literal["connection", "timeout", "rate_limit", "server", "body", "request", "account", "unasked"]
+"""`request`: the server refuses this request. `account`: it refuses every request of this user, model or address.
+`unasked`: nobody was to be asked."""
 
 AnswerTrouble = Literal["empty", "length", "refusal", "json", "schema", "labels", "prompt_cut"]
 

@@ -7,19 +7,19 @@ each request once: retries belong to `asking`, where each attempt is in the jour
 from __future__ import annotations
 
 import asyncio
-import base64
 import email.utils
 import ipaddress
 import os
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from hmralign.structures.errors import InputError
-from hmralign.vlm.chat import ChatReply, ChatRequest, TextPart
+from hmralign.vlm.chat import ChatReply, ChatRequest
 from hmralign.vlm.completion import read_completion
 from hmralign.vlm.errors import RemoteRefused, ServerError, ServerTrouble, shortened
+from hmralign.vlm.request_body import LimitField, PictureField, SchemaField, request_body
 
 _RAW_KEPT = 4000
 """Characters of the body of an error."""
@@ -43,11 +43,11 @@ class OpenAIServer:
     """Seconds."""
     max_connections: int = 64
     """Calls at once."""
-    pictures: Literal["inline", "address"] = "inline"
+    pictures: PictureField = "inline"
     """Send the bytes, or the address where a picture has one and the server can fetch it."""
-    schema_field: Literal["response_format", "none"] = "response_format"
+    schema_field: SchemaField = "response_format"
     """`none` for servers that refuse schemas: the answer is checked all the same."""
-    limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    limit_field: LimitField = "max_tokens"
     """The newest models of OpenAI take only the second."""
 
     def __post_init__(self) -> None:
@@ -127,28 +127,14 @@ class OpenAIChat:
 
     def body(self, request: ChatRequest) -> dict[str, Any]:
         """Fields of the request, as the client takes them."""
-        messages: list[dict[str, Any]] = [{"role": "system", "content": request.system}] if request.system else []
-        messages.append({"role": "user", "content": [self._part(part) for part in request.parts]})
-        body: dict[str, Any] = {
-            "model": self.server.model, "messages": messages, "temperature": request.temperature,
-            "top_p": request.top_p, self.server.limit_field: request.max_tokens,
-        }  # fmt: skip
-        if request.seed is not None:
-            body["seed"] = request.seed
-        if request.schema is not None and self.server.schema_field == "response_format":
-            schema = {"name": request.schema_name, "strict": True, "schema": request.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        server = self.server
+        body = request_body(
+            request, server.model, pictures=server.pictures, schema_field=server.schema_field,
+            limit_field=server.limit_field,
+        )  # fmt: skip
         if request.extra:
             body["extra_body"] = request.extra
         return body
-
-    def _part(self, part: Any) -> dict[str, Any]:
-        if isinstance(part, TextPart):
-            return {"type": "text", "text": part.text}
-        if self.server.pictures == "address" and part.url:
-            return {"type": "image_url", "image_url": {"url": part.url}}
-        kind = "png" if part.data.startswith(b"\x89PNG") else "jpeg"
-        return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{_base64(part.data)}"}}
 
     def _of_this_loop(self) -> Any:
         """Connections belong to an event loop, so each loop has its own client."""
@@ -174,7 +160,7 @@ class OpenAIChat:
 
     def _status_error(self, response: Any) -> ServerError:
         status, raw = response.status_code, self._clean(response.text)
-        trouble = _trouble_of(status, raw)
+        trouble = trouble_of_status(status, raw)
         advice = {
             "rate_limit": "; send fewer calls at once",
             "account": f"; check the address, the model {self.model!r} and the key in {self.server.key_variable}",
@@ -189,11 +175,8 @@ class OpenAIChat:
         return text.replace(self._key, "[key]") if len(self._key) >= 8 else text
 
 
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _trouble_of(status: int, raw: str) -> ServerTrouble:
+def trouble_of_status(status: int, raw: str) -> ServerTrouble:
+    """What an HTTP status with that body says."""
     if status == 429:
         return "account" if "insufficient_quota" in raw else "rate_limit"
     if status in (408, 504):

@@ -15,8 +15,8 @@ from hmralign.metrics.joint_errors import mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, save_checkpoint, trained_on
 from hmralign.preferences.store import GroupStore, writing
 from hmralign.structures import InputError
-from hmralign.systems.align.checkpoint import align_checkpoint
-from hmralign.systems.align.configuration import AlignConfig, RefreshConfig, read_align_config, recommended
+from hmralign.systems.align.checkpoint import align_checkpoint, scores_to_follow
+from hmralign.systems.align.configuration import BEST_METHOD, AlignConfig, RefreshConfig, read_align_config, recommended
 from hmralign.systems.align.items import best_of_n_items, dpo_items, group_items, kto_items, load_groups, sft_items
 from hmralign.systems.align.run import align_policy, state_hash
 from support.synthetic_persons import BODY, persons, seeded, tiny_model
@@ -202,6 +202,7 @@ def test_a_run_that_is_killed_ends_as_the_straight_one(files, tmp_path):
         return [
             sys.executable, "-m", "hmralign.cli.main", "align", "group", "--groups", str(groups), "--out", str(out),
             "--checkpoint", str(checkpoint), "--config", str(settings), "--threads", "1", "--quiet",
+            "--critic", "reprojection",
         ]  # fmt: skip
 
     subprocess.run(command(tmp_path / "straight"), check=True)
@@ -247,6 +248,50 @@ def test_a_configuration_changes_only_what_it_says(tmp_path):
     path.write_text("training: {steps: 7}\n")
     config = read_align_config(path, "dpo")
     assert config == replace(recommended("dpo"), training=replace(recommended("dpo").training, steps=7))
+
+
+def test_without_a_method_it_is_the_files_or_the_best_one(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("method: group\ntraining: {steps: 7}\n")
+    assert read_align_config(path).method == "group" and read_align_config(path).training.steps == 7
+    assert read_align_config(None) == recommended(BEST_METHOD)
+    path.write_text("method: ppo\n")
+    with pytest.raises(InputError, match="method is 'ppo'; expected one of sft"):
+        read_align_config(path)
+
+
+def test_the_default_critic_is_asked_only_where_nobody_said_whom_to_follow(tmp_path):
+    def unwanted() -> str:
+        raise AssertionError("was asked")
+
+    path = tmp_path / "c.yaml"
+    path.write_text("critic: silhouette\n")
+    assert read_align_config(path, "dpo", unwanted).critic == "silhouette"
+    assert read_align_config(None, "sft", unwanted) == recommended("sft")
+    assert read_align_config(None, "dpo", lambda: "mine").critic == "mine"
+
+
+@pytest.mark.parametrize(
+    ("critics", "expected"),
+    [
+        ((), "no critic has scored"),
+        (("random",), "random"),
+        (("random", "scorer-lab", "reprojection"), "scorer-lab"),
+        (("random", "reprojection"), "say with --critic"),
+        (("scorer", "scorer-lab", "random"), "holds scores by scorer, scorer-lab"),
+    ],
+)
+def test_whose_scores_are_followed(critics, expected, tmp_path):
+    made = tiny_store(tmp_path, critics=())
+    for name in critics:
+        record = made.folder / "scores" / name / "critic.json"
+        record.parent.mkdir(parents=True)
+        record.write_text("{}")
+    if expected in critics:
+        assert scores_to_follow(made) == expected
+        return
+    with pytest.raises(InputError, match=expected):
+        scores_to_follow(made)
 
 
 def test_the_committed_configurations_can_be_read():

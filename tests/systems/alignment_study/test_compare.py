@@ -114,7 +114,6 @@ def test_weights_that_do_not_say_their_sources_are_warned_of(data, weights, tmp_
         (["--num-hypotheses", "9"], "--num-hypotheses is 9"),
         (["--temperature", "0"], "positive"),
         (["--aligned", "nothing.safetensors"], "no such checkpoint"),
-        (["--aligned"], "no aligned checkpoint"),
         (["--scorer", "oracle"], "needs ground truth"),
         (["--refine", "twice"], "twice"),
         (["--threads", "0"], "--threads is 0"),
@@ -123,6 +122,14 @@ def test_weights_that_do_not_say_their_sources_are_warned_of(data, weights, tmp_
 def test_wrong_input(data, weights, capsys, more, sentence):
     assert main(argv(data, weights, *more)) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_nothing_to_compare(data, weights, capsys):
+    words = argv(data, weights)
+    place = words.index("--aligned")
+    end = next((n for n, word in enumerate(words[place + 1 :], place + 1) if word.startswith("--")), len(words))
+    assert main([*words[: place + 1], *words[end:]]) == 2
+    assert "no aligned checkpoint" in capsys.readouterr().err
 
 
 def test_a_checkpoint_may_still_be_called_alignment(data, tmp_path, monkeypatch, capsys):

@@ -81,3 +81,13 @@ def test_money():
     assert found.priced(None).cost is None
     with pytest.raises(InputError, match="expected 0 or more"):
         estimate_counts(-1, SIZE, SCORE)
+
+
+def test_a_pace_says_how_long_it_takes():
+    found = estimate_counts(1000, SIZE, SCORE, memory=False)
+    tokens = found.prompt_tokens + found.completion_tokens
+    assert found.hours() == 0.0
+    assert found.hours(requests_per_minute=10.0) == pytest.approx(found.calls / 600)
+    assert found.hours(10.0, tokens / 60) == pytest.approx(max(1.0, found.calls / 600))
+    with pytest.raises(InputError, match="0 tokens per minute"):
+        found.hours(tokens_per_minute=0.0)

@@ -10,7 +10,6 @@ from hmralign.memory.transfer import export_memory, import_memory
 from hmralign.preferences.store import writing
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.explore import (
-    ExploreReport,
     explore_groups,
     exploring_order,
     freeze_memory,
@@ -25,41 +24,14 @@ from hmralign.systems.group_preference.settings import (
 )
 from hmralign.training.configuration import read_config
 from hmralign.vlm.journal import Journal
+from support.explorations import Killed, Run
 from support.group_stores import some_groups, store_facts
-from support.judged_stores import BODY, EXPLORE, TruthJudge, asker, judged_store
-
-
-class Killed(BaseException):
-    """A process that ends here."""
+from support.judged_stores import BODY, EXPLORE, asker, judged_store
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return judged_store(tmp_path_factory.mktemp("explored") / "store", count=6)
-
-
-class Run:
-    """One memory and one journal in a folder; explores in rounds of two."""
-
-    def __init__(self, place, folder, **wrong):
-        self.place, self.folder = place, folder
-        self.judge, self.report = TruthJudge(folder, **wrong), ExploreReport()
-
-    def explore(self, config=EXPLORE, **limits):
-        with Journal.open(self.place / "journal.sqlite") as journal, self.memory() as memory:
-            chosen = asker(self.judge.backend, journal, **limits)
-            return explore_groups(self.folder, chosen, BODY, memory, config, clock=lambda: "now")
-
-    def memory(self):
-        return Memory.open(self.place / "memory.sqlite")
-
-    def content(self):
-        with self.memory() as memory:
-            return memory.content_hash()
-
-    @property
-    def asked(self):
-        return len(self.judge.backend.requests)
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -16,6 +17,9 @@ from hmralign.training.configuration import from_mapping
 from hmralign.training.preference import PreferenceTrainingConfig
 
 Method = Literal["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"]
+
+BEST_METHOD: Method = "dpo"
+"""What is done where no method is named: with the learned scorer it gained most (docs/results/alignment.md)."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class AlignConfig:
 
 
 def recommended(method: Method, **changes) -> AlignConfig:
-    """Defaults of a method: where nothing else is said, `hmralign align METHOD` uses these.
+    """Defaults of a method: where nothing else is said, `hmralign align` uses these.
 
     Rates of best-of-N, DPO and group are those chosen on validation persons with the learned scorer
     (docs/results/alignment.md); with reprojection DPO gains nothing at any rate. The others are guesses.
@@ -86,29 +90,46 @@ def recommended(method: Method, **changes) -> AlignConfig:
     return replace(AlignConfig(method=method, training=training), **changes)
 
 
-def read_align_config(path: str | Path | None, method: Method) -> AlignConfig:
+def read_align_config(
+    path: str | Path | None, method: Method | None = None, default_critic: Callable[[], str] | None = None
+) -> AlignConfig:
     """A YAML file on top of the method's recommended settings; without a file these alone.
 
-    Raises InputError naming the file and the key that is unknown or has a wrong value, or for another method's file.
+    Without `method` it is the file's, or `BEST_METHOD`. `default_critic` is asked where scores are trained on and the
+    file does not say whose. Raises InputError naming the file and the key that is unknown or has a wrong value, or for
+    another method's file.
     """
-    plain = asdict(recommended(method))
-    if path is None:
-        return from_mapping(AlignConfig, plain, "recommended settings")
-    path = Path(path)
+    content = {} if path is None else _read_mapping(Path(path))
+    where = "recommended settings" if path is None else str(path)
+    chosen = content.get("method", BEST_METHOD) if method is None else method
+    if chosen not in get_args(Method):
+        raise InputError(f"{where}: method is {chosen!r}; expected one of {', '.join(get_args(Method))}")
+    if default_critic is not None and recommended(chosen).uses_scores and "critic" not in content:
+        content["critic"] = default_critic()
+    return align_config(content, chosen, where)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not a readable YAML file ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected keys with values, got {content!r}")
+    return content
+
+
+def align_config(content: dict[str, Any], method: Method, where: str) -> AlignConfig:
+    """Nested settings on top of the method's recommended ones; `where` names them in errors, as `read_align_config`."""
     if content.get("method", method) != method:
-        raise InputError(f"{path}: is a configuration of '{content['method']}', not of '{method}'")
-    return from_mapping(AlignConfig, _merged(plain, content), str(path))
+        raise InputError(f"{where}: is a configuration of '{content['method']}', not of '{method}'")
+    return from_mapping(AlignConfig, merged(asdict(recommended(method)), content), where)
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings with some replaced."""
+    result = dict(base)
     for key, value in over.items():
         inner = base.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result

@@ -36,6 +36,7 @@ from hmralign.systems.align.items import (
 from hmralign.systems.align.rewards import critic_reward, reprojection_of_x_0_hat
 from hmralign.systems.groups.build import GroupsConfig, build_groups
 from hmralign.systems.groups.critic_choice import make_critic
+from hmralign.systems.groups.critic_names import CRITICS
 from hmralign.systems.groups.sources import SourceBatch
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
 from hmralign.training.objective import Items, Objective
@@ -254,8 +255,9 @@ def _sampled_anew(
         raise InputError(f"{config.method} has no scores to refresh; expected refresh.rounds = 1")
     recorded = store.critic_facts(config.critic).get("settings", {})
     name = recorded.get("critic")
-    if name is None:
-        raise InputError(f"scores '{config.critic}' are not by a critic of this package, so groups cannot be refreshed")
+    if name not in CRITICS:
+        raise InputError(f"scores '{config.critic}' are not by a critic that is computed here, so groups cannot be "
+                         "refreshed; expected refresh.rounds = 1")  # fmt: skip
     settings = replace(settings, correlation=recorded.get("correlation", settings.correlation))
     sha256 = state_hash(policy)
     fresh = build_groups(

@@ -124,6 +124,7 @@ def _measured(
 def _protocols(checkpoint: str, persons: Persons, body: BodyModel, config: CompareConfig) -> dict[Kind, dict[str, Any]]:
     """How each kind was measured."""
     predict, found = config.measure.predict, {}
+    assert persons.split is not None
     for kind in config.measure.kinds:
         refinement = predict.refinement if kind == "refined" else RefinementConfig(method="none")
         settings = EvaluateConfig(replace(predict, refinement=refinement), config.persons)

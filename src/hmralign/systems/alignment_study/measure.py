@@ -81,9 +81,10 @@ class MeasureConfig:
 
 @dataclass(frozen=True)
 class Persons:
-    """The persons of a split with what is computed of them only once, however many models are measured."""
+    """Persons of known truth with what is computed of them only once, however many models are measured."""
 
-    split: BenchmarkSplit
+    split: BenchmarkSplit | None
+    """That they are of; None for persons of a store."""
     observation: Observation
     truth: Truth
     hidden: Bool[Tensor, "person 24"]
@@ -92,12 +93,16 @@ class Persons:
     @staticmethod
     def of(split: BenchmarkSplit, body: BodyModel, batch: int = 100) -> Persons:
         """True meshes are computed in batches."""
-        examples = split.examples
+        return replace(Persons.of_examples(split.examples, body, batch), split=split)
+
+    @staticmethod
+    def of_examples(examples: Example, body: BodyModel, batch: int = 100) -> Persons:
+        """The same of any persons with annotations."""
         assert examples.annotation is not None
-        truth = examples.annotation.body
-        meshes = torch.cat([vertices(body, truth[start : start + batch]) for start in range(0, len(split), batch)])
+        truth, count = examples.annotation.body, len(examples.observation.box)
+        meshes = torch.cat([vertices(body, truth[start : start + batch]) for start in range(0, count, batch)])
         hidden = hidden_joints(nearest_keypoints(body), examples.observation)
-        return Persons(split, examples.observation, Truth(examples.annotation.joints, meshes), hidden)
+        return Persons(None, examples.observation, Truth(examples.annotation.joints, meshes), hidden)
 
     def __len__(self) -> int:
         return len(self.observation.box)

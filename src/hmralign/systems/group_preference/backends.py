@@ -5,9 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from hmralign.structures import InputError
-from hmralign.vlm.chat import ChatBackend
+from hmralign.vlm.chat import ChatBackend, ChatReply, ChatRequest
 from hmralign.vlm.doctor import ServerProfile
+from hmralign.vlm.errors import ServerError
 from hmralign.vlm.openai_chat import OpenAIChat, OpenAIServer
+
+
+class Nobody:
+    """A `ChatBackend` in the name of a model, for runs that ask nobody: the journal has the answers."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    @property
+    def model(self) -> str:
+        """Whose answers the journal has."""
+        return self._model
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Raises `ServerError` always: with `Limits.journal_only` it is never called."""
+        raise ServerError("nobody is there to ask", trouble="unasked")
 
 
 def make_backend(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,8 @@ FORM_TOKENS = 14
 """Of an answer per prediction, without the comment: label, names of the fields, score, marks."""
 REVIEW_TOKENS = 150
 """Of an answer with two rules."""
+LONG_RUN_HOURS = 24.0
+"""A run that takes longer is worth a warning."""
 _REASONING = "x" * 150
 
 
@@ -64,6 +66,22 @@ class Estimate:
     def prompt_tokens(self) -> int:
         """Pictures and words."""
         return self.image_tokens + self.text_tokens
+
+    def hours(self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None) -> float:
+        """How long the calls take at such a pace, without repeated ones; 0 where there is no bound.
+
+        Raises InputError for a bound that lets nothing through.
+        """
+        hours = 0.0
+        tokens = self.prompt_tokens + self.completion_tokens
+        for name, amount, pace in (
+            ("requests", self.calls, requests_per_minute),
+            ("tokens", tokens, tokens_per_minute),
+        ):
+            if pace is not None and pace <= 0:
+                raise InputError(f"{pace:g} {name} per minute; expected more than 0")
+            hours = max(hours, 0.0 if pace is None else amount / pace / 60)
+        return hours
 
     def __add__(self, other: Estimate) -> Estimate:
         """Both; without a price where one has none."""
@@ -119,7 +137,7 @@ def estimate_store(
     if memory is None:
         groups = sum(len(store.shard_ids(shard)) for shard in shards)
         return estimate_group(size, MemoryContext(), judge, grid=grid).times(groups)
-    embedder = make_embedder(judge)
+    embedder = make_embedder(judge, memory)
     total = Estimate(0, 0, 0, 0, 0, 0)
     for group in (g for shard in shards for g in read_groups(store, shard)):
         shown = shown_of(memory, group, embedder, config.retrieval, judge.seed)
@@ -130,14 +148,22 @@ def estimate_store(
 def estimate_exploration(
     groups: int, group_size: int, config: ExploreConfig, *, grid: ImageGrid = QWEN3_VL
 ) -> Estimate:
-    """For so many groups with their reviews; from the first on with a memory that is full, which is too much."""
+    """For so many groups with their reviews, and a share of them once more with a rule less; from the first on with a
+    memory that is full, which is too much."""
     context = typical_context(ScoreConfig(config.judge, config.shown), config.judge.style, pictures=config.images)
     one = estimate_group(group_size, context, config.judge, grid=grid)
     if config.mines_rules:
         cases = [ReviewedCase(HIGHEST_SCORE / 2, "x" * config.judge.options.comment_length, 50.0)] * group_size
         review = reflection_request(cases, context.rules, config.judge.options)
         one += _of_requests([review], [REVIEW_TOKENS], grid, groups=0)
-    return one.times(groups)
+    total = one.times(groups)
+    if context.rules and config.leave_one_out:
+        less = MemoryContext(context.rules[1:], context.prototypes)
+        again = estimate_group(group_size, less, config.judge, grid=grid).times(
+            math.ceil(config.leave_one_out * groups)
+        )
+        total += replace(again, groups=0)
+    return total
 
 
 def estimate_group(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hmralign.body.model import BodyModel
-from hmralign.critics.vlm.plan import Call, group_generator
-from hmralign.memory.embeddings import Embedder, GroupView, PoseEmbedder
+from hmralign.critics.vlm.plan import group_generator
+from hmralign.memory.embeddings import Embedder
 from hmralign.memory.retrieval import Query, RetrievalOptions, Retrieved, retrieve
 from hmralign.memory.store import Memory
 from hmralign.structures import InputError, MemoryContext
-from hmralign.systems.group_preference.pictures import StoredGroup, draw_group
-from hmralign.systems.group_preference.questions import group_calls, group_questions
+from hmralign.systems.group_preference.asked_groups import AskedGroup, asked_groups
+from hmralign.systems.group_preference.embedding import embedder_of, looks_at_pictures, view_of
+from hmralign.systems.group_preference.pictures import StoredGroup
 from hmralign.systems.group_preference.settings import JudgeConfig
 from hmralign.systems.group_preference.verdicts import GroupVerdict, group_verdict
 from hmralign.vlm.asking import Answered, Failed, Limits, Question, ask_all
@@ -52,16 +54,17 @@ class Asker:
             await self.backend.close()
 
 
-def make_embedder(config: JudgeConfig) -> Embedder | None:
-    """By the word of the configuration."""
-    return PoseEmbedder() if config.embedding == "pose" else None
+def make_embedder(config: JudgeConfig, memory: Memory | None = None) -> Embedder | None:
+    """That of the memory, where it has vectors, or that of the configuration; raises as `embedder_of`."""
+    return embedder_of(config.embedding, memory)
 
 
 def group_query(group: StoredGroup, embedder: Embedder | None) -> Query:
     """What is asked of a memory about a group."""
     if embedder is None:
         return Query(group.images)
-    return Query(group.images, embedding=embedder(GroupView(group.hypotheses, group.observation)), space=embedder.space)
+    view = view_of(group, picture=looks_at_pictures(embedder))
+    return Query(group.images, embedding=embedder(view), space=embedder.space)
 
 
 def shown_of(
@@ -81,30 +84,24 @@ async def judge_groups(
     body: BodyModel,
     config: JudgeConfig,
 ) -> list[GroupVerdict]:
-    """A verdict for each group, in their order. Groups are drawn when their turn comes.
+    """A verdict for each group, in their order. Groups are drawn shortly before their turn comes.
 
     A group that cannot be drawn is unjudged. Raises as `ask_all`.
     """
-    asked: dict[int, tuple[tuple[Call, ...], Retrieved]] = {}
-    undrawn: dict[int, str] = {}
+    seen: list[AskedGroup] = []
 
-    def questions() -> Iterator[Question[Any]]:
-        for number, group in enumerate(groups):
-            try:
-                pictures = draw_group(group, body, config.style)
-            except InputError as error:
-                undrawn[number] = str(error)
-                continue
-            asked[number] = (calls, retrieved) = group_calls(group.id, group.size, config), shown(group)
-            yield from group_questions(calls, pictures, retrieved.context, config)
+    def questions() -> Generator[Question[Any], None, None]:
+        for asked in asked_groups(groups, shown, body, config):
+            seen.append(replace(asked, questions=()))  # their pictures are many
+            yield from asked.questions
 
-    results = iter(await asker.ask(questions()))
+    with closing(questions()) as stream:
+        results = iter(await asker.ask(stream))
     verdicts = []
-    for number, group in enumerate(groups):
-        if number in undrawn:
-            verdicts.append(GroupVerdict(group.id, reason=undrawn[number]))
+    for asked in seen:
+        if asked.undrawn:
+            verdicts.append(GroupVerdict(asked.group.id, reason=asked.undrawn))
             continue
-        calls, retrieved = asked[number]
-        own = [next(results) for _ in calls]
-        verdicts.append(group_verdict(group.id, group.size, calls, own, retrieved, config))
+        own = [next(results) for _ in asked.calls]
+        verdicts.append(group_verdict(asked.group.id, asked.group.size, asked.calls, own, asked.retrieved, config))
     return verdicts

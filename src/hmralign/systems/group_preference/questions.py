@@ -44,10 +44,12 @@ def _question(
         turned=style.views != "overlay",
     )
     ask = pairwise_request if config.plan.design == "pairs" else judge_request
-    return Question(ask(shown, memory, config.options), _reader(call, pairs=config.plan.design == "pairs"))
+    return Question(ask(shown, memory, config.options), call_reader(call, pairs=config.plan.design == "pairs"))
 
 
-def _reader(call: Call, *, pairs: bool) -> Callable[[ChatReply], Said]:
+def call_reader(call: Call, *, pairs: bool) -> Callable[[ChatReply], Said]:
+    """Reads what a call says; what it gives raises `AnswerError` for an answer that cannot be used."""
+
     def read(reply: ChatReply) -> Said:
         parse = parse_preference if pairs else parse_judgement
         return parse(usable_text(reply), call.labels, call.hypotheses)

@@ -2,7 +2,7 @@
 
 A round sees the memory as it was when the round began. Should a run be killed after some of its episodes were written,
 the others have to see the same memory still, or they would be asked anew. Rules and cases are never changed, so their
-ids suffice.
+ids suffice. Which rule is left out when a group is judged a second time is decided then too, and is kept with it.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Rounds:
         if lines[0].get("format_version") != FORMAT_VERSION or "settings" not in lines[0]:
             raise InputError(f"{path}: not the rounds of a memory in version {FORMAT_VERSION}")
         there, given = lines[0]["settings"], head["settings"]
-        changed = sorted(k for k in there.keys() | given.keys() if there.get(k) != given.get(k))
-        if changed:
+        changed = _first_difference(there, given)
+        if changed is not None:
             raise InputError(
-                f"the memory {memory.path} was explored with {changed[0]} = {_short(there.get(changed[0]))}, not "
-                f"{_short(given.get(changed[0]))}; go on with the same, or begin another memory"
+                f"the memory {memory.path} was explored with {changed[0]} = {_short(changed[1])}, not "
+                f"{_short(changed[2])}; go on with the same, or begin another memory"
             )
         return cls(path, {line["episode"]: line for line in lines[1:]})
 
@@ -62,10 +62,20 @@ class Rounds:
         )  # fmt: skip
         return Retrieved(context, tuple(line["rules"]), tuple(line["prototypes"]), tuple(line["tags"]))
 
-    def begin(self, shown: Mapping[str, Retrieved]) -> None:
-        """Record what these episodes are shown, on disk before this returns."""
-        lines = [
+    def has_begun(self, episode: str) -> bool:
+        """Whether the round of an episode has begun."""
+        return episode in self._shown
+
+    def left_out(self, episode: str) -> str | None:
+        """The rule without which its group is judged again; None for none."""
+        return self._shown.get(episode, {}).get("left_out")
+
+    def begin(self, shown: Mapping[str, Retrieved], left_out: Mapping[str, str] | None = None) -> None:
+        """Record what these episodes are shown, and what is left out the second time, on disk before this returns."""
+        left_out = left_out or {}
+        lines: list[dict[str, Any]] = [
             {"episode": name, "rules": list(r.rules), "prototypes": list(r.prototypes), "tags": list(r.tags)}
+            | ({"left_out": left_out[name]} if name in left_out else {})
             for name, r in shown.items()
         ]
         if lines:
@@ -91,6 +101,17 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return []
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def _first_difference(there: Any, given: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """Where two settings differ, as `a.b`, with both values; None where they are equal."""
+    if not (isinstance(there, dict) and isinstance(given, dict)):
+        return None if there == given else (name, there, given)
+    for key in sorted(there.keys() | given.keys()):
+        found = _first_difference(there.get(key), given.get(key), f"{name}.{key}" if name else key)
+        if found is not None:
+            return found
+    return None
 
 
 def _short(value: Any) -> str:

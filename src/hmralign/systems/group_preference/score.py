@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hmralign.body.model import BodyModel
+from hmralign.memory.retrieval import Retrieved
 from hmralign.memory.store import Memory
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, writing
 from hmralign.structures import InputError
+from hmralign.systems.group_preference.embedding import require_pictures, resolved
 from hmralign.systems.group_preference.judging import NOTHING, Asker, judge_groups, make_embedder, shown_of
 from hmralign.systems.group_preference.pictures import StoredGroup, read_groups
 from hmralign.systems.group_preference.settings import ScoreConfig, check_plan
@@ -58,7 +60,46 @@ def score_facts(name: str, model: str, config: ScoreConfig, memory: Memory | Non
     settings["known_images"] = config.known_images
     if memory is not None:
         settings["retrieval"] = asdict(config.retrieval)
+        settings["embedding"] = resolved(config.judge.embedding, memory).record
     return CriticFacts(name, False, settings, None if memory is None else memory.content_hash())
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What a judge has to be asked about: the same for live calls and for batches."""
+
+    shards: list[int]
+    known: set[str]
+    """Ids of groups that are left out, because their person is in the memory."""
+    shown: Callable[[StoredGroup], Retrieved]
+    """Of the memory, for each group."""
+
+    def groups(self, store: GroupStore, shard: int) -> list[StoredGroup]:
+        """Those of a shard that are asked about."""
+        return [group for group in read_groups(store, shard) if group.id not in self.known]
+
+
+def scoring(
+    store: GroupStore, name: str, config: ScoreConfig, memory: Memory | None = None, *, retry: bool = False
+) -> Scoring:
+    """Shards that have no scores of that name; with `retry` also those with unjudged groups.
+
+    Raises InputError for a memory that is not frozen, for groups whose person is in it or that have no picture where
+    the memory compares pictures, and for a plan that does not fit the groups.
+    """
+    if memory is not None and not memory.frozen:
+        raise InputError(f"the memory {memory.path} is not frozen, so scores could not say with what they were made; "
+                         "freeze it first")  # fmt: skip
+    check_plan(config.judge, store.facts.group_size)
+    shards = _shards_to_do(store, name, retry)
+    known = _known_groups(store, shards, memory, config)
+    embedder = None if memory is None else make_embedder(config.judge, memory)
+    require_pictures(store, embedder)
+
+    def shown(group: StoredGroup) -> Retrieved:
+        return NOTHING if memory is None else shown_of(memory, group, embedder, config.retrieval, config.judge.seed)
+
+    return Scoring(shards, known, shown)
 
 
 def score_groups(
@@ -78,17 +119,12 @@ def score_groups(
     complete stay, answers are in the journal.
     """
     config = config or ScoreConfig()
-    if memory is not None and not memory.frozen:
-        raise InputError(f"the memory {memory.path} is not frozen, so scores could not say with what they were made; "
-                         "freeze it first")  # fmt: skip
     with writing(folder) as store:
-        check_plan(config.judge, store.facts.group_size)
-        todo = _shards_to_do(store, name, retry)
-        known = _known_groups(store, todo, memory, config)
+        task = scoring(store, name, config, memory, retry=retry)
         store.declare_critic(name, score_facts(name, asker.backend.model, config, memory))
         if retry:
             asker = replace(asker, limits=replace(asker.limits, retry_failed=True))
-        calls = asyncio.run(_score(store, todo, asker, body, config, memory, name, known))
+        calls = asyncio.run(_score(store, task, asker, body, config, memory, name))
     return score_report(GroupStore.open(folder), name, calls)
 
 
@@ -128,26 +164,20 @@ def _known_groups(store: GroupStore, shards: Iterable[int], memory: Memory | Non
 
 async def _score(
     store: GroupWriter,
-    shards: list[int],
+    task: Scoring,
     asker: Asker,
     body: BodyModel,
     config: ScoreConfig,
     memory: Memory | None,
     name: str,
-    known: set[str],
 ) -> int:
-    embedder, calls = make_embedder(config.judge), 0
-    made_by = _made_by(asker.backend.model, config, memory)
+    calls, made_by = 0, _made_by(asker.backend.model, config, memory)
     try:
-        for shard in shards:
-            groups = read_groups(store, shard)
-            asked = [group for group in groups if group.id not in known]
-
-            def shown(group: StoredGroup):
-                return shown_of(memory, group, embedder, config.retrieval, config.judge.seed) if memory else NOTHING
-
-            said = {v.id: v for v in await judge_groups(asker, asked, shown, body, config.judge)}
-            verdicts = [said.get(group.id, GroupVerdict(group.id, reason=IN_MEMORY)) for group in groups]
+        for shard in task.shards:
+            asked = task.groups(store, shard)
+            said = {v.id: v for v in await judge_groups(asker, asked, task.shown, body, config.judge)}
+            ids = store.shard_ids(shard)
+            verdicts = [said.get(id_, GroupVerdict(id_, reason=IN_MEMORY)) for id_ in ids]
             write_verdicts(store, name, shard, verdicts, made_by)
             store.write_scores(name, shard, scores_of(verdicts, store.facts.group_size))
             calls += sum(v.calls for v in verdicts)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from hmralign.critics.vlm.merge import MergeOptions
 from hmralign.critics.vlm.plan import PlanOptions, components, plan
 from hmralign.critics.vlm.prompts import JudgeOptions, Preset
 from hmralign.memory.episodes import EpisodeOptions
+from hmralign.memory.pruning import RetirementOptions
 from hmralign.memory.retrieval import RetrievalOptions
 from hmralign.memory.rule_filter import RuleFilterOptions
 from hmralign.memory.selection import FROZEN_SELECTION, PAPER_SELECTION
@@ -16,6 +18,49 @@ from hmralign.overlays.hypothesis_tile import PAPER_STYLE, TileStyle
 from hmralign.structures import InputError
 
 TruthError = Literal["mpjpe", "pa_mpjpe", "pve"]
+EmbeddingKind = Literal["pose", "clip", "mix", "none"]
+SHARE_OF_CLIP = 0.5
+"""In a mix, where nothing is said."""
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """How groups that look alike are found in a memory. What is left open is the memory's own; a new one takes poses.
+
+    `embedding.resolved` fills in what is left open, `embedding.embedder_of` makes the embedder.
+    """
+
+    kind: EmbeddingKind | None = None
+    """By their mean pose, by CLIP vectors of the person's picture, by both, or by words alone."""
+    clip: str | None = None
+    """Folder of the CLIP model (`save_pretrained` of the transformers library); nothing is fetched."""
+    weight: float | None = None
+    """Of CLIP in the similarity of a mix, 0 to 1; without a word 0.5."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a weight that is none, or that no mix takes."""
+        if self.weight is not None and not 0 < self.weight < 1:
+            raise InputError(f"the weight of CLIP is {self.weight}; expected between 0 and 1")
+        if self.weight is not None and self.kind not in ("mix", None):
+            raise InputError(f"a weight of CLIP is given, and the embedding is '{self.kind}'; expected mix")
+        if self.clip is not None and self.kind in ("pose", "none"):
+            raise InputError(f"a CLIP model is given, and the embedding is '{self.kind}'; expected clip or mix")
+
+    @property
+    def record(self) -> str | dict[str, Any]:
+        """What decides which cases are found, but for the hash of the model, which the memory has."""
+        if self.kind == "mix":
+            return {"kind": "mix", "weight": self.weight or SHARE_OF_CLIP}
+        return self.kind or "pose"
+
+    @property
+    def clip_folder(self) -> Path:
+        """Raise InputError where there is none."""
+        if self.clip is None:
+            raise InputError(
+                f"the embedding '{self.kind}' needs a CLIP model; expected its folder (embedding.clip, --clip)"
+            )
+        return Path(self.clip)
 
 
 @dataclass(frozen=True)
@@ -33,8 +78,8 @@ class JudgeConfig:
     incomplete: Literal["unjudged", "merge"] = "unjudged"
     """A group of which a call failed for good: without a verdict, or merged from its other calls where these judge
     every hypothesis and hang together."""
-    embedding: Literal["pose", "none"] = "pose"
-    """How groups that look alike are found in the memory: by their mean pose, or by words alone."""
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    """How groups that look alike are found in the memory."""
     seed: int = 0
     """Of plans and labels."""
 
@@ -52,7 +97,8 @@ class JudgeConfig:
         """For the facts of a critic: all that decides its scores but model and memory."""
         return {
             "prompt": self.options.record, "plan": asdict(self.plan), "style_sha256": self.style.sha256,
-            "merge": asdict(self.merge), "incomplete": self.incomplete, "embedding": self.embedding, "seed": self.seed,
+            "merge": asdict(self.merge), "incomplete": self.incomplete, "embedding": self.embedding.record,
+            "seed": self.seed,
         }  # fmt: skip
 
 
@@ -88,6 +134,9 @@ class ExploreConfig:
     """Only so many groups, the first of the seeded order; None for all."""
     round_size: int = 8
     """Groups that see the same memory: they are judged at once, then what was learnt is written."""
+    leave_one_out: float = 0.0
+    """Share of the groups that are judged again with one of the shown rules left out, 0 to 1: what that changes is the
+    credit of this rule alone. Each costs the calls of a group once more."""
     error: TruthError = "mpjpe"
     """What is taken for the truth's verdict."""
     rules: bool = True
@@ -98,13 +147,19 @@ class ExploreConfig:
     """Whether the judge reviews its own verdicts; without it no rules are mined."""
     images: bool = True
     """Whether the memory keeps pictures of its cases. They show people."""
+    retire: bool = True
+    """Whether rules that do harm, or lose to their opposite, are shown no longer."""
+    retirement: RetirementOptions = field(default_factory=RetirementOptions)
+    """When they are."""
     seed: int = 0
     """Of the order of groups and of rules that are drawn."""
 
     def __post_init__(self) -> None:
-        """Raise InputError for rounds and numbers below one."""
+        """Raise InputError for rounds and numbers below one, and for a share that is none."""
         if self.round_size < 1 or (self.groups is not None and self.groups < 1):
             raise InputError(f"rounds of {self.round_size} groups, {self.groups} in all; expected at least 1")
+        if not 0 <= self.leave_one_out <= 1:
+            raise InputError(f"the share of groups judged without a rule is {self.leave_one_out}; expected 0 to 1")
 
     @property
     def shown(self) -> RetrievalOptions:
@@ -119,14 +174,24 @@ class ExploreConfig:
         return self.episodes if self.prototypes else replace(self.episodes, cases=0)
 
     @property
+    def retires(self) -> bool:
+        """Whether rules can go; without rules nothing is shown, so nothing is found out."""
+        return self.retire and self.rules
+
+    @property
     def mines_rules(self) -> bool:
         """Whether the judge is asked for rules."""
         return self.rules and self.reflection
 
     @property
     def record(self) -> dict[str, Any]:
-        """All that decides what is learnt but the model; how many groups does not change what one of them gives."""
-        rest = {n: v for n, v in asdict(self).items() if n not in ("judge", "groups")}
+        """All that decides what is learnt but the model; how many groups does not change what one of them gives.
+
+        What is switched off is left out, as in the record of a memory from before there was such a switch.
+        """
+        left_out = {"judge", "groups", *(() if self.retire else ("retire", "retirement"))}
+        left_out |= set() if self.leave_one_out else {"leave_one_out"}
+        rest = {n: v for n, v in asdict(self).items() if n not in left_out}
         return {"judge": self.judge.record, **rest}
 
 
@@ -141,9 +206,10 @@ def score_preset(preset: Preset) -> ScoreConfig:
 
 
 def explore_preset(preset: Preset) -> ExploreConfig:
-    """How that judge explores; the paper's takes the paper's formula for rules."""
-    retrieval = RetrievalOptions(selection=PAPER_SELECTION) if preset == "paper" else RetrievalOptions()
-    return ExploreConfig(judge=judge_preset(preset), retrieval=retrieval)
+    """How that judge explores; the paper's takes the paper's formula for rules, and no rule is retired."""
+    if preset == "paper":
+        return ExploreConfig(PAPER_JUDGE, RetrievalOptions(selection=PAPER_SELECTION), retire=False)
+    return ExploreConfig()
 
 
 def check_plan(config: JudgeConfig, group_size: int) -> None:

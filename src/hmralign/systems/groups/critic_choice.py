@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 
 from hmralign.body.model import BodyModel
@@ -19,13 +17,11 @@ from hmralign.critics.reprojection import ReprojectionCritic
 from hmralign.critics.silhouette import SilhouetteCritic
 from hmralign.models.scorer_checkpoint import load_scorer
 from hmralign.structures import InputError
+from hmralign.systems.groups.critic_names import CRITICS, CriticChoice
 from hmralign.systems.recover.estimate import noise_of
 from hmralign.systems.recover.judge import CriticWeights, quick_body, weighted_critics
 
-CriticChoice = Literal[
-    "oracle", "oracle-pa", "oracle-pve", "oracle-noisy", "reprojection", "silhouette", "plausibility", "landmarks3d",
-    "random", "mix", "consistency", "scorer", "scorer-lab",
-]  # fmt: skip
+__all__ = ["CriticChoice", "make_critic"]
 
 
 def make_critic(
@@ -71,4 +67,4 @@ def make_critic(
             return ConsistencyCritic()
         case "scorer" | "scorer-lab":
             return ScorerCritic(body, load_scorer(name, body.skeleton_hash), noise.offsets, name)
-    raise InputError(f"there is no critic {name!r}; expected one of {', '.join(get_args(CriticChoice))}.")
+    raise InputError(f"there is no critic {name!r}; expected one of {', '.join(CRITICS)}.")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.body.model import BodyModel
-from hmralign.critics.critic import Critic, can_judge, judge
+from hmralign.critics.critic import Critic, judge
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.hypotheses.fusion import fuse_rotations, score_weights
 from hmralign.hypotheses.sampler import SamplerConfig, sample_group
@@ -36,10 +36,7 @@ class Weighing:
 
     def __call__(self, hypotheses: Hypotheses, observation: Observation) -> Float[Tensor, "person hyp"]:
         """Weights that sum to 1; equal ones for persons whom the critic cannot judge."""
-        example = Example(observation)
-        able = can_judge(self.critic, example)[:, None]
-        scores = torch.where(able, judge(self.critic, hypotheses, example), 0.0)
-        return score_weights(scores, self.temperature)
+        return score_weights(judge(self.critic, hypotheses, Example(observation)), self.temperature)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,137 @@
+"""Lines of batch files: requests as OpenAI's batch services and `vllm run-batch` take them, and what comes back.
+
+    {"custom_id", "method": "POST", "url": "/v1/chat/completions", "body": {...}}
+    {"custom_id", "response": {"status_code": 200, "body": {...}}, "error": null}
+
+Answers come in any order, and in several files: what failed may lie in one of its own. Both forms of an error are read,
+that of the HTTP status and that of a line without a response (a batch that expired). vLLM writes an error without a
+body, and old versions of it the completion itself where the response is expected.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hmralign.structures.errors import InputError
+from hmralign.vlm.chat import ChatReply, ChatRequest
+from hmralign.vlm.completion import read_completion
+from hmralign.vlm.errors import ServerError, shortened
+from hmralign.vlm.openai_chat import trouble_of_status
+from hmralign.vlm.request_body import USUAL_FIELDS, PictureField, SchemaField, request_body
+
+URL = "/v1/chat/completions"
+ERROR_KEPT = 4000
+"""Characters of the body of an error."""
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """One line of an answer file: either a reply or an error."""
+
+    custom_id: str
+    where: str
+    """File and line."""
+    reply: ChatReply | None = None
+    error: ServerError | None = None
+    label: str = ""
+    """A word or two on the error, to count by."""
+    created: float | None = None
+    """When the reply was made, seconds since 1970, where it says so."""
+
+
+@dataclass(frozen=True)
+class CorruptLine:
+    """A line that is no answer."""
+
+    where: str
+    """File and line."""
+    reason: str
+
+
+def custom_id(key: str, attempt: int) -> str:
+    """Name of a request in a batch: the question's key, and from its second attempt on the number of the attempt."""
+    return key if attempt == 0 else f"{key}-{attempt}"
+
+
+def request_line(
+    name: str, request: ChatRequest, model: str, *, pictures: PictureField, schema_field: SchemaField
+) -> bytes:
+    """One line, with its end. ASCII alone, so that no reader sees another end of a line in it.
+
+    Raises InputError for extra fields that are among the usual ones.
+    """
+    body = request_body(request, model, pictures=pictures, schema_field=schema_field)
+    if twice := sorted(USUAL_FIELDS & set(request.extra)):
+        raise InputError(f"the extra field '{twice[0]}' of a request is one that every request has")
+    body |= request.extra
+    line = {"custom_id": name, "method": "POST", "url": URL, "body": body}
+    return json.dumps(line, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+
+
+def read_answers(path: Path) -> Iterator[BatchAnswer | CorruptLine]:
+    """Lines of an answer file, empty ones left out. Raises InputError for a file that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield _answer(line, f"{path}, line {number}")
+    except OSError as error:
+        raise InputError(f"the answers {path} cannot be read: {error.strerror or error}") from error
+
+
+def _answer(line: bytes, where: str) -> BatchAnswer | CorruptLine:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):  # ValueError: also what is no UTF-8
+        return CorruptLine(where, "no JSON; was the file cut?")
+    name = content.get("custom_id") if isinstance(content, dict) else None
+    if not isinstance(name, str):
+        return CorruptLine(where, "no custom_id")
+    response, error = content.get("response"), content.get("error")
+    if isinstance(error, dict) and not any(error.values()):
+        error = None
+    if isinstance(response, dict) and "choices" in response:  # vLLM before 0.5
+        response = {"status_code": 200, "body": response}
+    if isinstance(response, dict):
+        return _of_response(response, error, name, where)
+    if error is not None:
+        return _failed(error, name, where, "server", _code(error) or "no response")
+    if "body" in content:
+        return CorruptLine(where, "a request; expected the answers to it")
+    return CorruptLine(where, "neither a response nor an error")
+
+
+def _of_response(response: dict[str, Any], error: Any, name: str, where: str) -> BatchAnswer | CorruptLine:
+    status, body = response.get("status_code", 200), response.get("body")
+    if not isinstance(status, int) or isinstance(status, bool):
+        return CorruptLine(where, f"the status {shortened(repr(status), 40)}; expected a number")
+    if status != 200 or error is not None:
+        said = body if error is None else error
+        trouble = trouble_of_status(status, json.dumps(said)) if status != 200 else "server"
+        return _failed(said, name, where, trouble, f"status {status}" if status != 200 else _code(error) or "error")
+    try:
+        reply = read_completion(json.dumps(body, ensure_ascii=False))
+    except ServerError as raised:
+        return BatchAnswer(name, where, error=raised, label="no completion")
+    return BatchAnswer(name, where, reply=reply, created=_created(body))
+
+
+def _created(body: Any) -> float | None:
+    created = body.get("created") if isinstance(body, dict) else None
+    return float(created) if isinstance(created, int | float) and not isinstance(created, bool) else None
+
+
+def _failed(said: Any, name: str, where: str, trouble: Any, label: str) -> BatchAnswer:
+    raw = json.dumps(said, ensure_ascii=False)
+    error = ServerError(f"in a batch, {label}: {shortened(raw, 300)}", trouble=trouble, raw=raw[:ERROR_KEPT])
+    return BatchAnswer(name, where, error=error, label=label)
+
+
+def _code(error: Any) -> str:
+    """`batch_expired` and the like; empty where there is none."""
+    code = error.get("code") if isinstance(error, dict) else None
+    return shortened(code, 40) if isinstance(code, str) else ""

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+
+from hmralign.structures import InputError
+from hmralign.vlm.batch_lines import BatchAnswer, CorruptLine, custom_id, read_answers, request_line
+from support.chat_server import completion, judge_request
+
+
+def read(tmp_path, *lines):
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes(b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines))
+    return list(read_answers(path))
+
+
+def test_a_request_is_one_line_of_ascii_in_the_form_of_a_batch():
+    line = request_line("id", judge_request(system="é\u2028\n"), "m", pictures="inline", schema_field="response_format")
+    assert line.endswith(b"\n") and line.count(b"\n") == 1 and line.isascii()
+    content = json.loads(line)
+    assert (content["custom_id"], content["method"], content["url"]) == ("id", "POST", "/v1/chat/completions")
+    assert content["body"]["model"] == "m" and content["body"]["messages"][0]["content"] == "é\u2028\n"
+
+
+def test_an_extra_field_that_would_replace_a_usual_one_is_refused():
+    with pytest.raises(InputError, match="top_p"):
+        request_line("id", judge_request(extra={"top_p": 1}), "m", pictures="inline", schema_field="none")
+
+
+def test_the_first_attempt_is_named_by_the_key_alone():
+    assert [custom_id("k", n) for n in range(3)] == ["k", "k-1", "k-2"]
+
+
+def test_both_forms_of_an_answer_are_read(tmp_path):
+    body = completion("{}") | {"created": 1700000000}
+    openai = {"id": "b", "custom_id": "x", "response": {"status_code": 200, "request_id": "r", "body": body}}
+    hosted = openai | {"error": {"code": None, "message": None}}
+    answers = read(tmp_path, openai, hosted, {"id": "v", "custom_id": "y", "response": body, "error": None}, b"  ")
+    assert [a.custom_id for a in answers] == ["x", "x", "y"]
+    for number, answer in enumerate(answers, start=1):
+        assert isinstance(answer, BatchAnswer) and answer.reply is not None and answer.error is None
+        assert answer.reply.text == "{}" and answer.reply.usage.prompt_tokens == 900
+        assert json.loads(answer.reply.raw) == body and answer.created == 1700000000
+        assert answer.where.endswith(f"line {number}")
+
+
+@pytest.mark.parametrize(
+    ("response", "error", "trouble", "label"),
+    [
+        (None, {"code": "batch_expired", "message": "too late"}, "server", "batch_expired"),
+        (None, "out of memory", "server", "no response"),
+        ({"status_code": 429, "body": {"error": {"message": "slow"}}}, None, "rate_limit", "status 429"),
+        ({"status_code": 400, "body": None}, "Request too long", "request", "status 400"),  # vLLM
+        ({"status_code": 404, "body": None}, {"error": {"message": "no such model"}}, "account", "status 404"),
+        ({"status_code": 200, "body": {"choices": []}}, None, "body", "no completion"),
+        ({"status_code": 200, "body": None}, None, "body", "no completion"),
+        ({"status_code": 200, "body": completion("{}")}, {"code": "odd"}, "server", "odd"),
+    ],
+)
+def test_errors_are_no_answers(tmp_path, response, error, trouble, label):
+    (answer,) = read(tmp_path, {"id": "b", "custom_id": "x", "response": response, "error": error})
+    assert isinstance(answer, BatchAnswer) and answer.reply is None and answer.error is not None
+    assert (answer.error.trouble, answer.label) == (trouble, label)
+
+
+def test_lines_that_are_no_answers_are_named_by_file_and_number(tmp_path):
+    request = json.loads(request_line("x", judge_request(), "m", pictures="inline", schema_field="none"))
+    lines = [b'{"custom_id": "x", "resp', b"\xff\xfe", [1], {"response": {}}, {"custom_id": "x"}, request]
+    lines.append({"custom_id": "x", "response": {"status_code": "fine"}})
+    found = read(tmp_path, *lines)
+    assert all(isinstance(line, CorruptLine) for line in found)
+    assert [line.where.rsplit(" ", 1)[1] for line in found] == [str(n) for n in range(1, 8)]
+    reasons = [line.reason for line in found]
+    for word, reason in zip(
+        ["cut", "JSON", "custom_id", "custom_id", "neither", "request", "status"], reasons, strict=True
+    ):
+        assert word in reason
+    with pytest.raises(InputError, match="missing"):
+        list(read_answers(tmp_path / "missing.jsonl"))
