@@ -83,6 +83,10 @@ def test_options_replace_the_judge(file, tmp_path, monkeypatch, capsys):
     assert asked[0][0] == ("http://x/v1", "n", None) and asked[0][1]["allow_remote"] is True
     assert main([*command, "--local", "models/q"]) == 1
     assert asked[1][0] == (None, None, Path("models/q")) and asked[1][1]["allow_remote"] is False
+    content = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**content, "judge": {**content["judge"], "allow_remote": True}}))
+    for words, allowed in (([], True), (["--base-url", "http://x/v1"], False)):
+        assert main([*command, *words]) == 1 and asked[-1][1]["allow_remote"] is allowed
     capsys.readouterr()
 
 

@@ -10,6 +10,7 @@ import yaml
 from hmralign.cli.main import main
 from hmralign.preferences.store import GroupStore
 from hmralign.systems.group_preference import backends
+from hmralign.vlm.doctor import ServerProfile
 from support.batch_answers import answer_lines, request_lines, write_lines
 from support.judged_stores import TruthJudge, judged_store
 
@@ -39,6 +40,15 @@ def refused(capsys, *words, says):
     code = main([str(word) for word in words])
     out, err = capsys.readouterr()
     assert code == 2 and out == "" and err.startswith("hmralign: ") and err.count("\n") == 1 and says in err, err
+
+
+def test_an_unusable_profile_is_warned_of_before_a_batch(tmp_path, folder, config, capsys):
+    for sees in (True, False):
+        profile = ServerProfile("scripted", sees, True, True, True, False, 8, True, True)
+        (tmp_path / "profile.json").write_text(profile.to_json())
+        words = ["--out", tmp_path / f"{sees}", "--profile", tmp_path / "profile.json", *MODEL, *config, "--json"]
+        _, err = run(capsys, "critic", "export-batch", folder, *words)
+        assert ("was not shown to see pictures" in err) == (not sees)
 
 
 def test_with_a_memory_a_batch_gives_the_scores_of_a_live_run(tmp_path, folder, config, capsys, monkeypatch):
@@ -105,6 +115,10 @@ def test_wrong_input_in_one_sentence(tmp_path, folder, config, capsys):
     batch = ["critic", "import-batch", folder, "--from", tmp_path / "out", tmp_path / "a.jsonl"]
     refused(capsys, *batch, says="manifest.json")
     refused(capsys, "critic", "score", folder, *SERVER, "--journal-only", says="--journal-only asks nobody")
+    mistyped = folder.with_name("jornal.sqlite")
+    words = ["critic", "score", folder, *MODEL, "--journal-only", "--journal", mistyped]
+    refused(capsys, *words, says=f"no journal '{mistyped}'")
+    assert not mistyped.exists() and not (folder / "scores").exists()
 
 
 def test_a_pace_that_takes_days_is_said(tmp_path, folder, config, capsys, monkeypatch):

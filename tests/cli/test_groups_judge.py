@@ -140,6 +140,8 @@ def test_what_is_refused_before_anything_is_sampled(tmp_path, sample, capsys):
     ):  # fmt: skip
         file.write_text(text)
         refused(capsys, sample("--critic", "vlm", "--vlm", file), word)
+    file.write_text("{base_url: 'http://192.0.2.7/v1', model: m, allow_remote: true}")
+    refused(capsys, sample("--critic", "vlm", "--vlm", file, "--base-url", remote[3]), "not this machine")
     assert not (tmp_path / "out").exists()
 
 

@@ -8,6 +8,7 @@ import tyro
 
 from hmralign.cli.options import parse_options, read_config
 from hmralign.cli.recover import RecoverOptions
+from hmralign.cli.run_file import write_run_file
 from hmralign.cli.usage import UsageError
 
 
@@ -79,6 +80,39 @@ def test_a_missing_file_a_folder_and_binary(tmp_path):
 
 
 @dataclass(frozen=True)
+class Asking:
+    """Whom to ask."""
+
+    base_url: str | None = None
+    """Address."""
+    allow_remote: bool = False
+    """Leave to send pictures."""
+    config: Path | None = None
+    """File."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        ("", True), ("--allow-remote", True), ("--base-url http://b", False), ("--base_url=http://b", False),
+        ("--base-url http://b --allow-remote", True),
+    ],
+)  # fmt: skip
+def test_leave_to_send_pictures_is_not_for_another_server(tmp_path, arguments, allowed):
+    (tmp_path / "c.yaml").write_text("base_url: http://a\nallow_remote: true\n")
+    words = [*arguments.split(), "--config", str(tmp_path / "c.yaml")]
+    assert parse_options(Asking, words, prog="x").allow_remote is allowed
+
+
+def test_leave_to_send_pictures_is_not_remembered(tmp_path):
+    path = write_run_file(tmp_path, "groups", Asking("http://a", allow_remote=True), {})
+    assert "allow_remote" not in path.read_text() and read_config(path, Asking) == {"base_url": "http://a"}
+    kept = "format_version: 1\ncommand: groups\noptions: {base_url: http://a, allow_remote: true}\nmade_by: {}\n"
+    path.write_text(kept)  # as earlier versions wrote it
+    assert read_config(path, Asking) == {"base_url": "http://a"}
+
+
+@dataclass(frozen=True)
 class Several:
     """Options of one and of several values."""
 
@@ -97,7 +131,11 @@ class Several:
         ("a --critic-names x --critic-names y", "a", "x y", 0),
         ("a --critic-names x --seed -1 --critic_names y z", "a", "x y z", -1),
         ("a --critic-names=x --critic-names=y", "a", "x y", 0),
-        ("--critic-names=x a --critic-names=y", "", "x a y", 0),  # as the parser reads `--critic-names=x a`
+        ("--critic-names=x a --critic-names=y", "a", "x y", 0),
+        ("--critic-names=x a", "a", "x", 0),
+        ("a --critic-names=x b --seed 2 --critic-names=y", "a b", "x y", 2),
+        ("a --seed 2 --critic-names=x b c --critic-names y z", "a b c", "x y z", 2),
+        ("a --seed=2 --critic-names=x=1 b", "a b", "x=1", 2),
         ("--critic-names x --critic-names", "", "x", 0),
     ],
 )

@@ -76,6 +76,35 @@ def test_controls_make_it_surer(tmp_path):
     assert errors[1] < errors[0]
 
 
+def with_controls(memory, values):
+    """Twelve episodes, six of them with the first rule, and that many of these judged without it too."""
+    memory.add_rules(RULES, "now")
+    for number in range(12):
+        pairs = [(RULES[0].id, values[number])] if number < len(values) else []
+        rules = [RULES[0].id] if len(values) <= number < 6 else []
+        memory.commit(episode(f"e{number:03d}", 0.4 + 0.1 * (-1) ** number, rules, controls=pairs))
+    return rule_effects(memory.episodes(), memory.log())
+
+
+@pytest.mark.parametrize("values", [[-0.06], [-0.06, -0.06], [-0.3], [-0.2, -0.15], [-0.06] * 4])
+def test_few_controls_do_not_retire_a_rule_without_effect(tmp_path, values):
+    with Memory.open(tmp_path / "m") as memory:
+        (effect,) = with_controls(memory, values)
+    assert harmful_rules([effect]) == {} and effect.controls == len(values)
+    assert effect.standard_error > 0.03
+
+
+def test_few_controls_do_not_keep_a_rule_without_effect(tmp_path):
+    with Memory.open(tmp_path / "m") as memory:
+        assert helpful_rules(with_controls(memory, [0.06, 0.06]), 5) == ()
+
+
+def test_harm_that_is_large_and_repeated_retires_a_rule(tmp_path):
+    with Memory.open(tmp_path / "m") as memory:
+        (effect,) = with_controls(memory, [-0.3, -0.25, -0.35, -0.3, -0.28, -0.32])
+    assert set(harmful_rules([effect])) == {RULES[0].id} and effect.mean < -0.08
+
+
 def test_little_evidence_leaves_little_effect(tmp_path):
     with Memory.open(tmp_path / "m") as memory:
         effects = rule_effects(*explore(memory, 6))

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -26,8 +27,34 @@ def test_an_extra_field_that_would_replace_a_usual_one_is_refused():
         request_line("id", judge_request(extra={"top_p": 1}), "m", pictures="inline", schema_field="none")
 
 
-def test_the_first_attempt_is_named_by_the_key_alone():
-    assert [custom_id("k", n) for n in range(3)] == ["k", "k-1", "k-2"]
+def test_names_have_at_most_64_characters_and_the_first_attempt_is_named_by_the_key_alone():
+    key = hashlib.sha256(b"question").hexdigest()
+    names = [custom_id(key, n) for n in range(1000)]
+    assert names[0] == key and names[2] == f"{key[:60]}-2"
+    assert max(map(len, names)) == 64 and len(set(names)) == 1000
+    with pytest.raises(InputError, match="room for 999"):
+        custom_id(key, 1000)
+
+
+def test_half_a_surrogate_pair_stays_an_escape_that_can_be_stored(tmp_path):
+    body, half = completion("good \ud83d"), "\ud83d"
+    answer, error = read(
+        tmp_path,
+        {"custom_id": "x", "response": {"status_code": 200, "body": body}},
+        {"custom_id": "y", "response": None, "error": {"code": half, "message": half}},
+    )
+    assert isinstance(answer, BatchAnswer) and answer.reply is not None and answer.reply.raw.isascii()
+    assert json.loads(answer.reply.raw) == body
+    assert isinstance(error, BatchAnswer) and error.error is not None and error.error.raw.isascii()
+    for text in (str(error.error), error.label):
+        text.encode("utf-8")
+
+
+@pytest.mark.parametrize("created", [b"1" + b"0" * 400, b"Infinity", b"NaN", b"-1", b'"now"', b"true"])
+def test_a_time_that_is_none_is_left_out(tmp_path, created):
+    line = json.dumps({"custom_id": "x", "response": {"status_code": 200, "body": completion("{}") | {"created": 0}}})
+    (answer,) = read(tmp_path, line.encode().replace(b'"created": 0', b'"created": ' + created))
+    assert isinstance(answer, BatchAnswer) and answer.reply is not None and answer.created is None
 
 
 def test_both_forms_of_an_answer_are_read(tmp_path):

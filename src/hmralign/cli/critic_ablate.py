@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hmralign.cli.critic_judge_options import SOME_FAILED
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
 if TYPE_CHECKING:
     from hmralign.systems.gpa_ablations.settings import StudyConfig
-
-SOME_FAILED = 3
-"""Exit code where some groups have no verdict, or a budget or the server ended the study."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,8 @@ def _with_judge(config: StudyConfig, options: CriticAblateOptions) -> StudyConfi
     """The study with whom the options name."""
     judge = config.judge
     if options.base_url is not None or options.local is not None:
-        judge = replace(judge, base_url=options.base_url, local=None if options.local is None else str(options.local))
+        local = None if options.local is None else str(options.local)
+        judge = replace(judge, base_url=options.base_url, local=local, allow_remote=False)  # that was for the study's
     if options.local is not None:
         judge = replace(judge, model=None)
     if options.model is not None:

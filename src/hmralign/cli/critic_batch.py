@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from hmralign.cli.critic import (
+from hmralign.cli.critic_judge_options import (
     SOME_FAILED,
     Preset,
     body_of,
@@ -224,9 +223,3 @@ def _imported(report: ImportReport, currency: str | None) -> str:
         f"lines, {len(report.unknown)} unknown, {report.missing} requests without an answer yet; "
         f"{report.prompt_tokens:.3g} tokens in, {report.completion_tokens:.3g} out{cost}"
     )
-
-
-BATCH_COMMANDS: dict[str, tuple[type, Callable[[Any, Terminal], int], str]] = {
-    "export-batch": (ExportBatchOptions, run_export_batch, "write the requests of `critic score` for a batch service"),
-    "import-batch": (ImportBatchOptions, run_import_batch, "read the answers of a batch into the journal"),
-}

@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from hmralign.cli.critic import CRITIC_COMMANDS, ScoreOptions
+from hmralign.cli.critic_score import ScoreOptions, run_score
 from hmralign.cli.options import read_config
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
@@ -40,6 +40,8 @@ def judge_options(given: dict[str, Any], *, asked: bool) -> ScoreOptions | None:
     values = {} if path is None else read_config(path, ScoreOptions)
     if foreign := [name for name in _OF_GROUPS if name in values]:
         raise UsageError(f"'{path}' has the option '{foreign[0]}', which `hmralign groups` decides; leave it out")
+    if given.get("base_url") is not None:
+        values.pop("allow_remote", None)  # the file allows it for its own server
     values |= {name: value for name, value in given.items() if name != "vlm"}
     if values.get("base_url") is None and values.get("local") is None:
         raise UsageError(
@@ -70,9 +72,8 @@ def check_judge(judge: ScoreOptions) -> None:
 
 def judge_store(judge: ScoreOptions, folder: Path, terminal: Terminal) -> tuple[int, dict[str, Any] | None]:
     """Score the groups of a store as `critic score` does; gives its exit code, and its document if there is one."""
-    _, run, _ = CRITIC_COMMANDS["score"]
     inner = terminal.within()
-    code = run(dataclasses.replace(judge, store=folder, quiet=terminal.quiet), inner)
+    code = run_score(dataclasses.replace(judge, store=folder, quiet=terminal.quiet), inner)
     for line in inner.said or ():
         terminal.say(line)
     return code, inner.answers[0] if inner.answers else None

@@ -27,8 +27,6 @@ from hmralign.cli.align import AlignOptions, run_align
 from hmralign.cli.bench import BenchOptions, run_bench
 from hmralign.cli.clean import CleanOptions, run_clean
 from hmralign.cli.critic import CRITIC_COMMANDS
-from hmralign.cli.critic_ablate import CriticAblateOptions, run_critic_ablate
-from hmralign.cli.critic_batch import BATCH_COMMANDS
 from hmralign.cli.demo import DemoOptions, run_demo
 from hmralign.cli.evaluate import EvaluateOptions, run_evaluate
 from hmralign.cli.evaluate_alignment import EvaluateAlignmentOptions, run_evaluate_alignment
@@ -63,10 +61,7 @@ COMMANDS = {
     "evaluate alignment": Command(
         EvaluateAlignmentOptions, run_evaluate_alignment, "compare aligned checkpoints with their base"
     ),
-    **{f"critic {name}": Command(*command) for name, command in (CRITIC_COMMANDS | BATCH_COMMANDS).items()},
-    "critic ablate": Command(
-        CriticAblateOptions, run_critic_ablate, "what each part of a judge with a memory is worth, up to aligned models"
-    ),
+    **{f"critic {name}": Command(*command) for name, command in CRITIC_COMMANDS.items()},
     "setup-detector": Command(SetupDetectorOptions, run_setup_detector, "install the person detector, once"),
 }
 

@@ -18,6 +18,8 @@ Options = TypeVar("Options")
 
 RUN_FILE_KEYS = {"format_version", "command", "options", "made_by"}
 MAX_CONFIG_BYTES = 2**20
+NAMES_A_SERVER = ("--base-url", "--vlm")
+"""Where one of these is an argument, leave to send pictures, which a file gives for its own server, is not for it."""
 
 
 def parse_options(options: type[Options], arguments: Sequence[str], prog: str) -> Options:
@@ -33,7 +35,10 @@ def parse_options(options: type[Options], arguments: Sequence[str], prog: str) -
     config = _config_argument(arguments) if has_config else None
     if config is None:
         return tyro.cli(options, args=list(arguments), prog=prog)
-    default = options(**read_config(Path(config), options))
+    values = read_config(Path(config), options)
+    if any(_flag_of(word) in NAMES_A_SERVER for word in arguments):
+        values.pop("allow_remote", None)
+    default = options(**values)
     return tyro.cli(options, args=list(arguments), prog=prog, default=default)
 
 
@@ -42,22 +47,32 @@ def _reads_itself(options: type) -> bool:
 
 
 def _joined(options: type, arguments: Sequence[str]) -> list[str]:
-    """`--critic a --critic b` as `--critic a b` at the end: a parser would keep the last and say nothing."""
+    """`--critic a --critic b` as `--critic a b` at the end: a parser would keep the last and say nothing.
+
+    `--critic=a` has one value: the words behind it are arguments, and stand with those before the first option.
+    """
     several = {f"--{name}".replace("_", "-") for name, hint in _hints(options).items() if _holds_several(hint)}
     flags = [flag for word in arguments if (flag := _flag_of(word)) in several]
-    values: dict[str, list[str]] = {flag: [] for flag in flags if flags.count(flag) > 1}
+    values: dict[str, list[str]] = {flag: [] for flag in flags if flags.count(flag) > 1 or _has_equals(flag, arguments)}
+    plain: list[str] = []
     rest: list[str] = []
-    current = rest
+    current = plain
     for word in arguments:
-        if word.startswith("--"):
-            current = values.get(_flag_of(word), rest)
-        if current is rest:
-            rest.append(word)
-        elif not word.startswith("--"):
+        if not word.startswith("--"):
             current.append(word)
+        elif (flag := _flag_of(word)) not in values:
+            rest.append(word)
+            current = rest
         elif "=" in word:
-            current.append(word.split("=", 1)[1])
-    return [*rest, *(word for flag, given in values.items() for word in (flag, *given))]
+            values[flag].append(word.split("=", 1)[1])
+            current = plain
+        else:
+            current = values[flag]
+    return [*plain, *rest, *(word for flag, given in values.items() for word in (flag, *given))]
+
+
+def _has_equals(flag: str, arguments: Sequence[str]) -> bool:
+    return any("=" in word and _flag_of(word) == flag for word in arguments)
 
 
 def _flag_of(word: str) -> str:
@@ -96,6 +111,8 @@ def read_config(path: Path, options: type) -> dict[str, Any]:
     content = {} if content is None else content
     if isinstance(content, dict) and set(content) == RUN_FILE_KEYS:
         content = content["options"]
+        if isinstance(content, dict):  # earlier versions kept it; it was given for one run
+            content = {name: value for name, value in content.items() if name != "allow_remote"}
     if not isinstance(content, dict):
         raise UsageError(f"'{path}' holds a {type(content).__name__}; expected option names with their values")
     return _checked(content, options, path)

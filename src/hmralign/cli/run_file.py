@@ -9,6 +9,9 @@ from typing import Any
 
 RUN_FILE = "run.yaml"
 
+NOT_KEPT = ("config", "allow_remote")
+"""Options of one run alone: leave to send pictures of people elsewhere has to be given anew for other people."""
+
 
 def write_run_file(folder: Path, command: str, options: Any, made_by: dict[str, Any]) -> Path:
     """The options in force (a dataclass), and the versions and hashes behind the results."""
@@ -16,7 +19,7 @@ def write_run_file(folder: Path, command: str, options: Any, made_by: dict[str, 
 
     from hmralign.reports.whole_file import write_whole
 
-    chosen = {k: _plain(v) for k, v in dataclasses.asdict(options).items() if k != "config" and v is not None}
+    chosen = {k: _plain(v) for k, v in dataclasses.asdict(options).items() if k not in NOT_KEPT and v is not None}
     content = {
         "format_version": 1,
         "command": command,

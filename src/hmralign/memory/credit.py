@@ -27,6 +27,9 @@ from hmralign.structures import InputError
 _LEAST_NOISE = 0.02
 """Standard deviation of a group's correlation, at least: no judge repeats itself better."""
 
+_PRIOR_PAIRS = 10
+"""Pairs that the noise of two levels, known from all groups, counts for in that of pairs."""
+
 
 @dataclass(frozen=True)
 class EffectOptions:
@@ -37,7 +40,7 @@ class EffectOptions:
     confidence: float = 0.8
     """Two-sided, of the bounds that decide."""
     min_uses: int = 4
-    """Before a rule is retired for its effect, or kept."""
+    """Before a rule is retired for its effect, or kept; and controls of a rule before they count."""
     tolerance: float = 0.0
     """Harm to the rank correlation that is put up with: a rule goes where the lower bound of its harm is above this."""
 
@@ -87,13 +90,14 @@ def rule_effects(
         shown[row[use.episode], column[use.rule]] = 1
     design = np.hstack([shown, np.ones((len(episodes), 1))])
     rho = np.array([episode.rho for episode in episodes])
-    pairs = [use for use in log if use.control is not None]
+    controls = Counter(use.rule for use in log if use.control is not None)
+    pairs = [use for use in log if use.control is not None and controls[use.rule] >= options.min_uses]
     differences = np.zeros((len(pairs), len(names) + 1))
     differences[np.arange(len(pairs)), [column[use.rule] for use in pairs]] = 1
     paired = np.array([use.control for use in pairs], np.float64)
     mean, covariance = _posterior(design, rho, differences, paired, options.prior_std)
     z = float(norm.ppf((1 + options.confidence) / 2))
-    uses, controls = shown.sum(0), Counter(use.rule for use in pairs)
+    uses = shown.sum(0)
     return tuple(
         RuleEffect(
             name, float(mean[i]), error, float(mean[i]) - z * error, float(mean[i]) + z * error, int(uses[i]),
@@ -163,20 +167,23 @@ def helpful_rules(
 def _posterior(
     design: np.ndarray, rho: np.ndarray, differences: np.ndarray, paired: np.ndarray, prior_std: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of effects and intercept; noise of either kind of row from its own residuals."""
+    """Mean and covariance of effects and intercept; noise of either kind of row from its own residuals.
+
+    The difference of two levels has the noise of both; that of few pairs is held near it.
+    """
     prior = np.full(design.shape[1], 1 / prior_std**2)
     prior[-1] = 0.0  # nothing is assumed of the mean
-    noise, paired_noise = (
-        max(float(rho.std()), _LEAST_NOISE),
-        max(float(paired.std()) if len(paired) else 0, _LEAST_NOISE),
-    )
+    noise = max(float(rho.std()), _LEAST_NOISE)
+    paired_noise = math.sqrt(2) * noise
     mean, covariance = np.zeros(design.shape[1]), np.eye(design.shape[1])
     for _ in range(5):  # noise and effects in turn
         precision = design.T @ design / noise**2 + differences.T @ differences / paired_noise**2 + np.diag(prior)
         covariance = np.linalg.inv(precision)
         mean = covariance @ (design.T @ rho / noise**2 + differences.T @ paired / paired_noise**2)
         noise = _residual(rho - design @ mean, design, covariance)
-        paired_noise = _residual(paired - differences @ mean, differences, covariance)
+        own = _residual(paired - differences @ mean, differences, covariance)
+        squares = len(paired) * own**2 + _PRIOR_PAIRS * 2 * noise**2
+        paired_noise = max(math.sqrt(squares / (len(paired) + _PRIOR_PAIRS)), _LEAST_NOISE)
     return mean, covariance
 
 

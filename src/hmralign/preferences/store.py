@@ -29,12 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from hmralign.data.folder_lock import held_folder
 from hmralign.data.shards import save_whole
 from hmralign.structures import (
     Annotation,
@@ -397,18 +397,8 @@ def writing(folder: str | Path, facts: StoreFacts | None = None) -> Iterator[Gro
     if facts is None and not (folder / "store.json").is_file():
         _read_facts(folder)  # says what is wrong
     _require_own(folder)  # before anything is written, a lock included
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(f"{folder}: another process is writing to this store; wait for it or stop it") from error
-    except OSError as error:
-        raise InputError(f"{folder}: is no folder that can be written to ({error})") from error
-    try:
+    with held_folder(folder, "writing to this store"):
         yield _opened(folder, facts)
-    finally:
-        lock.release()
 
 
 def _require_own(folder: Path) -> None:

@@ -150,7 +150,7 @@ async def ask_all(
 def varied(request: ChatRequest, attempt: int, trouble: AnswerError | None, least_temperature: float) -> ChatRequest:
     """The request of a later attempt: another seed, some temperature, and a word on what was wrong where it helps.
 
-    Only our own reason is repeated to the model, never its answer.
+    Only our own reason is sent to the model, never words of its answer: these may be copied from a photo.
     """
     if attempt == 0:
         return request
@@ -213,7 +213,7 @@ def commit_reply(
     except Exception as raised:  # also a fault of the parser: the answer was paid for
         error = raised
     status = "ok" if error is None else "refused" if reply.finish_reason == "refusal" else "invalid"
-    reason = "" if error is None else getattr(error, "reason", f"{type(error).__name__} while reading the answer")
+    reason = "" if error is None else getattr(error, "detail", f"{type(error).__name__} while reading the answer")
     journal.record(
         key, request, model=model, status=status, sent=sent, done=done, reply=reply, reason=reason, usage=usage,
         cost=cost,
@@ -312,7 +312,7 @@ class _Run:
                     return None if value is _STOPPED else Answered(value, key, calls + 1)
                 except AnswerError as error:
                     calls, trouble = calls + 1, error
-                    logger.info("question %s, attempt %d: %s", key[:12], attempt, error.reason)
+                    logger.info("question %s, attempt %d: %s", key[:12], attempt, error.detail)
                     break
                 except ServerError as error:
                     calls += 1
@@ -407,7 +407,7 @@ _STOPPED = object()
 
 
 def _unasked(found: Pending) -> Failed:
-    last = "" if found.trouble is None else f"; the last one: {found.trouble.reason}"
+    last = "" if found.trouble is None else f"; the last one: {found.trouble.detail}"
     return Failed(f"the journal has no answer, and nobody is asked{last}", found.key, "unasked", 0)
 
 

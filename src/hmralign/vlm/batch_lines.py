@@ -26,6 +26,10 @@ from hmralign.vlm.request_body import USUAL_FIELDS, PictureField, SchemaField, r
 URL = "/v1/chat/completions"
 ERROR_KEPT = 4000
 """Characters of the body of an error."""
+LATEST = 1e11
+"""Seconds since 1970 beyond which a time is none: the year 5138."""
+KEY_DIGITS = 60
+"""Of a question's key in the name of a later attempt: some services take at most 64 characters."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,13 @@ class CorruptLine:
 
 
 def custom_id(key: str, attempt: int) -> str:
-    """Name of a request in a batch: the question's key, and from its second attempt on the number of the attempt."""
-    return key if attempt == 0 else f"{key}-{attempt}"
+    """Name of a request in a batch, at most 64 characters: the question's key of 64 hex digits.
+
+    From the second attempt on its first 60 digits and the number of the attempt. Raises InputError from 1000 on.
+    """
+    if attempt > 999:
+        raise InputError(f"the question {key[:12]} has {attempt} attempts; the name of a request has room for 999")
+    return key if attempt == 0 else f"{key[:KEY_DIGITS]}-{attempt}"
 
 
 def request_line(
@@ -91,6 +100,7 @@ def _answer(line: bytes, where: str) -> BatchAnswer | CorruptLine:
     name = content.get("custom_id") if isinstance(content, dict) else None
     if not isinstance(name, str):
         return CorruptLine(where, "no custom_id")
+    name = _writable(name)
     response, error = content.get("response"), content.get("error")
     if isinstance(error, dict) and not any(error.values()):
         error = None
@@ -114,7 +124,7 @@ def _of_response(response: dict[str, Any], error: Any, name: str, where: str) ->
         trouble = trouble_of_status(status, json.dumps(said)) if status != 200 else "server"
         return _failed(said, name, where, trouble, f"status {status}" if status != 200 else _code(error) or "error")
     try:
-        reply = read_completion(json.dumps(body, ensure_ascii=False))
+        reply = read_completion(json.dumps(body))  # ASCII: half a surrogate pair stays an escape, which can be stored
     except ServerError as raised:
         return BatchAnswer(name, where, error=raised, label="no completion")
     return BatchAnswer(name, where, reply=reply, created=_created(body))
@@ -122,11 +132,13 @@ def _of_response(response: dict[str, Any], error: Any, name: str, where: str) ->
 
 def _created(body: Any) -> float | None:
     created = body.get("created") if isinstance(body, dict) else None
-    return float(created) if isinstance(created, int | float) and not isinstance(created, bool) else None
+    if not isinstance(created, int | float) or isinstance(created, bool):
+        return None
+    return float(created) if 0 <= created <= LATEST else None  # no infinity, and no integer beyond all floats
 
 
 def _failed(said: Any, name: str, where: str, trouble: Any, label: str) -> BatchAnswer:
-    raw = json.dumps(said, ensure_ascii=False)
+    raw = json.dumps(said)
     error = ServerError(f"in a batch, {label}: {shortened(raw, 300)}", trouble=trouble, raw=raw[:ERROR_KEPT])
     return BatchAnswer(name, where, error=error, label=label)
 
@@ -134,4 +146,9 @@ def _failed(said: Any, name: str, where: str, trouble: Any, label: str) -> Batch
 def _code(error: Any) -> str:
     """`batch_expired` and the like; empty where there is none."""
     code = error.get("code") if isinstance(error, dict) else None
-    return shortened(code, 40) if isinstance(code, str) else ""
+    return shortened(_writable(code), 40) if isinstance(code, str) else ""
+
+
+def _writable(text: str) -> str:
+    """With half surrogate pairs, which no file or terminal takes, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

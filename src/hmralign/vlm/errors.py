@@ -53,10 +53,15 @@ class ServerError(HmralignError):
 
 
 class AnswerError(HmralignError):
-    """An answer came and cannot be used. `reason` is ours alone; the message also shows the beginning of the answer."""
+    """An answer came and cannot be used.
 
-    def __init__(self, reason: str, *, trouble: AnswerTrouble, text: str = "") -> None:
-        super().__init__(f"{reason}; the answer was {shortened(text)!r}" if text else reason)
+    `reason` is ours alone and may be sent to the model. `detail`, for people and for the journal, also has what is
+    `quoted` of the answer; the message shows the beginning of the answer besides.
+    """
+
+    def __init__(self, reason: str, *, trouble: AnswerTrouble, text: str = "", quoted: str = "") -> None:
+        self.detail = f"{reason}; it has {quoted}" if quoted else reason
+        super().__init__(f"{self.detail}; the answer was {shortened(text)!r}" if text else self.detail)
         self.reason = reason
         self.trouble: AnswerTrouble = trouble
 

@@ -16,17 +16,15 @@ from PIL import Image
 from hmralign.body.lbs import posed_joints
 from hmralign.cleaning.selection import KeepRule
 from hmralign.critics.critic import judge
-from hmralign.critics.mix import LAB_WEIGHTS, MixCritic
-from hmralign.critics.plausibility import PlausibilityCritic
+from hmralign.critics.mix import LAB_WEIGHTS
 from hmralign.critics.reprojection import ReprojectionCritic
-from hmralign.critics.silhouette import SilhouetteCritic
 from hmralign.data.prediction_file import read_predictions
 from hmralign.data.shards import open_shards, read_index, write_index, write_shard
 from hmralign.data.synthetic.label_noise import LabelNoise, with_planted_noise
 from hmralign.structures import Annotation, Example, Hypotheses, InputError
 from hmralign.systems.clean.clean import CleanConfig, clean_labels
 from hmralign.systems.clean.folder import read_plan
-from hmralign.systems.clean.scores import RecordedCritic, read_scores, score_labels
+from hmralign.systems.clean.scores import read_scores, score_labels
 from hmralign.systems.clean.sources import (
     LabelBatch,
     LabelSource,
@@ -251,13 +249,6 @@ def test_parts_of_a_mix_are_kept_and_sum_to_its_scores(shards, tmp_path):
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["judged_by_parts"] == {"plausibility + reprojection": N}
     assert "nothing from silhouette" in lines(tmp_path / "out/dropped.jsonl")[0]["reason"]
-
-
-def test_recording_a_mix_does_not_change_it(shards):
-    batch = opened(shards).labels(slice(0, 4))
-    plain = MixCritic([(PlausibilityCritic(BODY), 0.3), (SilhouetteCritic(BODY), 1.0)])
-    recorded = MixCritic([(RecordedCritic(critic), weight) for critic, weight in plain.parts])
-    assert torch.equal(judge(plain, batch.hypotheses, batch.example), judge(recorded, batch.hypotheses, batch.example))
 
 
 def test_labels_without_evidence(shards, tmp_path):

@@ -12,10 +12,11 @@ import torch
 from hmralign.memory.records import rule_id
 from hmralign.memory.store import Memory
 from hmralign.models.checkpoint import load_checkpoint
-from hmralign.preferences.store import GroupStore
+from hmralign.preferences.store import GroupStore, writing
 from hmralign.structures import InputError
 from hmralign.systems.gpa_ablations.judge import Judge, open_judge
 from hmralign.systems.gpa_ablations.plan import plan_study
+from hmralign.systems.gpa_ablations.report import study_markdown
 from hmralign.systems.gpa_ablations.run import run_ablations
 from hmralign.systems.gpa_ablations.settings import JudgeAccess, study_from
 from hmralign.systems.group_preference.verdict_files import read_verdicts
@@ -171,6 +172,45 @@ def test_a_second_run_asks_and_trains_nothing_and_scores_that_were_removed_come_
     after = _times(out)
     assert {name for name in before if before[name] != after[name]} == {arm["steps"]["score"]}
     assert torch.equal(GroupStore.open(made["score"]).scores(arm["scores"]), scores)
+
+
+def test_scores_that_have_changed_are_aligned_with_anew(made, truth, tmp_path):
+    own = fresh(made, tmp_path)
+    content = study(own, arms=[{"name": "bare", "memory": False}])
+    bare = run_ablations(study_from(content), tmp_path / "out", judge_of(truth))["arms"]["bare"]
+    with writing(own["score"]) as store:  # as after groups that were unjudged have been judged
+        first = store.scores(bare["scores"])[:2]
+        store.write_scores(bare["scores"], 0, torch.zeros_like(first))
+    asked = len(truth.backend.requests)
+    again = run_ablations(study_from(content), tmp_path / "out", judge_of(truth))["arms"]["bare"]
+    assert again["scored"]["speaking"] == bare["scored"]["speaking"] - 2 and len(truth.backend.requests) == asked
+    assert again["steps"]["score"] == bare["steps"]["score"]
+    assert again["steps"]["align, seed 0"] != bare["steps"]["align, seed 0"]
+    assert again["aligned"][0]["sha256"] != bare["aligned"][0]["sha256"]
+
+
+def test_a_memory_that_was_frozen_before_its_step_was_done_is_frozen_anew(made, truth, done, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(done[0], out)
+    content = study(made, arms=[{"name": "full"}])
+    learnt = done[1]["arms"]["full"]
+    folder = out / "steps" / learnt["steps"]["learn"]
+    (folder / "done.json").unlink()
+    (folder / "frozen.sqlite").unlink()
+    with Memory.open(tmp_path / "early.sqlite") as memory:
+        memory.freeze(folder / "frozen.sqlite")
+    again = run_ablations(study_from(content), out, judge_of(truth))["arms"]["full"]
+    assert _without_time(again["learnt"]) == _without_time(learnt["learnt"])
+    assert again["steps"] == learnt["steps"]
+
+
+def test_groups_without_a_verdict_in_learning_are_reported(done):
+    document = deepcopy(done[1])
+    document["arms"]["full"]["learnt"]["unjudged"] = [["a", "refused"], ["b", "refused"], ["c", "refused"]]
+    table = study_markdown(document).split("## What was learnt and scored")[1].split("##")[0].strip().splitlines()
+    heads, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
+    counts = {row[0]: row[heads.index("unjudged in learning")] for row in rows[1:]}
+    assert counts["full"] == "3" and counts["no reflection"] == "0" and counts["no memory"] == ""
 
 
 def _times(out: Path) -> dict[str, int]:

@@ -13,6 +13,7 @@ from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.backends import Nobody
 from hmralign.systems.group_preference.batch_export import export_batch
+from hmralign.systems.group_preference.batch_folder import BatchFolder, BatchLimits, exporting
 from hmralign.systems.group_preference.batch_import import ImportReport, import_answers
 from hmralign.systems.group_preference.score import score_groups
 from hmralign.systems.group_preference.verdict_files import read_verdicts
@@ -135,7 +136,7 @@ def test_absurd_answers_are_attempts_and_no_scores(sent, tmp_path, journal):
         assert attempt.status == "invalid" and json.loads(attempt.body) == line["response"]["body"]
     next_round = export_batch(sent.folder, tmp_path / "next", journal, "scripted", BODY, SCORE)
     assert next_round.requests == REQUESTS
-    assert [e.custom_id for e in entries_of(tmp_path / "next")] == [f"{e.key}-1" for e in entries_of(sent.out)]
+    assert [e.custom_id for e in entries_of(tmp_path / "next")] == [f"{e.key[:60]}-1" for e in entries_of(sent.out)]
     # The second attempts are right, and their answers are told from late ones of the first.
     second = answer_lines(tmp_path / "next", sent.judge)
     path = write_lines(tmp_path / "second.jsonl", second)
@@ -173,16 +174,47 @@ def test_errors_of_the_service_are_no_attempts_and_are_exported_again(sent, tmp_
     assert [e.custom_id for e in entries_of(tmp_path / "next")] == [ids[0], ids[1], ids[3]]
 
 
-def test_without_answers_nobody_is_asked_and_nothing_is_filled_in(sent, tmp_path, journal):
-    take(sent, journal, tmp_path, sent.lines[1:])
-    folder = Path(shutil.copytree(sent.folder, tmp_path / "store"))
+def test_the_documented_loop_ends_with_the_scores_of_a_live_run(tmp_path, journal):
+    folder, out = judged_store(tmp_path / "store", count=4), tmp_path / "first"
+    judge, nobody = TruthJudge(folder), asker(Nobody("scripted"), journal, journal_only=True)
+    with Journal.open(tmp_path / "live.sqlite") as live:
+        score_groups(folder, asker(judge.backend, live), BODY, SCORE, name="live")
+    export_batch(folder, out, journal, "scripted", BODY, SCORE)
+    lines = answer_lines(out, judge)
+    import_answers(folder, out, [write_lines(tmp_path / "a.jsonl", lines[:-1])], journal)
     spent = journal.spent()
-    nobody = asker(Nobody("scripted"), journal, journal_only=True)
     report = score_groups(folder, nobody, BODY, SCORE)
-    assert (report.judged, len(report.unjudged)) == (1, 1) and journal.spent() == spent
-    assert "nobody is asked" in report.unjudged[0][1]
-    take(sent, journal, tmp_path, sent.lines[:1])
-    assert score_groups(folder, nobody, BODY, SCORE, retry=True).judged == 2
+    assert (report.groups, report.judged, report.waiting, report.unjudged) == (2, 2, 1, ())
+    assert GroupStore.open(folder).unscored("vlm") == [1] and journal.spent() == spent, "nothing is filled in"
+
+    rest = tmp_path / "rest"
+    assert export_batch(folder, rest, journal, "scripted", BODY, SCORE).requests == 1
+    import_answers(folder, rest, [write_lines(tmp_path / "b.jsonl", answer_lines(rest, judge))], journal)
+    report = score_groups(folder, nobody, BODY, SCORE)
+    assert (report.groups, report.judged, report.waiting) == (4, 4, 0)
+    store = GroupStore.open(folder)
+    assert torch.equal(store.scores("vlm"), store.scores("live"))
+    assert read_verdicts(store, "vlm") == read_verdicts(store, "live")
+
+
+def test_good_verdicts_outlast_a_journal_without_answers(sent, tmp_path, journal):
+    folder = Path(shutil.copytree(sent.folder, tmp_path / "store"))
+    ids = GroupStore.open(folder).shard_ids(0)
+    with Journal.open(tmp_path / "live.sqlite") as live:
+        wrong = TruthJudge(folder, wrong={ids[0]: "garbage"})
+        score_groups(folder, asker(wrong.backend, live), BODY, SCORE)
+    before = read_verdicts(GroupStore.open(folder), "vlm")
+    assert sorted(line["status"] for line in before) == ["judged", "unjudged"]
+    nobody = asker(Nobody("scripted"), journal, journal_only=True)
+    assert score_groups(folder, nobody, BODY, SCORE, retry=True).waiting == 2
+    assert read_verdicts(GroupStore.open(folder), "vlm") == before
+
+
+def test_a_wrong_name_of_the_model_leaves_nothing_behind(sent, tmp_path, journal):
+    take(sent, journal, tmp_path, sent.lines)
+    folder = Path(shutil.copytree(sent.folder, tmp_path / "store"))
+    assert score_groups(folder, asker(Nobody("skripted"), journal, journal_only=True), BODY, SCORE).waiting == 2
+    assert score_groups(folder, asker(Nobody("scripted"), journal, journal_only=True), BODY, SCORE).judged == 2
 
 
 def test_answers_that_were_given_without_looking_are_refused(sent, tmp_path, journal):
@@ -192,6 +224,18 @@ def test_answers_that_were_given_without_looking_are_refused(sent, tmp_path, jou
     path = write_lines(tmp_path / "a.jsonl", [blind, *sent.lines[1:]])
     report = import_answers(sent.folder, out, [path], journal)
     assert report.failed == {"prompt_cut": 1} and report.answered == REQUESTS - 1
+
+
+def test_half_a_surrogate_pair_blocks_no_import(sent, tmp_path, journal):
+    half = changed(
+        sent.lines[0], text=json.dumps({k: {**v, "comment": "\ud83d"} for k, v in answered(sent.lines[0]).items()})
+    )
+    broken = changed(sent.lines[1], text="\ud83d {")
+    report = take(sent, journal, tmp_path, [half, broken, *sent.lines[2:]])
+    assert report.answered == REQUESTS - 1 and report.failed == {"json": 1}
+    take(sent, journal, tmp_path, sent.lines)
+    folder = Path(shutil.copytree(sent.folder, tmp_path / "store"))
+    assert score_groups(folder, asker(Nobody("scripted"), journal, journal_only=True), BODY, SCORE).judged == 2
 
 
 def test_a_service_that_counts_no_tokens_is_estimated(sent, tmp_path, journal):
@@ -247,3 +291,14 @@ def test_a_killed_import_is_continued(sent, tmp_path, point, commit):
         report = import_answers(sent.folder, sent.out, [path], journal)
         assert (report.answered, report.known) == (REQUESTS - kept, kept)
         assert journal.spent().calls == REQUESTS
+
+
+def test_two_questions_of_one_name_are_refused(sent, tmp_path):
+    out = Path(shutil.copytree(sent.out, tmp_path / "out"))
+    folder = BatchFolder.open(out)
+    entry = next(folder.entries())
+    request = folder.request(entry)
+    with exporting(out, folder.manifest, BatchLimits()) as writer:
+        assert not writer.add(entry, request)
+        with pytest.raises(InputError, match="two questions have the name"):
+            writer.add(replace(entry, key=entry.key[:60] + "zzzz"), request)

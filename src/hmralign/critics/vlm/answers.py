@@ -1,7 +1,8 @@
 """What a judge may answer (JSON schemas), and how an answer is read.
 
 Servers may ignore a schema without saying so, hence every answer is checked in full here: each label exactly once and
-no other, scores whole numbers from 0 to 100. Nothing that is missing is filled in. `AnswerError` says what is wrong.
+no other, scores whole numbers from 0 to 100. Nothing that is missing is filled in. `AnswerError` says what is wrong;
+its reason is sent to the model, so that what is quoted of an answer stands apart.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def parse_preference(text: str, labels: Sequence[str], hypotheses: Sequence[int]
     label = _spellings(labels).get(_plain(better)) if isinstance(better, str) else None
     if label is None:
         raise _wrong(
-            f"the answer says {_short(better)} is better; expected {labels[0]}, {labels[1]} or {TIE}", "schema"
+            f"the answer does not say which is better; expected {labels[0]}, {labels[1]} or {TIE}", "schema", better
         )
     return Preference(hypotheses[0], hypotheses[1], float(label == labels[0]), comment)
 
@@ -157,12 +158,16 @@ def parse_rules(text: str) -> MinedRules:
 def _object(text: str) -> dict[str, Any]:
     value = read_json(text)
     if not isinstance(value, dict):
-        raise _wrong(f"the answer is {_short(value)}, expected an object", "schema")
+        raise _wrong("the answer is something else, expected an object", "schema", value)
     return value
 
 
-def _wrong(reason: str, trouble: AnswerTrouble) -> AnswerError:
-    return AnswerError(reason, trouble=trouble)
+_NOTHING = object()
+
+
+def _wrong(reason: str, trouble: AnswerTrouble, quoted: Any = _NOTHING) -> AnswerError:
+    """`reason` has no word of the answer; `quoted` is the part of it that is wrong."""
+    return AnswerError(reason, trouble=trouble, quoted="" if quoted is _NOTHING else shortened(repr(quoted), 60))
 
 
 def _by_label(answer: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
@@ -171,7 +176,7 @@ def _by_label(answer: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
         label = spellings.get(_plain(key))
         if label is None:
             raise _wrong(
-                f"the answer scores {_short(key)}, which was not asked for; expected {', '.join(labels)}", "labels"
+                f"the answer scores what was not asked for; expected {', '.join(labels)} and no other", "labels", key
             )
         if label in entries:
             raise _wrong(f"the answer has {label} twice; expected every label once", "labels")
@@ -195,7 +200,9 @@ def _score(value: Any, label: str) -> float:
         number = int(value)
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
     if not is_number or not 0 <= number <= HIGHEST_SCORE or number != int(number):
-        raise _wrong(f"the answer gives {label} the score {_short(value)}; expected a whole number, 0 to 100", "schema")
+        raise _wrong(
+            f"the answer gives {label} no score that can be read; expected a whole number, 0 to 100", "schema", value
+        )
     return float(number)
 
 
@@ -203,7 +210,7 @@ def _words(comment: Any, label: str) -> str:
     if comment is None:
         return ""
     if not isinstance(comment, str):
-        raise _wrong(f"the comment on {label} is {_short(comment)}; expected words", "schema")
+        raise _wrong(f"the comment on {label} is no text; expected words", "schema", comment)
     return " ".join(comment.split())
 
 
@@ -212,7 +219,7 @@ def _tags(entry: dict[str, Any]) -> tuple[str, ...]:
     for name in ("tags", "free_tags"):
         value = entry.get(name, [])
         if not isinstance(value, list):
-            raise _wrong(f"'{name}' of a rule is {_short(value)}; expected a list of words", "schema")
+            raise _wrong(f"'{name}' of a rule is no list; expected a list of words", "schema", value)
         given += value
     words = [re.sub(r"[^a-z0-9]+", "_", str(tag).casefold()).strip("_")[:_TAG_LENGTH] for tag in given]
     words = list(dict.fromkeys(word for word in words if word))
@@ -229,7 +236,3 @@ def _no_rule(sentence: str, tags: Sequence[str]) -> str:
     if _NAMES_THE_TRUTH.search(sentence):
         return "needs more than a picture"
     return "" if tags else "has no tag"
-
-
-def _short(value: Any) -> str:
-    return shortened(repr(value), 60)

@@ -19,8 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from hmralign.data.folder_lock import held_folder
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
 
@@ -37,23 +36,13 @@ def cleaning_folder(folder: Path, plan: dict[str, Any]) -> Iterator[Path]:
     plan, naming the first setting that differs.
     """
     _require_own(folder)  # before anything is written, a lock included
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(f"{folder}: another process is writing to this folder; wait for it or stop it") from error
-    except OSError as error:
-        raise InputError(f"{folder}: is no folder that can be written to ({error})") from error
-    try:
+    with held_folder(folder, "writing to this folder"):
         if (folder / "plan.json").is_file():
             _require_same(folder, read_plan(folder), _plain(plan))
         else:
             content = {"format_version": FORMAT_VERSION, **plan}
             write_whole(folder / "plan.json", (json.dumps(content, indent=2) + "\n").encode())
         yield folder
-    finally:
-        lock.release()
 
 
 def read_plan(folder: Path) -> dict[str, Any]:

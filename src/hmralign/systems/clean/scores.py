@@ -21,8 +21,9 @@ from torch import Tensor
 
 from hmralign.critics.critic import Critic, can_judge, judge
 from hmralign.critics.mix import MixCritic
+from hmralign.critics.recorded import RecordedCritic, recorded_mix
 from hmralign.data.shards import save_whole
-from hmralign.structures import Example, Hypotheses, InputError
+from hmralign.structures import InputError
 from hmralign.systems.clean.sources import LabelSource
 
 Progress = Callable[[Sequence[int], str], Iterable[int]]
@@ -55,33 +56,6 @@ class LabelScores:
     def of_chosen(self, values: Float[Tensor, "item hyp"]) -> Float[Tensor, " item"]:
         """Values of the chosen hypothesis of each label."""
         return values.gather(1, self.chosen[:, None])[:, 0]
-
-
-@dataclass
-class RecordedCritic:
-    """A critic that remembers what it last said: the parts of a mix, which gives only their sum."""
-
-    critic: Critic
-    scores: Float[Tensor, "item hyp"] | None = None
-
-    @property
-    def name(self) -> str:
-        """Of the critic."""
-        return self.critic.name
-
-    @property
-    def needs_truth(self) -> bool:
-        """Of the critic."""
-        return self.critic.needs_truth
-
-    def can_judge(self, example: Example) -> Bool[Tensor, " item"]:
-        """As the critic."""
-        return can_judge(self.critic, example)
-
-    def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "item hyp"]:
-        """Scores of the critic, kept."""
-        self.scores = self.critic(hypotheses, example)
-        return self.scores
 
 
 def score_labels(
@@ -127,8 +101,7 @@ def _scored_chunk(source: LabelSource, items: slice, critic: Critic) -> LabelSco
     batch = source.labels(items)
     recorded: list[RecordedCritic] = []
     if isinstance(critic, MixCritic):
-        recorded = [RecordedCritic(part) for part, _ in critic.parts]
-        critic = MixCritic([(part, weight) for part, (_, weight) in zip(recorded, critic.parts, strict=True)])
+        critic, recorded = recorded_mix(critic)
     try:
         scores = judge(critic, batch.hypotheses, batch.example)
     except InputError as error:
@@ -136,7 +109,6 @@ def _scored_chunk(source: LabelSource, items: slice, critic: Critic) -> LabelSco
         raise InputError(f"labels '{first}' to '{last}': {error}") from error
     parts = {}
     for part in recorded:
-        assert part.scores is not None
         heard = part.can_judge(batch.example)[:, None]
         parts[part.name] = torch.where(heard, part.scores, torch.nan)
     return LabelScores(scores, can_judge(critic, batch.example), parts)

@@ -184,12 +184,13 @@ def _learnt(document: dict[str, Any]) -> str:
         learnt, scored = arm["learnt"] or {}, arm["scored"] or {}
         rows.append(
             [name, *(_plain(learnt.get(k)) for k in ("episodes", "successes", "mean_rho", "rules", "cases")),
+             _count(learnt.get("unjudged")),
              *(_plain(scored.get(k)) for k in ("speaking", "judged", "uninformative")),
-             str(len(scored["unjudged"])) if "unjudged" in scored else "",
+             _count(scored.get("unjudged")),
              "/".join(str(a["groups"]) for a in arm["aligned"])]
         )  # fmt: skip
-    heads = ["arm", "episodes", "successes", "mean rho", "rules", "cases", "groups that differ", "judged",
-             "uninformative", "unjudged", "trained on"]  # fmt: skip
+    heads = ["arm", "episodes", "successes", "mean rho", "rules", "cases", "unjudged in learning",
+             "groups that differ", "judged", "uninformative", "unjudged", "trained on"]  # fmt: skip
     return _grid(heads, rows)
 
 
@@ -242,6 +243,10 @@ def _interval(values: Sequence[float] | None, digits: int = 1) -> str:
 
 def _mean(values: Sequence[float] | None, digits: int = 1) -> str:
     return "" if values is None else f"{values[0]:.{digits}f}"
+
+
+def _count(values: Sequence[Any] | None) -> str:
+    return "" if values is None else str(len(values))
 
 
 def _plain(value: Any) -> str:

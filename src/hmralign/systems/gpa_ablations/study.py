@@ -11,6 +11,7 @@ nothing and trains nothing. Source: Shen et al. 2026 (arXiv 2602.19180), Tables 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -100,7 +101,7 @@ class Study:
     @cached_property
     def measured(self) -> Measured:
         """Read when it is first needed."""
-        return measured_persons(self.config.measure, self.score_store, self.body)
+        return measured_persons(self.config.measure, self.learn_store, self.score_store, self.body)
 
     @property
     def asker(self) -> Asker:
@@ -153,12 +154,21 @@ class Study:
         step = Step.of(self.out, kind, decided_by)
         self.steps[step.name] = step
         done = step.done()
-        if done is None or ("name" in done and self.score_store.unscored(done["name"])):
+        if done is None or ("name" in done and self._other_scores(done)):
             with step.counted():
                 result = do(step)
             step.finish(result)
             logger.info("%s: %.1f CPU s", step.name, _result(step)["cpu_seconds"])
         return step
+
+    def _other_scores(self, done: dict[str, Any]) -> bool:
+        """Whether scores are gone, or others are there than the record is of, as after groups were judged anew."""
+        name = done["name"]
+        return bool(self.score_store.unscored(name)) or self._hash_of_scores(name) != done.get("scores_sha256")
+
+    def _hash_of_scores(self, name: str) -> str:
+        scores = self.score_store.scores(name)
+        return hashlib.sha256(scores.contiguous().numpy().tobytes()).hexdigest()
 
     def _learn(self, arm: Arm) -> Step:
         """Explore and freeze."""
@@ -177,9 +187,10 @@ class Study:
             with Memory.open(step.folder / "memory.sqlite") as memory:
                 memory.add_rules(first, utc_now())
                 report = explore_groups(self.config.learn, self.asker, self.body, memory, explore)
-                if not frozen.exists():
-                    kept = freeze.best_rules
-                    freeze_memory(memory, frozen, best_rules=kept, credit=freeze.credit, time=utc_now())
+                frozen.unlink(missing_ok=True)  # of a run that was stopped, perhaps before the memory was complete
+                freeze_memory(
+                    memory, frozen, best_rules=freeze.best_rules, credit=freeze.credit, time=utc_now()
+                )  # fmt: skip
             with Memory.open(frozen) as memory:
                 rho = [episode.rho for episode in memory.episodes()]
                 successes = sum(episode.rho > episode.threshold for episode in memory.episodes())
@@ -231,14 +242,17 @@ class Study:
 
     def _of_scores(self, name: str) -> dict[str, Any]:
         scores = GroupStore.open(self.config.score).scores(name)
-        return {"name": name, "groups": len(scores), "speaking": int((~silent_groups(scores)).sum())}
+        speaking = int((~silent_groups(scores)).sum())
+        return {
+            "name": name, "groups": len(scores), "speaking": speaking, "scores_sha256": self._hash_of_scores(name)
+        }  # fmt: skip
 
     def _align(self, arm: Arm, scores: str, seed: int) -> Step:
         config = self.config.align_config(arm, scores, seed)
         facts = self.score_store.critic_facts(scores)
         decided_by = {
             "base": self.base_sha256, "groups": self.score_store.content_hash(), "scores": facts.get("sha256"),
-            "config": asdict(config),
+            "scores_sha256": self._hash_of_scores(scores), "config": asdict(config),
         }  # fmt: skip
 
         def do(step: Step) -> dict[str, Any]:

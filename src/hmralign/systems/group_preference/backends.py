@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from hmralign.structures import InputError
@@ -9,6 +10,8 @@ from hmralign.vlm.chat import ChatBackend, ChatReply, ChatRequest
 from hmralign.vlm.doctor import ServerProfile
 from hmralign.vlm.errors import ServerError
 from hmralign.vlm.openai_chat import OpenAIChat, OpenAIServer
+
+logger = logging.getLogger("hmralign.critic")
 
 
 class Nobody:
@@ -62,11 +65,16 @@ def make_backend(
 
 
 def read_profile(path: str | Path, model: str) -> ServerProfile:
-    """What the doctor found. Raises InputError for a file that is none, or of another model."""
+    """What the doctor found, with a warning where the model was not shown to see pictures in their order.
+
+    Raises InputError for a file that is none, or of another model.
+    """
     try:
         profile = ServerProfile.from_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, InputError) as error:
         raise InputError(f"the profile {path} cannot be read: {error}") from error
     if profile.model != model:
         raise InputError(f"the profile {path} is of the model '{profile.model}'; expected one of '{model}'")
+    if not profile.usable:
+        logger.warning("%s says that this model was not shown to see pictures in their order", path)
     return profile

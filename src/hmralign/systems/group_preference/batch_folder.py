@@ -24,8 +24,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from filelock import FileLock, Timeout
-
+from hmralign.data.folder_lock import held_folder
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.vlm.batch_lines import request_line
@@ -176,13 +175,18 @@ class BatchWriter(BatchFolder):
     def __init__(self, path: Path, manifest: Manifest, limits: BatchLimits) -> None:
         super().__init__(path, manifest)
         self.limits = limits
-        self.ids = {entry.custom_id for entry in self.entries()}
+        self.keys = {entry.custom_id: entry.key for entry in self.entries()}
         self.written: list[BatchFile] = []
         self._begun: _FileInWork | None = None
 
     def add(self, entry: BatchEntry, request: ChatRequest) -> bool:
-        """Add a request; False where the folder has it. Raises InputError for one that is larger than a file may be."""
-        if entry.custom_id in self.ids:
+        """Add a request; False where the folder has it.
+
+        Raises InputError for one that is larger than a file may be, and where another question has its name.
+        """
+        if (key := self.keys.get(entry.custom_id)) is not None:
+            if key != entry.key:
+                raise InputError(f"{self.path}: two questions have the name {entry.custom_id}; use another folder")
             return False
         manifest = self.manifest
         pictures = "inline" if manifest.images == "inline" else "address"
@@ -195,7 +199,7 @@ class BatchWriter(BatchFolder):
         if not manifest.send_schema:
             entry = replace(entry, schema=request.schema)
         self._room_for(len(line), entry).add(line, entry)
-        self.ids.add(entry.custom_id)
+        self.keys[entry.custom_id] = entry.key
         return True
 
     def finish(self) -> None:
@@ -247,7 +251,7 @@ def exporting(path: str | Path, manifest: Manifest, limits: BatchLimits) -> Iter
     if there is None and (strangers := _strangers(path)):
         raise InputError(f"{path}: is not empty ('{strangers[0]}') and no folder of requests; use another folder")
     _require_same(there, manifest, path)
-    with _locked(path):
+    with held_folder(path, "writing requests there"):
         if there is None:
             write_whole(path / "manifest.json", (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
         _remove_unfinished(path)
@@ -357,22 +361,6 @@ def _short(value: Any) -> str:
 def _strangers(path: Path) -> list[str]:
     names = [file.name for file in path.iterdir()] if path.is_dir() else []
     return [name for name in names if not any(fnmatch(name, known) for known in _LEFT_BY_A_KILL)]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    lock = FileLock(path / ".lock", timeout=0)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(f"{path}: another process is writing requests there; wait for it or stop it") from error
-    except OSError as error:
-        raise InputError(f"{path}: is no folder that can be written to ({error})") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _remove_unfinished(path: Path) -> None:

@@ -3,7 +3,8 @@
     groups of a shard -> what is shown of the memory -> calls -> verdicts -> lines and scores of the shard
 
 A shard is written when all its groups have a verdict or a reason for none; answers are in the journal before that, so
-that a run which was stopped asks nothing twice. Groups whose person is in the memory are refused.
+that a run which was stopped asks nothing twice. Where nobody is asked, a shard waits until all its answers are there.
+Groups whose person is in the memory are refused.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ class ScoreReport:
     """Ids and reasons."""
     calls: int = 0
     """Made by this run."""
+    waiting: int = 0
+    """Groups of this run whose answers are not all in the journal, where nobody was asked: their shards stay as they
+    were."""
 
 
 def score_facts(name: str, model: str, config: ScoreConfig, memory: Memory | None) -> CriticFacts:
@@ -116,24 +120,27 @@ def score_groups(
 
     Raises InputError for a memory that is not frozen, for groups whose person is in it, for a plan that does not fit
     the groups, and for scores of the same name by another judge; before any call. Then as `ask_all`: shards that are
-    complete stay, answers are in the journal.
+    complete stay, answers are in the journal. With `Limits.journal_only` a shard of which an answer is still to come is
+    not written.
     """
     config = config or ScoreConfig()
     with writing(folder) as store:
         task = scoring(store, name, config, memory, retry=retry)
-        store.declare_critic(name, score_facts(name, asker.backend.model, config, memory))
+        facts = score_facts(name, asker.backend.model, config, memory)
+        if not asker.limits.journal_only or name in store.critics():
+            store.declare_critic(name, facts)
         if retry:
             asker = replace(asker, limits=replace(asker.limits, retry_failed=True))
-        calls = asyncio.run(_score(store, task, asker, body, config, memory, name))
-    return score_report(GroupStore.open(folder), name, calls)
+        calls, waiting = asyncio.run(_score(store, task, asker, body, config, memory, facts))
+    return score_report(GroupStore.open(folder), name, calls, waiting)
 
 
-def score_report(store: GroupStore, name: str, calls: int = 0) -> ScoreReport:
+def score_report(store: GroupStore, name: str, calls: int = 0, waiting: int = 0) -> ScoreReport:
     """Counts of what is there."""
     lines = read_verdicts(store, name)
     count = Counter(line["status"] for line in lines)
     unjudged = tuple((line["id"], line["reason"]) for line in lines if line["status"] == "unjudged")
-    return ScoreReport(name, len(lines), count["judged"], count["uninformative"], unjudged, calls)
+    return ScoreReport(name, len(lines), count["judged"], count["uninformative"], unjudged, calls, waiting)
 
 
 def _shards_to_do(store: GroupStore, name: str, retry: bool) -> list[int]:
@@ -169,13 +176,20 @@ async def _score(
     body: BodyModel,
     config: ScoreConfig,
     memory: Memory | None,
-    name: str,
-) -> int:
-    calls, made_by = 0, _made_by(asker.backend.model, config, memory)
+    facts: CriticFacts,
+) -> tuple[int, int]:
+    """Calls made, and groups that wait for answers."""
+    calls = waiting = 0
+    made_by, name = _made_by(asker.backend.model, config, memory), facts.name
     try:
         for shard in task.shards:
             asked = task.groups(store, shard)
             said = {v.id: v for v in await judge_groups(asker, asked, task.shown, body, config.judge)}
+            if unasked := sum(v.unasked > 0 for v in said.values()):
+                waiting += unasked
+                logger.info("%s: shard %d waits for the answers to %d groups", name, shard + 1, unasked)
+                continue
+            store.declare_critic(name, facts)
             ids = store.shard_ids(shard)
             verdicts = [said.get(id_, GroupVerdict(id_, reason=IN_MEMORY)) for id_ in ids]
             write_verdicts(store, name, shard, verdicts, made_by)
@@ -184,7 +198,7 @@ async def _score(
             logger.info("%s: shard %d of %d, %d calls", name, shard + 1, store.num_shards, calls)
     finally:
         await asker.close()
-    return calls
+    return calls, waiting
 
 
 def _made_by(model: str, config: ScoreConfig, memory: Memory | None) -> dict[str, Any]:

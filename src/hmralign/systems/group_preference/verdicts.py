@@ -35,6 +35,8 @@ class GroupVerdict:
     """Calls without an answer that can be used, and why."""
     calls: int = 0
     """Made now; 0 where the journal had everything."""
+    unasked: int = 0
+    """Calls that nobody was asked, so that their answers may still come."""
 
     @property
     def status(self) -> Status:
@@ -65,9 +67,10 @@ def group_verdict(
         if isinstance(result, Failed)
     )
     made = sum(result.calls for result in results)
+    unasked = sum(isinstance(result, Failed) and result.trouble == "unasked" for result in results)
     if missing and (config.incomplete == "unjudged" or not said):
         reason = f"{len(missing)} of {len(calls)} calls failed; {missing[0]}"
-        return GroupVerdict(group_id, reason=reason, missing=missing, calls=made)
+        return GroupVerdict(group_id, reason=reason, missing=missing, calls=made, unasked=unasked)
     critiques = tuple(
         Critique(_findings(value), key, shown.rules, shown.prototypes) for value, key in said
     )  # fmt: skip
@@ -77,8 +80,8 @@ def group_verdict(
         if not missing:
             raise
         reason = f"{len(missing)} of {len(calls)} calls failed, and the others do not suffice: {error}"
-        return GroupVerdict(group_id, reason=reason, missing=missing, calls=made)
-    return GroupVerdict(group_id, merged.verdict(critiques), merged, missing=missing, calls=made)
+        return GroupVerdict(group_id, reason=reason, missing=missing, calls=made, unasked=unasked)
+    return GroupVerdict(group_id, merged.verdict(critiques), merged, missing=missing, calls=made, unasked=unasked)
 
 
 def comments_of(verdict: Verdict, group_size: int) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmralign.body.free_body import load_free_body
@@ -15,6 +15,7 @@ from hmralign.critics.critic import judge as ask
 from hmralign.critics.mix import MixCritic
 from hmralign.critics.plausibility import PlausibilityCritic
 from hmralign.critics.ranking import rank
+from hmralign.critics.recorded import recorded_mix
 from hmralign.critics.reprojection import ReprojectionCritic, reprojection_error
 from hmralign.critics.silhouette import SilhouetteCritic
 from hmralign.refinement.evidence import KeypointNoise
@@ -31,28 +32,6 @@ class CriticWeights:
     """Silhouette against the mask, where the detector gives one."""
     plausibility: float = 0.5
     """Joint ranges and self-penetration."""
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """A critic that has spoken already: a mix of critics needs its scores, not the same opinion twice."""
-
-    critic: Critic
-    scores: Float[Tensor, "person hyp"]
-
-    @property
-    def name(self) -> str:
-        return self.critic.name
-
-    @property
-    def needs_truth(self) -> bool:
-        return self.critic.needs_truth
-
-    def can_judge(self, example: Example) -> Bool[Tensor, " person"]:
-        return can_judge(self.critic, example)
-
-    def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
-        return self.scores
 
 
 @dataclass(frozen=True)
@@ -89,10 +68,9 @@ def judge(
 ) -> Judgement:
     """Score every hypothesis of every person with each critic, and with all of them together."""
     example = Example(observation)
-    used = weighted_critics(body, noise, weights, (camera.width, camera.height))
-    by_critic = {critic.name: ask(critic, hypotheses, example) for critic, _ in used}
-    scores = ask(MixCritic([(_Heard(critic, by_critic[critic.name]), w) for critic, w in used]), hypotheses, example)
-    return Judgement(scores, by_critic, rank(scores))
+    mix, parts = recorded_mix(MixCritic(weighted_critics(body, noise, weights, (camera.width, camera.height))))
+    scores = ask(mix, hypotheses, example)
+    return Judgement(scores, {part.name: part.scores for part in parts}, rank(scores))
 
 
 def weighted_critics(
