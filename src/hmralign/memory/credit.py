@@ -40,7 +40,7 @@ class EffectOptions:
     confidence: float = 0.8
     """Two-sided, of the bounds that decide."""
     min_uses: int = 4
-    """Before a rule is retired for its effect, or kept; and controls of a rule before they count."""
+    """Before a rule is retired for its effect, or kept."""
     tolerance: float = 0.0
     """Harm to the rank correlation that is put up with: a rule goes where the lower bound of its harm is above this."""
 
@@ -90,14 +90,13 @@ def rule_effects(
         shown[row[use.episode], column[use.rule]] = 1
     design = np.hstack([shown, np.ones((len(episodes), 1))])
     rho = np.array([episode.rho for episode in episodes])
-    controls = Counter(use.rule for use in log if use.control is not None)
-    pairs = [use for use in log if use.control is not None and controls[use.rule] >= options.min_uses]
+    pairs = [use for use in log if use.control is not None]
     differences = np.zeros((len(pairs), len(names) + 1))
     differences[np.arange(len(pairs)), [column[use.rule] for use in pairs]] = 1
     paired = np.array([use.control for use in pairs], np.float64)
     mean, covariance = _posterior(design, rho, differences, paired, options.prior_std)
     z = float(norm.ppf((1 + options.confidence) / 2))
-    uses = shown.sum(0)
+    uses, controls = shown.sum(0), Counter(use.rule for use in pairs)
     return tuple(
         RuleEffect(
             name, float(mean[i]), error, float(mean[i]) - z * error, float(mean[i]) + z * error, int(uses[i]),
