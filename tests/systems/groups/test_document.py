@@ -31,6 +31,6 @@ def test_the_code_runs(tmp_path, monkeypatch):
 
 def test_the_commands_have_real_options():
     commands = re.findall(r"^hmralign groups (.*?)(?:\s+#.*)?$", TEXT, re.MULTILINE)
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         parse_options(GroupsOptions, command.split(), "hmralign groups")
