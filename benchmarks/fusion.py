@@ -29,6 +29,7 @@ from hmralign.hypotheses.sampler import SamplerConfig, sample_group
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
+from hmralign.models.scorer_checkpoint import scorer_for
 from hmralign.refinement.evidence import Evidence, predict
 from hmralign.refinement.keypoint_update import RefinementConfig, place, refine_group
 from hmralign.refinement.placement import place_in_image
@@ -41,8 +42,6 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
 TEMPERATURES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.5)
 SCORER_TEMPERATURES = (0.01, 0.03, 0.1, 0.3)
-SCORER_OF = {"lite-lab": "scorer-lab"}
-"""The learned scorer that was trained on what a checkpoint was trained on; others are weighed by `scorer`."""
 LIKELIHOOD_TEMPERATURES = (1.0, 3.0, 10.0, 30.0)
 BANDWIDTHS = (0.03, 0.06, 0.12)
 BATCH = 100
@@ -109,7 +108,7 @@ def errors(checkpoint: str, examples: Example, hypotheses: int, chosen: list[str
     model = load_checkpoint(checkpoint, body.skeleton_hash)
     critics = (
         MixCritic(weighted_critics(body, noise, CriticWeights(silhouette=0.0))),
-        make_critic(SCORER_OF.get(Path(checkpoint).stem, "scorer"), body),
+        make_critic(scorer_for(checkpoint), body),
     )
     config, none = RefinementConfig(), RefinementConfig(method="none")
     columns: dict[str, list] = {}

@@ -313,15 +313,11 @@ def _check_pairs(options: GroupsOptions, group_size: int) -> None:
 # -- groups that are sampled -------------------------------------------------------------------------------------------
 
 
-def _learned_scorer_of(checkpoint: str) -> str:
-    """The shipped scorer that was trained on what a checkpoint was trained on; what alignment gained most with."""
-    return "scorer-lab" if checkpoint == "lite-lab" else "scorer"
-
-
 def _from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     """A store of the persons of the source, new or continued."""
     from hmralign.body.free_body import load_free_body
     from hmralign.models.checkpoint import checkpoint_hash, trained_on
+    from hmralign.models.scorer_checkpoint import scorer_for
     from hmralign.systems.align.lite_policy import LitePolicy
     from hmralign.systems.groups.build import GroupsConfig, build_groups
 
@@ -330,7 +326,7 @@ def _from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     if options.predicted_by:
         raise UsageError("--predicted-by is for a prediction file (.npz); the groups of this source are sampled here")
     _checked_critics(options.critic)
-    critics = options.critic or (_learned_scorer_of(options.checkpoint),)
+    critics = options.critic or (scorer_for(options.checkpoint),)
     if (options.detector == "vitpose") != (options.detector_folder is not None):
         raise UsageError("--detector vitpose and --detector-folder DIR go together; expected both or neither")
     _check_pairs(options, options.group_size)

@@ -34,6 +34,11 @@ class CalibratedScorer:
     trained_on: tuple[str, ...] = ()
 
 
+def scorer_for(checkpoint: str) -> str:
+    """The shipped scorer that was trained on what shipped weights were trained on; for all others that for photos."""
+    return "scorer-lab" if checkpoint == "lite-lab" else "scorer"
+
+
 def save_scorer(path: str | Path, scored: CalibratedScorer, skeleton_hash: str, *, half: bool = True) -> Path:
     """Write atomically. Raises InputError for weights that are not finite as stored."""
     header = {
