@@ -3,7 +3,7 @@
     python benchmarks/alignment.py --data DIR --work DIR --phase groups|tune|final|sweep|replicate|report|all
 
 `DIR` holds wild/train, wild/val, wild/test, lab/train, lab/val and broad/train of SynthWild. What is compared stands in
-`hmralign.systems.alignment_study`: the rows in `rows.py`, who is measured and how often in `settings.py`. A cell (one
+`hmralign.studies.alignment`: the rows in `rows.py`, who is measured and how often in `settings.py`. A cell (one
 row, base, fine-tuning seed and rate) is a folder in `--work`; a run that was cut off goes on where it was, and several
 processes may work on one folder at the same time. `report` writes docs/results/alignment.json and alignment.md with
 what is there; docs/results/alignment_reading.md, where it is there, is put at the top.
@@ -20,11 +20,11 @@ import torch
 
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
-from hmralign.systems.alignment_study.figures import study_document
-from hmralign.systems.alignment_study.phases import PHASES
-from hmralign.systems.alignment_study.report import study_markdown
-from hmralign.systems.alignment_study.settings import SECOND_BASES, StudySettings
-from hmralign.systems.alignment_study.study import Study
+from hmralign.studies.alignment.figures import study_document
+from hmralign.studies.alignment.phases import PHASES
+from hmralign.studies.alignment.report import study_markdown
+from hmralign.studies.alignment.settings import SECOND_BASES, StudySettings
+from hmralign.studies.alignment.study import Study
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"

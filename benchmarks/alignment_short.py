@@ -25,18 +25,18 @@ import torch
 
 from hmralign.alignment.methods import BestOfNConfig, GroupConfig, SftConfig
 from hmralign.body.free_body import load_free_body
-from hmralign.hypotheses.sampler import SamplerConfig
+from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
+from hmralign.policies.lite import LitePolicy
+from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
-from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.systems.align.configuration import AlignConfig, recommended
-from hmralign.systems.align.lite_policy import LitePolicy
 from hmralign.systems.align.run import align_policy
 from hmralign.systems.evaluate.predict import PredictConfig
 from hmralign.systems.evaluate.run import EvaluateConfig, evaluate_checkpoint
-from hmralign.systems.groups.build import GroupsConfig, build_groups
-from hmralign.systems.groups.sources import ShardSource
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import torch
 
+from hmralign.alignment.items import load_groups
 from hmralign.alignment.methods import GroupConfig
 from hmralign.body.free_body import load_free_body
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
+from hmralign.policies.lite import LitePolicy
+from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.person_source import ShardSource
 from hmralign.systems.align.configuration import recommended
-from hmralign.systems.align.items import load_groups
-from hmralign.systems.align.lite_policy import LitePolicy
 from hmralign.systems.align.run import step_losses
-from hmralign.systems.groups.build import GroupsConfig, build_groups
-from hmralign.systems.groups.sources import ShardSource
 from hmralign.training.preference import choose_trainable, train_policy
 
 ROOT = Path(__file__).parents[1]

@@ -31,6 +31,7 @@ from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.cleaning.detection import average_precision, detection
 from hmralign.cleaning.selection import OUTLIER_DEVIATIONS, PAPER_THRESHOLD, KeepRule, select
+from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import can_judge, judge
 from hmralign.data.synthetic.label_noise import LabelNoise, drawn_bad, with_planted_noise
 from hmralign.data.synthwild_folder import open_split
@@ -43,7 +44,6 @@ from hmralign.models.person_frame import person_frame
 from hmralign.models.regressor import PoseRegressor, mirrored_average, regression_loss
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
 from hmralign.structures import Annotation, BodyParams, Example, Hypotheses
-from hmralign.systems.groups.critic_choice import make_critic
 from hmralign.training.base import TrainingBatch, training_batch
 
 BODY = load_free_body("3k5")

@@ -17,18 +17,18 @@ import torch
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
+from hmralign.critics.catalogue import CriticChoice
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
 from hmralign.models.scorer_checkpoint import scorer_path
+from hmralign.policies.lite import LitePolicy
+from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
 from hmralign.reports.whole_file import write_whole
-from hmralign.systems.align.lite_policy import LitePolicy
-from hmralign.systems.critic_failures.judged import JudgedGroups, judged_groups
-from hmralign.systems.critic_failures.report import failures_markdown
-from hmralign.systems.critic_failures.sheet import cases, failures_sheet
-from hmralign.systems.critic_failures.study import FailuresConfig, failures
-from hmralign.systems.groups.build import GroupsConfig, build_groups
-from hmralign.systems.groups.critic_choice import CriticChoice
-from hmralign.systems.groups.sources import ShardSource
+from hmralign.studies.critic_failures.judged import JudgedGroups, judged_groups
+from hmralign.studies.critic_failures.report import failures_markdown
+from hmralign.studies.critic_failures.sheet import cases, failures_sheet
+from hmralign.studies.critic_failures.study import FailuresConfig, failures
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
@@ -76,7 +76,7 @@ def page(document: dict) -> str:
         f"Written by `{run['command']}`; seed {run['seed']}, {run['cpu_seconds']:.0f} CPU seconds with sampling, "
         f"scoring and drawing. Groups {document['store_sha256'][:16]}, weights {run['checkpoint_sha256'][:16]}, scorer "
         f"{run['scorer_sha256'][:16]}, split {run['source_sha256'][:16]}. Kinds are defined in "
-        "`systems/critic_failures/kinds.py`; no test split was read.",
+        "`evaluation/mistakes/kinds.py`; no test split was read.",
         reading.read_text().strip() if reading.exists() else "",
         "## Pictures",
         "For each kind the group where it costs most, so these are extremes, and one drawn at random from the groups "

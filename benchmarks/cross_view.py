@@ -19,16 +19,16 @@ from shared_photos import PHOTOS, ROOT, BoxedPerson, boxed_people, detect, image
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_keypoints
+from hmralign.critics.catalogue import make_critic
 from hmralign.detection.mediapipe_detector import MediapipeDetector
+from hmralign.detection.observe import observe
+from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.geometry.cameras import estimate_intrinsics, project
-from hmralign.hypotheses.sampler import SamplerConfig
+from hmralign.hypotheses.estimate import Weighing, estimate_bodies, noise_of
 from hmralign.metrics.joint_errors import pa_mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
-from hmralign.refinement.keypoint_update import RefinementConfig
+from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.structures import Observation
-from hmralign.systems.groups.critic_choice import make_critic
-from hmralign.systems.recover.estimate import Weighing, estimate_bodies, noise_of
-from hmralign.systems.recover.observe import observe
 
 BODY_12 = list(range(5, 17))
 MIRROR_12 = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10]

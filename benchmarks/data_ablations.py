@@ -27,6 +27,7 @@ from model_study import (
     without_masks,
     write,
 )
+from refinement import validation_persons
 
 from hmralign.body.free_body import load_free_body
 from hmralign.data.pose_file import PoseSet, load_pose_file
@@ -36,11 +37,10 @@ from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource
 from hmralign.data.synthetic.proportions import AS_MODELLED
 from hmralign.data.synthwild_folder import open_split
-from hmralign.hypotheses.sampler import SamplerConfig
 from hmralign.metrics.intervals import paired_difference
 from hmralign.models.context import KeypointFeatures
+from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.training.base import TrainingBatch, training_batch
-from refinement import validation_persons
 
 REFERENCE = "everything"
 MIX, POSES = SyntheticMix(box_only_share=0.0), PoseMix()

@@ -22,11 +22,11 @@ from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
 from hmralign.data.synthetic.synthwild import SPLITS, world_generator
 from hmralign.evaluation.person_errors import Truth, person_errors
-from hmralign.hypotheses.sampler import SamplerConfig
 from hmralign.metrics.intervals import bootstrap_mean
 from hmralign.metrics.joint_errors import pa_mpjpe
 from hmralign.models.checkpoint import load_checkpoint
 from hmralign.models.lite import LiteModel
+from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 from hmralign.systems.synth.write_synthwild import masked_chunk
 from hmralign.training.base import base_loss, training_batch

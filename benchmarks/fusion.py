@@ -19,24 +19,24 @@ import torch
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import forward_kinematics, rest_joints
+from hmralign.critics.by_rule import CriticWeights, weighted_critics
+from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import judge
 from hmralign.critics.mix import MixCritic
 from hmralign.data.synthwild_folder import open_split
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.summary import interval_mm
+from hmralign.fitting.evidence import Evidence, predict
+from hmralign.fitting.keypoint_update import RefinementConfig, place, refine_group
+from hmralign.fitting.placement import place_in_image
+from hmralign.hypotheses.estimate import noise_of
 from hmralign.hypotheses.fusion import densest, fuse_rotations, likelihood_weights, medoid, score_weights
-from hmralign.hypotheses.sampler import SamplerConfig, sample_group
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
 from hmralign.models.scorer_checkpoint import scorer_for
-from hmralign.refinement.evidence import Evidence, predict
-from hmralign.refinement.keypoint_update import RefinementConfig, place, refine_group
-from hmralign.refinement.placement import place_in_image
+from hmralign.policies.lite_sampling import SamplerConfig, sample_group
 from hmralign.structures import Example, Hypotheses
-from hmralign.systems.groups.critic_choice import make_critic
-from hmralign.systems.recover.estimate import noise_of
-from hmralign.systems.recover.judge import CriticWeights, weighted_critics
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"

@@ -19,9 +19,9 @@ from hmralign.body.free_body import load_free_body
 from hmralign.cli.main import main as hmralign
 from hmralign.overlays.hypothesis_tile import TileStyle
 from hmralign.reports.whole_file import write_whole
-from hmralign.systems.gpa_ablations.judge import Judge
-from hmralign.systems.gpa_ablations.run import JSON, MARKDOWN, run_ablations
-from hmralign.systems.gpa_ablations.settings import StudyConfig, study_from
+from hmralign.studies.judge_ablations.judge import Judge
+from hmralign.studies.judge_ablations.run import JSON, MARKDOWN, run_ablations
+from hmralign.studies.judge_ablations.settings import StudyConfig, study_from
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 BASE = "lite-lab"

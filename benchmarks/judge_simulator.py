@@ -27,14 +27,14 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from hmralign.memory.credit import EffectOptions, harmful_rules, helpful_rules, rule_effects
-from hmralign.memory.episodes import EpisodeOptions, JudgedGroup, control_credit, make_episode
-from hmralign.memory.pruning import PruningOptions, rules_to_keep, rules_to_retire
-from hmralign.memory.records import EmbeddingSpace, NewRule, RuleUse
-from hmralign.memory.retrieval import Query, RetrievalOptions, Retrieved, retrieve
-from hmralign.memory.rule_filter import polarity, review_rule
-from hmralign.memory.selection import FROZEN_SELECTION, SelectionOptions
-from hmralign.memory.store import Counting, Memory
+from hmralign.critics.vlm.memory.credit import EffectOptions, harmful_rules, helpful_rules, rule_effects
+from hmralign.critics.vlm.memory.episodes import EpisodeOptions, JudgedGroup, control_credit, make_episode
+from hmralign.critics.vlm.memory.pruning import PruningOptions, rules_to_keep, rules_to_retire
+from hmralign.critics.vlm.memory.records import EmbeddingSpace, NewRule, RuleUse
+from hmralign.critics.vlm.memory.retrieval import Query, RetrievalOptions, Retrieved, retrieve
+from hmralign.critics.vlm.memory.rule_filter import polarity, review_rule
+from hmralign.critics.vlm.memory.selection import FROZEN_SELECTION, SelectionOptions
+from hmralign.critics.vlm.memory.store import Counting, Memory
 from hmralign.structures import Critique, Finding, MemoryContext, Rule
 
 GROUP_SIZE, KINDS, DIM = 20, 6, 8

@@ -20,18 +20,18 @@ from scipy.stats import rankdata
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
+from hmralign.critics.by_rule import CriticWeights, weighted_critics
 from hmralign.critics.controls import OracleCritic, RandomCritic
 from hmralign.critics.critic import Critic, can_judge, judge
 from hmralign.critics.plausibility import SURPRISE_UNIT, PlausibilityCritic
 from hmralign.critics.pose_surprise import pose_surprise
 from hmralign.data.synthwild_folder import open_split
-from hmralign.hypotheses.sampler import SamplerConfig
+from hmralign.fitting.keypoint_update import RefinementConfig
+from hmralign.hypotheses.estimate import estimate_bodies, noise_of
 from hmralign.metrics.intervals import Interval, bootstrap_mean, paired_difference
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
-from hmralign.refinement.keypoint_update import RefinementConfig
+from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.structures import Example, Hypotheses
-from hmralign.systems.recover.estimate import estimate_bodies, noise_of
-from hmralign.systems.recover.judge import CriticWeights, weighted_critics
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 SPLIT, DETECTOR, HYPOTHESES, BATCH = "lab/val", "mediapipe", 32, 100

@@ -37,13 +37,13 @@ from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.data.synthwild_folder import open_split
 from hmralign.diffusion.ema import Ema
 from hmralign.hypotheses.fusion import fuse_rotations
-from hmralign.hypotheses.sampler import SamplerConfig, sample_group
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.models.checkpoint import load_checkpoint, save_checkpoint
 from hmralign.models.context import KeypointFeatures
 from hmralign.models.limb_features import LIMB_FEATURES
 from hmralign.models.lite import LiteConfig, LiteModel
+from hmralign.policies.lite_sampling import SamplerConfig, sample_group
 from hmralign.structures import Example
 from hmralign.training.base import TrainingBatch, base_loss, training_batch
 

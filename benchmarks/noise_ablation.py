@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from refinement import ROOT, errors, rounded
 
 from hmralign.body.free_body import load_free_body
 from hmralign.data.pose_file import load_pose_file
@@ -21,15 +22,14 @@ from hmralign.data.synthetic.generator import Generator
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource
-from hmralign.hypotheses.sampler import SamplerConfig, sample_group
+from hmralign.fitting.evidence import Evidence
+from hmralign.fitting.keypoint_update import RefinementConfig
+from hmralign.hypotheses.estimate import noise_of
 from hmralign.metrics.intervals import paired_difference
 from hmralign.models.lite import LiteConfig, LiteModel
-from hmralign.refinement.evidence import Evidence
-from hmralign.refinement.keypoint_update import RefinementConfig
-from hmralign.systems.recover.estimate import noise_of
+from hmralign.policies.lite_sampling import SamplerConfig, sample_group
 from hmralign.training.base import BaseTrainingConfig, train_base
 from hmralign.training.configuration import write_training_config
-from refinement import ROOT, errors, rounded
 
 SMALL = LiteConfig(width=192, hidden=384, depth=3, context_width=192, context_depth=2)
 

@@ -25,17 +25,17 @@ from hmralign.data.synthetic.generator import Generator
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource
+from hmralign.fitting.evidence import Evidence
+from hmralign.fitting.guidance import keypoint_guidance
+from hmralign.fitting.keypoint_update import RefinementConfig, refine_group
+from hmralign.hypotheses.estimate import noise_of
 from hmralign.hypotheses.fusion import fuse_rotations
-from hmralign.hypotheses.sampler import SamplerConfig, sample_group
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.metrics.intervals import Interval, paired_difference
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
-from hmralign.refinement.evidence import Evidence
-from hmralign.refinement.guidance import keypoint_guidance
-from hmralign.refinement.keypoint_update import RefinementConfig, refine_group
+from hmralign.policies.lite_sampling import SamplerConfig, sample_group
 from hmralign.structures import Example
-from hmralign.systems.recover.estimate import noise_of
 
 ROOT = Path(__file__).parents[1]
 R = RefinementConfig

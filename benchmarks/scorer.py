@@ -20,20 +20,21 @@ import torch
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_joints
+from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import judge
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.reobserved import reobserved
 from hmralign.data.synthwild_folder import open_split
 from hmralign.evaluation.openings import log_opening
+from hmralign.hypotheses.estimate import noise_of
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.metrics.ranking import kendall, pearson, pooled_pearson, pooled_spearman, regret, spearman
 from hmralign.models.scorer import ScorerConfig
 from hmralign.models.scorer_checkpoint import scorer_path
+from hmralign.policies.lite import LitePolicy
 from hmralign.structures import Example, Hypotheses
-from hmralign.systems.align.lite_policy import LitePolicy
-from hmralign.systems.groups.critic_choice import make_critic
-from hmralign.systems.recover.estimate import noise_of
-from hmralign.systems.scorer_dpo.hypothesis_sets import (
+from hmralign.systems.scorer_dpo.train import mirrored_outputs
+from hmralign.training.hypothesis_sets import (
     PUBLISHED_NOISE,
     WIDE_NOISE,
     body_errors,
@@ -41,7 +42,6 @@ from hmralign.systems.scorer_dpo.hypothesis_sets import (
     perturbing,
     sampling,
 )
-from hmralign.systems.scorer_dpo.train import mirrored_outputs
 from hmralign.training.scorer import HypothesisSet, ScorerLoss, ScorerTrainingConfig, train_scorer
 
 ROOT = Path(__file__).parents[1]

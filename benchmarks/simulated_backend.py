@@ -35,7 +35,7 @@ from judge_simulator import (
 
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, NUM_JOINTS
-from hmralign.memory.episodes import EpisodeOptions, JudgedGroup, truth_score
+from hmralign.critics.vlm.memory.episodes import EpisodeOptions, JudgedGroup, truth_score
 from hmralign.overlays.hypothesis_tile import TileStyle
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import MemoryContext, Prototype, Rule

@@ -36,7 +36,7 @@ from judge_simulator import (
 from scipy.special import expit
 from scipy.stats import t as student
 
-from hmralign.memory.selection import PAPER_SELECTION, SelectionOptions, select_rules, wilson
+from hmralign.critics.vlm.memory.selection import PAPER_SELECTION, SelectionOptions, select_rules, wilson
 from hmralign.structures import Rule
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"

@@ -26,12 +26,12 @@ from hmralign.data.synthetic.generator import Generator
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource
-from hmralign.hypotheses.sampler import SamplerConfig, sample_group
+from hmralign.fitting.evidence import Evidence
+from hmralign.fitting.keypoint_update import RefinementConfig, refine_group
+from hmralign.hypotheses.estimate import noise_of
 from hmralign.models.checkpoint import load_checkpoint
-from hmralign.refinement.evidence import Evidence
-from hmralign.refinement.keypoint_update import RefinementConfig, refine_group
+from hmralign.policies.lite_sampling import SamplerConfig, sample_group
 from hmralign.rendering.zbuffer import render
-from hmralign.systems.recover.estimate import noise_of
 
 
 def cpu(function, repeats: int = 5) -> float:

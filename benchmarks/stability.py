@@ -25,15 +25,15 @@ from hmralign.data.synthetic.generator import Generator
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource
 from hmralign.detection.mediapipe_detector import MediapipeDetector
+from hmralign.detection.observe import observe
+from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.geometry.cameras import estimate_intrinsics
 from hmralign.geometry.frames import mirror_rotmats
 from hmralign.geometry.rotations import rotmat_angle
-from hmralign.hypotheses.sampler import SamplerConfig
+from hmralign.hypotheses.estimate import estimate_bodies, noise_of
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
-from hmralign.refinement.keypoint_update import RefinementConfig
+from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.structures import Observation
-from hmralign.systems.recover.estimate import estimate_bodies, noise_of
-from hmralign.systems.recover.observe import observe
 
 
 def fused_pose(model, body, observation: Observation, detector: str) -> torch.Tensor:

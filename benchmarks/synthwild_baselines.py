@@ -16,16 +16,16 @@ from hmralign.body.lbs import posed_joints, rest_joints, vertices
 from hmralign.data.synthwild_folder import open_split
 from hmralign.diffusion.ema import Ema
 from hmralign.evaluation.person_errors import Predicted
+from hmralign.fitting.evidence import Evidence, predict
+from hmralign.fitting.keypoint_update import RefinementConfig, place
+from hmralign.fitting.placement import place_in_image
+from hmralign.hypotheses.estimate import noise_of
 from hmralign.models.context import keypoint_features
 from hmralign.models.limb_features import rescaled_keypoints
 from hmralign.models.lite import LiteConfig
 from hmralign.models.person_frame import person_frame
 from hmralign.models.regressor import PoseRegressor, mirrored_average, regression_loss
-from hmralign.refinement.evidence import Evidence, predict
-from hmralign.refinement.keypoint_update import RefinementConfig, place
-from hmralign.refinement.placement import place_in_image
 from hmralign.structures import BodyParams, Observation
-from hmralign.systems.recover.estimate import noise_of
 from hmralign.training.base import BaseTrainingConfig, SyntheticBatches, codec_examples, open_all_shards
 
 KNOWN = 40_000

@@ -21,9 +21,9 @@ from hmralign.evaluation.calibration_plot import draw_calibration
 from hmralign.evaluation.markdown import evaluation_markdown
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.summary import differences, recalibration_record
+from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.models.lite import LiteConfig
 from hmralign.models.regressor import PoseRegressor
-from hmralign.refinement.keypoint_update import RefinementConfig
 from hmralign.systems.evaluate.run import (
     EvaluateConfig,
     evaluate_checkpoint,

@@ -22,13 +22,13 @@ from hmralign.diffusion import ddim
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.diffusion.schedule import ScheduleConfig, make_schedule
 from hmralign.geometry.rotations import project_to_rotmat
+from hmralign.hypotheses.estimate import noise_of, placed_hypotheses
 from hmralign.models.person_frame import person_frame
+from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.person_source import ShardSource
 from hmralign.structures import Hypotheses, Observation
 from hmralign.systems.align.configuration import recommended
 from hmralign.systems.align.run import align_policy, state_hash
-from hmralign.systems.groups.build import GroupsConfig, build_groups
-from hmralign.systems.groups.sources import ShardSource
-from hmralign.systems.recover.estimate import noise_of, placed_hypotheses
 
 DIMS = 24 * 9
 
@@ -48,7 +48,7 @@ class TheirModel(nn.Module):
 
 # ---------------------------------------------------------------------------------------- the wrapper starts here
 class TheirPolicy(nn.Module):
-    """What alignment asks of a model (`hmralign.training.policy`)."""
+    """What alignment asks of a model (`hmralign.policies.policy`)."""
 
     def __init__(self, model: TheirModel, body: BodyModel) -> None:
         super().__init__()

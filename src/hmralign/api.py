@@ -31,18 +31,18 @@ from hmralign.body.body_file import load_body
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
+from hmralign.critics.by_rule import Agreement
 from hmralign.data.images import ImageSource, LoadedImage, load_image
 from hmralign.detection.detection import Detection, Detector
-from hmralign.hypotheses.sampler import SamplerConfig
+from hmralign.detection.find_people import NobodyFound, find_people
+from hmralign.detection.observe import camera_of, photo_title
+from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_skeleton, load_checkpoint
 from hmralign.models.lite import LiteModel
 from hmralign.models.scorer_checkpoint import load_scorer
-from hmralign.refinement.keypoint_update import RefinementConfig
+from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
 from hmralign.systems.recover.expected_error import expected_error
-from hmralign.systems.recover.find_people import NobodyFound, find_people
-from hmralign.systems.recover.judge import Agreement
-from hmralign.systems.recover.observe import camera_of, photo_title
 from hmralign.systems.recover.outputs import Keep, is_finished, require_replaceable, write_person, write_photo
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson, RecoveredPhoto, measured, recover_people
 from hmralign.systems.recover.pictures import photo_overlay

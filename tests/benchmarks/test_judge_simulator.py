@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hmralign.critics.vlm.habits import position_bias
-from hmralign.memory.records import prototype_id
-from hmralign.memory.store import Memory
+from hmralign.critics.vlm.memory.records import prototype_id
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.structures import MemoryContext, Prototype
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -28,8 +28,8 @@ from judge_simulator import (
     shown,
 )
 
-from hmralign.memory.episodes import EpisodeOptions, make_episode
-from hmralign.memory.rule_filter import review_rule
+from hmralign.critics.vlm.memory.episodes import EpisodeOptions, make_episode
+from hmralign.critics.vlm.memory.rule_filter import review_rule
 
 WORLD = World.make(0)
 GROUPS = [WORLD.group(f"g{i}") for i in range(60)]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hmralign.critics.vlm.memory.episodes import EpisodeOptions, truth_score
 from hmralign.critics.vlm.prompts import ReviewedCase, Shown, judge_request, reflection_request
-from hmralign.memory.episodes import EpisodeOptions, truth_score
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import MemoryContext, Prototype, Rule
 from hmralign.systems.group_preference.pictures import draw_group, read_groups

@@ -31,7 +31,7 @@ def file(tmp_path, made):
 @pytest.fixture
 def judge(made, monkeypatch):
     truth = TruthJudge(Path(made["learn"]), Path(made["score"]), style=STYLE)
-    monkeypatch.setattr("hmralign.systems.gpa_ablations.judge.make_backend", lambda *_, **__: truth.backend)
+    monkeypatch.setattr("hmralign.studies.judge_ablations.judge.make_backend", lambda *_, **__: truth.backend)
     return truth.backend
 
 
@@ -76,7 +76,8 @@ def test_a_budget_ends_the_study_and_more_of_it_goes_on(file, tmp_path, judge, c
 def test_options_replace_the_judge(file, tmp_path, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(
-        "hmralign.systems.gpa_ablations.judge.make_backend", lambda *words, **more: asked.append((words, more)) or 1 / 0
+        "hmralign.studies.judge_ablations.judge.make_backend",
+        lambda *words, **more: asked.append((words, more)) or 1 / 0,
     )
     command = ["critic", "ablate", "--config", str(file), "--out", str(tmp_path / "out"), "--quiet"]
     assert main([*command, "--base-url", "http://x/v1", "--model", "n", "--allow-remote"]) == 1

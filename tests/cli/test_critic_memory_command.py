@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from hmralign.cli.main import main
-from hmralign.memory.records import NewRule, RuleUse
-from hmralign.memory.store import Memory
+from hmralign.critics.vlm.memory.records import NewRule, RuleUse
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.systems.group_preference import backends
 from support.explorations import words_of
 from support.judged_stores import TruthJudge, judged_store

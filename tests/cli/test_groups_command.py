@@ -12,10 +12,10 @@ from PIL import Image
 
 from hmralign.cli.groups import CRITICS
 from hmralign.cli.main import main
+from hmralign.critics.catalogue import CriticChoice
+from hmralign.detection.find_people import people_from_array
+from hmralign.preferences.sheet import SIDE
 from hmralign.preferences.store import CriticFacts, GroupStore, writing
-from hmralign.systems.groups.critic_choice import CriticChoice
-from hmralign.systems.groups.sheet import SIDE
-from hmralign.systems.recover.find_people import people_from_array
 from support.group_stores import files_of, shard_folder
 from support.prediction_files import HYP, free_arrays, write
 from support.recover_example import example_photo

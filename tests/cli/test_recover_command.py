@@ -14,7 +14,7 @@ from PIL import Image
 
 from hmralign.cli import recover as recover_module
 from hmralign.cli.main import main
-from hmralign.systems.recover.find_people import people_from_array
+from hmralign.detection.find_people import people_from_array
 from support.recover_example import example_photo
 
 PERSON_FILES = {

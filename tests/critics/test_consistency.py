@@ -3,7 +3,7 @@ import torch
 from hmralign.critics.consistency import ConsistencyCritic
 from hmralign.critics.critic import judge
 from hmralign.structures import Hypotheses
-from hmralign.systems.scorer_dpo.hypothesis_sets import WIDE_NOISE, perturbed_truth
+from hmralign.training.hypothesis_sets import WIDE_NOISE, perturbed_truth
 from support.synthetic_persons import persons, seeded
 
 PERSONS = persons(4)

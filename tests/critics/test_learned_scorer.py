@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from hmralign.body.lbs import posed_joints
+from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import can_judge, judge
 from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.models.scorer import Scorer, ScorerConfig
 from hmralign.models.scorer_calibration import Calibration
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, CalibratedScorer
 from hmralign.structures import Example, Hypotheses, InputError
-from hmralign.systems.groups.critic_choice import make_critic
-from hmralign.systems.scorer_dpo.hypothesis_sets import WIDE_NOISE, perturbed_truth
+from hmralign.training.hypothesis_sets import WIDE_NOISE, perturbed_truth
 from support.synthetic_persons import BODY, mirrored, mirrored_body, persons, seeded
 
 PERSONS = persons(5)

@@ -9,7 +9,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hmralign.diffusion.parameterization import add_noise, eps_from_v, velocity
-from hmralign.hypotheses.sampler import SamplerConfig, sample_group
 from hmralign.models.checkpoint import load_checkpoint, save_checkpoint
 from hmralign.models.context import KeypointFeatures, keypoint_features
 from hmralign.models.denoiser import LiteConfig, Prepared
@@ -18,6 +17,7 @@ from hmralign.models.lite import LiteDenoiser, LiteModel, make_denoiser
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import pack
 from hmralign.models.transformer_denoiser import TransformerDenoiser, from_tokens, to_tokens
+from hmralign.policies.lite_sampling import SamplerConfig, sample_group
 from hmralign.structures import InputError
 from hmralign.training.base import base_loss, training_batch
 from support.synthetic_persons import BODY, TINY, persons, seeded

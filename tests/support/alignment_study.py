@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hmralign.data.synthetic.synthwild import SPLITS, Split
 from hmralign.models.checkpoint import save_checkpoint
-from hmralign.systems.alignment_study.settings import StudySettings
+from hmralign.studies.alignment.settings import StudySettings
 from hmralign.systems.synth.write_synthwild import write_benchmark
 from support.synthetic_persons import BODY, tiny_model
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from hmralign.memory.store import Memory
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.systems.group_preference.explore import ExploreReport, explore_groups
 from hmralign.vlm.chat import TextPart
 from hmralign.vlm.journal import Journal

@@ -8,9 +8,9 @@ import torch
 
 from hmralign.data.shards import write_index, write_shard
 from hmralign.geometry.rotations import rotvec_to_rotmat
+from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.store import StoreFacts
 from hmralign.structures import BodyParams, Example, Hypotheses, Landmarks3d, PreferenceGroups
-from hmralign.systems.align.lite_policy import LitePolicy
 from support.synthetic_persons import BODY, persons, seeded, tiny_model
 
 SIZE = 3

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from hmralign.memory.records import EmbeddingSpace, Episode, NewPrototype, NewRule, RuleUse
+from hmralign.critics.vlm.memory.records import EmbeddingSpace, Episode, NewPrototype, NewRule, RuleUse
 
 SPACE = EmbeddingSpace("pose", "0" * 64, 4)
 RULES = (

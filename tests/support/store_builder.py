@@ -104,8 +104,8 @@ def describe(job) -> None:
 def build(job, policy) -> None:
     import resource
 
-    from hmralign.systems.groups import build as module
-    from hmralign.systems.groups.sources import ShardSource
+    from hmralign.preferences import build as module
+    from hmralign.preferences.person_source import ShardSource
     from support.synthetic_persons import BODY
 
     source = ShardSource.open(Path(job["shards"]))

@@ -9,11 +9,11 @@ from hmralign.data.shards import write_index, write_shard
 from hmralign.diffusion import ddim
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.diffusion.schedule import ScheduleConfig, make_schedule
+from hmralign.policies.lite import LitePolicy
+from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import BodyParams, Hypotheses
-from hmralign.systems.align.lite_policy import LitePolicy
-from hmralign.systems.groups.build import GroupsConfig, build_groups
-from hmralign.systems.groups.sources import ShardSource
 from hmralign.training.objective import Items
 from support.synthetic_persons import BODY, persons, seeded, tiny_model
 

@@ -10,7 +10,7 @@ from hmralign.metrics.ranking import spearman
 from hmralign.models.scorer import ScorerConfig
 from hmralign.models.scorer_features import scorer_input
 from hmralign.structures import BodyParams, InputError
-from hmralign.systems.scorer_dpo.hypothesis_sets import PerturbConfig, hypothesis_set, perturbing
+from hmralign.training.hypothesis_sets import PerturbConfig, hypothesis_set, perturbing
 from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig, train_scorer
 from support.synthetic_persons import BODY, persons
 

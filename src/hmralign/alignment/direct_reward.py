@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmralign.diffusion import ddim
+from hmralign.policies.policy import NoisePredictor
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
-from hmralign.training.policy import NoisePredictor
 from hmralign.training.preference import PreferenceTrainingConfig
 
 Reward = Callable[[Float[Tensor, "person hyp dims"], Int[Tensor, " person"], int], Float[Tensor, "person hyp"]]

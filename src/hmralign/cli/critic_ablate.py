@@ -11,7 +11,7 @@ from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
 if TYPE_CHECKING:
-    from hmralign.systems.gpa_ablations.settings import StudyConfig
+    from hmralign.studies.judge_ablations.settings import StudyConfig
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def run_critic_ablate(options: CriticAblateOptions, terminal: Terminal) -> int:
         raise UsageError("--out is missing; expected the folder of the study")
     if options.threads < 1:
         raise UsageError(f"--threads is {options.threads}; expected at least 1")
-    from hmralign.systems.gpa_ablations.settings import read_study
+    from hmralign.studies.judge_ablations.settings import read_study
 
     config = _with_judge(read_study(options.config), options)
     if options.dry_run:
-        from hmralign.systems.gpa_ablations.plan import plan_markdown, plan_study
+        from hmralign.studies.judge_ablations.plan import plan_markdown, plan_study
 
         plan = plan_study(config)
         terminal.answer(plan)
@@ -85,7 +85,7 @@ def _with_judge(config: StudyConfig, options: CriticAblateOptions) -> StudyConfi
 def _run(config: StudyConfig, out: Path, options: CriticAblateOptions, terminal: Terminal) -> int:
     import torch
 
-    from hmralign.systems.gpa_ablations.run import MARKDOWN, run_ablations
+    from hmralign.studies.judge_ablations.run import MARKDOWN, run_ablations
     from hmralign.vlm.errors import BudgetError, ServerError
 
     torch.set_num_threads(options.threads)

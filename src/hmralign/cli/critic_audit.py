@@ -50,7 +50,7 @@ def run_critic_audit(options: CriticAuditOptions, terminal: Terminal) -> int:
     import torch
 
     from hmralign.preferences.store import GroupStore
-    from hmralign.systems.critic_audit.audit import AuditConfig, audit_store, write_audit
+    from hmralign.studies.critic_audit.audit import AuditConfig, audit_store, write_audit
 
     torch.set_num_threads(options.threads)
     store = GroupStore.open(options.store)

@@ -81,7 +81,7 @@ class ExploreOptions(AskingOptions):
 def run_explore(options: ExploreOptions, terminal: Terminal) -> int:
     """Explore and say what was learnt."""
     folder, path = store_folder(options.store), given_path(options.memory, "--memory", "the file of the memory")
-    from hmralign.memory.store import Memory
+    from hmralign.critics.vlm.memory.store import Memory
     from hmralign.preferences.store import GroupStore
     from hmralign.systems.group_preference.explore import explore_groups
 

@@ -44,9 +44,9 @@ def run_freeze(options: FreezeOptions, terminal: Terminal) -> int:
     """Freeze and say the hash."""
     source = given_path(options.memory, "MEMORY", "the file of a memory")
     out = given_path(options.out, "--out", "the file of the frozen copy")
-    from hmralign.memory.credit import EffectOptions
-    from hmralign.memory.pruning import PruningOptions
-    from hmralign.memory.store import Memory
+    from hmralign.critics.vlm.memory.credit import EffectOptions
+    from hmralign.critics.vlm.memory.pruning import PruningOptions
+    from hmralign.critics.vlm.memory.store import Memory
     from hmralign.systems.group_preference.explore import freeze_memory, utc_now
 
     if options.best_rules is None and (options.credit is not None or options.min_uses is not None):

@@ -15,7 +15,7 @@ from hmralign.cli.usage import UsageError
 
 if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
-    from hmralign.memory.store import Memory
+    from hmralign.critics.vlm.memory.store import Memory
     from hmralign.preferences.store import GroupStore
     from hmralign.systems.group_preference.judging import Asker
     from hmralign.systems.group_preference.settings import EmbeddingConfig, ScoreConfig
@@ -134,7 +134,7 @@ def at_least(least: int, **values: int) -> None:
 
 def body_of(store: GroupStore) -> BodyModel:
     """Body of the groups of a store. Raises UsageError for a store without groups."""
-    from hmralign.systems.groups.stored_body import stored_body
+    from hmralign.preferences.stored_body import stored_body
 
     if len(store) == 0:
         raise UsageError(f"{store.folder} holds no groups")
@@ -242,7 +242,7 @@ def opened_memory(path: Path | None) -> Iterator[Memory | None]:
 @contextmanager
 def reading_memory(path: Path) -> Iterator[Memory]:
     """A memory to read."""
-    from hmralign.memory.store import Memory
+    from hmralign.critics.vlm.memory.store import Memory
 
     with Memory.open(path, read_only=True) as memory:
         yield memory

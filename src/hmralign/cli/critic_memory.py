@@ -14,7 +14,7 @@ from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
 if TYPE_CHECKING:
-    from hmralign.memory.store import Memory
+    from hmralign.critics.vlm.memory.store import Memory
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def run_memory(options: MemoryOptions, terminal: Terminal) -> int:
 
 
 def _import(folder: Path, path: Path, terminal: Terminal) -> None:
-    from hmralign.memory.transfer import import_memory
+    from hmralign.critics.vlm.memory.transfer import import_memory
 
     content = import_memory(folder, path)
     terminal.answer({"memory": str(path), "sha256": content})
@@ -70,7 +70,7 @@ def _import(folder: Path, path: Path, terminal: Terminal) -> None:
 
 
 def _export(memory: Memory, folder: Path, terminal: Terminal, *, images: bool) -> None:
-    from hmralign.memory.transfer import export_memory
+    from hmralign.critics.vlm.memory.transfer import export_memory
 
     content = export_memory(memory, folder, images=images)
     terminal.answer({"folder": str(folder), "sha256": content})
@@ -78,8 +78,8 @@ def _export(memory: Memory, folder: Path, terminal: Terminal, *, images: bool) -
 
 
 def _merge(memory: Memory, other: Path, path: Path, terminal: Terminal) -> None:
-    from hmralign.memory.merging import merge_memories
-    from hmralign.memory.store import Memory
+    from hmralign.critics.vlm.memory.merging import merge_memories
+    from hmralign.critics.vlm.memory.store import Memory
     from hmralign.systems.group_preference.explore import utc_now
 
     with reading_memory(other) as second:
@@ -100,7 +100,7 @@ def _merge(memory: Memory, other: Path, path: Path, terminal: Terminal) -> None:
 
 
 def _show(memory: Memory, terminal: Terminal) -> None:
-    from hmralign.memory.credit import rule_effects
+    from hmralign.critics.vlm.memory.credit import rule_effects
 
     episodes, cases, content = memory.episodes(), len(memory.prototype_index().ids), memory.content_hash()
     won, space = sum(e.rho > e.threshold for e in episodes), memory.space
@@ -144,7 +144,7 @@ def _say_rule(entry: dict[str, Any], terminal: Terminal) -> None:
 
 
 def _diff(memory: Memory, other: Path, terminal: Terminal) -> None:
-    from hmralign.memory.store import diff
+    from hmralign.critics.vlm.memory.store import diff
 
     with reading_memory(other) as second:
         lines = diff(memory, second)

@@ -12,7 +12,7 @@ from hmralign.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from hmralign.api import Recoverer
-    from hmralign.systems.closed_loop.run import ClosedLoopConfig
+    from hmralign.studies.closed_loop.run import ClosedLoopConfig
     from hmralign.systems.recover.demo_scene import TruthErrors
 
 PORTRAIT = "astronaut.jpg"
@@ -55,7 +55,7 @@ def run_demo(options: DemoOptions, terminal: Terminal) -> int:
 
     require_writable(options.out)
     if options.loop:
-        from hmralign.systems.closed_loop.run import require_room
+        from hmralign.studies.closed_loop.run import require_room
 
         loop_config(options)  # what is wrong is said before anything is done
         require_room(options.out / "alignment")
@@ -81,15 +81,15 @@ def run_demo(options: DemoOptions, terminal: Terminal) -> int:
 
 def loop_config(options: DemoOptions) -> ClosedLoopConfig:
     """Size of the closed loop. Raises InputError for sizes that are too small."""
-    from hmralign.systems.closed_loop.run import ClosedLoopConfig
+    from hmralign.studies.closed_loop.run import ClosedLoopConfig
 
     return ClosedLoopConfig(groups=options.groups, steps=options.steps, persons=options.persons, seed=options.seed)
 
 
 def run_loop(options: DemoOptions, terminal: Terminal) -> str:
     """Run the closed loop; returns what it found in a sentence."""
-    from hmralign.systems.closed_loop.report import write_report
-    from hmralign.systems.closed_loop.run import metrics, run_closed_loop
+    from hmralign.studies.closed_loop.report import write_report
+    from hmralign.studies.closed_loop.run import metrics, run_closed_loop
 
     loop = run_closed_loop(options.out / "alignment", loop_config(options))
     report = write_report(loop)

@@ -55,12 +55,12 @@ class EvaluateOptions:
 
 def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
     """Evaluate, write, say where."""
-    from hmralign.hypotheses.sampler import SamplerConfig
-    from hmralign.refinement.keypoint_update import RefinementConfig
+    from hmralign.critics.by_rule import CriticWeights
+    from hmralign.fitting.keypoint_update import RefinementConfig
+    from hmralign.policies.lite_sampling import SamplerConfig
     from hmralign.systems.evaluate.compare import compare_checkpoints
     from hmralign.systems.evaluate.predict import PredictConfig
     from hmralign.systems.evaluate.run import EvaluateConfig
-    from hmralign.systems.recover.judge import CriticWeights
 
     if not options.checkpoints:
         raise UsageError("no checkpoint is given; expected at least one")

@@ -58,9 +58,9 @@ def run_evaluate_alignment(options: EvaluateAlignmentOptions, terminal: Terminal
     import torch
 
     from hmralign.body.free_body import load_free_body
+    from hmralign.critics.catalogue import make_critic
     from hmralign.reports.whole_file import write_whole
-    from hmralign.systems.alignment_study.compare import compare_aligned, compared_markdown, document_text
-    from hmralign.systems.groups.critic_choice import make_critic
+    from hmralign.studies.alignment.compare import compare_aligned, compared_markdown, document_text
 
     _check(options)
     torch.set_num_threads(options.threads)
@@ -97,9 +97,9 @@ def _check(options: EvaluateAlignmentOptions) -> None:
 
 def _config(options: EvaluateAlignmentOptions):
     from hmralign.evaluation.person_errors import MIN_OF
-    from hmralign.hypotheses.sampler import SamplerConfig
-    from hmralign.systems.alignment_study.compare import CompareConfig
-    from hmralign.systems.alignment_study.measure import BY_REPROJECTION, MeasureConfig, persons_at_once
+    from hmralign.policies.lite_sampling import SamplerConfig
+    from hmralign.studies.alignment.compare import CompareConfig
+    from hmralign.studies.alignment.measure import BY_REPROJECTION, MeasureConfig, persons_at_once
     from hmralign.systems.evaluate.predict import PredictConfig
 
     predict = PredictConfig(

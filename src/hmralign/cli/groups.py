@@ -16,13 +16,13 @@ from hmralign.cli.groups_judge import FLAGS, JUDGE, ScoreOptions, check_judge, j
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
-from hmralign.systems.groups.critic_names import CRITICS
+from hmralign.critics.names import CRITICS
 
 if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
+    from hmralign.preferences.build import GroupsConfig
+    from hmralign.preferences.person_source import GroupSource
     from hmralign.preferences.store import GroupStore
-    from hmralign.systems.groups.build import GroupsConfig
-    from hmralign.systems.groups.sources import GroupSource
 
 DEFAULT_CRITIC = "reprojection"
 """Of predictions of other systems, whose bodies the learned scorers do not know."""
@@ -208,8 +208,8 @@ def _checked_critics(names: tuple[str, ...], known: tuple[str, ...] = ()) -> Non
 
 def _from_store(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     """The store that was named, scored by the critics that were named."""
+    from hmralign.preferences.build import GroupsConfig
     from hmralign.preferences.store import GroupStore
-    from hmralign.systems.groups.build import GroupsConfig
 
     _refuse_sampling_options(options)
     store = GroupStore.open(options.source[0])
@@ -250,9 +250,9 @@ def _flag(name: str) -> str:
 
 def _score(store: GroupStore, critics: tuple[str, ...], config: GroupsConfig) -> None:
     """Scores that are missing; a store that has them all is not written to."""
+    from hmralign.preferences.build import critic_facts, named_critic, score_store
     from hmralign.preferences.store import writing
-    from hmralign.systems.groups.build import critic_facts, named_critic, score_store
-    from hmralign.systems.groups.stored_body import stored_body
+    from hmralign.preferences.stored_body import stored_body
 
     foreign = next((c for c in critics if c not in (*CRITICS, JUDGE) and store.unscored(c)), None)
     if foreign is not None:
@@ -285,7 +285,7 @@ def _from_predictions(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ..
     """A store of what another system predicted, new or continued."""
     from hmralign.body.free_body import load_free_body
     from hmralign.data.prediction_file import read_predictions
-    from hmralign.systems.groups.predictions import build_prediction_groups
+    from hmralign.preferences.predictions import build_prediction_groups
 
     for name in _given(options, _NOT_FOR_PREDICTIONS):
         raise UsageError(f"{_flag(name)} is given, but '{options.source[0]}' holds hypotheses; nothing is sampled")
@@ -318,8 +318,8 @@ def _from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     from hmralign.body.free_body import load_free_body
     from hmralign.models.checkpoint import checkpoint_hash, trained_on
     from hmralign.models.scorer_checkpoint import scorer_for
-    from hmralign.systems.align.lite_policy import LitePolicy
-    from hmralign.systems.groups.build import GroupsConfig, build_groups
+    from hmralign.policies.lite import LitePolicy
+    from hmralign.preferences.build import GroupsConfig, build_groups
 
     if options.out is None:
         raise UsageError("--out is missing; expected the folder of the store")
@@ -352,8 +352,8 @@ def _from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
 def _opened_source(options: GroupsOptions) -> Iterator[tuple[GroupSource, str, dict[str, str]]]:
     """The persons, whose measured noise their keypoints have, and the versions behind the detector."""
     from hmralign.data.images import expand_inputs
+    from hmralign.preferences.person_source import PhotoSource, ShardSource
     from hmralign.structures.errors import InputError
-    from hmralign.systems.groups.sources import PhotoSource, ShardSource
 
     folder = Path(options.source[0])
     if len(options.source) == 1 and ((folder / "index.json").is_file() or any(folder.glob("shard_*.safetensors"))):
@@ -435,9 +435,9 @@ def _draw(store: GroupStore, critic: str, options: GroupsOptions, path: Path) ->
 
     import torch
 
+    from hmralign.preferences.sheet import drawn_groups, groups_sheet, widest_groups
+    from hmralign.preferences.stored_body import stored_body
     from hmralign.reports.whole_file import write_whole
-    from hmralign.systems.groups.sheet import drawn_groups, groups_sheet, widest_groups
-    from hmralign.systems.groups.stored_body import stored_body
 
     if options.sheet_choice == "random":
         seed = store.facts.seed if options.seed is None else options.seed

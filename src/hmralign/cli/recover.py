@@ -94,7 +94,7 @@ class PhotoFailure:
 def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
     """Recover every photo; the exit code says how it went."""
     from hmralign.data.images import expand_inputs
-    from hmralign.systems.recover.whole_folder import remove_leftovers
+    from hmralign.storage.whole_folder import remove_leftovers
 
     photos = expand_inputs(options.inputs)
     several = names_several(options.inputs)

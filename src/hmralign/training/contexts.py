@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from hmralign.policies.policy import AugmentedPolicy, DiffusionPolicy
 from hmralign.structures import InputError, Observation
-from hmralign.training.policy import AugmentedPolicy, DiffusionPolicy
 
 
 @runtime_checkable

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from hmralign.diffusion.loss_weights import LossWeight, loss_weight
 from hmralign.diffusion.parameterization import add_noise
+from hmralign.policies.policy import DiffusionPolicy, NoisePredictor, PartedPolicy, per_sample_loss
 from hmralign.structures import InputError
-from hmralign.training.policy import DiffusionPolicy, NoisePredictor, PartedPolicy, per_sample_loss
 
 Shared = Literal["nothing", "time", "time_and_noise"]
 

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from hmralign.diffusion.ema import Ema
 from hmralign.diffusion.loss_weights import LossWeight
+from hmralign.policies.policy import DiffusionPolicy
 from hmralign.structures import InputError
 from hmralign.training.low_rank import add_low_rank, merge_low_rank
-from hmralign.training.policy import DiffusionPolicy
 
 logger = logging.getLogger("hmralign.align")
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from hmralign.alignment.items import best_of_n_items, dpo_items, group_items, kto_items, load_groups, sft_items
 from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, SftConfig
 from hmralign.body.inverse_kinematics import BONE_CHILD
 from hmralign.metrics.joint_errors import mpjpe
@@ -17,7 +18,6 @@ from hmralign.preferences.store import GroupStore, writing
 from hmralign.structures import InputError
 from hmralign.systems.align.checkpoint import align_checkpoint, scores_to_follow
 from hmralign.systems.align.configuration import BEST_METHOD, AlignConfig, RefreshConfig, read_align_config, recommended
-from hmralign.systems.align.items import best_of_n_items, dpo_items, group_items, kto_items, load_groups, sft_items
 from hmralign.systems.align.run import align_policy, state_hash
 from support.synthetic_persons import BODY, persons, seeded, tiny_model
 from support.toy_policy import tiny_policy, tiny_store
@@ -147,7 +147,7 @@ def test_refreshed_groups_come_from_the_model_as_it_is(store, tmp_path):
 
 
 def test_a_round_that_exploits_its_critic_is_thrown_away(store, tmp_path, monkeypatch):
-    from hmralign.systems.align import held_out
+    from hmralign.alignment import held_out
 
     looks = iter([0.0, 0.0, 0.0, 0.0, -5.0, -5.0, -5.0])
 

@@ -21,6 +21,7 @@ from hmralign.critics.reprojection import ReprojectionCritic
 from hmralign.data.prediction_file import read_predictions
 from hmralign.data.shards import open_shards, read_index, write_index, write_shard
 from hmralign.data.synthetic.label_noise import LabelNoise, with_planted_noise
+from hmralign.preferences.person_source import ShardSource
 from hmralign.structures import Annotation, Example, Hypotheses, InputError
 from hmralign.systems.clean.clean import CleanConfig, clean_labels
 from hmralign.systems.clean.folder import read_plan
@@ -33,7 +34,6 @@ from hmralign.systems.clean.sources import (
     joints_apart,
     label_body,
 )
-from hmralign.systems.groups.sources import ShardSource
 from hmralign.training.base import BaseTrainingConfig, SyntheticBatches, training_sources
 from support.group_stores import files_of
 from support.prediction_files import HYP, PERSONS, free_arrays, write

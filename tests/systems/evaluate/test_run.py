@@ -13,8 +13,8 @@ from hmralign.data.synthetic.synthwild import SPLITS, Split
 from hmralign.data.synthwild_folder import open_split
 from hmralign.evaluation.openings import read_openings
 from hmralign.evaluation.person_errors import FAILURE_ERROR
-from hmralign.hypotheses.sampler import SamplerConfig
 from hmralign.models.checkpoint import save_checkpoint, trained_on
+from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.compare import compare_checkpoints
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches

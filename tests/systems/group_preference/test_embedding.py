@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hmralign.memory.embeddings import ClipEmbedder, GroupView
-from hmralign.memory.records import EmbeddingSpace
-from hmralign.memory.store import Memory
+from hmralign.critics.vlm.memory.embeddings import ClipEmbedder, GroupView
+from hmralign.critics.vlm.memory.records import EmbeddingSpace
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.embedding import crop_of, embedder_of, require_pictures, resolved

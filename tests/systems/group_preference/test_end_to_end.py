@@ -8,7 +8,7 @@ import json
 import yaml
 
 from hmralign.cli.main import main
-from hmralign.memory.store import Memory
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.preferences.store import GroupStore
 from hmralign.systems.group_preference.verdict_files import read_verdicts
 from support.group_stores import shard_folder

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.critics.vlm.plan import PlanOptions
-from hmralign.memory.store import Memory
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.estimate import (

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from hmralign.memory.store import Memory
-from hmralign.memory.transfer import export_memory, import_memory
+from hmralign.critics.vlm.memory.store import Memory
+from hmralign.critics.vlm.memory.transfer import export_memory, import_memory
 from hmralign.preferences.store import writing
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.explore import (

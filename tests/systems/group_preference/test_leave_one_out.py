@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from hmralign.memory.credit import EffectOptions
-from hmralign.memory.pruning import PruningOptions, RetirementOptions
-from hmralign.memory.records import rule_id
-from hmralign.memory.store import Memory
+from hmralign.critics.vlm.memory.credit import EffectOptions
+from hmralign.critics.vlm.memory.pruning import PruningOptions, RetirementOptions
+from hmralign.critics.vlm.memory.records import rule_id
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.explore import freeze_memory
 from hmralign.systems.group_preference.settings import ExploreConfig

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hmralign.alignment.advantages import silent_groups
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.critics.vlm.plan import PlanOptions
-from hmralign.memory.store import Memory
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.explore import explore_groups, freeze_memory

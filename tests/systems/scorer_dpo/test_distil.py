@@ -11,12 +11,12 @@ import yaml
 from hmralign.body.lbs import posed_joints
 from hmralign.models.scorer import ScorerConfig
 from hmralign.models.scorer_checkpoint import load_scorer
+from hmralign.preferences.build import GroupsConfig, critic_facts, score_by_all
 from hmralign.preferences.store import CriticFacts, GroupStore, writing
 from hmralign.structures import Hypotheses, InputError, PreferenceGroups
-from hmralign.systems.groups.build import GroupsConfig, critic_facts, score_by_all
 from hmralign.systems.scorer_dpo.distil import DistilConfig, distil_sets
-from hmralign.systems.scorer_dpo.hypothesis_sets import PerturbConfig, perturbed_truth
 from hmralign.systems.scorer_dpo.train import ScorerConfigFile, read_scorer_config, train_scorer_file
+from hmralign.training.hypothesis_sets import PerturbConfig, perturbed_truth
 from hmralign.training.scorer import ScorerTrainingConfig
 from support.group_stores import store_facts
 from support.synthetic_persons import BODY, persons, seeded

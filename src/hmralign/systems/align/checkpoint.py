@@ -13,12 +13,12 @@ from filelock import FileLock, Timeout
 from hmralign.body.free_body import load_free_body
 from hmralign.models.checkpoint import SHIPPED, checkpoint_hash, trained_on
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS
+from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.store import GroupStore
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.systems.align.curves import draw_curves
-from hmralign.systems.align.lite_policy import LitePolicy
 from hmralign.systems.align.run import Aligned, align_policy
 from hmralign.systems.recover.provenance import library_versions
 

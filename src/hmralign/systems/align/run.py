@@ -17,14 +17,8 @@ from typing import Any
 import torch
 
 from hmralign.alignment.direct_reward import RolloutStep
-from hmralign.alignment.methods import best_of_n_objective, dpo_objective, group_objective, kto_objective
-from hmralign.body.model import BodyModel
-from hmralign.critics.critic import Critic
-from hmralign.preferences.store import GroupStore
-from hmralign.structures import InputError
-from hmralign.systems.align.configuration import AlignConfig
-from hmralign.systems.align.held_out import HeldOut, split_held_out
-from hmralign.systems.align.items import (
+from hmralign.alignment.held_out import HeldOut, split_held_out
+from hmralign.alignment.items import (
     ScoredGroups,
     best_of_n_items,
     dpo_items,
@@ -33,11 +27,17 @@ from hmralign.systems.align.items import (
     load_groups,
     sft_items,
 )
-from hmralign.systems.align.rewards import critic_reward, reprojection_of_x_0_hat
-from hmralign.systems.groups.build import GroupsConfig, build_groups
-from hmralign.systems.groups.critic_choice import make_critic
-from hmralign.systems.groups.critic_names import CRITICS
-from hmralign.systems.groups.sources import SourceBatch
+from hmralign.alignment.methods import best_of_n_objective, dpo_objective, group_objective, kto_objective
+from hmralign.alignment.rewards import critic_reward, reprojection_of_x_0_hat
+from hmralign.body.model import BodyModel
+from hmralign.critics.catalogue import make_critic
+from hmralign.critics.critic import Critic
+from hmralign.critics.names import CRITICS
+from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.person_source import SourceBatch
+from hmralign.preferences.store import GroupStore
+from hmralign.structures import InputError
+from hmralign.systems.align.configuration import AlignConfig
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
 from hmralign.training.objective import Items, Objective
 from hmralign.training.offline import OfflineStep

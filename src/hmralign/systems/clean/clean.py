@@ -21,9 +21,11 @@ import numpy as np
 from hmralign.body.model import BodyModel
 from hmralign.cleaning.borderline import borderline_items
 from hmralign.cleaning.selection import OUTLIER_DEVIATIONS, KeepRule, Selection, select
+from hmralign.critics.catalogue import CriticChoice, make_critic
 from hmralign.critics.critic import Critic
 from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
+from hmralign.preferences.build import GroupsConfig, critic_facts, named_critic
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.clean.cleaned_copy import write_cleaned_predictions, write_cleaned_shards
@@ -31,8 +33,6 @@ from hmralign.systems.clean.folder import FORMAT_VERSION, borrow_scores, cleanin
 from hmralign.systems.clean.scores import CriticOfChunk, LabelScores, Progress, score_labels
 from hmralign.systems.clean.sheet import borderline_sheet
 from hmralign.systems.clean.sources import LabelSource, PredictionLabels, ShardLabels
-from hmralign.systems.groups.build import GroupsConfig, critic_facts, named_critic
-from hmralign.systems.groups.critic_choice import CriticChoice, make_critic
 
 logger = logging.getLogger("hmralign.clean")
 

@@ -13,10 +13,10 @@ from hmralign.cleaning.selection import Selection
 from hmralign.overlays.contact_sheet import Tile, contact_sheet
 from hmralign.overlays.keypoints import draw_keypoints
 from hmralign.overlays.overlay import draw_overlays, draw_side_views
+from hmralign.preferences.sheet import WORST_COLOR, person_ground
 from hmralign.rendering.shading import SKY_BLUE
 from hmralign.systems.clean.scores import LabelScores
 from hmralign.systems.clean.sources import LabelSource
-from hmralign.systems.groups.sheet import WORST_COLOR, person_ground
 
 SIDE = 224
 """Side of each square picture, pixels."""

@@ -19,9 +19,9 @@ from hmralign.body.lbs import posed_joints, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.data.prediction_file import PredictionFile, read_predictions
 from hmralign.data.shards import ShardSet, read_index
+from hmralign.preferences.person_source import ShardSource
+from hmralign.preferences.predictions import carried_over, how_carried_over
 from hmralign.structures import Annotation, BodyParams, Example, Hypotheses
-from hmralign.systems.groups.predictions import carried_over, how_carried_over
-from hmralign.systems.groups.sources import ShardSource
 
 HypothesisChoice = Literal["first", "best"]
 

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
+from hmralign.critics.by_rule import CriticWeights, weighted_critics
 from hmralign.critics.critic import Critic, judge
 from hmralign.critics.mix import MixCritic
 from hmralign.evaluation.person_errors import Predicted
-from hmralign.hypotheses.sampler import SamplerConfig
+from hmralign.fitting.keypoint_update import RefinementConfig
+from hmralign.hypotheses.estimate import estimate_bodies, noise_of
 from hmralign.models.lite import LiteModel
-from hmralign.refinement.keypoint_update import RefinementConfig
+from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.structures import Example, Observation
-from hmralign.systems.recover.estimate import estimate_bodies, noise_of
-from hmralign.systems.recover.judge import CriticWeights, weighted_critics
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hmralign.body.model import BodyModel
+from hmralign.critics.vlm.memory.retrieval import Retrieved
 from hmralign.critics.vlm.plan import Call
-from hmralign.memory.retrieval import Retrieved
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.pictures import StoredGroup, draw_group
 from hmralign.systems.group_preference.questions import Said, group_calls, group_questions

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hmralign.body.model import BodyModel
-from hmralign.memory.store import Memory
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.asked_groups import AskedGroup, asked_groups

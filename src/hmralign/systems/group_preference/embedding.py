@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from hmralign.memory.embeddings import ClipEmbedder, Embedder, GroupView, MixEmbedder, PoseEmbedder
-from hmralign.memory.records import EmbeddingSpace
-from hmralign.memory.store import Memory
+from hmralign.critics.vlm.memory.embeddings import ClipEmbedder, Embedder, GroupView, MixEmbedder, PoseEmbedder
+from hmralign.critics.vlm.memory.records import EmbeddingSpace
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.pictures import StoredGroup

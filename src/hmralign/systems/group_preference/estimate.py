@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.critics.vlm.plan import Call
 from hmralign.critics.vlm.prompts import ReviewedCase, reflection_request
-from hmralign.memory.store import Memory
 from hmralign.overlays.hypothesis_tile import GroupPictures, TileStyle
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError, MemoryContext, Prototype, Rule

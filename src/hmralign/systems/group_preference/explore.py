@@ -25,16 +25,16 @@ import torch
 
 from hmralign.body.model import BodyModel
 from hmralign.critics.vlm.answers import MinedRules, parse_rules
+from hmralign.critics.vlm.memory.credit import EffectOptions, helpful_rules, rule_effects
+from hmralign.critics.vlm.memory.embeddings import Embedder
+from hmralign.critics.vlm.memory.episodes import JudgedGroup, control_credit, make_episode, truth_score
+from hmralign.critics.vlm.memory.pruning import PruningOptions, retirements, rules_to_keep
+from hmralign.critics.vlm.memory.records import NewRule, RuleUse
+from hmralign.critics.vlm.memory.retrieval import Retrieved
+from hmralign.critics.vlm.memory.rule_filter import review_rule
+from hmralign.critics.vlm.memory.store import Counting, Memory
 from hmralign.critics.vlm.plan import group_generator
 from hmralign.critics.vlm.prompts import ReviewedCase, reflection_request
-from hmralign.memory.credit import EffectOptions, helpful_rules, rule_effects
-from hmralign.memory.embeddings import Embedder
-from hmralign.memory.episodes import JudgedGroup, control_credit, make_episode, truth_score
-from hmralign.memory.pruning import PruningOptions, retirements, rules_to_keep
-from hmralign.memory.records import NewRule, RuleUse
-from hmralign.memory.retrieval import Retrieved
-from hmralign.memory.rule_filter import review_rule
-from hmralign.memory.store import Counting, Memory
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError, Rule
 from hmralign.systems.group_preference.embedding import looks_at_pictures, require_pictures, resolved

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hmralign.body.model import BodyModel
+from hmralign.critics.vlm.memory.embeddings import Embedder
+from hmralign.critics.vlm.memory.retrieval import Query, RetrievalOptions, Retrieved, retrieve
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.critics.vlm.plan import group_generator
-from hmralign.memory.embeddings import Embedder
-from hmralign.memory.retrieval import Query, RetrievalOptions, Retrieved, retrieve
-from hmralign.memory.store import Memory
 from hmralign.structures import InputError, MemoryContext
 from hmralign.systems.group_preference.asked_groups import AskedGroup, asked_groups
 from hmralign.systems.group_preference.embedding import embedder_of, looks_at_pictures, view_of

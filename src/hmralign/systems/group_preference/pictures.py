@@ -13,11 +13,11 @@ from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.critics.controls import OracleCritic
 from hmralign.overlays.hypothesis_tile import GroupPictures, TileStyle, group_pictures
+from hmralign.preferences.sheet import person_ground
 from hmralign.preferences.store import Entry, GroupStore
 from hmralign.rendering.views import body_up
 from hmralign.structures import Hypotheses, InputError, Observation
 from hmralign.systems.group_preference.settings import TruthError
-from hmralign.systems.groups.sheet import person_ground
 
 
 @dataclass(frozen=True)

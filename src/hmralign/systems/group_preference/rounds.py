@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hmralign.memory.retrieval import Retrieved
-from hmralign.memory.store import Memory
+from hmralign.critics.vlm.memory.retrieval import Retrieved
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.structures import InputError, MemoryContext
 
 FORMAT_VERSION = 1

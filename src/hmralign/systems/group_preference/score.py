@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hmralign.body.model import BodyModel
-from hmralign.memory.retrieval import Retrieved
-from hmralign.memory.store import Memory
+from hmralign.critics.vlm.memory.retrieval import Retrieved
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, writing
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.embedding import require_pictures, resolved

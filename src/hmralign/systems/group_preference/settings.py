@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hmralign.critics.vlm.memory.episodes import EpisodeOptions
+from hmralign.critics.vlm.memory.pruning import RetirementOptions
+from hmralign.critics.vlm.memory.retrieval import RetrievalOptions
+from hmralign.critics.vlm.memory.rule_filter import RuleFilterOptions
+from hmralign.critics.vlm.memory.selection import FROZEN_SELECTION, PAPER_SELECTION
 from hmralign.critics.vlm.merge import MergeOptions
 from hmralign.critics.vlm.plan import PlanOptions, components, plan
 from hmralign.critics.vlm.prompts import JudgeOptions, Preset
-from hmralign.memory.episodes import EpisodeOptions
-from hmralign.memory.pruning import RetirementOptions
-from hmralign.memory.retrieval import RetrievalOptions
-from hmralign.memory.rule_filter import RuleFilterOptions
-from hmralign.memory.selection import FROZEN_SELECTION, PAPER_SELECTION
 from hmralign.overlays.hypothesis_tile import PAPER_STYLE, TileStyle
 from hmralign.structures import InputError
 

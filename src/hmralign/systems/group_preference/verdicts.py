@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hmralign.critics.vlm.answers import Preference
+from hmralign.critics.vlm.memory.retrieval import Retrieved
 from hmralign.critics.vlm.merge import Merged, merge, merge_preferences
 from hmralign.critics.vlm.plan import Call
-from hmralign.memory.retrieval import Retrieved
 from hmralign.structures import Critique, Finding, InputError, Verdict
 from hmralign.structures.critique import HIGHEST_SCORE
 from hmralign.systems.group_preference.questions import Said

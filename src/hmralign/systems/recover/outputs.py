@@ -30,6 +30,7 @@ from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.geometry.rotations import rotmat_to_rotvec
 from hmralign.reports.mesh_files import write_glb, write_obj
 from hmralign.reports.person_report import write_report
+from hmralign.storage.whole_folder import finished_folder
 from hmralign.structures import InputError
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto, measured
 from hmralign.systems.recover.pictures import (
@@ -43,7 +44,6 @@ from hmralign.systems.recover.pictures import (
 from hmralign.systems.recover.provenance import FORMAT_VERSION, Provenance
 from hmralign.systems.recover.report import photo_report
 from hmralign.systems.recover.summary import person_folder, person_summary, photo_summary
-from hmralign.systems.recover.whole_folder import finished_folder
 
 Keep = int | Literal["all"]
 """How many of the best hypotheses are written as meshes."""

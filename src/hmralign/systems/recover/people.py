@@ -13,18 +13,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmralign.body.model import BodyModel
+from hmralign.critics.by_rule import Agreement, CriticWeights, Judgement, agreement, judge
 from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.data.images import LoadedImage
 from hmralign.detection.detection import Detection
-from hmralign.hypotheses.sampler import SamplerConfig
+from hmralign.detection.observe import observe
+from hmralign.fitting.evidence import KeypointNoise
+from hmralign.fitting.keypoint_update import RefinementConfig
+from hmralign.hypotheses.estimate import Estimate, Weighing, estimate_bodies, noise_of
 from hmralign.models.lite import LiteModel
 from hmralign.models.scorer_checkpoint import load_scorer
-from hmralign.refinement.evidence import KeypointNoise
-from hmralign.refinement.keypoint_update import RefinementConfig
+from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
-from hmralign.systems.recover.estimate import Estimate, Weighing, estimate_bodies, noise_of
-from hmralign.systems.recover.judge import Agreement, CriticWeights, Judgement, agreement, judge
-from hmralign.systems.recover.observe import observe
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
+from hmralign.detection.observe import photo_title
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.overlays.contact_sheet import Tile, contact_sheet, hypothesis_tiles
 from hmralign.overlays.keypoints import draw_keypoints
 from hmralign.overlays.overlay import Picture, cut_photo, draw_overlays, draw_people, person_window
 from hmralign.rendering.shading import SKY_BLUE, WARM_GOLD
 from hmralign.reports.report_data import MAX_HYPOTHESES
-from hmralign.systems.recover.observe import photo_title
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
 
 PERSON_SIDE = 560

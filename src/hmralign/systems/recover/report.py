@@ -7,12 +7,12 @@ from statistics import mean
 import torch
 
 from hmralign.body.model import BodyModel
+from hmralign.critics.by_rule import Agreement
+from hmralign.detection.observe import photo_title
 from hmralign.overlays.overlay import Picture
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
 from hmralign.systems.recover.expected_error import expected_error
-from hmralign.systems.recover.judge import Agreement
 from hmralign.systems.recover.limbs import LIMBS
-from hmralign.systems.recover.observe import photo_title
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
 from hmralign.systems.recover.pictures import PersonMeshes, PersonPictures, plain_photo
 from hmralign.systems.recover.provenance import Provenance

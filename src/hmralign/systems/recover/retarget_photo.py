@@ -14,9 +14,9 @@ import torch
 from hmralign.body.lbs import posed_joints
 from hmralign.body.model import BodyModel
 from hmralign.body.retarget import retarget
+from hmralign.critics.by_rule import agreement
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
-from hmralign.systems.recover.judge import agreement
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto, measured, noise_for
 
 

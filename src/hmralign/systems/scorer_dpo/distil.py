@@ -23,12 +23,12 @@ from hmralign.body.model import BodyModel
 from hmralign.critics.controls import OracleCritic
 from hmralign.critics.critic import judge
 from hmralign.evaluation.critic_audit import audit_critic
+from hmralign.hypotheses.estimate import noise_of
 from hmralign.models.scorer_calibration import Calibration, fit_calibration, fit_scale
 from hmralign.models.scorer_features import scorer_input
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.verdict_files import read_verdicts, verdicts_path
-from hmralign.systems.recover.estimate import noise_of
 from hmralign.training.distillation_losses import reliability
 from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig
 

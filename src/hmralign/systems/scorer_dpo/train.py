@@ -24,15 +24,15 @@ from hmralign.body.model import BodyModel
 from hmralign.data.shards import open_shards, read_index, source_of
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.reobserved import reobserved
+from hmralign.hypotheses.estimate import noise_of
 from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.models.scorer import METRICS, Scorer
 from hmralign.models.scorer_calibration import Calibration, fit_calibration
 from hmralign.models.scorer_checkpoint import CalibratedScorer, save_scorer
 from hmralign.models.scorer_features import mirrored_input
+from hmralign.policies.lite import LitePolicy
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import Example, InputError
-from hmralign.systems.align.lite_policy import LitePolicy
-from hmralign.systems.recover.estimate import noise_of
 from hmralign.systems.scorer_dpo.distil import (
     DistilConfig,
     distil_sets,
@@ -40,8 +40,8 @@ from hmralign.systems.scorer_dpo.distil import (
     distilled_record,
     require_distillable,
 )
-from hmralign.systems.scorer_dpo.hypothesis_sets import WIDE_NOISE, hypothesis_set, perturbing, sampling
 from hmralign.training.configuration import read_config
+from hmralign.training.hypothesis_sets import WIDE_NOISE, hypothesis_set, perturbing, sampling
 from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig, train_scorer
 
 logger = logging.getLogger("hmralign.scorer")

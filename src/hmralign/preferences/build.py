@@ -1,0 +1,194 @@
+"""Groups of hypotheses for every person of a source, sampled from a frozen policy, stored, and scored by critics.
+
+    source -> policy.context -> policy.sample -> policy.to_body -> store -> critics -> scores
+
+Sampling a shard depends on (seed, shard) alone and scoring it on (critic, shard), so that a run that was killed and
+continued gives what the straight run gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hmralign.body.model import BodyModel
+from hmralign.critics.catalogue import CriticChoice, make_critic
+from hmralign.critics.critic import Critic, judge
+from hmralign.critics.mix import LAB_WEIGHTS
+from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
+from hmralign.policies.policy import DiffusionPolicy
+from hmralign.preferences.person_source import GroupSource, SourceBatch, as_stored
+from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
+from hmralign.structures import Example, InputError, PreferenceGroups
+
+logger = logging.getLogger("hmralign.groups")
+
+CriticOfShard = Callable[[int], Critic]
+"""A critic for one shard: critics that draw start anew for each, so that the order of shards does not matter."""
+
+
+@dataclass(frozen=True)
+class GroupsConfig:
+    """How groups are made."""
+
+    group_size: int = 16
+    """Hypotheses per person (G)."""
+    num_steps: int = 5
+    """Sampler steps."""
+    detector: str = "mediapipe"
+    """Whose measured noise places bodies and weighs keypoints."""
+    shard_size: int = 64
+    """Persons per shard: what is lost at most when a run is killed. Photos are shards of their own."""
+    with_truth: bool = False
+    """Keep annotations beside the groups, for critics and controls that need them."""
+    correlation: float = 0.5
+    """Rank correlation of the critic `oracle-noisy` with the truth."""
+    seed: int = 0
+    """Of samples and of critics that draw."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further settings, for the record."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for groups that say nothing."""
+        if self.group_size < 2:
+            raise InputError(f"group size is {self.group_size}; a preference needs at least 2 hypotheses")
+        if self.shard_size < 1 or self.num_steps < 1:
+            raise InputError("shard size and sampler steps must be at least 1")
+
+
+def build_groups(
+    policy: DiffusionPolicy,
+    body: BodyModel,
+    checkpoint_sha256: str,
+    trained_on: tuple[str, ...],
+    source: GroupSource,
+    folder: Path,
+    config: GroupsConfig,
+    critics: Sequence[CriticChoice] = (),
+) -> GroupStore:
+    """Sample and score; continues a store of the same facts, and does nothing where all is done.
+
+    Raises InputError for a store of other facts, truth from a source that has none, a critic that needs truth where
+    none is kept, a policy that takes another number of steps than is recorded, and as the critics do.
+    """
+    if config.with_truth and not source.has_truth:
+        raise InputError(f"source '{source.name}' has no truth to keep")
+    steps = getattr(policy, "num_steps", config.num_steps)
+    if steps != config.num_steps:
+        raise InputError(f"the policy samples in {steps} steps, the groups are to be recorded with {config.num_steps}")
+    judges = checked_critics(critics, body, config)
+    facts = StoreFacts(
+        checkpoint_sha256=checkpoint_sha256,
+        trained_on=trained_on,
+        skeleton_hash=body.skeleton_hash,
+        mesh_hash=body.mesh_hash,
+        source=source.name,
+        source_sha256=source.sha256,
+        group_size=config.group_size,
+        sampler_steps=config.num_steps,
+        detector=config.detector,
+        seed=config.seed,
+        with_truth=config.with_truth,
+        shard_size=config.shard_size,
+        options=config.options,
+    )
+    with writing(folder, facts) as store:
+        for batch in source.batches(config.shard_size, store.done()):
+            if batch.example is None:
+                store.skip(batch.ids[0], batch.skipped or "no reason was given")
+                logger.warning("%s gives no group: %s", batch.ids[0], batch.skipped)
+                continue
+            store.append(sample_batch(policy, batch, config, store.num_shards))
+            logger.info("%d groups", len(store))
+        score_by_all(store, judges, body, config)
+    return GroupStore.open(folder)  # the writer may not outlive the lock
+
+
+def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupsConfig, shard: int) -> PreferenceGroups:
+    """Groups of one shard; what is drawn depends on (seed, shard), and on masks as the store keeps them."""
+    example = batch.example
+    assert example is not None
+    observation = as_stored(example.observation)
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + shard)
+    with torch.no_grad():
+        x_0 = policy.sample(policy.context(observation), config.group_size, generator)
+        hypotheses = policy.to_body(x_0, observation)
+    annotation = example.annotation if config.with_truth else None
+    kept = Example(observation, annotation, example.landmarks3d)
+    return PreferenceGroups(batch.ids, x_0, hypotheses, kept, batch.crops, batch.crop_windows)
+
+
+def named_critic(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> CriticOfShard:
+    """A shard's critic by name."""
+
+    def of_shard(shard: int) -> Critic:
+        seed = config.seed * 1_000_003 + shard
+        return make_critic(name, body, config.detector, seed=seed, correlation=config.correlation)
+
+    return of_shard
+
+
+def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> CriticFacts:
+    """What scores by that critic depend on."""
+    settings: dict[str, Any] = {"critic": name, "detector": config.detector, "mesh_hash": body.mesh_hash}
+    if name in ("random", "oracle-noisy"):
+        settings["seed"] = config.seed
+    if name == "mix":
+        settings["weights"] = dict(LAB_WEIGHTS)
+    if name in SHIPPED_SCORERS:
+        settings["scorer_sha256"] = hashlib.sha256(scorer_path(name).read_bytes()).hexdigest()
+    if name == "oracle-noisy":
+        settings["correlation"] = config.correlation
+    return CriticFacts(name, make_critic(name, body, config.detector).needs_truth, settings)
+
+
+def checked_critics(
+    critics: Sequence[CriticChoice], body: BodyModel, config: GroupsConfig
+) -> dict[CriticChoice, CriticFacts]:
+    """Facts of each critic, before anything is made. Raises InputError for one that needs truth where none is kept."""
+    judges: dict[CriticChoice, CriticFacts] = {name: critic_facts(name, body, config) for name in critics}
+    for name, facts in judges.items():
+        require_truth(name, facts, config.with_truth)
+    return judges
+
+
+def score_by_all(
+    store: GroupWriter, judges: dict[CriticChoice, CriticFacts], body: BodyModel, config: GroupsConfig
+) -> None:
+    """`score_store` by each critic."""
+    for name, facts in judges.items():
+        score_store(store, name, named_critic(name, body, config), facts)
+
+
+def score_store(store: GroupWriter, name: str, critic_of: CriticOfShard, facts: CriticFacts) -> None:
+    """Let a critic judge every shard it has not judged; groups are not sampled again.
+
+    Raises InputError naming the critic and the groups where it raises, gives scores that are not finite or are of
+    another shape, or needs truth that is not kept: what was scored before stays.
+    """
+    require_truth(name, facts, store.facts.with_truth)
+    store.declare_critic(name, facts)
+    for shard in store.unscored(name):
+        groups = store.read(shard, truth=facts.needs_truth)
+        critic = critic_of(shard)
+        try:
+            scores = judge(critic, groups.hypotheses, groups.example)
+        except InputError as error:
+            ids = groups.ids
+            raise InputError(f"critic '{name}' failed on groups '{ids[0]}' to '{ids[-1]}': {error}") from error
+        store.write_scores(name, shard, scores)
+        logger.info("%s: %d of %d shards", name, shard + 1, store.num_shards)
+
+
+def require_truth(name: str, facts: CriticFacts, with_truth: bool) -> None:
+    """Raises InputError for a critic that needs truth where none is kept."""
+    if facts.needs_truth and not with_truth:
+        raise InputError(
+            f"critic '{name}' needs truth, and the store keeps none; build it with truth where there is some"
+        )

@@ -1,0 +1,193 @@
+"""Where the persons of groups come from: shards of examples, splits of SynthWild, photos, or the user's own reader."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from hmralign.data.images import LoadedImage, load_image
+from hmralign.data.shards import ShardSet, open_shards, read_index, source_of
+from hmralign.data.synthwild_folder import content_hash, read_split, split_facts
+from hmralign.detection.detection import Detector
+from hmralign.detection.find_people import find_people
+from hmralign.detection.observe import MIN_KEYPOINTS, camera_of, landmarks_of, observe
+from hmralign.overlays.overlay import cut_photo, person_window
+from hmralign.structures import Example, InputError, Landmarks3d, Observation
+
+CROP_SIDE = 512
+"""Longest side of a stored picture of a person, pixels."""
+
+
+@dataclass(frozen=True)
+class SourceBatch:
+    """Persons of one shard, or a photo that gives none and why."""
+
+    ids: tuple[str, ...]
+    example: Example | None
+    crops: tuple[bytes | None, ...] | None = None
+    crop_windows: Float[Tensor, "person 4"] | None = None
+    skipped: str | None = None
+
+
+@runtime_checkable
+class GroupSource(Protocol):
+    """Persons in a fixed order. Implement it to build groups from a dataset of your own."""
+
+    @property
+    def name(self) -> str:
+        """For the records, such as `wild/train`; what is trained on it may not be tested on it."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the content: a store is continued only with the same one."""
+        ...
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether examples have annotations."""
+        ...
+
+    def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
+        """Persons that are not `done`, at most `size` at once, always cut in the same places."""
+        ...
+
+
+@dataclass(frozen=True)
+class ShardSource:
+    """Examples of a shard folder: a split of SynthWild (`hmralign bench`), or `hmralign synth`."""
+
+    name: str
+    sha256: str
+    shards: ShardSet
+    persons: int
+
+    has_truth = True
+
+    @staticmethod
+    def open(folder: Path, persons: int | None = None) -> ShardSource:
+        """The first persons of a folder, or all. Raises InputError as `open_shards`, and for a number it has not."""
+        facts = read_index(folder)
+        if "benchmark" in facts:
+            split_name = str(facts.get("split"))
+            split = read_split(folder, split_name, split_facts(folder, split_name))
+            name, sha256, shards = split.name, split.sha256, split.shards
+        else:
+            shards = open_shards(folder)
+            name, sha256 = source_of(facts), content_hash(shards.tensors)
+        if persons is not None and not 1 <= persons <= len(shards):
+            raise InputError(f"{folder}: has {len(shards)} persons, {persons} were asked for")
+        return ShardSource(name, sha256, shards, len(shards) if persons is None else persons)
+
+    def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
+        """Blocks of `size` by number; ids are `<source>/<number>`.
+
+        Raises InputError where a part of a block is done: its rest would belong to another shard than in a straight
+        run.
+        """
+        names = [f"{self.name}/{i:06d}" for i in range(self.persons)]
+        for block in whole_blocks(names, size, done):
+            index = torch.arange(block.start, block.stop)
+            yield SourceBatch(tuple(names[block]), self.shards[index])
+
+
+@dataclass(frozen=True)
+class PhotoSource:
+    """People in photos, found by a detector; a photo that cannot be read or shows nobody is skipped, with the reason.
+
+    Crops of the people are kept in the store, on this machine, for whoever looks at the groups.
+    """
+
+    photos: Sequence[Path]
+    detector: Detector
+    name: str = "photos"
+
+    has_truth = False
+
+    @property
+    def sha256(self) -> str:
+        """Of names and sizes of the files. Raises InputError for one that is not there."""
+        try:
+            sizes = [p.stat().st_size for p in self.photos]
+        except OSError as error:
+            raise InputError(f"'{error.filename}' cannot be read ({error.strerror}); expected a photo") from error
+        text = "\n".join(f"{name} {size}" for name, size in zip(unique_names(self.photos), sizes, strict=True))
+        return hashlib.sha256(os.fsencode(text)).hexdigest()
+
+    def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
+        """One photo at a time, so that no more than one is detected again after a kill; `size` bounds its people."""
+        names = unique_names(self.photos)
+        for photo, name in zip(self.photos, names, strict=True):
+            if name in done or f"{name}#0" in done:
+                continue
+            yield self._of_photo(photo, name, size)
+
+    def _of_photo(self, photo: Path, name: str, size: int) -> SourceBatch:
+        try:
+            image = load_image(photo)
+            camera = camera_of(image)
+            found = find_people(image, self.detector)
+            people = [p for p in found if (p.confidence > 0).sum() >= MIN_KEYPOINTS][:size]
+            if not people:
+                return SourceBatch((name,), None, skipped=f"nobody with at least {MIN_KEYPOINTS} keypoints was found")
+            seen = Observation.stack([observe(p, camera) for p in people])
+        except InputError as error:
+            return SourceBatch((name,), None, skipped=str(error))
+        windows = [person_window(box) for box in seen.box]
+        return SourceBatch(
+            tuple(f"{name}#{n}" for n in range(len(people))),
+            Example(seen, None, Landmarks3d.stack([landmarks_of(p) for p in people])),
+            tuple(_jpeg(image, window) for window in windows),
+            torch.tensor(windows, dtype=torch.float32),
+        )
+
+
+def whole_blocks(names: Sequence[str], size: int, done: Set[str]) -> Iterator[slice]:
+    """Blocks of `size` persons that are not done, always cut in the same places.
+
+    Raises InputError where a part of a block is done: its rest would belong to another shard than in a straight run.
+    """
+    for start in range(0, len(names), size):
+        block = slice(start, min(start + size, len(names)))
+        ids = names[block]
+        there = sum(id_ in done for id_ in ids)
+        if 0 < there < len(ids):
+            raise InputError(
+                f"of '{ids[0]}' to '{ids[-1]}' the store has {there}: it was built with another number of persons; "
+                "give that number, or use another folder"
+            )
+        if not there:
+            yield block
+
+
+def as_stored(observation: Observation) -> Observation:
+    """With the mask rounded to bytes, as the store keeps it: what is sampled from is what is trained on."""
+    mask = (observation.mask * 255).round() / 255
+    return Observation(**{**vars(observation), "mask": mask})
+
+
+def unique_names(photos: Sequence[Path]) -> list[str]:
+    """File names, with as many parent folders as tell them apart. Raises InputError for a photo given twice."""
+    for depth in range(1, max((len(p.parts) for p in photos), default=1) + 1):
+        names = ["/".join(p.parts[-depth:]) for p in photos]
+        if len(set(names)) == len(names):
+            return names
+    twice = next(p for n, p in enumerate(photos) if p in photos[:n])
+    raise InputError(f"the photo '{twice}' is given twice")
+
+
+def _jpeg(image: LoadedImage, window: tuple[int, int, int, int]) -> bytes:
+    picture, _ = cut_photo(image.rgb, window, max_side=CROP_SIDE)
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=90)
+    return file.getvalue()

@@ -1,0 +1,233 @@
+"""Errors of a model on observed persons, one number per person and column, samples as they are and refined.
+
+    samples (once) -> refined or not -> bodies -> one answer -> errors
+
+| column | what |
+| --- | --- |
+| `single`, `zero_noise`, `fused`, `min_of_10`, `*_pa`, `*_pve`, `fused_plane`, `fused_depth`, `spread` | as published |
+| `selected` | the hypothesis that reprojection likes best |
+| `selected_scorer` | the one that the scorer likes best |
+| `weighted_T` | the answer made with the scorer's scores as weights, temperature T |
+| `fused_visible`, `fused_hidden` | joints of the one answer with and without an observed keypoint; NaN without any |
+
+As published: as `hmralign evaluate` has them (`evaluation.person_errors`). Vertices are computed for the one answer
+only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hmralign.body.lbs import posed_joints, vertices
+from hmralign.body.model import BodyModel
+from hmralign.body.skeleton import NUM_JOINTS
+from hmralign.critics.by_rule import CriticWeights
+from hmralign.critics.catalogue import make_critic
+from hmralign.critics.critic import Critic, judge
+from hmralign.data.synthwild_folder import BenchmarkSplit
+from hmralign.evaluation.person_errors import Predicted, Truth, person_errors
+from hmralign.evaluation.visibility import errors_by_visibility, hidden_joints, nearest_keypoints
+from hmralign.fitting.evidence import Evidence
+from hmralign.fitting.keypoint_update import RefinementConfig, refine_group
+from hmralign.hypotheses.estimate import check_observation, fused_bodies, noise_of, place_bodies
+from hmralign.hypotheses.fusion import score_weights
+from hmralign.metrics.joint_errors import mpjpe
+from hmralign.models.lite import LiteModel
+from hmralign.models.person_frame import PersonFrame
+from hmralign.policies.lite_sampling import sample_group
+from hmralign.structures import BodyParams, Example, Hypotheses, Observation
+from hmralign.systems.evaluate.predict import PredictConfig
+
+Kind = Literal["raw", "refined"]
+Columns = dict[str, Float[np.ndarray, "..."]]
+"""One number per person, by name of the column."""
+
+BY_REPROJECTION = CriticWeights(reprojection=1.0, silhouette=0.0, plausibility=0.0)
+"""Who selects here: every row is judged by the same cheap critic."""
+
+
+BODIES_AT_ONCE = 1000
+"""Bodies that are measured in one batch: more of them leave the processor's cache, and take longer."""
+
+
+def persons_at_once(hypotheses: int) -> int:
+    """Persons of a batch."""
+    return max(1, BODIES_AT_ONCE // hypotheses)
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """What is measured."""
+
+    predict: PredictConfig = field(default_factory=lambda: PredictConfig(selection=BY_REPROJECTION))
+    """How persons are predicted; its `refinement` is that of the kind `refined`."""
+    kinds: tuple[Kind, ...] = ("raw", "refined")
+    """Samples as they are, or moved onto the keypoints."""
+    min_of: tuple[int, ...] = (10,)
+    """Oracle columns."""
+    temperatures: tuple[float, ...] = ()
+    """Of the fusion weighted by the scorer; none without a scorer."""
+    answers: bool = True
+    """Whether there is anything but the oracle columns."""
+
+
+@dataclass(frozen=True)
+class Persons:
+    """Persons of known truth with what is computed of them only once, however many models are measured."""
+
+    split: BenchmarkSplit | None
+    """That they are of; None for persons of a store."""
+    observation: Observation
+    truth: Truth
+    hidden: Bool[Tensor, "person 24"]
+    """Joints without an observed keypoint."""
+
+    @staticmethod
+    def of(split: BenchmarkSplit, body: BodyModel, batch: int = 100) -> Persons:
+        """True meshes are computed in batches."""
+        return replace(Persons.of_examples(split.examples, body, batch), split=split)
+
+    @staticmethod
+    def of_examples(examples: Example, body: BodyModel, batch: int = 100) -> Persons:
+        """The same of any persons with annotations."""
+        assert examples.annotation is not None
+        truth, count = examples.annotation.body, len(examples.observation.box)
+        meshes = torch.cat([vertices(body, truth[start : start + batch]) for start in range(0, count, batch)])
+        hidden = hidden_joints(nearest_keypoints(body), examples.observation)
+        return Persons(None, examples.observation, Truth(examples.annotation.joints, meshes), hidden)
+
+    def __len__(self) -> int:
+        return len(self.observation.box)
+
+    def __getitem__(self, part: slice) -> Persons:
+        """Some of them; the split stays."""
+        meshes = None if self.truth.vertices is None else self.truth.vertices[part]
+        return Persons(self.split, self.observation[part], Truth(self.truth.joints[part], meshes), self.hidden[part])
+
+
+@torch.no_grad()
+def measure_persons(
+    model: LiteModel, body: BodyModel, persons: Persons, config: MeasureConfig, scorer: Critic | None = None
+) -> tuple[dict[Kind, Columns], float]:
+    """Columns of each kind (metres), and the CPU seconds that this took.
+
+    Every batch starts from the same seed, as in `hmralign evaluate`, so that the batch size does not matter. Raises
+    InputError for persons without observations, and as the critics do.
+    """
+    begun = time.process_time()
+    judges = _Judges(make_critic("reprojection", body, config.predict.detector), scorer)
+    found: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in config.kinds}
+    for start in range(0, len(persons), config.predict.batch):
+        part = persons[start : start + config.predict.batch]
+        for kind, answers in _answers(model, body, part.observation, config):
+            found[kind].append(_columns(answers, part, config, judges))
+    joined: dict[Kind, Columns] = {
+        kind: {name: torch.cat([p[name] for p in parts]).double().numpy() for name in parts[0]}
+        for kind, parts in found.items()
+    }
+    return joined, time.process_time() - begun
+
+
+@dataclass(frozen=True)
+class _Judges:
+    """Who selects and weighs."""
+
+    reprojection: Critic
+    scorer: Critic | None
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Groups of one batch, from which bodies are made."""
+
+    body: BodyModel
+    rotmats: Float[Tensor, "person hyp 24 3 3"]
+    betas: Float[Tensor, "person hyp betas"]
+    evidence: Evidence
+    refinement: RefinementConfig
+    observation: Observation
+    frame: PersonFrame
+
+    def hypotheses(self) -> Hypotheses:
+        """In the `cam` frame."""
+        placed = place_bodies(
+            self.body, self.rotmats, self.betas, self.evidence, self.refinement, self.observation, self.frame
+        )
+        return Hypotheses(placed, posed_joints(self.body, placed))
+
+    def fused(self, weights: Float[Tensor, "person hyp"] | None = None) -> BodyParams:
+        """The one answer, in the `cam` frame."""
+        return fused_bodies(
+            self.body, self.rotmats, self.betas, self.evidence, self.refinement, self.observation, self.frame, weights
+        )
+
+
+def _answers(
+    model: LiteModel, body: BodyModel, seen: Observation, config: MeasureConfig
+) -> Iterator[tuple[Kind, _Answers]]:
+    """The samples of a batch, drawn once, as each kind has them."""
+    check_observation(seen)
+    predict = config.predict
+    generator = torch.Generator().manual_seed(predict.seed)
+    group, frame = sample_group(model, body, seen, predict.sampler, generator)
+    evidence = Evidence(frame.keypoints_tan, seen.confidence, noise_of(predict.detector))
+    for kind in config.kinds:
+        refinement = predict.refinement if kind == "refined" else RefinementConfig(method="none")
+        rotmats, betas = refine_group(body, group.rotmats, group.betas, evidence, refinement)
+        yield kind, _Answers(body, rotmats, betas, evidence, refinement, seen, frame)
+
+
+def _columns(answers: _Answers, persons: Persons, config: MeasureConfig, judges: _Judges) -> dict[str, Tensor]:
+    hypotheses = answers.hypotheses()
+    if not config.answers:
+        return _oracle_columns(hypotheses.joints, persons.truth.joints, config.min_of)
+    body, fused, truth = answers.body, answers.fused(), persons.truth
+    joints = posed_joints(body, fused)
+    selected = judge(judges.reprojection, hypotheses, Example(persons.observation)).argmax(1)
+    predicted = Predicted(hypotheses.joints, joints, selected, fused_vertices=vertices(body, fused))
+    columns = person_errors(predicted, truth, config.min_of)
+    visible, hidden = errors_by_visibility(joints, truth.joints, persons.hidden)
+    columns |= {"fused_visible": visible, "fused_hidden": hidden}
+    if judges.scorer is not None:
+        columns |= _with_scorer(answers, hypotheses, persons, config, judges.scorer)
+    return columns
+
+
+def _with_scorer(
+    answers: _Answers, hypotheses: Hypotheses, persons: Persons, config: MeasureConfig, scorer: Critic
+) -> dict[str, Tensor]:
+    """Columns of what a scorer picks, and of answers that it weighs."""
+    truth = persons.truth.joints[:, :NUM_JOINTS]
+    scores = judge(scorer, hypotheses, Example(persons.observation))
+    picked = hypotheses.joints[torch.arange(len(scores)), scores.argmax(1), :NUM_JOINTS]
+    columns = {"selected_scorer": mpjpe(picked, truth, root=0)}
+    for temperature in config.temperatures:
+        joints = posed_joints(answers.body, answers.fused(score_weights(scores, temperature)))[:, :NUM_JOINTS]
+        columns[weighted_column(temperature)] = mpjpe(joints, truth, root=0)
+    return columns
+
+
+def _oracle_columns(
+    joints: Float[Tensor, "person hyp joint 3"], truth: Float[Tensor, "person joint 3"], min_of: tuple[int, ...]
+) -> dict[str, Tensor]:
+    each = mpjpe(joints[:, :, :NUM_JOINTS], truth[:, None, :NUM_JOINTS], root=0)
+    return {f"min_of_{m}": each[:, :m].amin(1) for m in min_of}
+
+
+def weighted_column(temperature: float) -> str:
+    """Name of the column of that temperature."""
+    return f"weighted_{temperature:g}"
+
+
+def with_hypotheses(config: MeasureConfig, hypotheses: int) -> MeasureConfig:
+    """The same with another number of hypotheses."""
+    sampler = replace(config.predict.sampler, num_hypotheses=hypotheses)
+    return replace(config, predict=replace(config.predict, sampler=sampler))

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from hmralign.body.lbs import posed_joints, vertices
+from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, pve
+from hmralign.policies.lite import LitePolicy
+from hmralign.structures import Example, InputError
+from hmralign.training.hypothesis_sets import (
+    PUBLISHED_NOISE,
+    VERTEX_STRIDE,
+    WIDE_NOISE,
+    PerturbConfig,
+    body_errors,
+    hypothesis_set,
+    mixing,
+    perturbed_truth,
+    perturbing,
+    sampling,
+)
+from support.synthetic_persons import BODY, persons, seeded, tiny_model
+
+PERSONS = persons(5)
+
+
+def test_no_noise_is_the_truth_and_errs_nowhere():
+    same = perturbed_truth(PERSONS.annotation, 3, PerturbConfig(pose=0.0, root=0.0, betas=0.0), seeded(0))
+    assert body_errors(BODY, same, PERSONS.annotation).max() < 1e-5
+
+
+def test_errors_are_those_of_the_metrics():
+    bodies = perturbed_truth(PERSONS.annotation, 3, PUBLISHED_NOISE, seeded(0))
+    got = body_errors(BODY, bodies, PERSONS.annotation)
+    joints, truth = posed_joints(BODY, bodies)[..., :24, :], PERSONS.annotation.joints[:, None, :24]
+    chosen = torch.arange(0, len(BODY.v_template), VERTEX_STRIDE)
+    meshes = vertices(BODY, bodies), vertices(BODY, PERSONS.annotation.body)[:, None]
+    expected = pve(meshes[0][..., chosen, :], meshes[1][..., chosen, :], joints[..., 0, :], truth[..., 0, :])
+    torch.testing.assert_close(got[..., 0], mpjpe(joints, truth, root=0))
+    torch.testing.assert_close(got[..., 1], pa_mpjpe(joints, truth.expand_as(joints)))
+    torch.testing.assert_close(got[..., 2], expected, atol=1e-5, rtol=1e-4)
+    whole = pve(*meshes, joints[..., 0, :], truth[..., 0, :])
+    assert (got[..., 2] / whole - 1).abs().max() < 0.15  # every seventh vertex stands for all
+
+
+def test_wide_noise_spans_more_than_the_published_one():
+    small, wide = (
+        body_errors(BODY, perturbed_truth(PERSONS.annotation, 16, c, seeded(0)), PERSONS.annotation)[..., 0]
+        for c in (PUBLISHED_NOISE, WIDE_NOISE)
+    )
+    assert wide.max() > 3 * small.max() and wide.min() < small.min()
+
+
+def test_proposals_are_a_function_of_seed_and_chunk():
+    policy = LitePolicy(tiny_model(), BODY, num_steps=2)
+    for make in (lambda s: sampling(policy, 4, s), lambda s: perturbing(4, WIDE_NOISE, s)):
+        a, b, other = make(0)(PERSONS, 1), make(0)(PERSONS, 1), make(0)(PERSONS, 2)
+        assert torch.equal(a.body_pose, b.body_pose) and not torch.equal(a.body_pose, other.body_pose)
+
+
+def test_a_mixed_group_has_half_of_either():
+    policy = LitePolicy(tiny_model(), BODY, num_steps=2)
+    first, second = perturbing(4, WIDE_NOISE, 0), sampling(policy, 4, 0)
+    got = mixing(first, second)(PERSONS, 0)
+    assert torch.equal(got.body_pose[:, :2], first(PERSONS, 0).body_pose[:, :2])
+    assert torch.equal(got.body_pose[:, 2:], second(PERSONS, 0).body_pose[:, 2:])
+
+
+def test_a_set_does_not_depend_on_where_it_is_cut(monkeypatch):
+    from hmralign.training import hypothesis_sets as module
+
+    fixed = perturbed_truth(PERSONS.annotation, 3, WIDE_NOISE, seeded(0))
+    whole = hypothesis_set(BODY, PERSONS, lambda e, c: fixed, None)
+    monkeypatch.setattr(module, "CHUNK", 2)
+    parts = hypothesis_set(BODY, PERSONS, lambda e, c: fixed[slice(2 * c, 2 * c + 2)], None)
+    torch.testing.assert_close(whole.errors, parts.errors)
+    torch.testing.assert_close(whole.input.landmarks, parts.input.landmarks)
+
+
+def test_persons_without_truth_are_refused():
+    with pytest.raises(InputError, match="truth"):
+        hypothesis_set(BODY, Example(PERSONS.observation), perturbing(3, WIDE_NOISE, 0), None)
