@@ -29,14 +29,14 @@ from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
 from hmralign.policies.lite import LitePolicy
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.policies.policy import SamplerConfig
 from hmralign.preferences.build import GroupsConfig, build_groups
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
 from hmralign.systems.align.configuration import AlignConfig, recommended
 from hmralign.systems.align.run import align_policy
 from hmralign.systems.evaluate.predict import PredictConfig
-from hmralign.systems.evaluate.run import EvaluateConfig, evaluate_checkpoint
+from hmralign.systems.evaluate.run import EvaluateConfig, evaluate_policy
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
@@ -119,7 +119,7 @@ def columns(path: str | Path, split: str, refine: bool, args: argparse.Namespace
         if not refine:
             predict = replace(predict, refinement=RefinementConfig(method="none"))
         log, why = RESULTS / "test_openings.jsonl", "benchmarks/alignment_short.py"
-        found = evaluate_checkpoint(path, args.data, split, EvaluateConfig(predict, count), log=log, why=why)
+        found = evaluate_policy(path, args.data, split, EvaluateConfig(predict, count), log=log, why=why)
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(kept, **{k: found.evaluation.columns[k].astype(np.float32) for k in COLUMNS})  # pyright: ignore
     with np.load(kept, allow_pickle=False) as file:

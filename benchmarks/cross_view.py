@@ -20,14 +20,17 @@ from shared_photos import PHOTOS, ROOT, BoxedPerson, boxed_people, detect, image
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_keypoints
 from hmralign.critics.catalogue import make_critic
+from hmralign.critics.weighing import Weighing
 from hmralign.detection.mediapipe_detector import MediapipeDetector
 from hmralign.detection.observe import observe
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.geometry.cameras import estimate_intrinsics, project
-from hmralign.hypotheses.estimate import Weighing, estimate_bodies, noise_of
+from hmralign.hypotheses.estimate import estimate_bodies
 from hmralign.metrics.joint_errors import pa_mpjpe
-from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.models.checkpoint import checkpoint_hash
+from hmralign.policies.catalogue import open_policy
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Observation
 
 BODY_12 = list(range(5, 17))
@@ -36,13 +39,13 @@ LANDMARKS_12 = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
 
 
 def bodies(
-    cases: list[BoxedPerson], found, model, body, method: str, weighing: Weighing | None = None
+    cases: list[BoxedPerson], found, policy, body, method: str, weighing: Weighing | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Fused 12 joints per case, and the median reprojection error over box height."""
     seen = [observe(d, estimate_intrinsics(*image_size(c.photo))) for c, d in zip(cases, found, strict=True)]
     observation = Observation.stack(seen)
     estimate = estimate_bodies(
-        model, body, observation, SamplerConfig(), RefinementConfig(method=method), noise_of("mediapipe"),
+        policy, observation, SamplerConfig(), RefinementConfig(method=method), noise_of("mediapipe"),
         torch.Generator().manual_seed(0), weighing,
     )  # fmt: skip
     points = posed_keypoints(body, estimate.fused)
@@ -90,7 +93,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     body = load_free_body("7k")
-    model = load_checkpoint(args.checkpoint, body.skeleton_hash)
+    policy = open_policy(args.checkpoint, body).policy
     cases = [
         c for c in boxed_people(args.photos) if c.photo.name.startswith("gym_pair") and c.person in ("man", "woman")
     ]
@@ -107,7 +110,7 @@ def main() -> None:
         ("fused, refined, weighed by the learned scorer", "gauss_newton", weighing),
         ("fused, samples only, weighed by the learned scorer", "none", weighing),
     ):
-        joints, reprojection = bodies(cases, found, model, body, method, weighed)
+        joints, reprojection = bodies(cases, found, policy, body, method, weighed)
         result["rows"][name] = table(cases, joints) | {
             "reprojection_over_box_height_median": round(float(reprojection.median()), 4)
         }

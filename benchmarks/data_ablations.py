@@ -39,7 +39,7 @@ from hmralign.data.synthetic.proportions import AS_MODELLED
 from hmralign.data.synthwild_folder import open_split
 from hmralign.metrics.intervals import paired_difference
 from hmralign.models.context import KeypointFeatures
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.policies.policy import SamplerConfig
 from hmralign.training.base import TrainingBatch, training_batch
 
 REFERENCE = "everything"

@@ -24,9 +24,9 @@ from hmralign.data.synthetic.synthwild import SPLITS, world_generator
 from hmralign.evaluation.person_errors import Truth, person_errors
 from hmralign.metrics.intervals import bootstrap_mean
 from hmralign.metrics.joint_errors import pa_mpjpe
-from hmralign.models.checkpoint import load_checkpoint
 from hmralign.models.lite import LiteModel
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.policies.catalogue import open_policy
+from hmralign.policies.policy import SamplerConfig
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 from hmralign.systems.synth.write_synthwild import masked_chunk
 from hmralign.training.base import base_loss, training_batch
@@ -86,12 +86,12 @@ def main() -> None:
     rows["PA-MPJPE, batched is faster by"] = looped / batched
 
     example = wild.sample(100, torch.Generator().manual_seed(1))
-    model = load_checkpoint("lite-lab", body.skeleton_hash)
+    policy = open_policy("lite-lab", body).policy
     for m in (10, 100):
         config = PredictConfig(sampler=SamplerConfig(num_hypotheses=m))
-        predicted = next(predict_in_batches(model, body, example.observation, config))[1]
+        predicted = next(predict_in_batches(policy, example.observation, config))[1]
         rows[f"prediction, CPU ms per person, M = {m}"] = 10 * cpu_seconds(
-            lambda config=config: list(predict_in_batches(model, body, example.observation, config)), 3
+            lambda config=config: list(predict_in_batches(policy, example.observation, config)), 3
         )
         truth = Truth(example.annotation.joints, vertices(body, example.annotation.body))
         rows[f"errors, CPU ms per person, M = {m}"] = 10 * cpu_seconds(

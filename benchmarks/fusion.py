@@ -26,16 +26,18 @@ from hmralign.critics.mix import MixCritic
 from hmralign.data.synthwild_folder import open_split
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.summary import interval_mm
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import Evidence, predict
 from hmralign.fitting.keypoint_update import RefinementConfig, place, refine_group
 from hmralign.fitting.placement import place_in_image
-from hmralign.hypotheses.estimate import noise_of
 from hmralign.hypotheses.fusion import densest, fuse_rotations, likelihood_weights, medoid, score_weights
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
+from hmralign.models.person_frame import person_frame
 from hmralign.models.scorer_checkpoint import scorer_for
-from hmralign.policies.lite_sampling import SamplerConfig, sample_group
+from hmralign.policies.lite_sampling import sample_group
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Example, Hypotheses
 
 ROOT = Path(__file__).parents[1]
@@ -115,9 +117,8 @@ def errors(checkpoint: str, examples: Example, hypotheses: int, chosen: list[str
     for start in range(0, len(examples.observation.box), BATCH):
         part = slice(start, start + BATCH)
         observation = examples.observation[part]
-        group, frame = sample_group(
-            model, body, observation, SamplerConfig(hypotheses), torch.Generator().manual_seed(0)
-        )
+        frame = person_frame(observation)
+        group = sample_group(model, body, observation, SamplerConfig(hypotheses), torch.Generator().manual_seed(0))
         evidence = Evidence(frame.keypoints_tan, observation.confidence, noise)
         truth = examples.annotation.joints[part] @ frame.R_person_cam.mT
         refined = refine_group(body, group.rotmats, group.betas, evidence, config)

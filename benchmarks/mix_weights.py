@@ -26,11 +26,13 @@ from hmralign.critics.critic import Critic, can_judge, judge
 from hmralign.critics.plausibility import SURPRISE_UNIT, PlausibilityCritic
 from hmralign.critics.pose_surprise import pose_surprise
 from hmralign.data.synthwild_folder import open_split
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.keypoint_update import RefinementConfig
-from hmralign.hypotheses.estimate import estimate_bodies, noise_of
+from hmralign.hypotheses.estimate import estimate_bodies
 from hmralign.metrics.intervals import Interval, bootstrap_mean, paired_difference
-from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.models.checkpoint import checkpoint_hash
+from hmralign.policies.catalogue import open_policy
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Example, Hypotheses
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
@@ -75,7 +77,7 @@ class Judged:
 
 @torch.no_grad()
 def judge_samples(checkpoint: str, body: BodyModel, examples: Example) -> Judged:
-    model, noise = load_checkpoint(checkpoint, body.skeleton_hash), noise_of(DETECTOR)
+    policy, noise = open_policy(checkpoint, body).policy, noise_of(DETECTOR)
     critics: list[Critic] = [critic for critic, _ in weighted_critics(body, noise, CriticWeights())]
     critics += [PosePriorCritic(), RandomCritic(torch.Generator().manual_seed(1)), OracleCritic()]
     named = {critic.name: critic for critic in critics} | {WITH_PRIOR: PlausibilityCritic(body, prior_weight=1.0)}
@@ -84,7 +86,7 @@ def judge_samples(checkpoint: str, body: BodyModel, examples: Example) -> Judged
         part = examples[start : start + BATCH]
         generator = torch.Generator().manual_seed(0)
         sampler, untouched = SamplerConfig(HYPOTHESES), RefinementConfig(method="none")
-        found = estimate_bodies(model, body, part.observation, sampler, untouched, noise, generator)
+        found = estimate_bodies(policy, part.observation, sampler, untouched, noise, generator)
         for name, critic in named.items():
             heard = can_judge(critic, part)[:, None]
             parts[name].append((judge(critic, found.hypotheses, part) * heard).double().numpy())

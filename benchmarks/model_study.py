@@ -43,7 +43,9 @@ from hmralign.models.checkpoint import load_checkpoint, save_checkpoint
 from hmralign.models.context import KeypointFeatures
 from hmralign.models.limb_features import LIMB_FEATURES
 from hmralign.models.lite import LiteConfig, LiteModel
-from hmralign.policies.lite_sampling import SamplerConfig, sample_group
+from hmralign.models.person_frame import person_frame
+from hmralign.policies.lite_sampling import sample_group
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Example
 from hmralign.training.base import TrainingBatch, base_loss, training_batch
 
@@ -188,7 +190,8 @@ def errors(model: LiteModel, example: Example, sampler: SamplerConfig) -> dict[s
     parts = []
     for index in torch.arange(len(example.observation.box)).split(max(1, 2000 // sampler.num_hypotheses)):
         observation = example.observation[index]
-        group, frame = sample_group(model, BODY, observation, sampler, torch.Generator().manual_seed(0))
+        frame = person_frame(observation)
+        group = sample_group(model, BODY, observation, sampler, torch.Generator().manual_seed(0))
         rest = rest_joints(BODY, group.betas)
         _, joints = forward_kinematics(rest, group.rotmats, BODY.parents)
         _, fused = forward_kinematics(rest.mean(1), fuse_rotations(group.rotmats), BODY.parents)

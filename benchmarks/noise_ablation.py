@@ -22,12 +22,14 @@ from hmralign.data.synthetic.generator import Generator
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import Evidence
 from hmralign.fitting.keypoint_update import RefinementConfig
-from hmralign.hypotheses.estimate import noise_of
 from hmralign.metrics.intervals import paired_difference
 from hmralign.models.lite import LiteConfig, LiteModel
-from hmralign.policies.lite_sampling import SamplerConfig, sample_group
+from hmralign.models.person_frame import person_frame
+from hmralign.policies.lite_sampling import sample_group
+from hmralign.policies.policy import SamplerConfig
 from hmralign.training.base import BaseTrainingConfig, train_base
 from hmralign.training.configuration import write_training_config
 
@@ -65,9 +67,8 @@ def main() -> None:
         example = Generator(body, source, noise=noise).sample(args.persons, torch.Generator().manual_seed(99))
         fused = {}
         for name, model in models.items():
-            group, frame = sample_group(
-                model, body, example.observation, SamplerConfig(20), torch.Generator().manual_seed(0)
-            )
+            frame = person_frame(example.observation)
+            group = sample_group(model, body, example.observation, SamplerConfig(20), torch.Generator().manual_seed(0))
             evidence = Evidence(frame.keypoints_tan, example.observation.confidence, noise_of("file"))
             none = RefinementConfig(method="none")
             fused[name] = errors(body, group.rotmats, group.betas, example, frame.R_person_cam, evidence, none)["fused"]

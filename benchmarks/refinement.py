@@ -25,16 +25,18 @@ from hmralign.data.synthetic.generator import Generator
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import Evidence
 from hmralign.fitting.guidance import keypoint_guidance
 from hmralign.fitting.keypoint_update import RefinementConfig, refine_group
-from hmralign.hypotheses.estimate import noise_of
 from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.metrics.intervals import Interval, paired_difference
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
-from hmralign.policies.lite_sampling import SamplerConfig, sample_group
+from hmralign.models.person_frame import person_frame
+from hmralign.policies.lite_sampling import sample_group
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Example
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +109,8 @@ def main() -> None:
     example = validation_persons(args.poses, args.persons, args.seed)
     noise = noise_of("mediapipe")
     sampler = SamplerConfig(num_hypotheses=args.hypotheses)
-    group, frame = sample_group(model, body, example.observation, sampler, torch.Generator().manual_seed(0))
+    frame = person_frame(example.observation)
+    group = sample_group(model, body, example.observation, sampler, torch.Generator().manual_seed(0))
     evidence = Evidence(frame.keypoints_tan, example.observation.confidence, noise)
     rows, base = {}, None
     for name, config in ROWS.items():
@@ -119,7 +122,7 @@ def main() -> None:
         )
     start = time.process_time()
     guidance = keypoint_guidance(model, body, evidence)
-    guided, _ = sample_group(model, body, example.observation, sampler, torch.Generator().manual_seed(0), guidance)
+    guided = sample_group(model, body, example.observation, sampler, torch.Generator().manual_seed(0), guidance)
     seconds = (time.process_time() - start) / args.persons / args.hypotheses * 100
     guided_errors = errors(body, guided.rotmats, guided.betas, example, frame.R_person_cam, evidence, R(method="none"))
     add_row(rows, "guided DDIM (sampling included)", guided_errors, seconds, base)

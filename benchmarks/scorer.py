@@ -26,7 +26,7 @@ from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.reobserved import reobserved
 from hmralign.data.synthwild_folder import open_split
 from hmralign.evaluation.openings import log_opening
-from hmralign.hypotheses.estimate import noise_of
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.metrics.ranking import kendall, pearson, pooled_pearson, pooled_spearman, regret, spearman
 from hmralign.models.scorer import ScorerConfig

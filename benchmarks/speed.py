@@ -26,11 +26,13 @@ from hmralign.data.synthetic.generator import Generator
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import Evidence
 from hmralign.fitting.keypoint_update import RefinementConfig, refine_group
-from hmralign.hypotheses.estimate import noise_of
 from hmralign.models.checkpoint import load_checkpoint
-from hmralign.policies.lite_sampling import SamplerConfig, sample_group
+from hmralign.models.person_frame import person_frame
+from hmralign.policies.lite_sampling import sample_group
+from hmralign.policies.policy import SamplerConfig
 from hmralign.rendering.zbuffer import render
 
 
@@ -56,7 +58,7 @@ def stages(checkpoint: str) -> dict[str, float]:
             model, body, example.observation, SamplerConfig(m), torch.Generator().manual_seed(0)
         )
         out[f"sampling with IK, M = {m}, per person"] = cpu(draw) / 4
-        group, frame = draw()
+        group, frame = draw(), person_frame(example.observation)
         evidence = Evidence(frame.keypoints_tan, example.observation.confidence, noise_of("mediapipe"))
         out[f"refinement, M = {m}, per person"] = (
             cpu(lambda: refine_group(body, group.rotmats, group.betas, evidence, RefinementConfig())) / 4  # noqa: B023

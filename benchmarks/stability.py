@@ -26,19 +26,21 @@ from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource
 from hmralign.detection.mediapipe_detector import MediapipeDetector
 from hmralign.detection.observe import observe
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.geometry.cameras import estimate_intrinsics
 from hmralign.geometry.frames import mirror_rotmats
 from hmralign.geometry.rotations import rotmat_angle
-from hmralign.hypotheses.estimate import estimate_bodies, noise_of
-from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.hypotheses.estimate import estimate_bodies
+from hmralign.models.checkpoint import checkpoint_hash
+from hmralign.policies.catalogue import open_policy
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Observation
 
 
-def fused_pose(model, body, observation: Observation, detector: str) -> torch.Tensor:
+def fused_pose(policy, observation: Observation, detector: str) -> torch.Tensor:
     estimate = estimate_bodies(
-        model, body, observation, SamplerConfig(), RefinementConfig(), noise_of(detector),
+        policy, observation, SamplerConfig(), RefinementConfig(), noise_of(detector),
         torch.Generator().manual_seed(0),
     )  # fmt: skip
     return estimate.fused.body_pose
@@ -63,13 +65,13 @@ def mirrored(o: Observation, width: float) -> Observation:
     return replace(o, keypoints=flip(o.keypoints)[:, swap], confidence=o.confidence[:, swap], box=box, K=K)
 
 
-def from_files(model, body, persons: int) -> dict:
+def from_files(policy, body, persons: int) -> dict:
     source = Generator(body, PoseSource(load_pose_prior("heldout")))
     observation = source.sample(persons, torch.Generator().manual_seed(3)).observation
     out = {}
     for known in (False, True):
         o = replace(observation, knows_camera=torch.full((persons,), known))
-        base = fused_pose(model, body, o, "file")
+        base = fused_pose(policy, o, "file")
         guess = estimate_intrinsics(640, 480).K.expand(persons, 3, 3)
         for name, scale, shift in (
             ("scale x2", 2.0, (0.0, 0.0)),
@@ -77,9 +79,9 @@ def from_files(model, body, persons: int) -> dict:
             ("crop", 1.0, (-80.0, -55.0)),
         ):
             A = torch.tensor([[scale, 0, shift[0]], [0, scale, shift[1]], [0, 0, 1.0]])
-            other = fused_pose(model, body, moved(o, scale, shift, A @ o.K if known else guess), "file")
+            other = fused_pose(policy, moved(o, scale, shift, A @ o.K if known else guess), "file")
             out[f"{name}, intrinsics {'known' if known else 'guessed'}"] = largest(angles_deg(base, other))
-        back = fused_pose(model, body, mirrored(o, 1000.0), "file")
+        back = fused_pose(policy, mirrored(o, 1000.0), "file")
         eye = torch.eye(3).expand(persons, 1, 3, 3)
         back = mirror_rotmats(torch.cat([eye, back], 1), MIRROR_JOINTS[:24])[:, 1:]
         out[f"mirror, intrinsics {'known' if known else 'guessed'}"] = largest(angles_deg(base, back))
@@ -112,7 +114,7 @@ def changed_photos(rgb: np.ndarray, box: tuple[float, ...]) -> dict[str, tuple[n
     return out
 
 
-def through_detector(model, body, photos: Path, detector: MediapipeDetector) -> dict:
+def through_detector(policy, body, photos: Path, detector: MediapipeDetector) -> dict:
     rows: dict[str, dict] = {}
     cases: dict[Path, list] = {}
     for case in boxed_people(photos):
@@ -128,15 +130,15 @@ def through_detector(model, body, photos: Path, detector: MediapipeDetector) -> 
                 found = detect(detector, replace(case, box=tuple(box)), copy)
                 angle = None
                 if found is not None:
-                    change = angles_deg(_pose(model, body, base[case.person], rgb), _pose(model, body, found, copy))
+                    change = angles_deg(_pose(policy, body, base[case.person], rgb), _pose(policy, body, found, copy))
                     angle = round(float(change.median()), 2)
                 rows.setdefault(f"{photo.name} {case.person}", {})[name] = angle
     return rows
 
 
-def _pose(model, body, found, rgb: np.ndarray) -> torch.Tensor:
+def _pose(policy, body, found, rgb: np.ndarray) -> torch.Tensor:
     camera = estimate_intrinsics(rgb.shape[1], rgb.shape[0])
-    return fused_pose(model, body, Observation.stack([observe(found, camera)]), "mediapipe")
+    return fused_pose(policy, Observation.stack([observe(found, camera)]), "mediapipe")
 
 
 def main() -> None:
@@ -148,13 +150,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     body = load_free_body("3k5")
-    model = load_checkpoint(args.checkpoint, body.skeleton_hash)
+    policy = open_policy(args.checkpoint, body).policy
     result = {
         "checkpoint_sha256": checkpoint_hash(args.checkpoint),
-        "keypoints_from_file": from_files(model, body, args.persons),
+        "keypoints_from_file": from_files(policy, body, args.persons),
     }
     with MediapipeDetector() as detector:
-        rows = through_detector(model, body, args.photos, detector)
+        rows = through_detector(policy, body, args.photos, detector)
     result["through_detector_median_deg"] = rows
     names = ["x0.5", "x2", "shifted", "cropped", "EXIF-rotated"]
     result["through_detector_summary"] = {

@@ -16,10 +16,10 @@ from hmralign.body.lbs import posed_joints, rest_joints, vertices
 from hmralign.data.synthwild_folder import open_split
 from hmralign.diffusion.ema import Ema
 from hmralign.evaluation.person_errors import Predicted
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import Evidence, predict
 from hmralign.fitting.keypoint_update import RefinementConfig, place
 from hmralign.fitting.placement import place_in_image
-from hmralign.hypotheses.estimate import noise_of
 from hmralign.models.context import keypoint_features
 from hmralign.models.limb_features import rescaled_keypoints
 from hmralign.models.lite import LiteConfig

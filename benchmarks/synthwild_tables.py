@@ -26,7 +26,7 @@ from hmralign.models.lite import LiteConfig
 from hmralign.models.regressor import PoseRegressor
 from hmralign.systems.evaluate.run import (
     EvaluateConfig,
-    evaluate_checkpoint,
+    evaluate_policy,
     first_persons,
     measure,
     protocol_of,
@@ -67,7 +67,7 @@ def evaluate(split: str, args: argparse.Namespace, predictors: dict) -> dict:
             config = replace(config, predict=replace(config.predict, refinement=RefinementConfig(method="none")))
         kept = args.work / f"recalibration_{name.replace(', ', '_').replace(' ', '_')}.json"
         recalibration = json.loads(kept.read_text()) if split != "wild/val" and kept.exists() else None
-        found = evaluate_checkpoint(
+        found = evaluate_policy(
             args.checkpoints.get(checkpoint, checkpoint), args.data, split, config,
             recalibration=recalibration, log=RESULTS / "test_openings.jsonl", why="benchmarks/synthwild_tables.py",
         )  # fmt: skip

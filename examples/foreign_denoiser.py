@@ -1,4 +1,4 @@
-"""Your own diffusion model as a policy: a wrapper of about 40 lines, and every objective trains it.
+"""Your own diffusion model as a policy: a wrapper of about 40 lines, and everything here takes it.
 
     python examples/foreign_denoiser.py --shards FOLDER [--steps 100]
 
@@ -21,14 +21,16 @@ from hmralign.body.model import BodyModel
 from hmralign.diffusion import ddim
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.diffusion.schedule import ScheduleConfig, make_schedule
+from hmralign.fitting.detector_noise import noise_of
+from hmralign.fitting.person_fit import PersonFit
 from hmralign.geometry.rotations import project_to_rotmat
-from hmralign.hypotheses.estimate import noise_of, placed_hypotheses
 from hmralign.models.person_frame import person_frame
+from hmralign.policies.policy import SamplerConfig, state_hash
 from hmralign.preferences.build import GroupsConfig, build_groups
 from hmralign.preferences.person_source import ShardSource
-from hmralign.structures import Hypotheses, Observation
+from hmralign.structures import Hypotheses, Observation, PersonGroup
 from hmralign.systems.align.configuration import recommended
-from hmralign.systems.align.run import align_policy, state_hash
+from hmralign.systems.align.run import align_policy
 
 DIMS = 24 * 9
 
@@ -48,7 +50,7 @@ class TheirModel(nn.Module):
 
 # ---------------------------------------------------------------------------------------- the wrapper starts here
 class TheirPolicy(nn.Module):
-    """What alignment asks of a model (`hmralign.policies.policy`)."""
+    """What the package asks of a model (`hmralign.policies.policy`)."""
 
     def __init__(self, model: TheirModel, body: BodyModel) -> None:
         super().__init__()
@@ -74,17 +76,29 @@ class TheirPolicy(nn.Module):
 
     @torch.no_grad()
     def sample(self, context: Tensor, num_hypotheses: int, generator: torch.Generator) -> Tensor:
-        x_T = torch.randn(len(context), num_hypotheses, DIMS, generator=generator)
+        noise = torch.randn(num_hypotheses, DIMS, generator=generator)  # shared: nobody's answer depends on the others
         model = lambda x_t, t: self.predict_noise(x_t, t, context)  # noqa: E731
+        x_T = noise.expand(len(context), -1, -1)
         return ddim.sample(model, x_T, self.schedule, num_steps=self.num_steps, clamp=3.0)
 
-    def to_body(self, x_0: Tensor, observation: Observation) -> Hypotheses:
+    def decode(self, x_0: Tensor) -> PersonGroup:  # rotations in the person frame, and shapes
         rotmats = project_to_rotmat(x_0.unflatten(-1, (24, 3, 3)))  # Levinson et al. 2020: the nearest rotation
-        betas = torch.zeros(*x_0.shape[:2], self.body.J_shapedirs.shape[-1])
-        return placed_hypotheses(self.body, rotmats, betas, observation, self.noise)
+        return PersonGroup(rotmats, torch.zeros(*x_0.shape[:2], self.body.num_betas))
+
+    def to_body(self, x_0: Tensor, observation: Observation) -> Hypotheses:  # for groups and alignment
+        return PersonFit.of(self.body, observation, self.noise).hypotheses(self.decode(x_0))
+
+    def propose(self, observation: Observation, sampler: SamplerConfig, generator: torch.Generator) -> PersonGroup:
+        return self.decode(self.sample(self.context(observation), sampler.num_hypotheses, generator))
 
 
 # ------------------------------------------------------------------------------------------------- and ends here
+def make_policy(body: BodyModel) -> TheirPolicy:
+    """For the command line: `hmralign recover photo.jpg --checkpoint examples/foreign_denoiser.py:make_policy ...`."""
+    torch.manual_seed(0)
+    return TheirPolicy(TheirModel(), body).eval()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=Path, required=True)
@@ -92,9 +106,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--method", default="group", choices=["best-of-n", "dpo", "kto", "group", "direct-reward"])
     args = parser.parse_args()
-    torch.manual_seed(0)
     body = load_free_body("3k5")
-    policy = TheirPolicy(TheirModel(), body).eval()
+    policy = make_policy(body)
     config = recommended(args.method)
     training = replace(config.training, steps=args.steps, context_variants=1, check_every=max(1, args.steps // 4))
     with tempfile.TemporaryDirectory() as folder:

@@ -37,10 +37,9 @@ from hmralign.detection.detection import Detection, Detector
 from hmralign.detection.find_people import NobodyFound, find_people
 from hmralign.detection.observe import camera_of, photo_title
 from hmralign.fitting.keypoint_update import RefinementConfig
-from hmralign.models.checkpoint import checkpoint_hash, checkpoint_skeleton, load_checkpoint
-from hmralign.models.lite import LiteModel
 from hmralign.models.scorer_checkpoint import load_scorer
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.policies.catalogue import open_policy, policy_skeleton
+from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.outputs import Keep, is_finished, require_replaceable, write_person, write_photo
@@ -65,7 +64,7 @@ class Recoverer:
 
     def __init__(
         self,
-        model: LiteModel,
+        policy: BodyProposer,
         body: BodyModel,
         detector: Literal["mediapipe"] | Detector | None,
         config: RecoverConfig,
@@ -74,12 +73,11 @@ class Recoverer:
     ):
         self.body, self.config = body, config
         self._estimated_on = estimated_on or body
-        self._body_there = self._estimated_on.to(provenance.device)
-        self._model, self._detector, self._provenance = model, detector, provenance
+        self._policy, self._detector, self._provenance = policy, detector, provenance
 
     @staticmethod
     def load(
-        checkpoint: str | Path = "lite",
+        checkpoint: str | Path | BodyProposer = "lite",
         *,
         body: BodyModel | str | Path | None = None,
         detector: Literal["mediapipe", "vitpose", "none"] | Detector | None = "mediapipe",
@@ -93,7 +91,8 @@ class Recoverer:
         """Load weights and body.
 
         Args:
-            checkpoint: "lite", the weights that come with the package, or the path of a checkpoint.
+            checkpoint: "lite", the weights that come with the package; the path of a checkpoint; or a policy of your
+                own (`hmralign.policies.policy.BodyProposer`), as an object or as "FILE.py:FUNCTION", whose code is run.
             body: The body to pose, or the path of a file of SMPL, SMPL-H or SMPL-X; None is the free body. Weights are
                 bound to a skeleton: with those of the free body and a body of another skeleton, people are estimated on
                 the free body and carried over, and such results are marked `retargeted`.
@@ -115,8 +114,10 @@ class Recoverer:
         place = _checked_device(device)
         free = load_free_body("7k")
         body = load_body(body) if isinstance(body, str | Path) else body or free
-        estimated_on = free if checkpoint_skeleton(checkpoint) == free.skeleton_hash != body.skeleton_hash else body
-        model = load_checkpoint(checkpoint, estimated_on.skeleton_hash).to(place)
+        estimated_on = free if policy_skeleton(checkpoint) in (free.skeleton_hash, None) else body
+        if estimated_on.skeleton_hash == body.skeleton_hash:
+            estimated_on = body
+        opened = open_policy(checkpoint, estimated_on.to(place))
         sampler = SamplerConfig(num_hypotheses=num_hypotheses)
         config = RecoverConfig(sampler=sampler, weighed_by=weighed_by, seed=seed)
         if weighed_by is not None:
@@ -125,8 +126,8 @@ class Recoverer:
             config = replace(config, refinement=RefinementConfig(method="none"))
         chosen = _chosen_detector(detector, detector_folder, place)
         provenance = Provenance(
-            checkpoint=str(checkpoint),
-            checkpoint_hash=checkpoint_hash(checkpoint),
+            checkpoint=opened.name,
+            checkpoint_hash=opened.sha256,
             body=BodyIdentity.of(body),
             estimated_on=BodyIdentity.of(estimated_on),
             detector=_detector_name(chosen),
@@ -134,7 +135,7 @@ class Recoverer:
             device=str(place),
             detector_versions={} if isinstance(chosen, str) else getattr(chosen, "versions", {}),
         )
-        return Recoverer(model, body, chosen, config, provenance, estimated_on)
+        return Recoverer(opened.policy, body, chosen, config, provenance, estimated_on)
 
     def __call__(
         self,
@@ -170,7 +171,7 @@ class Recoverer:
             camera = camera_of(photo, K, focal_px)
         with measured(seconds, "detect"):
             found = find_people(photo, self.detector if keypoints is None else None, boxes, keypoints)
-        recovered = recover_people(self._model, self._body_there, photo, camera, found, self.config, seconds)
+        recovered = recover_people(self._policy, photo, camera, found, self.config, seconds)
         if self.provenance.retargeted:
             recovered = retarget_photo(recovered, self._estimated_on, self.body)
         return People(recovered, self.body, self.provenance, _inputs(photo, boxes, keypoints, K, focal_px))

@@ -21,7 +21,7 @@ from hmralign.detection.detection import Detector
 from hmralign.detection.heatmaps import cells_to_pixels, decode_heatmaps, region_of_box
 from hmralign.detection.keypoint_conventions import COCO_WHOLEBODY
 from hmralign.detection.vitpose_detector import VitposeDetector, VitposeDetectorConfig
-from hmralign.hypotheses.estimate import noise_of
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.structures import InputError
 from support.recover_example import example_photo, tiny_checkpoint
 from support.tiny_detector_models import save_detector_folder, save_person_model, save_pose_model

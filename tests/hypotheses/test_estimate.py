@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from hmralign.body.lbs import posed_joints, posed_keypoints, vertices
+from hmralign.critics.weighing import Weighing
 from hmralign.data.keypoint_box import keypoint_box
+from hmralign.fitting.detector_noise import GENERIC_SIGMA, noise_of
 from hmralign.fitting.evidence import KeypointNoise
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.geometry.cameras import project
 from hmralign.geometry.rotations import rotmat_angle
-from hmralign.hypotheses.estimate import GENERIC_SIGMA, Weighing, estimate_bodies, noise_of
+from hmralign.hypotheses.estimate import estimate_bodies
 from hmralign.models.checkpoint import checkpoint_path, load_checkpoint
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.policies.lite import LitePolicy
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError
 from support.synthetic_persons import BODY, exact, mirrored, mirrored_body, persons, seeded, tiny_model
 
@@ -25,7 +28,7 @@ OBSERVED = EXAMPLE.observation[FAR]
 
 
 def estimate(o=OBSERVED, m=4, refinement=RefinementConfig(), seed=0, model=MODEL):  # noqa: B008
-    return estimate_bodies(model, BODY, o, SamplerConfig(m, 2), refinement, NOISE, seeded(seed))
+    return estimate_bodies(LitePolicy(model, BODY), o, SamplerConfig(m, 2), refinement, NOISE, seeded(seed))
 
 
 def knowing(known):
@@ -146,7 +149,13 @@ class Judge:
 def weighed(scores, temperature=0.03):
     weighing = Weighing(Judge(torch.tensor(scores)), temperature)
     return estimate_bodies(
-        MODEL, BODY, OBSERVED, SamplerConfig(4, 2), RefinementConfig(method="none"), NOISE, seeded(0), weighing
+        LitePolicy(MODEL, BODY),
+        OBSERVED,
+        SamplerConfig(4, 2),
+        RefinementConfig(method="none"),
+        NOISE,
+        seeded(0),
+        weighing,
     )
 
 

@@ -17,7 +17,8 @@ from hmralign.models.lite import LiteDenoiser, LiteModel, make_denoiser
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import pack
 from hmralign.models.transformer_denoiser import TransformerDenoiser, from_tokens, to_tokens
-from hmralign.policies.lite_sampling import SamplerConfig, sample_group
+from hmralign.policies.lite_sampling import sample_group
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError
 from hmralign.training.base import base_loss, training_batch
 from support.synthetic_persons import BODY, TINY, persons, seeded
@@ -179,8 +180,8 @@ def test_a_width_that_is_no_number_of_heads_is_refused():
 
 @pytest.mark.parametrize("m", [1, 4, 5])
 def test_the_sampler_takes_it(m):
-    group, _ = sample_group(MODEL, BODY, OBSERVED, SamplerConfig(m, 2), seeded(0))
-    alone, _ = sample_group(MODEL, BODY, OBSERVED[2:3], SamplerConfig(m, 2), seeded(0))
+    group = sample_group(MODEL, BODY, OBSERVED, SamplerConfig(m, 2), seeded(0))
+    alone = sample_group(MODEL, BODY, OBSERVED[2:3], SamplerConfig(m, 2), seeded(0))
     assert group.rotmats.shape == (6, m, 24, 3, 3) and torch.isfinite(group.rotmats).all()
     torch.testing.assert_close(group.rotmats[2:3], alone.rotmats, atol=1e-3, rtol=0)
 

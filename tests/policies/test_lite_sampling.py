@@ -15,7 +15,8 @@ from hmralign.geometry.rotations import rotmat_angle
 from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.models.lite import LiteConfig, LiteModel
-from hmralign.policies.lite_sampling import SamplerConfig, sample_group
+from hmralign.policies.lite_sampling import sample_group
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError, Observation
 
 BODY = load_free_body("3k5")
@@ -54,7 +55,7 @@ def mirrored(o: Observation, width: float) -> Observation:
 
 
 def group(o, m=10, seed=0):
-    return sample_group(MODEL, BODY, o, SamplerConfig(m, 3), torch.Generator().manual_seed(seed))[0]
+    return sample_group(MODEL, BODY, o, SamplerConfig(m, 3), torch.Generator().manual_seed(seed))
 
 
 def test_same_seed_same_group_and_other_seed_other_group():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from hmralign.alignment.advantages import group_advantages, silent_groups
 from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, KtoConfig, SftConfig, group_weights
+from hmralign.fitting.keypoint_update import RefinementConfig
+from hmralign.fitting.person_fit import PersonFit
+from hmralign.hypotheses.estimate import fused_group
 from hmralign.policies.policy import BodyEncoder
 from hmralign.preferences.pairs import sampled_pairs, top_and_bottom
 from hmralign.preferences.store import GroupStore
@@ -95,6 +98,31 @@ def in_chunks(function: Callable[[slice], Tensor], n: int) -> Tensor:
     return torch.cat([function(slice(start, start + CHUNK)) for start in range(0, n, CHUNK)])
 
 
+@torch.no_grad()
+def refined_samples(
+    policy: BodyEncoder, x_0: Float[Tensor, "person hyp dims"], observation: Observation
+) -> Float[Tensor, "person hyp dims"]:
+    """x_0 of the bodies moved onto the observed keypoints, each with its group as prior.
+
+    Refinement may change the shape; only the rotations are kept, and bone lengths stay those of the predicted shape.
+    """
+    group = policy.to_group(x_0, observation)
+    refined = PersonFit.of(policy.body, observation, policy.noise).refined(group)
+    return policy.from_group(replace(refined, betas=group.betas), observation)
+
+
+@torch.no_grad()
+def fused_samples(
+    policy: BodyEncoder, x_0: Float[Tensor, "person hyp dims"], observation: Observation, *, refine: bool
+) -> Float[Tensor, "person 1 dims"]:
+    """x_0 of the one body that each group is fused into; refined it is the answer that `recover` gives."""
+    group = policy.to_group(x_0, observation)
+    config = RefinementConfig() if refine else RefinementConfig(method="none")
+    fit = PersonFit.of(policy.body, observation, policy.noise, config)
+    fused = fused_group(fit, replace(fit.refined(group), betas=group.betas))
+    return policy.from_group(replace(fused, betas=group.betas[:, :1]), observation)
+
+
 def sft_items(groups: ScoredGroups, policy: BodyEncoder, config: SftConfig, generator: torch.Generator) -> Items:
     """One target per person. Raises InputError for truth where there is none."""
     obs = groups.observation
@@ -105,7 +133,7 @@ def sft_items(groups: ScoredGroups, policy: BodyEncoder, config: SftConfig, gene
         x_0 = in_chunks(lambda s: policy.from_body(_one_each(body[s]), obs[s]), len(groups))
     else:
         refine = config.target == "pseudo"
-        x_0 = in_chunks(lambda s: policy.mean(groups.x_0[s], obs[s], refine=refine), len(groups))
+        x_0 = in_chunks(lambda s: fused_samples(policy, groups.x_0[s], obs[s], refine=refine), len(groups))
     if config.target_noise > 0:
         x_0 = x_0 + config.target_noise * torch.randn(x_0.shape, generator=generator)
     return Items(torch.arange(len(groups)), x_0, torch.ones(len(groups), 1))
@@ -126,7 +154,7 @@ def best_of_n_items(
     best = scores[kept].sort(dim=-1, descending=True, stable=True).indices[:, : config.top_k]
     x_0, obs = groups.x_0[kept], groups.observation[kept]
     if config.refine_targets:
-        x_0 = in_chunks(lambda s: policy.refined(x_0[s], obs[s]), len(kept))
+        x_0 = in_chunks(lambda s: refined_samples(policy, x_0[s], obs[s]), len(kept))
     targets = x_0.gather(1, best[..., None].expand(-1, -1, x_0.shape[-1]))
     targets = targets + config.fuse * (targets.mean(1, keepdim=True) - targets)
     person = kept.repeat_interleave(config.top_k)

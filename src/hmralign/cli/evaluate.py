@@ -57,7 +57,7 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
     """Evaluate, write, say where."""
     from hmralign.critics.by_rule import CriticWeights
     from hmralign.fitting.keypoint_update import RefinementConfig
-    from hmralign.policies.lite_sampling import SamplerConfig
+    from hmralign.policies.policy import SamplerConfig
     from hmralign.systems.evaluate.compare import compare_checkpoints
     from hmralign.systems.evaluate.predict import PredictConfig
     from hmralign.systems.evaluate.run import EvaluateConfig

@@ -97,7 +97,7 @@ def _check(options: EvaluateAlignmentOptions) -> None:
 
 def _config(options: EvaluateAlignmentOptions):
     from hmralign.evaluation.person_errors import MIN_OF
-    from hmralign.policies.lite_sampling import SamplerConfig
+    from hmralign.policies.policy import SamplerConfig
     from hmralign.studies.alignment.compare import CompareConfig
     from hmralign.studies.alignment.measure import BY_REPROJECTION, MeasureConfig, persons_at_once
     from hmralign.systems.evaluate.predict import PredictConfig

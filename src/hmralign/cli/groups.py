@@ -316,9 +316,8 @@ def _check_pairs(options: GroupsOptions, group_size: int) -> None:
 def _from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     """A store of the persons of the source, new or continued."""
     from hmralign.body.free_body import load_free_body
-    from hmralign.models.checkpoint import checkpoint_hash, trained_on
     from hmralign.models.scorer_checkpoint import scorer_for
-    from hmralign.policies.lite import LitePolicy
+    from hmralign.policies.catalogue import open_policy
     from hmralign.preferences.build import GroupsConfig, build_groups
 
     if options.out is None:
@@ -341,9 +340,10 @@ def _from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     body = load_free_body("3k5")
     with _opened_source(options) as (source, noise, detector):
         config = dataclasses.replace(config, detector=noise)
-        policy = LitePolicy.load(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
-        made = checkpoint_hash(options.checkpoint), trained_on(options.checkpoint)
-        store = build_groups(policy, body, *made, source, options.out, config, _computed(critics))
+        made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
+        store = build_groups(
+            made.diffusion(), body, made.sha256, made.trained_on, source, options.out, config, _computed(critics)
+        )
         write_run_file(options.out, "groups", options, _made_by(options, store, body, detector))
     return store, critics
 

@@ -17,7 +17,7 @@ from hmralign.critics.noisy_oracle import NoisyOracleCritic
 from hmralign.critics.plausibility import PlausibilityCritic
 from hmralign.critics.reprojection import ReprojectionCritic
 from hmralign.critics.silhouette import SilhouetteCritic
-from hmralign.hypotheses.estimate import noise_of
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.models.scorer_checkpoint import load_scorer
 from hmralign.structures import InputError
 

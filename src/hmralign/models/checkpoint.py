@@ -87,6 +87,12 @@ def checkpoint_skeleton(name_or_path: str | Path) -> str | None:
         return (handle.metadata() or {}).get("skeleton_hash")
 
 
+def checkpoint_kind(name_or_path: str | Path) -> str:
+    """What kind of model a checkpoint says it holds. Errors as `load_checkpoint`."""
+    with opened_weights(checkpoint_path(name_or_path)) as handle:
+        return (handle.metadata() or {}).get("kind", "none")
+
+
 def trained_on(name_or_path: str | Path) -> tuple[str, ...]:
     """What a checkpoint says it was trained on; empty where it does not say. Errors as `load_checkpoint`.
 

@@ -1,4 +1,4 @@
-"""The `lite` model as a policy: what alignment trains, and where groups of hypotheses come from."""
+"""The `lite` model as a policy."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.diffusion.schedule import Schedule
-from hmralign.fitting.evidence import Evidence, KeypointNoise
-from hmralign.fitting.keypoint_update import RefinementConfig, refine_group
-from hmralign.hypotheses.estimate import noise_of, placed_hypotheses
-from hmralign.hypotheses.fusion import fuse_rotations
+from hmralign.fitting.detector_noise import noise_of
+from hmralign.fitting.evidence import KeypointNoise
+from hmralign.fitting.person_fit import PersonFit
 from hmralign.models.checkpoint import load_checkpoint, save_checkpoint
 from hmralign.models.context import Context
 from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import POSE_DIM, pack
-from hmralign.policies.lite_sampling import SamplerConfig, both_contexts, sample_vectors, shapes
-from hmralign.structures import BodyParams, Hypotheses, Observation
+from hmralign.policies.lite_sampling import both_contexts, sample_group, sample_vectors, shapes
+from hmralign.policies.policy import SamplerConfig
+from hmralign.structures import BodyParams, Hypotheses, Observation, PersonGroup
 
 _JOINT_DIMS = POSE_DIM - 46
 """The first numbers of a pose vector are joints, the last 46 the 23 twists."""
@@ -62,8 +62,9 @@ class LitePolicy(nn.Module):
 
     @classmethod
     def load(cls, checkpoint: str | Path, body: BodyModel, *, num_steps: int = 5, detector: str = "mediapipe"):
-        """From a checkpoint's name or path. Errors as `load_checkpoint`."""
-        return cls(load_checkpoint(checkpoint, body.skeleton_hash), body, num_steps=num_steps, noise=noise_of(detector))
+        """From a checkpoint's name or path, on the device of the body. Errors as `load_checkpoint`."""
+        model = load_checkpoint(checkpoint, body.skeleton_hash).to(body.v_template.device)
+        return cls(model, body, num_steps=num_steps, noise=noise_of(detector))
 
     def save(self, path: Path, sources: tuple[str, ...]) -> Path:
         """Write a checkpoint that every command takes; `sources` say what it was trained on."""
@@ -138,10 +139,14 @@ class LitePolicy(nn.Module):
         config = SamplerConfig(num_hypotheses=num_hypotheses, num_steps=self.num_steps)
         return sample_vectors(self.model, context.plain, context.mirrored, config, generator)
 
+    @torch.no_grad()
+    def propose(self, observation: Observation, sampler: SamplerConfig, generator: torch.Generator) -> PersonGroup:
+        """M bodies per person, half of them from the mirror image; see `lite_sampling`."""
+        return sample_group(self.model, self.body, observation, sampler, generator)
+
     def to_body(self, x_0: Float[Tensor, "person hyp 130"], observation: Observation) -> Hypotheses:
         """Bodies where the keypoints put them, `cam` frame, metres. Shapes are those the encoder predicts."""
-        rotmats, betas = self._rotmats(x_0, observation)
-        return placed_hypotheses(self.body, rotmats, betas, observation, self.noise)
+        return PersonFit.of(self.body, observation, self.noise).hypotheses(self.to_group(x_0, observation))
 
     def from_body(self, body: BodyParams, observation: Observation) -> Float[Tensor, "person hyp 130"]:
         """Pose vectors of bodies in the `cam` frame, as a base model is trained on them."""
@@ -149,44 +154,15 @@ class LitePolicy(nn.Module):
         joints = posed_joints(self.body, body) @ R.mT
         return self.model.codec.encode(pack(joints, twists(body.body_pose, rest_joints(self.body, body.betas))))
 
-    @torch.no_grad()
-    def refined(
-        self, x_0: Float[Tensor, "person hyp 130"], observation: Observation
-    ) -> Float[Tensor, "person hyp 130"]:
-        """Pose vectors of the bodies moved onto the keypoints, bone lengths those of the predicted shape.
-
-        The refinement may change the shape, which a pose vector does not carry; only the rotations are kept.
-        """
-        rotmats, betas = self._rotmats(x_0, observation)
-        rotmats, _ = refine_group(self.body, rotmats, betas, self._evidence(observation), RefinementConfig())
-        return self._encoded(rotmats, betas)
-
-    @torch.no_grad()
-    def mean(
-        self, x_0: Float[Tensor, "person hyp 130"], observation: Observation, *, refine: bool
-    ) -> Float[Tensor, "person 1 130"]:
-        """Pose vector of the mean rotations of each group; refined it is the answer that `recover` gives."""
-        rotmats, betas = self._rotmats(x_0, observation)
-        fused, shape = fuse_rotations(rotmats)[:, None], betas[:, :1]
-        if refine:
-            evidence, config = self._evidence(observation), RefinementConfig()
-            rotmats, _ = refine_group(self.body, rotmats, betas, evidence, config)
-            gentle = replace(config, noise_scale=config.fused_noise_scale)
-            fused, _ = refine_group(self.body, fuse_rotations(rotmats)[:, None], shape, evidence, gentle, rotmats)
-        return self._encoded(fused, shape)
-
-    def _evidence(self, observation: Observation) -> Evidence:
-        return Evidence(person_frame(observation).keypoints_tan, observation.confidence, self.noise)
-
-    def _encoded(self, rotmats: Tensor, betas: Tensor) -> Tensor:
-        """Pose vectors of rotations in the person frame."""
-        rest = rest_joints(self.body, betas)
-        _, joints = forward_kinematics(rest, rotmats, self.body.parents)
-        return self.model.codec.encode(pack(joints, twists(rotmats[..., 1:, :, :], rest)))
-
-    def _rotmats(self, x_0: Tensor, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Rotations in the person frame, and shapes, of axes (person, hyp)."""
+    def to_group(self, x_0: Float[Tensor, "person hyp 130"], observation: Observation) -> PersonGroup:
+        """Rotations in the person frame, and the shapes that the encoder predicts."""
         with torch.no_grad():
             context = self.context(observation)
         betas = shapes(context.plain, context.mirrored)[:, None].expand(-1, x_0.shape[1], -1)
-        return self.model.codec.to_rotmats(x_0, rest_joints(self.body, betas)), betas
+        return PersonGroup(self.model.codec.to_rotmats(x_0, rest_joints(self.body, betas)), betas)
+
+    def from_group(self, group: PersonGroup, observation: Observation) -> Float[Tensor, "person hyp 130"]:
+        """Pose vectors of rotations in the person frame; a pose vector does not carry the shape."""
+        rest = rest_joints(self.body, group.betas)
+        _, joints = forward_kinematics(rest, group.rotmats, self.body.parents)
+        return self.model.codec.encode(pack(joints, twists(group.rotmats[..., 1:, :, :], rest)))

@@ -1,4 +1,4 @@
-"""Observation -> group of hypotheses, all persons in one batched call.
+"""How `lite` samples: observation -> group of hypotheses, all persons in one batched call.
 
 Half of the group is sampled from the observation, the other half from its mirror image with the same noise and then
 mirrored back. The group of a mirrored photo is therefore exactly the mirrored group, at no extra cost, and every noise
@@ -8,7 +8,6 @@ vector is used twice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -23,28 +22,11 @@ from hmralign.models.denoiser import Prepared
 from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import PersonFrame, person_frame
 from hmralign.models.pose_vector import POSE_DIM
-from hmralign.structures import InputError, Observation
+from hmralign.policies.policy import SamplerConfig
+from hmralign.structures import InputError, Observation, PersonGroup
 
 Guidance = Callable[[Tensor, Tensor, bool], Tensor]
 """`(x_0, alpha_bar_t, mirrored) -> x_0`: may displace the predicted clean sample; told which half it is in."""
-
-
-@dataclass(frozen=True)
-class SamplerConfig:
-    """How hypotheses are sampled."""
-
-    num_hypotheses: int = 100
-    """M, per person; the first is the zero-noise mode."""
-    num_steps: int = 5
-    """Denoiser calls per hypothesis (DDIM, eta 0)."""
-
-
-@dataclass(frozen=True)
-class PersonGroup:
-    """A group in the person frame, before it is placed: rotations (root first) and shapes."""
-
-    rotmats: Float[Tensor, "person hyp 24 3 3"]
-    betas: Float[Tensor, "person hyp betas"]
 
 
 def paired_noise(
@@ -68,17 +50,16 @@ def sample_group(
     config: SamplerConfig,
     generator: torch.Generator,
     guidance: Guidance | None = None,
-) -> tuple[PersonGroup, PersonFrame]:
+) -> PersonGroup:
     """Sample M hypotheses for each of the observed persons (one batch axis).
 
     Raises InputError for M < 1. Plain and mirrored hypotheses alternate, zero-noise modes first.
     """
-    frame = person_frame(observation)
-    plain, mirrored = both_contexts(model, observation, frame)
+    plain, mirrored = both_contexts(model, observation, person_frame(observation))
     x_0 = sample_vectors(model, plain, mirrored, config, generator, guidance)
     shape = shapes(plain, mirrored)[:, None].expand(-1, x_0.shape[1], -1)
     rotmats = model.codec.to_rotmats(x_0, rest_joints(body, shape))
-    return PersonGroup(rotmats, shape), frame
+    return PersonGroup(rotmats, shape)
 
 
 def both_contexts(model: LiteModel, observation: Observation, frame: PersonFrame) -> tuple[Context, Context]:

@@ -1,33 +1,68 @@
-"""What alignment asks of a diffusion model of bodies, so that every objective trains any of them.
-
-A policy is a `torch.nn.Module` that diffuses a vector x_0 per hypothesis; what is in the vector is its own business.
-Four methods are enough for the objectives that compare losses (`sft`, `best_of_n`, `dpo`, `kto`, `group`). What needs
-more asks for it by the further protocols here.
+"""The one idea of a model, in two halves: what denoises, and what proposes bodies for observed persons.
 
 | protocol | gives | needed by |
 | --- | --- | --- |
-| `DiffusionPolicy` | losses, samples, bodies | every objective |
+| `BodyProposer` | bodies of observed persons, by diffusion or otherwise | `recover`, `evaluate`, studies |
+| `Denoiser` | losses and samples of any vector x_0, a body, an image, views of one | objectives that compare losses |
+| `DiffusionPolicy` | both, and the body that an x_0 stands for | preference groups, alignment |
 | `NoisePredictor` | the prediction itself | drift (KL), DiffusionNFT, `direct_reward`, x_0-hat losses |
 | `PartedPolicy` | losses of parts of the vector | the two sigmoids of the public ADHMR code |
 | `BodyEncoder` | x_0 of a body | truth, pseudo-labels and refined bodies as targets |
 | `AugmentedPolicy` | variants of a context | cached contexts with augmentation |
+| `SavedPolicy` | a checkpoint of itself | `hmralign align` |
+
+A policy says what it can by having the methods. Most are a `torch.nn.Module`; what is in the diffused vector is their
+own business. `examples/foreign_denoiser.py` wraps a model that knows nothing of this package in about 40 lines.
 """
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hmralign.body.model import BodyModel
 from hmralign.diffusion.schedule import Schedule
-from hmralign.structures import BodyParams, Hypotheses, InputError, Observation
+from hmralign.fitting.evidence import KeypointNoise
+from hmralign.structures import BodyParams, Hypotheses, InputError, Observation, PersonGroup
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How hypotheses are sampled."""
+
+    num_hypotheses: int = 100
+    """M, per person; the first is the zero-noise mode."""
+    num_steps: int = 5
+    """Denoiser calls per hypothesis (DDIM, eta 0)."""
 
 
 @runtime_checkable
-class DiffusionPolicy(Protocol):
-    """A diffusion model of bodies. Contexts are its own type; they can be indexed by persons (`context[index]`)."""
+class BodyProposer(Protocol):
+    """What proposes bodies for observed persons."""
+
+    @property
+    def body(self) -> BodyModel:
+        """Whose rotations and shapes are proposed, on the device where the policy works."""
+        ...
+
+    def propose(self, observation: Observation, sampler: SamplerConfig, generator: torch.Generator) -> PersonGroup:
+        """M bodies for each of the persons (one axis), person frame, without gradients.
+
+        The same generator state gives the same bodies, and a person's do not depend on who else is asked for. Raises
+        InputError for M < 1.
+        """
+        ...
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """A diffusion model of vectors. Contexts are its own type; they can be indexed by persons (`context[index]`)."""
 
     @property
     def schedule(self) -> Schedule:
@@ -52,6 +87,11 @@ class DiffusionPolicy(Protocol):
     def sample(self, context: Any, num_hypotheses: int, generator: torch.Generator) -> Float[Tensor, "person hyp dims"]:
         """Clean samples x_0, without gradients; the same generator state gives the same samples."""
         ...
+
+
+@runtime_checkable
+class DiffusionPolicy(Denoiser, BodyProposer, Protocol):
+    """A diffusion model of bodies: what groups are sampled from and alignment trains."""
 
     def to_body(self, x_0: Float[Tensor, "person hyp dims"], observation: Observation) -> Hypotheses:
         """Bodies in the `cam` frame, metres. Must be differentiable for `direct_reward`."""
@@ -82,18 +122,28 @@ class PartedPolicy(Protocol):
 
 @runtime_checkable
 class BodyEncoder(Protocol):
-    """A policy that can say which x_0 stands for a body."""
+    """A policy that can say which x_0 stands for a body, and which body an x_0 stands for."""
+
+    @property
+    def body(self) -> BodyModel:
+        """The body that is posed."""
+        ...
+
+    @property
+    def noise(self) -> KeypointNoise:
+        """Of the keypoints that bodies are placed by."""
+        ...
 
     def from_body(self, body: BodyParams, observation: Observation) -> Float[Tensor, "person hyp dims"]:
         """x_0 of bodies in the `cam` frame, axes (person, hyp)."""
         ...
 
-    def refined(self, x_0: Float[Tensor, "person hyp dims"], observation: Observation) -> Tensor:
-        """x_0 of the bodies moved onto the observed keypoints, each with its group as prior."""
+    def to_group(self, x_0: Float[Tensor, "person hyp dims"], observation: Observation) -> PersonGroup:
+        """Bodies in the person frame."""
         ...
 
-    def mean(self, x_0: Float[Tensor, "person hyp dims"], observation: Observation, *, refine: bool) -> Tensor:
-        """x_0 (person, 1, dims) of the one body that a group is fused into, moved onto the keypoints on request."""
+    def from_group(self, group: PersonGroup, observation: Observation) -> Float[Tensor, "person hyp dims"]:
+        """x_0 of bodies in the person frame."""
         ...
 
 
@@ -110,8 +160,17 @@ class AugmentedPolicy(Protocol):
         ...
 
 
+@runtime_checkable
+class SavedPolicy(Protocol):
+    """A policy that writes itself into a file that its own loader reads."""
+
+    def save(self, path: Path, sources: tuple[str, ...]) -> Path:
+        """Write the weights whole or not at all; `sources` say what they were trained on. Returns where they are."""
+        ...
+
+
 def per_sample_loss(
-    policy: DiffusionPolicy, x_0: Float[Tensor, "person hyp dims"], t: Int[Tensor, "person hyp"], eps: Tensor, context
+    policy: Denoiser, x_0: Float[Tensor, "person hyp dims"], t: Int[Tensor, "person hyp"], eps: Tensor, context
 ) -> Float[Tensor, "person hyp"]:
     """`denoising_loss`, held to its contract. Raises InputError for a loss that is not per sample."""
     loss = policy.denoising_loss(x_0, t, eps, context)
@@ -121,3 +180,12 @@ def per_sample_loss(
             f"{tuple(t.shape)}; a reduced loss cannot be weighed"
         )
     return loss
+
+
+def state_hash(policy: nn.Module) -> str:
+    """SHA-256 of a policy's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(policy.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

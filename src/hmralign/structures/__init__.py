@@ -6,6 +6,7 @@ from hmralign.structures.critique import Critique, Finding, MemoryContext, Proto
 from hmralign.structures.errors import HmralignError, InputError
 from hmralign.structures.hypotheses import Hypotheses
 from hmralign.structures.observation import MASK_SIZE, Annotation, Example, Landmarks3d, Observation
+from hmralign.structures.person_group import PersonGroup
 from hmralign.structures.preference_groups import PreferenceGroups
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Landmarks3d",
     "MemoryContext",
     "Observation",
+    "PersonGroup",
     "PreferenceGroups",
     "Prototype",
     "Rule",

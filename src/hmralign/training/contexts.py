@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from hmralign.policies.policy import AugmentedPolicy, DiffusionPolicy
+from hmralign.policies.policy import AugmentedPolicy, Denoiser
 from hmralign.structures import InputError, Observation
 
 
@@ -26,12 +26,12 @@ class Contexts(Protocol):
         """How many ways each person is seen."""
         ...
 
-    def of(self, policy: DiffusionPolicy, person: Int[Tensor, " item"], variant: int) -> Any:
+    def of(self, policy: Denoiser, person: Int[Tensor, " item"], variant: int) -> Any:
         """Context of these persons for a policy."""
         ...
 
 
-def in_variant(policy: DiffusionPolicy, observation: Observation, variant: int) -> Any:
+def in_variant(policy: Denoiser, observation: Observation, variant: int) -> Any:
     """Context of a variant. Raises InputError where the policy knows none but the plain one."""
     if isinstance(policy, AugmentedPolicy):
         return policy.context_variant(observation, variant)
@@ -51,13 +51,13 @@ class CachedContexts:
         """k."""
         return len(self.by_variant)
 
-    def of(self, policy: DiffusionPolicy, person: Int[Tensor, " item"], variant: int) -> Any:
+    def of(self, policy: Denoiser, person: Int[Tensor, " item"], variant: int) -> Any:
         """Looked up; `policy` does not matter."""
         return self.by_variant[variant][person]
 
 
 def cache_contexts(
-    policy: DiffusionPolicy, observation: Observation, variants: int, *, trains_encoder: bool
+    policy: Denoiser, observation: Observation, variants: int, *, trains_encoder: bool
 ) -> CachedContexts:
     """Encode all persons k times. Raises InputError where the encoder is trained too."""
     if trains_encoder:
@@ -73,7 +73,7 @@ class LiveContexts:
     observation: Observation
     variants: int = 1
 
-    def of(self, policy: DiffusionPolicy, person: Int[Tensor, " item"], variant: int) -> Any:
+    def of(self, policy: Denoiser, person: Int[Tensor, " item"], variant: int) -> Any:
         """Encoded now, with gradients where the encoder has them."""
         return in_variant(policy, self.observation[person], variant)
 

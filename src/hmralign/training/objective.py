@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hmralign.diffusion.loss_weights import LossWeight, loss_weight
 from hmralign.diffusion.parameterization import add_noise
-from hmralign.policies.policy import DiffusionPolicy, NoisePredictor, PartedPolicy, per_sample_loss
+from hmralign.policies.policy import Denoiser, NoisePredictor, PartedPolicy, per_sample_loss
 from hmralign.structures import InputError
 
 Shared = Literal["nothing", "time", "time_and_noise"]
@@ -119,8 +119,8 @@ def draw_noise(items: Items, objective: Objective, num_times: int, generator: to
 
 
 def paired_losses(
-    policy: DiffusionPolicy,
-    reference: DiffusionPolicy | None,
+    policy: Denoiser,
+    reference: Denoiser | None,
     items: Items,
     draw: Draw,
     policy_context: Any,
@@ -151,7 +151,7 @@ def paired_losses(
 
 
 def _weighed(
-    policy: DiffusionPolicy, items: Items, draw: Draw, context: Any, objective: Objective, weighing: Tensor
+    policy: Denoiser, items: Items, draw: Draw, context: Any, objective: Objective, weighing: Tensor
 ) -> Tensor:
     if not objective.by_parts:
         return weighing * per_sample_loss(policy, items.x_0, draw.t, draw.eps, context)
@@ -161,8 +161,8 @@ def _weighed(
 
 
 def _predictions(
-    policy: DiffusionPolicy,
-    reference: DiffusionPolicy,
+    policy: Denoiser,
+    reference: Denoiser,
     items: Items,
     draw: Draw,
     policy_context: Any,

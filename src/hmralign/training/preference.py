@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from hmralign.diffusion.ema import Ema
 from hmralign.diffusion.loss_weights import LossWeight
-from hmralign.policies.policy import DiffusionPolicy
+from hmralign.policies.policy import Denoiser
 from hmralign.structures import InputError
 from hmralign.training.low_rank import add_low_rank, merge_low_rank
 
@@ -148,11 +148,11 @@ def train_policy(
     """Train a policy in place (`choose_trainable` was called), resuming from `folder` where it holds a state.
 
     Writes `curve.jsonl` and `state.pt`. A loss that is not finite, or a guard that trips, stops the run; the outcome is
-    then the average at the last look that was good. Raises InputError for a policy that is no `DiffusionPolicy`, and a
+    then the average at the last look that was good. Raises InputError for a policy that is no `Denoiser`, and a
     state that is damaged or of another model.
     """
-    if not isinstance(policy, nn.Module) or not isinstance(policy, DiffusionPolicy):
-        raise InputError("what is aligned must be a torch module with the methods of `DiffusionPolicy`")
+    if not isinstance(policy, nn.Module) or not isinstance(policy, Denoiser):
+        raise InputError("what is aligned must be a torch module with the methods of `Denoiser`")
     folder.mkdir(parents=True, exist_ok=True)
     run = _Run(policy, config, folder)
     run.restore()

@@ -9,12 +9,12 @@ import pytest
 from hmralign.cli.main import main
 from hmralign.critics.plausibility import PlausibilityCritic
 from hmralign.evaluation.openings import read_openings
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError
 from hmralign.studies.alignment.compare import CompareConfig, compare_aligned, compared_markdown
 from hmralign.studies.alignment.measure import BY_REPROJECTION, MeasureConfig
 from hmralign.systems.evaluate.predict import PredictConfig
-from hmralign.systems.evaluate.run import EvaluateConfig, evaluate_checkpoint
+from hmralign.systems.evaluate.run import EvaluateConfig, evaluate_policy
 from support.alignment_study import know_splits, tiny_base, tiny_benchmark
 from support.synthetic_persons import BODY
 
@@ -45,7 +45,7 @@ def test_differences_are_those_of_evaluate(data, weights):
     config = CompareConfig(MeasureConfig(PREDICT), 6, 3, "tiny/labval")
     document = compare_aligned(weights[0], weights[1:], data, "tiny/val", config)
     assert list(document["rows"]) == ["base", "a"] and document["base"] == "base"
-    found = [evaluate_checkpoint(w, data, "tiny/val", EvaluateConfig(PREDICT, 6)).evaluation for w in weights]
+    found = [evaluate_policy(w, data, "tiny/val", EvaluateConfig(PREDICT, 6)).evaluation for w in weights]
     change = 1000 * (found[1].columns["fused"] - found[0].columns["fused"]).mean()
     assert document["rows"]["a"]["refined"]["minus_base_mm"]["fused"][0] == pytest.approx(change, abs=0.06)
     assert document["protocols"]["a"]["refined"] == found[1].protocol.record()

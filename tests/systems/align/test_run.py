@@ -14,11 +14,12 @@ from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, Sf
 from hmralign.body.inverse_kinematics import BONE_CHILD
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, save_checkpoint, trained_on
+from hmralign.policies.policy import state_hash
 from hmralign.preferences.store import GroupStore, writing
 from hmralign.structures import InputError
 from hmralign.systems.align.checkpoint import align_checkpoint, scores_to_follow
 from hmralign.systems.align.configuration import BEST_METHOD, AlignConfig, RefreshConfig, read_align_config, recommended
-from hmralign.systems.align.run import align_policy, state_hash
+from hmralign.systems.align.run import align_policy
 from support.synthetic_persons import BODY, persons, seeded, tiny_model
 from support.toy_policy import tiny_policy, tiny_store
 

@@ -14,11 +14,12 @@ from hmralign.data.synthwild_folder import open_split
 from hmralign.evaluation.openings import read_openings
 from hmralign.evaluation.person_errors import FAILURE_ERROR
 from hmralign.models.checkpoint import save_checkpoint, trained_on
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.policies.lite import LitePolicy
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.compare import compare_checkpoints
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
-from hmralign.systems.evaluate.run import EvaluateConfig, evaluate_checkpoint, measure, protocol_of, recalibrate
+from hmralign.systems.evaluate.run import EvaluateConfig, evaluate_policy, measure, protocol_of, recalibrate
 from hmralign.systems.synth.write_synthwild import write_benchmark
 from support.synthetic_persons import BODY, tiny_model
 
@@ -95,7 +96,7 @@ def test_recalibration_from_validation_is_used_on_test(data, weights, tmp_path):
 
 
 def test_recalibration_is_never_fitted_on_test(data, weights, tmp_path):
-    measured = evaluate_checkpoint(weights[0], data, "tiny/test", CONFIG, log=tmp_path / "log.jsonl")
+    measured = evaluate_policy(weights[0], data, "tiny/test", CONFIG, log=tmp_path / "log.jsonl")
     with pytest.raises(InputError, match="validation persons"):
         recalibrate(measured)
     assert len(read_openings(tmp_path / "log.jsonl")) == 1
@@ -105,7 +106,7 @@ def test_weights_that_saw_the_test_clips_do_not_open_the_split(data, tmp_path):
     path = save_checkpoint(tmp_path / "m.safetensors", tiny_model(), BODY.skeleton_hash, sources=("wild/test",))
     assert trained_on(path) == ("wild/test",)
     with pytest.raises(InputError, match="would mean nothing"):
-        evaluate_checkpoint(path, data, "tiny/test", CONFIG, log=tmp_path / "log.jsonl")
+        evaluate_policy(path, data, "tiny/test", CONFIG, log=tmp_path / "log.jsonl")
     assert read_openings(tmp_path / "log.jsonl") == []
 
 
@@ -128,14 +129,14 @@ def test_a_model_that_gives_nan_is_counted_not_dropped(data, weights):
     model = tiny_model()
 
     def broken():
-        for part, predicted in predict_in_batches(model, BODY, split.examples.observation, CONFIG.predict):
+        for part, predicted in predict_in_batches(LitePolicy(model, BODY), split.examples.observation, CONFIG.predict):
             joints = predicted.joints.clone()
             joints[0, 3] = torch.nan
             yield part, replace(predicted, joints=joints)
 
     protocol = protocol_of(split, BODY, CONFIG, "broken", "0", ())
     clean = measure(
-        predict_in_batches(model, BODY, split.examples.observation, CONFIG.predict), split, BODY, protocol
+        predict_in_batches(LitePolicy(model, BODY), split.examples.observation, CONFIG.predict), split, BODY, protocol
     ).evaluation
     record = (measured := measure(broken(), split, BODY, protocol)).evaluation.record()
     assert record["failures"] == 3 and measured.evaluation.columns["fused"][0] == FAILURE_ERROR
@@ -145,11 +146,13 @@ def test_a_model_that_gives_nan_is_counted_not_dropped(data, weights):
 
 def test_truth_does_not_reach_the_model_or_the_critics(data, weights):
     """Corrupted annotations change the errors, never the predictions."""
-    split = open_split(data, "tiny/val")
-    seen = [p for _, p in predict_in_batches(tiny_model(), BODY, split.examples.observation, CONFIG.predict)]
+    split, policy = open_split(data, "tiny/val"), LitePolicy(tiny_model(), BODY)
+    seen = [
+        p for _, p in predict_in_batches(LitePolicy(tiny_model(), BODY), split.examples.observation, CONFIG.predict)
+    ]
     tensors = {**split.shards.tensors, "joints": torch.randn_like(split.shards.tensors["joints"])}
     other = replace(split, shards=replace(split.shards, tensors=tensors))
-    again = [p for _, p in predict_in_batches(tiny_model(), BODY, other.examples.observation, CONFIG.predict)]
+    again = [p for _, p in predict_in_batches(policy, other.examples.observation, CONFIG.predict)]
     assert all(
         torch.equal(a.fused, b.fused) and torch.equal(a.selected, b.selected) for a, b in zip(seen, again, strict=True)
     )

@@ -12,8 +12,9 @@ from hmralign.data.images import load_image
 from hmralign.detection.detection import Detection
 from hmralign.detection.find_people import people_from_array
 from hmralign.detection.observe import camera_of, observe
-from hmralign.hypotheses.estimate import noise_of
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.fitting.detector_noise import noise_of
+from hmralign.policies.lite import LitePolicy
+from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Hypotheses, Observation
 from hmralign.systems.recover import people as people_module
 from hmralign.systems.recover.people import RecoverConfig, recover_people
@@ -31,7 +32,7 @@ def recover(model, detector="array", config=CONFIG):
     rgb, points = example_photo()
     photo = load_image(rgb)
     detection = dataclasses.replace(people_from_array(points)[0], detector=detector)
-    return recover_people(model, load_free_body("3k5"), photo, camera_of(photo), [detection], config)
+    return recover_people(LitePolicy(model, load_free_body("3k5")), photo, camera_of(photo), [detection], config)
 
 
 def test_the_measured_noise_is_used_whatever_the_version_of_the_detector(model, monkeypatch):
@@ -49,7 +50,9 @@ def test_people_known_only_by_a_box_do_not_change_whose_noise_it_is(model, monke
     photo = load_image(rgb)
     read = dataclasses.replace(people_from_array(points)[0], detector="mediapipe-0.10.21")
     boxed = Detection.of_box(np.array([20.0, 20, 60, 150]))
-    people = recover_people(model, load_free_body("3k5"), photo, camera_of(photo), [boxed, read], CONFIG).persons
+    people = recover_people(
+        LitePolicy(model, load_free_body("3k5")), photo, camera_of(photo), [boxed, read], CONFIG
+    ).persons
     assert asked == ["mediapipe"] and [p.box_only for p in people] == [True, False]
     alone = recover(model, "mediapipe").persons[0]
     torch.testing.assert_close(people[1].fused_joints, alone.fused_joints, atol=1e-4, rtol=0)
@@ -58,7 +61,7 @@ def test_people_known_only_by_a_box_do_not_change_whose_noise_it_is(model, monke
 def test_only_plausibility_ranks_somebody_known_only_by_a_box(model):
     photo = load_image(example_photo()[0])
     boxed = [Detection.of_box(np.array([20.0, 20, 60, 150]))]
-    (person,) = recover_people(model, load_free_body("3k5"), photo, camera_of(photo), boxed, CONFIG).persons
+    (person,) = recover_people(LitePolicy(model, load_free_body("3k5")), photo, camera_of(photo), boxed, CONFIG).persons
     torch.testing.assert_close(person.scores, person.critic_scores["plausibility"])
     nothing = Agreement(None, None, None, None)
     assert person.best_agreement == person.fused_agreement == nothing

@@ -16,7 +16,8 @@ from hmralign.data.synthwild_folder import open_split
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.protocol import may_have_seen, require_unseen
 from hmralign.fitting.keypoint_update import RefinementConfig
-from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
+from hmralign.policies.catalogue import OpenedPolicy, open_policy
+from hmralign.policies.policy import BodyProposer
 from hmralign.structures import InputError
 from hmralign.studies.alignment.measure import (
     Columns,
@@ -70,19 +71,19 @@ def compare_aligned(
     if not aligned:
         raise InputError("no aligned weights are given; expected at least one checkpoint")
     body = load_free_body("3k5")
-    checkpoints = [base, *aligned]
-    for checkpoint in checkpoints:
-        _require_comparable(checkpoint, split, body)
-    names = _names(checkpoints)
+    models = [open_policy(checkpoint, body) for checkpoint in (base, *aligned)]
+    for model in models:
+        _require_comparable(model, split)
+    names = _names([model.name for model in models])
     if split.endswith("/test"):
-        for checkpoint in checkpoints:
-            sha256 = checkpoint_hash(checkpoint)
-            log_opening(log or data / "test_openings.jsonl", split, why, predictor=checkpoint, sha256=sha256)
+        for model in models:
+            where = log or data / "test_openings.jsonl"
+            log_opening(where, split, why, predictor=model.name, sha256=model.sha256)
     persons = Persons.of(first_persons(open_split(data, split), config.persons), body)
     runs, protocols, seconds = {}, {}, {}
-    for name, checkpoint in zip(names, checkpoints, strict=True):
-        runs[name], seconds[name] = _measured(checkpoint, data, persons, body, config, scorer)
-        protocols[name] = _protocols(checkpoint, persons, body, config)
+    for name, model in zip(names, models, strict=True):
+        runs[name], seconds[name] = _measured(model.policy, data, persons, config, scorer)
+        protocols[name] = _protocols(model, persons, body, config)
     first = {(0, 0): runs[names[0]]}
     rows = {name: row_figures({(0, 0): run}, first, None) for name, run in runs.items()}
     extra = {"choice": None, "training_cpu_seconds": None}
@@ -94,43 +95,43 @@ def compare_aligned(
     }
 
 
-def _require_comparable(checkpoint: str, split: str, body: BodyModel) -> None:
-    load_checkpoint(checkpoint, body.skeleton_hash)
-    sources = trained_on(checkpoint)
+def _require_comparable(model: OpenedPolicy, split: str) -> None:
+    sources = model.trained_on
     require_unseen(sources, split)
     if split in sources:
-        raise InputError(f"{checkpoint}: was trained on {split}; its figures on these persons would mean nothing")
+        raise InputError(f"{model.name}: was trained on {split}; its figures on these persons would mean nothing")
     if may_have_seen(sources, split):
-        logger.warning("%s does not say what it was trained on; whether it has seen %s is not known", checkpoint, split)
+        logger.warning("%s does not say what it was trained on; whether it has seen %s is not known", model.name, split)
 
 
 def _measured(
-    checkpoint: str, data: Path, persons: Persons, body: BodyModel, config: CompareConfig, scorer: Critic | None
+    policy: BodyProposer, data: Path, persons: Persons, config: CompareConfig, scorer: Critic | None
 ) -> tuple[Run, float]:
-    model = load_checkpoint(checkpoint, body.skeleton_hash)
-    found, seconds = measure_persons(model, body, persons, config.measure, scorer)
+    found, seconds = measure_persons(policy, persons, config.measure, scorer)
     old = {weighted_column(t): "weighted" for t in config.measure.temperatures}
     kinds: dict[Kind, Columns] = {
         kind: {old.get(n, n): v for n, v in columns.items()} for kind, columns in found.items()
     }
     if config.forgetting_persons == 0:
         return Run(kinds, {}), seconds
-    others = Persons.of(first_persons(open_split(data, config.forgetting_split), config.forgetting_persons), body)
+    others = Persons.of(
+        first_persons(open_split(data, config.forgetting_split), config.forgetting_persons), policy.body
+    )
     plain = replace(config.measure, kinds=("raw",), temperatures=())
-    columns, more = measure_persons(model, body, others, plain)
+    columns, more = measure_persons(policy, others, plain)
     return Run(kinds, {}, columns["raw"]), seconds + more
 
 
-def _protocols(checkpoint: str, persons: Persons, body: BodyModel, config: CompareConfig) -> dict[Kind, dict[str, Any]]:
+def _protocols(
+    model: OpenedPolicy, persons: Persons, body: BodyModel, config: CompareConfig
+) -> dict[Kind, dict[str, Any]]:
     """How each kind was measured."""
     predict, found = config.measure.predict, {}
     assert persons.split is not None
     for kind in config.measure.kinds:
         refinement = predict.refinement if kind == "refined" else RefinementConfig(method="none")
         settings = EvaluateConfig(replace(predict, refinement=refinement), config.persons)
-        protocol = protocol_of(
-            persons.split, body, settings, checkpoint, checkpoint_hash(checkpoint), trained_on(checkpoint)
-        )
+        protocol = protocol_of(persons.split, body, settings, model.name, model.sha256, model.trained_on)
         found[kind] = protocol.record()
     return found
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from hmralign.critics.catalogue import CriticChoice
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.protocol import require_unseen
-from hmralign.models.checkpoint import load_checkpoint, trained_on
+from hmralign.models.checkpoint import trained_on
+from hmralign.policies.catalogue import open_policy
 from hmralign.policies.lite import LitePolicy
 from hmralign.studies.alignment.cells import (
     Cell,
@@ -133,8 +134,8 @@ def measure(study: Study, cell: Cell, what: Measurement) -> None:
     if what.split.endswith("/test"):
         log_opening(study.settings.log, what.split, WHY, predictor=_absolute(checkpoint), sha256=sha256)
     persons = study.persons(what.split, what.persons)
-    model = load_checkpoint(checkpoint, study.body.skeleton_hash)
-    columns, seconds = measure_persons(model, study.body, persons, study.measure_config(what), study.scorer)
+    policy = open_policy(checkpoint, study.body).policy
+    columns, seconds = measure_persons(policy, persons, study.measure_config(what), study.scorer)
     write_measurement(study.measurement_path(cell, what), columns, seconds)
 
 

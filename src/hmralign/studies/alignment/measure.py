@@ -1,4 +1,4 @@
-"""Errors of a model on observed persons, one number per person and column, samples as they are and refined.
+"""Errors of a policy on observed persons, one number per person and column, samples as they are and refined.
 
     samples (once) -> refined or not -> bodies -> one answer -> errors
 
@@ -35,15 +35,14 @@ from hmralign.critics.critic import Critic, judge
 from hmralign.data.synthwild_folder import BenchmarkSplit
 from hmralign.evaluation.person_errors import Predicted, Truth, person_errors
 from hmralign.evaluation.visibility import errors_by_visibility, hidden_joints, nearest_keypoints
-from hmralign.fitting.evidence import Evidence
-from hmralign.fitting.keypoint_update import RefinementConfig, refine_group
-from hmralign.hypotheses.estimate import check_observation, fused_bodies, noise_of, place_bodies
+from hmralign.fitting.detector_noise import noise_of
+from hmralign.fitting.keypoint_update import RefinementConfig
+from hmralign.fitting.person_fit import PersonFit
+from hmralign.hypotheses.estimate import check_observation, fused_bodies, proposed
 from hmralign.hypotheses.fusion import score_weights
 from hmralign.metrics.joint_errors import mpjpe
-from hmralign.models.lite import LiteModel
-from hmralign.models.person_frame import PersonFrame
-from hmralign.policies.lite_sampling import sample_group
-from hmralign.structures import BodyParams, Example, Hypotheses, Observation
+from hmralign.policies.policy import BodyProposer
+from hmralign.structures import BodyParams, Example, Hypotheses, Observation, PersonGroup
 from hmralign.systems.evaluate.predict import PredictConfig
 
 Kind = Literal["raw", "refined"]
@@ -115,7 +114,7 @@ class Persons:
 
 @torch.no_grad()
 def measure_persons(
-    model: LiteModel, body: BodyModel, persons: Persons, config: MeasureConfig, scorer: Critic | None = None
+    policy: BodyProposer, persons: Persons, config: MeasureConfig, scorer: Critic | None = None
 ) -> tuple[dict[Kind, Columns], float]:
     """Columns of each kind (metres), and the CPU seconds that this took.
 
@@ -123,11 +122,11 @@ def measure_persons(
     InputError for persons without observations, and as the critics do.
     """
     begun = time.process_time()
-    judges = _Judges(make_critic("reprojection", body, config.predict.detector), scorer)
+    judges = _Judges(make_critic("reprojection", policy.body, config.predict.detector), scorer)
     found: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in config.kinds}
     for start in range(0, len(persons), config.predict.batch):
         part = persons[start : start + config.predict.batch]
-        for kind, answers in _answers(model, body, part.observation, config):
+        for kind, answers in _answers(policy, part.observation, config):
             found[kind].append(_columns(answers, part, config, judges))
     joined: dict[Kind, Columns] = {
         kind: {name: torch.cat([p[name] for p in parts]).double().numpy() for name in parts[0]}
@@ -148,48 +147,32 @@ class _Judges:
 class _Answers:
     """Groups of one batch, from which bodies are made."""
 
-    body: BodyModel
-    rotmats: Float[Tensor, "person hyp 24 3 3"]
-    betas: Float[Tensor, "person hyp betas"]
-    evidence: Evidence
-    refinement: RefinementConfig
-    observation: Observation
-    frame: PersonFrame
-
-    def hypotheses(self) -> Hypotheses:
-        """In the `cam` frame."""
-        placed = place_bodies(
-            self.body, self.rotmats, self.betas, self.evidence, self.refinement, self.observation, self.frame
-        )
-        return Hypotheses(placed, posed_joints(self.body, placed))
+    fit: PersonFit
+    group: PersonGroup
 
     def fused(self, weights: Float[Tensor, "person hyp"] | None = None) -> BodyParams:
         """The one answer, in the `cam` frame."""
-        return fused_bodies(
-            self.body, self.rotmats, self.betas, self.evidence, self.refinement, self.observation, self.frame, weights
-        )
+        return fused_bodies(self.fit, self.group, weights)
 
 
-def _answers(
-    model: LiteModel, body: BodyModel, seen: Observation, config: MeasureConfig
-) -> Iterator[tuple[Kind, _Answers]]:
+def _answers(policy: BodyProposer, seen: Observation, config: MeasureConfig) -> Iterator[tuple[Kind, _Answers]]:
     """The samples of a batch, drawn once, as each kind has them."""
     check_observation(seen)
     predict = config.predict
     generator = torch.Generator().manual_seed(predict.seed)
-    group, frame = sample_group(model, body, seen, predict.sampler, generator)
-    evidence = Evidence(frame.keypoints_tan, seen.confidence, noise_of(predict.detector))
+    group = proposed(policy, seen, predict.sampler, generator)
+    fit = PersonFit.of(policy.body, seen, noise_of(predict.detector))
     for kind in config.kinds:
         refinement = predict.refinement if kind == "refined" else RefinementConfig(method="none")
-        rotmats, betas = refine_group(body, group.rotmats, group.betas, evidence, refinement)
-        yield kind, _Answers(body, rotmats, betas, evidence, refinement, seen, frame)
+        of_kind = fit.refining_by(refinement)
+        yield kind, _Answers(of_kind, of_kind.refined(group))
 
 
 def _columns(answers: _Answers, persons: Persons, config: MeasureConfig, judges: _Judges) -> dict[str, Tensor]:
-    hypotheses = answers.hypotheses()
+    hypotheses = answers.fit.hypotheses(answers.group)
     if not config.answers:
         return _oracle_columns(hypotheses.joints, persons.truth.joints, config.min_of)
-    body, fused, truth = answers.body, answers.fused(), persons.truth
+    body, fused, truth = answers.fit.body, answers.fused(), persons.truth
     joints = posed_joints(body, fused)
     selected = judge(judges.reprojection, hypotheses, Example(persons.observation)).argmax(1)
     predicted = Predicted(hypotheses.joints, joints, selected, fused_vertices=vertices(body, fused))
@@ -210,7 +193,7 @@ def _with_scorer(
     picked = hypotheses.joints[torch.arange(len(scores)), scores.argmax(1), :NUM_JOINTS]
     columns = {"selected_scorer": mpjpe(picked, truth, root=0)}
     for temperature in config.temperatures:
-        joints = posed_joints(answers.body, answers.fused(score_weights(scores, temperature)))[:, :NUM_JOINTS]
+        joints = posed_joints(answers.fit.body, answers.fused(score_weights(scores, temperature)))[:, :NUM_JOINTS]
         columns[weighted_column(temperature)] = mpjpe(joints, truth, root=0)
     return columns
 

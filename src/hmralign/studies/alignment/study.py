@@ -19,7 +19,7 @@ from hmralign.data.shards import read_index
 from hmralign.data.synthwild_folder import folder_name, open_split
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_path, trained_on
 from hmralign.policies.lite import LitePolicy
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.policies.policy import SamplerConfig
 from hmralign.preferences.build import GroupsConfig, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource
 from hmralign.preferences.store import GroupStore

@@ -17,11 +17,12 @@ from torch import Tensor
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
-from hmralign.hypotheses.estimate import estimate_bodies, noise_of
-from hmralign.models.checkpoint import load_checkpoint
+from hmralign.fitting.detector_noise import noise_of
+from hmralign.hypotheses.estimate import estimate_bodies
 from hmralign.overlays.contact_sheet import Tile, contact_sheet
 from hmralign.overlays.keypoints import draw_keypoints
 from hmralign.overlays.overlay import draw_overlays, draw_side_views
+from hmralign.policies.catalogue import open_policy
 from hmralign.preferences.sheet import person_ground
 from hmralign.rendering.shading import SKY_BLUE
 from hmralign.reports.whole_file import write_whole
@@ -152,9 +153,9 @@ def _picture_bytes(loop: ClosedLoop) -> bytes:
 
 def _fused(loop: ClosedLoop, body: BodyModel, path: str, seen: Observation) -> Float[Tensor, "person vert 3"]:
     config = predict_config(loop.config, True)
-    model = load_checkpoint(path, body.skeleton_hash)
+    policy = open_policy(path, body).policy
     draw = torch.Generator().manual_seed(config.seed)
-    found = estimate_bodies(model, body, seen, config.sampler, config.refinement, noise_of(config.detector), draw)
+    found = estimate_bodies(policy, seen, config.sampler, config.refinement, noise_of(config.detector), draw)
     return vertices(body, found.fused)
 
 

@@ -26,10 +26,8 @@ from hmralign.evaluation.person_errors import Truth, person_errors
 from hmralign.evaluation.summary import interval_mm
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
-from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
-from hmralign.models.lite import LiteModel
-from hmralign.policies.lite import LitePolicy
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.policies.catalogue import open_policy
+from hmralign.policies.policy import SamplerConfig
 from hmralign.preferences.build import GroupsConfig, build_groups
 from hmralign.preferences.store import GroupStore
 from hmralign.reports.whole_file import write_whole
@@ -119,9 +117,10 @@ def _run(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
     begun = time.perf_counter()
     source = DrawnSource(drawn_persons(config.groups, TRAIN_SEED, "train"))
     settings = GroupsConfig(group_size=config.group_size, seed=config.seed)
-    policy = LitePolicy.load(config.checkpoint, body)
-    sha256, sources = checkpoint_hash(config.checkpoint), trained_on(config.checkpoint)
-    store = build_groups(policy, body, sha256, sources, source, out / "groups", settings, [CRITIC])
+    start = open_policy(config.checkpoint, body)
+    store = build_groups(
+        start.diffusion(), body, start.sha256, start.trained_on, source, out / "groups", settings, [CRITIC]
+    )
     seconds["groups"] = time.perf_counter() - begun
     models, stopped = {"base": config.checkpoint}, {}
     for name, method in config.methods().items():
@@ -163,12 +162,12 @@ def predict_config(config: ClosedLoopConfig, refine: bool) -> PredictConfig:
 
 def measured(path: str, body: BodyModel, test: Example, config: ClosedLoopConfig) -> dict[str, dict[str, np.ndarray]]:
     """Errors per person of one model, with and without refinement."""
-    model: LiteModel = load_checkpoint(path, body.skeleton_hash)
+    policy = open_policy(path, body).policy
     assert test.annotation is not None
     found = {}
     for kind, refine in (("samples", False), ("refined", True)):
         parts = []
-        for part, predicted in predict_in_batches(model, body, test.observation, predict_config(config, refine)):
+        for part, predicted in predict_in_batches(policy, test.observation, predict_config(config, refine)):
             truth = Truth(test.annotation.joints[part], vertices(body, test.annotation.body[part]))
             parts.append(person_errors(predicted, truth, tuple(m for m in (10,) if m <= config.num_hypotheses)))
         names = [c for c in COLUMNS if c in parts[0]]

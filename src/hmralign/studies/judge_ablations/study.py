@@ -24,8 +24,9 @@ import torch
 from hmralign.alignment.advantages import silent_groups
 from hmralign.body.model import BodyModel
 from hmralign.critics.vlm.memory.store import Memory
-from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.models.checkpoint import checkpoint_hash
+from hmralign.policies.catalogue import open_policy
+from hmralign.policies.policy import SamplerConfig
 from hmralign.preferences.build import GroupsConfig, critic_facts, named_critic, require_truth, score_store
 from hmralign.preferences.store import GroupStore, writing
 from hmralign.preferences.stored_body import stored_body
@@ -38,7 +39,7 @@ from hmralign.studies.judge_ablations.persons import Measured, measured_persons
 from hmralign.studies.judge_ablations.settings import Arm, StudyConfig
 from hmralign.studies.judge_ablations.steps import Kind, Step, short_hash
 from hmralign.studies.table import Run
-from hmralign.systems.align.checkpoint import align_checkpoint, start_of
+from hmralign.systems.align.checkpoint import align_checkpoint, open_start
 from hmralign.systems.evaluate.predict import PredictConfig
 from hmralign.systems.group_preference.explore import explore_groups, freeze_memory, utc_now
 from hmralign.systems.group_preference.judging import Asker
@@ -90,7 +91,7 @@ class Study:
             raise InputError(f"{config.learn}: holds no truth to learn from; build the groups with truth")
         if len(self.score_store) == 0 or len(self.learn_store) == 0:
             raise InputError(f"{config.learn if len(self.score_store) else config.score}: holds no groups")
-        self.base = start_of(self.score_store, config.base)
+        self.base = open_start(self.score_store, config.base, self.body).name
         self.base_sha256 = checkpoint_hash(self.base)
         for arm in config.arms:
             if arm.critic is not None:
@@ -276,8 +277,8 @@ class Study:
 
         def do(step: Step) -> dict[str, Any]:
             self.measured.require_new(checkpoint)
-            model = load_checkpoint(checkpoint, self.body.skeleton_hash)
-            columns, seconds = measure_persons(model, self.body, self.measured.persons, config)
+            policy = open_policy(checkpoint, self.body).policy
+            columns, seconds = measure_persons(policy, self.measured.persons, config)
             write_measurement(step.folder / "columns.npz", columns, seconds)
             return {}
 

@@ -11,9 +11,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hmralign.body.free_body import load_free_body
-from hmralign.models.checkpoint import SHIPPED, checkpoint_hash, trained_on
+from hmralign.body.model import BodyModel
+from hmralign.models.checkpoint import SHIPPED, checkpoint_hash
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS
-from hmralign.policies.lite import LitePolicy
+from hmralign.policies.catalogue import OpenedPolicy, open_policy
+from hmralign.policies.policy import SavedPolicy
 from hmralign.preferences.store import GroupStore
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
@@ -33,10 +35,12 @@ class AlignedCheckpoint:
     result: Aligned
 
 
-def start_of(store: GroupStore, checkpoint: str | None, *, other_model: bool = False) -> str:
-    """The checkpoint that sampled a store: the given one, or the shipped weights of that hash.
+def open_start(
+    store: GroupStore, checkpoint: str | None, body: BodyModel, *, other_model: bool = False
+) -> OpenedPolicy:
+    """The policy that sampled a store: the given one, or the shipped weights of that hash.
 
-    Raises InputError where neither is it, unless groups of another model are asked for.
+    Raises InputError where neither is it, unless groups of another model are asked for, and as `open_policy`.
     """
     sampled_by = store.facts.checkpoint_sha256
     if checkpoint is None:
@@ -46,13 +50,15 @@ def start_of(store: GroupStore, checkpoint: str | None, *, other_model: bool = F
                 f"{store.folder}: its groups were sampled by weights {sampled_by[:12] or '(none)'}..., which are none "
                 "of the shipped ones; give --checkpoint"
             )
-        return found[0]
-    if checkpoint_hash(checkpoint) != sampled_by and not other_model:
+        checkpoint = found[0]
+    facts = store.facts
+    opened = open_policy(checkpoint, body, num_steps=facts.sampler_steps, detector=facts.detector)
+    if opened.sha256 != sampled_by and not other_model:
         raise InputError(
             f"{store.folder}: its groups were sampled by other weights ({sampled_by[:12] or 'of another system'}...) "
             f"than {checkpoint}; their bodies can be trained on with --other-model"
         )
-    return checkpoint
+    return opened
 
 
 def scores_to_follow(store: GroupStore) -> str:
@@ -80,24 +86,31 @@ def align_checkpoint(
     Raises InputError for a folder that holds a run with other settings, and as `align_policy`.
     """
     store = GroupStore.open(store_folder)
-    start = start_of(store, checkpoint, other_model=other_model)
-    body = load_free_body("3k5")
-    policy = LitePolicy.load(start, body, num_steps=store.facts.sampler_steps, detector=store.facts.detector)
+    start = open_start(store, checkpoint, load_free_body("3k5"), other_model=other_model)
+    _require_savable(start)
     record = _record(store, start, config)
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / ".lock", timeout=0)
     try:
         with lock:
             _claim(out / "run.yaml", record)
-            return _aligned(store, start, policy, config, out)
+            return _aligned(store, start, config, out)
     except Timeout as error:
         raise InputError(f"{out}: another process is aligning into this folder; wait for it or stop it") from error
 
 
-def _aligned(store: GroupStore, start: str, policy: LitePolicy, config: AlignConfig, out: Path) -> AlignedCheckpoint:
-    body = policy.body
-    result = align_policy(policy, checkpoint_hash(start), body, store, config, out)
-    sources = tuple(dict.fromkeys((*trained_on(start), *store.facts.trained_on, store.facts.source)))
+def _require_savable(start: OpenedPolicy) -> None:
+    """Raise InputError before a long run whose result could not be written."""
+    if not isinstance(start.diffusion(), SavedPolicy):
+        raise InputError(
+            f"{start.name}: its policy has no `save(path, sources)`, so an aligned one could not be written"
+        )
+
+
+def _aligned(store: GroupStore, start: OpenedPolicy, config: AlignConfig, out: Path) -> AlignedCheckpoint:
+    policy = start.diffusion()
+    result = align_policy(policy, start.sha256, policy.body, store, config, out)
+    sources = tuple(dict.fromkeys((*start.trained_on, *store.facts.trained_on, store.facts.source)))
     path = result.policy.save(out / "model.safetensors", sources)
     draw_curves(out / "curve.jsonl", out / "curves.png", f"{config.method} on {config.critic}")
     summary = {
@@ -108,14 +121,14 @@ def _aligned(store: GroupStore, start: str, policy: LitePolicy, config: AlignCon
     return AlignedCheckpoint(path, result)
 
 
-def _record(store: GroupStore, start: str, config: AlignConfig) -> dict[str, Any]:
+def _record(store: GroupStore, start: OpenedPolicy, config: AlignConfig) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "command": "align",
         "config": json.loads(json.dumps(asdict(config))),
         "made_by": {
-            "checkpoint": start,
-            "checkpoint_sha256": checkpoint_hash(start),
+            "checkpoint": start.name,
+            "checkpoint_sha256": start.sha256,
             "groups": store.content_hash(),
             "scores": _scores_hash(store, config),
             "skeleton_hash": store.facts.skeleton_hash,

@@ -7,7 +7,6 @@ with refresh:  average -> groups sampled anew -> scores -> items -> loop -> ...
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from hmralign.body.model import BodyModel
 from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import Critic
 from hmralign.critics.names import CRITICS
+from hmralign.policies.policy import state_hash
 from hmralign.preferences.build import GroupsConfig, build_groups
 from hmralign.preferences.person_source import SourceBatch
 from hmralign.preferences.store import GroupStore
@@ -264,12 +264,3 @@ def _sampled_anew(
         policy, body, sha256, facts.trained_on, StoreSource(store), folder / "groups", settings, [name]
     )  # fmt: skip
     return load_groups(fresh, name, policy, sha256, truth=_needs_truth(config))
-
-
-def state_hash(policy: torch.nn.Module) -> str:
-    """Hash of a policy's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(policy.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

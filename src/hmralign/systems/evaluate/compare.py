@@ -15,7 +15,7 @@ from hmralign.structures import InputError
 from hmralign.systems.evaluate.run import (
     EvaluateConfig,
     Measured,
-    evaluate_checkpoint,
+    evaluate_policy,
     recalibrate,
     write_columns,
 )
@@ -39,14 +39,14 @@ def compare_checkpoints(
 
     On a validation split each model's recalibration is fitted and written, for use on other persons.
 
-    Raises InputError as `evaluate_checkpoint`, and for a recalibration file that is none.
+    Raises InputError as `evaluate_policy`, and for a recalibration file that is none.
     """
     out.mkdir(parents=True, exist_ok=True)
     given = [_read(path) for path in recalibrations] or [None] * len(checkpoints)
     names = _names(checkpoints)
     measured: dict[str, Measured] = {}
     for name, checkpoint, recalibration in zip(names, checkpoints, given, strict=True):
-        found = evaluate_checkpoint(checkpoint, data, split, config, recalibration=recalibration, log=log, why=why)
+        found = evaluate_policy(checkpoint, data, split, config, recalibration=recalibration, log=log, why=why)
         if split.endswith("/val") and found.gaussians is not None:
             record = recalibration_record(recalibrate(found), found.evaluation.protocol)
             write_whole(out / f"recalibration_{name}.json", _text(record))

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from hmralign.body.lbs import vertices
-from hmralign.body.model import BodyModel
 from hmralign.critics.by_rule import CriticWeights, weighted_critics
 from hmralign.critics.critic import Critic, judge
 from hmralign.critics.mix import MixCritic
 from hmralign.evaluation.person_errors import Predicted
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.keypoint_update import RefinementConfig
-from hmralign.hypotheses.estimate import estimate_bodies, noise_of
-from hmralign.models.lite import LiteModel
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.hypotheses.estimate import estimate_bodies
+from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.structures import Example, Observation
 
 
@@ -38,19 +37,19 @@ class PredictConfig:
 
 @torch.no_grad()
 def predict_in_batches(
-    model: LiteModel, body: BodyModel, observation: Observation, config: PredictConfig
+    policy: BodyProposer, observation: Observation, config: PredictConfig
 ) -> Iterator[tuple[slice, Predicted]]:
     """Answers for all persons; every batch starts from the same seed, so that its size does not matter.
 
     The critics see no annotation: there is none in what they are given.
     """
-    noise = noise_of(config.detector)
+    body, noise = policy.body, noise_of(config.detector)
     critic = MixCritic(weighted_critics(body, noise, config.selection))
     for start in range(0, len(observation.box), config.batch):
         part = slice(start, min(start + config.batch, len(observation.box)))
         seen = observation[part]
         generator = torch.Generator().manual_seed(config.seed)
-        found = estimate_bodies(model, body, seen, config.sampler, config.refinement, noise, generator)
+        found = estimate_bodies(policy, seen, config.sampler, config.refinement, noise, generator)
         selected = _selected(critic, found.hypotheses, seen)
         chosen = found.hypotheses.body[torch.arange(len(selected)), selected]
         yield (

@@ -31,7 +31,8 @@ from hmralign.evaluation.summary import (
     require_recalibration_of,
 )
 from hmralign.metrics.uncertainty import JointGaussians, Recalibration
-from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
+from hmralign.policies.catalogue import open_policy
+from hmralign.policies.policy import BodyProposer
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
@@ -59,8 +60,8 @@ class EvaluateConfig:
     """Only the first so many persons of the split; the protocol says so."""
 
 
-def evaluate_checkpoint(
-    checkpoint: str | Path,
+def evaluate_policy(
+    policy: str | Path | BodyProposer,
     data: Path,
     split: str,
     config: EvaluateConfig | None = None,
@@ -69,7 +70,9 @@ def evaluate_checkpoint(
     log: Path | None = None,
     why: str = "hmralign evaluate",
 ) -> Measured:
-    """Evaluate weights on one split; a warning tells of weights whose test figures may be of persons they have seen.
+    """Evaluate a policy, or that of a checkpoint, on one split.
+
+    A warning tells of weights whose test figures may be of persons they have seen.
 
     A test split is opened only after its opening stands in `log` (default: `test_openings.jsonl` in the data folder).
     `recalibration` is a record of `recalibration_record`, of these weights and settings.
@@ -78,26 +81,26 @@ def evaluate_checkpoint(
     missing, damaged or not the frozen one.
     """
     config = config or EvaluateConfig()
+    predict = config.predict
     body = load_free_body("3k5")
-    model = load_checkpoint(checkpoint, body.skeleton_hash)
-    sources = trained_on(checkpoint)
+    opened = open_policy(policy, body, num_steps=predict.sampler.num_steps, detector=predict.detector)
+    name, sources = opened.name, opened.trained_on
     require_unseen(sources, split)
     if may_have_seen(sources, split):
         logger.warning(
             "%s does not say what it was trained on; whether the persons of %s were new to it is not known",
-            checkpoint, split,
+            name, split,
         )  # fmt: skip
-    sha256 = checkpoint_hash(checkpoint)
     if split.endswith("/test"):
-        log_opening(log or data / "test_openings.jsonl", split, why, predictor=str(checkpoint), sha256=sha256)
-    opened = first_persons(open_split(data, split), config.persons)
-    protocol = protocol_of(opened, body, config, str(checkpoint), sha256, sources)
+        log_opening(log or data / "test_openings.jsonl", split, why, predictor=name, sha256=opened.sha256)
+    persons = first_persons(open_split(data, split), config.persons)
+    protocol = protocol_of(persons, body, config, name, opened.sha256, sources)
     wider = None
     if recalibration is not None:
         wider = read_recalibration(recalibration)
         require_recalibration_of(recalibration, protocol)
-    predictions = predict_in_batches(model, body, opened.examples.observation, config.predict)
-    return measure(predictions, opened, body, protocol, wider)
+    predictions = predict_in_batches(opened.policy, persons.examples.observation, predict)
+    return measure(predictions, persons, body, protocol, wider)
 
 
 def first_persons(split: BenchmarkSplit, persons: int | None) -> BenchmarkSplit:

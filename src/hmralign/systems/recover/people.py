@@ -15,15 +15,16 @@ from torch import Tensor
 from hmralign.body.model import BodyModel
 from hmralign.critics.by_rule import Agreement, CriticWeights, Judgement, agreement, judge
 from hmralign.critics.learned_scorer import ScorerCritic
+from hmralign.critics.weighing import Weighing
 from hmralign.data.images import LoadedImage
 from hmralign.detection.detection import Detection
 from hmralign.detection.observe import observe
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import KeypointNoise
 from hmralign.fitting.keypoint_update import RefinementConfig
-from hmralign.hypotheses.estimate import Estimate, Weighing, estimate_bodies, noise_of
-from hmralign.models.lite import LiteModel
+from hmralign.hypotheses.estimate import Estimate, estimate_bodies
 from hmralign.models.scorer_checkpoint import load_scorer
-from hmralign.policies.lite_sampling import SamplerConfig
+from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
 
 
@@ -96,8 +97,7 @@ def measured(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def recover_people(
-    model: LiteModel,
-    body: BodyModel,
+    policy: BodyProposer,
     image: LoadedImage,
     camera: Camera,
     found: list[Detection],
@@ -106,10 +106,11 @@ def recover_people(
 ) -> RecoveredPhoto:
     """Estimate, judge and rank everybody who was found, in one batch.
 
-    The model's device is used; results come back on the CPU. `seconds` may already hold the time of earlier stages.
+    The device of the policy's body is used; results come back on the CPU. `seconds` may already hold the time of
+    earlier stages.
     """
     seconds = {} if seconds is None else seconds
-    device = next(model.parameters()).device
+    body, device = policy.body, policy.body.v_template.device
     observation = Observation.stack([observe(d, camera) for d in found])
     # One detector saw everybody who was seen at all.
     noise = noise_for(next((d for d in found if d.has_keypoints), found[0]))
@@ -117,7 +118,7 @@ def recover_people(
     weighing = weighing_by(config.weighed_by, body, noise)
     with measured(seconds, "estimate"), torch.no_grad():
         estimate = estimate_bodies(
-            model, body, observation.to(device), config.sampler, config.refinement, noise, generator, weighing
+            policy, observation.to(device), config.sampler, config.refinement, noise, generator, weighing
         )
     with measured(seconds, "critics"), torch.no_grad():
         seen = observation.to(device)

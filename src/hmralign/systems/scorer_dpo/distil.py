@@ -23,7 +23,7 @@ from hmralign.body.model import BodyModel
 from hmralign.critics.controls import OracleCritic
 from hmralign.critics.critic import judge
 from hmralign.evaluation.critic_audit import audit_critic
-from hmralign.hypotheses.estimate import noise_of
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.models.scorer_calibration import Calibration, fit_calibration, fit_scale
 from hmralign.models.scorer_features import scorer_input
 from hmralign.preferences.store import GroupStore

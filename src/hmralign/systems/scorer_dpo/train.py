@@ -24,13 +24,13 @@ from hmralign.body.model import BodyModel
 from hmralign.data.shards import open_shards, read_index, source_of
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.data.synthetic.reobserved import reobserved
-from hmralign.hypotheses.estimate import noise_of
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.models.scorer import METRICS, Scorer
 from hmralign.models.scorer_calibration import Calibration, fit_calibration
 from hmralign.models.scorer_checkpoint import CalibratedScorer, save_scorer
 from hmralign.models.scorer_features import mirrored_input
-from hmralign.policies.lite import LitePolicy
+from hmralign.policies.catalogue import open_policy
 from hmralign.reports.whole_file import write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.scorer_dpo.distil import (
@@ -123,7 +123,7 @@ def scorer_sets(config: ScorerDataConfig, body: BodyModel) -> ScorerSets:
         raise InputError(f"{folder}: has {len(shards)} persons; the configuration needs at least {needed}")
     source = source_of(facts)
     offsets = noise_of(config.detector).offsets
-    policies = [LitePolicy.load(c, body, detector=config.detector) for c in config.checkpoints]
+    policies = [open_policy(c, body, detector=config.detector).diffusion() for c in config.checkpoints]
     training, calibration = [], []
 
     def add(examples: Example, held: int, start_seed: int, *, perturb: bool = False) -> None:
