@@ -30,7 +30,7 @@ def run_doctor(options: DoctorOptions, terminal: Terminal) -> int:
     """Examine, write, say what was found."""
     import asyncio
 
-    from hmralign.reports.whole_file import write_whole
+    from hmralign.storage.whole_file import write_whole
     from hmralign.vlm.doctor import examine
 
     at_least(1, most_images=options.most_images)

@@ -126,7 +126,7 @@ def recover_scene(recoverer: Recoverer, folder: Path) -> TruthErrors:
     """Recover the rendered scene and compare it with its truth, also in `truth.json` beside its report."""
     from PIL import Image
 
-    from hmralign.reports.whole_file import write_whole
+    from hmralign.storage.whole_file import write_whole
     from hmralign.systems.recover.demo_scene import demo_scene, errors_against_truth
 
     scene = demo_scene(recoverer.body)

@@ -34,8 +34,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from hmralign.data.folder_lock import held_folder
 from hmralign.data.shards import save_whole
+from hmralign.storage.folder_lock import held_folder
 from hmralign.structures import (
     Annotation,
     BodyParams,

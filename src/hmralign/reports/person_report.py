@@ -25,7 +25,7 @@ from PIL import Image
 from hmralign.rendering.colormap import magnitude_colors
 from hmralign.reports.mesh_packing import base64_text, packed_faces, packed_vertices
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 
 _LOG = logging.getLogger("hmralign.reports")

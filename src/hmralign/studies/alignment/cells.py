@@ -28,7 +28,7 @@ import numpy as np
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
 from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.studies.alignment.measure import Columns, Kind
 from hmralign.studies.alignment.person_groups import BaseWeights

@@ -23,7 +23,7 @@ from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.preferences.build import GroupsConfig, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.studies.alignment.cells import Cell, Facts, identity, read_facts, read_measurement
 from hmralign.studies.alignment.measure import (

@@ -24,7 +24,7 @@ from hmralign.overlays.keypoints import draw_keypoints
 from hmralign.overlays.overlay import draw_overlays, draw_side_views
 from hmralign.preferences.sheet import person_ground
 from hmralign.rendering.shading import SKY_BLUE
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Observation
 from hmralign.studies.closed_loop.run import ClosedLoop, metrics, predict_config
 

@@ -32,7 +32,7 @@ from hmralign.policies.lite import LitePolicy
 from hmralign.policies.lite_sampling import SamplerConfig
 from hmralign.preferences.build import GroupsConfig, build_groups
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Example, InputError
 from hmralign.studies.closed_loop.persons import TEST_SEED, TRAIN_SEED, DrawnSource, drawn_persons
 from hmralign.systems.align.checkpoint import align_checkpoint

@@ -181,7 +181,7 @@ def write_audit(folder: Path, document: dict[str, Any]) -> list[Path]:
     """`critic_audit.json`, `.md` and `.png`; returns the files."""
     import json
 
-    from hmralign.reports.whole_file import write_whole
+    from hmralign.storage.whole_file import write_whole
     from hmralign.studies.critic_audit.plots import audit_figure
     from hmralign.studies.critic_audit.report import audit_markdown
 

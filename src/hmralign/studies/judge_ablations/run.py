@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.studies.judge_ablations.judge import Judge, open_judge
 from hmralign.studies.judge_ablations.report import study_document, study_markdown

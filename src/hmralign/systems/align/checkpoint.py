@@ -15,7 +15,7 @@ from hmralign.models.checkpoint import SHIPPED, checkpoint_hash, trained_on
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS
 from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.systems.align.curves import draw_curves

@@ -26,7 +26,7 @@ from hmralign.critics.critic import Critic
 from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
 from hmralign.preferences.build import GroupsConfig, critic_facts, named_critic
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.clean.cleaned_copy import write_cleaned_predictions, write_cleaned_shards
 from hmralign.systems.clean.folder import FORMAT_VERSION, borrow_scores, cleaning_folder

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hmralign.data.folder_lock import held_folder
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 
 FORMAT_VERSION = 1

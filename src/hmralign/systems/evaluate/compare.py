@@ -10,7 +10,7 @@ from typing import Any
 from hmralign.evaluation.calibration_plot import draw_calibration
 from hmralign.evaluation.markdown import evaluation_markdown
 from hmralign.evaluation.summary import differences, read_recalibration, recalibration_record
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.run import (
     EvaluateConfig,

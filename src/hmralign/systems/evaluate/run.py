@@ -32,7 +32,7 @@ from hmralign.evaluation.summary import (
 )
 from hmralign.metrics.uncertainty import JointGaussians, Recalibration
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 

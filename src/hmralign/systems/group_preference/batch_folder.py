@@ -24,8 +24,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from hmralign.data.folder_lock import held_folder
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.vlm.batch_lines import request_line
 from hmralign.vlm.chat import ChatRequest, ImagePart, TextPart

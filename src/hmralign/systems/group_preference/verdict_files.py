@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.verdicts import GroupVerdict
 

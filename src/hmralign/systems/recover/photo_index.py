@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.systems.recover.outputs import read_record
 
 MAX_PICTURES = 300

@@ -31,7 +31,7 @@ from hmralign.models.scorer_calibration import Calibration, fit_calibration
 from hmralign.models.scorer_checkpoint import CalibratedScorer, save_scorer
 from hmralign.models.scorer_features import mirrored_input
 from hmralign.policies.lite import LitePolicy
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.scorer_dpo.distil import (
     DistilConfig,

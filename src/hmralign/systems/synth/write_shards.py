@@ -11,7 +11,7 @@ import torch
 
 from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.synth.masks import MaskNoise, drawn_masks
 from hmralign.training.base import BaseTrainingConfig, make_generator

@@ -38,7 +38,7 @@ from hmralign.data.synthwild_folder import (
     split_facts,
     write_slices,
 )
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.synth.masks import MaskNoise, drawn_masks
 
