@@ -139,7 +139,7 @@ def recover_scene(recoverer: Recoverer, folder: Path) -> TruthErrors:
     )
     people.save(folder, keep=3, overwrite=True)
     text = json.dumps({"format_version": 1, **errors.record()}, indent=2) + "\n"
-    write_whole(folder / "truth.json", text.encode("utf-8"))
+    write_whole(folder / "truth.json", text)
     return errors
 
 

@@ -78,7 +78,7 @@ def run_evaluate_alignment(options: EvaluateAlignmentOptions, terminal: Terminal
     text = compared_markdown(document)
     if options.out is not None:
         write_whole(options.out / "alignment.json", document_text(document))
-        write_whole(options.out / "alignment.md", text.encode())
+        write_whole(options.out / "alignment.md", text)
     terminal.answer(document)
     terminal.say(text.rstrip())
     return 0

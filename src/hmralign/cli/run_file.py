@@ -27,7 +27,7 @@ def write_run_file(folder: Path, command: str, options: Any, made_by: dict[str, 
         "made_by": json.loads(json.dumps(made_by)),
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    return write_whole(folder / RUN_FILE, text.encode("utf-8"))
+    return write_whole(folder / RUN_FILE, text)
 
 
 def _plain(value: Any) -> Any:

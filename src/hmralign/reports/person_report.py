@@ -47,7 +47,7 @@ def write_report(path: Path, report: Report) -> Path:
     persons = sum(len(p.persons) for p in report.photos)
     if len(text) > MAX_BYTES_PER_PERSON * persons:
         _LOG.warning("Report %s has %.1f MB for %d persons.", path, len(text) / 2**20, persons)
-    return write_whole(path, text.encode("utf-8"))
+    return write_whole(path, text)
 
 
 def render_report(report: Report) -> str:

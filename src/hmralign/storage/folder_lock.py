@@ -1,4 +1,4 @@
-"""A folder that one process alone writes to."""
+"""A folder, or a thing in it, that one process alone is at."""
 
 from __future__ import annotations
 
@@ -8,25 +8,30 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from hmralign.structures import InputError
+from hmralign.structures.errors import InputError
+
+
+class HeldElsewhereError(InputError):
+    """Another holder is at it, in this process or another."""
 
 
 @contextmanager
-def held_folder(folder: Path, doing: str) -> Iterator[None]:
-    """Hold the folder's `.lock`, making the folder where it is not there.
+def held_folder(folder: Path, doing: str, *, lock: str = ".lock") -> Iterator[None]:
+    """Hold the folder's lock, making the folder where it is not there; the lock is free again when its holder ends.
 
-    `doing` is what another holder does there, for the sentence, such as "writing to this store". Raises InputError
-    where another one holds the lock, in this process or another, and where the folder cannot be made or written to.
+    `doing` is what another holder does there, for the sentence, such as "writing to this store"; `lock` is the file's
+    name, another one for each thing that can be held alone. Raises HeldElsewhereError where another one holds it, and
+    InputError where the folder cannot be made or written to.
     """
-    lock = FileLock(folder / ".lock", timeout=0)
+    held = FileLock(folder / lock, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        held.acquire()
     except Timeout as error:
-        raise InputError(f"{folder}: another process is {doing}; wait for it or stop it") from error
+        raise HeldElsewhereError(f"{folder}: another process is {doing}; wait for it or stop it") from error
     except OSError as error:
         raise InputError(f"{folder}: is no folder that can be written to ({error})") from error
     try:
         yield
     finally:
-        lock.release()
+        held.release()

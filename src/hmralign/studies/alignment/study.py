@@ -221,7 +221,7 @@ class Study:
     def spend_on(self, store: Path, seconds: float) -> None:
         """Add to the CPU seconds of a store."""
         path = store.with_name(f"{store.name}.json")
-        write_whole(path, json.dumps({"cpu_seconds": round(_seconds(path) + seconds, 1)}).encode())
+        write_whole(path, json.dumps({"cpu_seconds": round(_seconds(path) + seconds, 1)}))
 
     def group_seconds(self) -> float:
         """CPU seconds of all stores."""

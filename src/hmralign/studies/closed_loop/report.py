@@ -68,7 +68,7 @@ def write_report(loop: ClosedLoop) -> Path:
         f"<h2>Before and after</h2><p>{_PICTURES}</p>{_png(_picture_bytes(loop))}"
         f"<h2>Curves</h2>{curves}</body></html>\n"
     )
-    return write_whole(loop.folder / "report.html", page.encode("utf-8"))
+    return write_whole(loop.folder / "report.html", page)
 
 
 _PICTURES = (

@@ -60,7 +60,7 @@ def compare_checkpoints(
         },
     }
     write_whole(out / "metrics.json", _text(document))
-    write_whole(out / "metrics.md", evaluation_markdown(document).encode())
+    write_whole(out / "metrics.md", evaluation_markdown(document))
     draw_calibration({n: m.evaluation.calibration for n, m in measured.items()}, out / "calibration.png")
     return document
 
