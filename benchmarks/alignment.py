@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.studies.alignment.figures import study_document
 from hmralign.studies.alignment.phases import PHASES

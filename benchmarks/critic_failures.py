@@ -24,7 +24,7 @@ from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.build import GroupsConfig, build_groups
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.studies.critic_failures.judged import JudgedGroups, judged_groups
 from hmralign.studies.critic_failures.report import failures_markdown
 from hmralign.studies.critic_failures.sheet import cases, failures_sheet

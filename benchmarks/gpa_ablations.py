@@ -18,7 +18,7 @@ from simulated_backend import WHAT, SimulatedBackend
 from hmralign.body.free_body import load_free_body
 from hmralign.cli.main import main as hmralign
 from hmralign.overlays.hypothesis_tile import TileStyle
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.studies.judge_ablations.judge import Judge
 from hmralign.studies.judge_ablations.run import JSON, MARKDOWN, run_ablations
 from hmralign.studies.judge_ablations.settings import StudyConfig, study_from

@@ -153,8 +153,8 @@ def test_a_build_killed_at_any_moment_becomes_the_straight_one(shards, straight,
 @pytest.mark.parametrize(
     "function, call, when, redo",
     [
-        ("_write_text", 1, "halfway", []),  # store.json
-        ("_write_text", 1, "after", []),
+        ("write_json", 1, "halfway", []),  # store.json
+        ("write_json", 1, "after", []),
         ("save_whole", 1, "halfway", [0]),  # truth of the first shard
         ("save_whole", 5, "after", [2]),  # truth of the third
         ("save_whole", 6, "halfway", [2]),  # its groups
@@ -162,8 +162,8 @@ def test_a_build_killed_at_any_moment_becomes_the_straight_one(shards, straight,
         ("_append_lines", 4, "halfway", [3]),
         ("_append_lines", 4, "after", []),
         ("_append_lines", SHARDS, "halfway", [SHARDS - 1]),
-        ("_write_text", 2, "before", []),  # critic.json
-        ("_write_text", 2, "halfway", []),
+        ("write_json", 2, "before", []),  # critic.json
+        ("write_json", 2, "halfway", []),
         ("save_whole", 2 * SHARDS + 2, "halfway", []),  # scores
         ("save_whole", 2 * SHARDS + 2, "after", []),
     ],

@@ -213,7 +213,12 @@ def test_parts_of_files_are_removed(folder):
     straight = files_of(folder)
     (folder / "crops").mkdir()
     kinds = ("groups_00003.part", ".tmpkJZIpa", "scores/random/scores_00002.part", "scores/random/.tmpa1B2c3")
-    for name in (*kinds, "crops/abc.jpg.part"):
+    for name in (
+        *kinds,
+        "crops/abc.jpg.part",
+        "crops/.abc.jpg.0123abcd.part",
+        ".groups_00003.safetensors.0123abcd.part",
+    ):
         (folder / name).write_bytes(b"half")
     with writing(folder):
         pass
@@ -221,7 +226,8 @@ def test_parts_of_files_are_removed(folder):
 
 
 def test_a_kill_before_the_store_has_a_name_does_not_block_the_folder(tmp_path):
-    (tmp_path / "store.part").write_text('{"format_ver')
+    for name in ("store.part", ".store.json.0123abcd.part"):
+        (tmp_path / name).write_text('{"format_ver')
     with writing(tmp_path, store_facts()) as store:
         store.append(some_groups("ab"))
     assert set(files_of(tmp_path)) == {"store.json", "index.jsonl", "groups_00000.safetensors"}
@@ -251,7 +257,7 @@ def test_a_file_that_cannot_be_written_leaves_no_part(folder, monkeypatch):
     before = files_of(folder)
 
     def full(tensors, path):
-        path.with_suffix(".part").write_bytes(b"half")
+        path.with_name(f".{path.name}.0123abcd.part").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     with writing(folder) as store:

@@ -130,7 +130,7 @@ def build(job, policy) -> None:
 
 
 def die_at(name: str, call: int, when: str) -> None:
-    """Let the n-th call of a function that writes (`save_whole`, `_append_lines`, `_write_text`) be the last."""
+    """Let the n-th call of a function that writes (`save_whole`, `_append_lines`, `write_json`) be the last."""
     from hmralign.preferences import store
 
     real, calls = getattr(store, name), []
@@ -146,11 +146,12 @@ def die_at(name: str, call: int, when: str) -> None:
             content = "".join(json.dumps(r) + "\n" for r in records).encode()
             with path.open("ab") as index:
                 index.write(content[: len(content) * 2 // 3])
-        elif when == "halfway" and name == "_write_text":
-            arguments[0].with_suffix(".part").write_text("half")
+        elif when == "halfway" and name == "write_json":
+            arguments[0].with_name(f".{arguments[0].name}.0123abcd.part").write_text("half")
         elif when == "halfway":
             path = next(a for a in arguments if isinstance(a, Path))
-            path.with_suffix(".part").write_bytes(b"half")
+            path.with_name(f".{path.name}.0123abcd.part").write_bytes(b"half")
+            path.with_suffix(".part").write_bytes(b"half")  # as earlier versions had it
             path.with_name(".tmpkJZIpa").write_bytes(b"half")  # as safetensors has it
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -30,13 +30,13 @@ def run_doctor(options: DoctorOptions, terminal: Terminal) -> int:
     """Examine, write, say what was found."""
     import asyncio
 
-    from hmralign.reports.whole_file import write_whole
+    from hmralign.storage.whole_file import write_whole
     from hmralign.vlm.doctor import examine
 
     at_least(1, most_images=options.most_images)
     backend = open_backend(options)
     profile = asyncio.run(examine(backend, most_images=options.most_images, at_once=min(8, options.concurrency)))
-    write_whole(options.out, profile.to_json().encode())
+    write_whole(options.out, profile.to_json())
     terminal.answer({**dataclasses.asdict(profile), "usable": profile.usable})
     for note in profile.notes:
         terminal.say(f"- {note}")

@@ -126,7 +126,7 @@ def recover_scene(recoverer: Recoverer, folder: Path) -> TruthErrors:
     """Recover the rendered scene and compare it with its truth, also in `truth.json` beside its report."""
     from PIL import Image
 
-    from hmralign.reports.whole_file import write_whole
+    from hmralign.storage.whole_file import write_whole
     from hmralign.systems.recover.demo_scene import demo_scene, errors_against_truth
 
     scene = demo_scene(recoverer.body)
@@ -139,7 +139,7 @@ def recover_scene(recoverer: Recoverer, folder: Path) -> TruthErrors:
     )
     people.save(folder, keep=3, overwrite=True)
     text = json.dumps({"format_version": 1, **errors.record()}, indent=2) + "\n"
-    write_whole(folder / "truth.json", text.encode("utf-8"))
+    write_whole(folder / "truth.json", text)
     return errors
 
 

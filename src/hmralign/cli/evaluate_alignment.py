@@ -59,7 +59,7 @@ def run_evaluate_alignment(options: EvaluateAlignmentOptions, terminal: Terminal
 
     from hmralign.body.free_body import load_free_body
     from hmralign.critics.catalogue import make_critic
-    from hmralign.reports.whole_file import write_whole
+    from hmralign.storage.whole_file import write_whole
     from hmralign.studies.alignment.compare import compare_aligned, compared_markdown, document_text
 
     _check(options)
@@ -78,7 +78,7 @@ def run_evaluate_alignment(options: EvaluateAlignmentOptions, terminal: Terminal
     text = compared_markdown(document)
     if options.out is not None:
         write_whole(options.out / "alignment.json", document_text(document))
-        write_whole(options.out / "alignment.md", text.encode())
+        write_whole(options.out / "alignment.md", text)
     terminal.answer(document)
     terminal.say(text.rstrip())
     return 0

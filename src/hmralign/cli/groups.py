@@ -437,7 +437,7 @@ def _draw(store: GroupStore, critic: str, options: GroupsOptions, path: Path) ->
 
     from hmralign.preferences.sheet import drawn_groups, groups_sheet, widest_groups
     from hmralign.preferences.stored_body import stored_body
-    from hmralign.reports.whole_file import write_whole
+    from hmralign.storage.whole_file import write_whole
 
     if options.sheet_choice == "random":
         seed = store.facts.seed if options.seed is None else options.seed

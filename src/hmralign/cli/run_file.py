@@ -17,7 +17,7 @@ def write_run_file(folder: Path, command: str, options: Any, made_by: dict[str, 
     """The options in force (a dataclass), and the versions and hashes behind the results."""
     import yaml
 
-    from hmralign.reports.whole_file import write_whole
+    from hmralign.storage.whole_file import write_whole
 
     chosen = {k: _plain(v) for k, v in dataclasses.asdict(options).items() if k not in NOT_KEPT and v is not None}
     content = {
@@ -27,7 +27,7 @@ def write_run_file(folder: Path, command: str, options: Any, made_by: dict[str, 
         "made_by": json.loads(json.dumps(made_by)),
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    return write_whole(folder / RUN_FILE, text.encode("utf-8"))
+    return write_whole(folder / RUN_FILE, text)
 
 
 def _plain(value: Any) -> Any:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Annotation, BodyParams, Example, InputError, Observation
 
 FORMAT_VERSION = 1
@@ -48,16 +49,12 @@ def write_shard(folder: Path, number: int, example: Example) -> Path:
 
 def save_whole(tensors: dict[str, Tensor], path: Path) -> None:
     """Write arrays so that a kill leaves the whole file or none."""
-    part = path.with_suffix(".part")
-    part.write_bytes(save(tensors))  # its own `save_file` leaves a file of another name behind when it is killed
-    part.replace(path)
+    write_whole(path, save(tensors))  # its own `save_file` leaves a file of another name behind when it is killed
 
 
 def write_index(folder: Path, **facts) -> None:
     """Write the index last: a folder without one is unfinished."""
-    part = folder / "index.part"
-    part.write_text(json.dumps({"format_version": FORMAT_VERSION, **facts}, indent=2))
-    part.replace(folder / "index.json")
+    write_whole(folder / "index.json", json.dumps({"format_version": FORMAT_VERSION, **facts}, indent=2))
 
 
 @dataclass(frozen=True)

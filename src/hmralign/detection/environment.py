@@ -7,7 +7,6 @@ jax to versions that clash with ours. It runs without those pins, so it lives in
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -16,6 +15,7 @@ import sys
 import venv
 from pathlib import Path
 
+from hmralign.storage.whole_file import write_json
 from hmralign.structures import HmralignError, InputError
 
 logger = logging.getLogger("hmralign.detection")
@@ -173,7 +173,5 @@ def _self_test(folder: Path) -> dict[str, str]:
 
 def _write_marker(folder: Path, versions: dict[str, str]) -> None:
     content = {"format": 1, "requirements": list(REQUIREMENTS), "versions": versions}
-    draft = folder / (MARKER + ".tmp")
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(draft, folder / MARKER)
+    write_json(folder / MARKER, content)
     (folder / PARTIAL_MARKER).unlink(missing_ok=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 from hmralign.metrics.uncertainty import Reliability
+from hmralign.storage.whole_file import write_whole
 
 
 def draw_calibration(seen: dict[str, dict[str, Reliability]], path: Path) -> None:
@@ -29,5 +31,7 @@ def draw_calibration(seen: dict[str, dict[str, Reliability]], path: Path) -> Non
         axis.set_aspect("equal")
         axis.legend(fontsize=8, loc="upper left")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=110)
     plt.close(figure)
+    write_whole(path, content.getvalue())

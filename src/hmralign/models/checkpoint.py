@@ -20,10 +20,11 @@ from typing import Any, get_args, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from hmralign.diffusion.schedule import ScheduleConfig
 from hmralign.models.lite import LiteConfig, LiteModel
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 
 FORMAT_VERSION = 1
@@ -62,11 +63,7 @@ def write_weights(path: Path, state: dict[str, torch.Tensor], header: dict[str, 
     """Write weights and their header atomically. Raises InputError for weights that are not finite as stored."""
     tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in state.items()}
     require_finite(path, tensors)
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata=header)
-    part.chmod(0o644)  # safetensors makes files that only their owner can read
-    part.replace(path)
-    return path
+    return write_whole(path, save(tensors, header))
 
 
 def checkpoint_path(name_or_path: str | Path) -> Path:

@@ -25,6 +25,7 @@ from torch import Tensor
 from hmralign.geometry.rotations import rotmat_to_rotvec
 from hmralign.preferences.pairs import matched_pairs
 from hmralign.preferences.store import GroupStore
+from hmralign.storage.whole_file import whole_file
 from hmralign.structures import BodyParams, InputError, PreferenceGroups
 
 FORMAT_VERSION = 1
@@ -54,19 +55,14 @@ def export_parquet(
     arrow, parquet = require_pyarrow()
     k = max(1, store.facts.group_size // 4) if k is None else k
     scores = {critic: store.scores(critic) for critic in critics}
-    part = path.with_suffix(".parquet.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
     tables = (_table(arrow, columns, store, critics, layout) for columns in _shards(store, scores, layout, k))
     first = next(tables)  # there is one: `store.scores` refuses a store without groups
     rows = 0
-    try:
+    with whole_file(path) as part:
         with parquet.ParquetWriter(part, first.schema, compression="zstd") as writer:
             for table in chain([first], tables):
                 writer.write_table(table)
                 rows += table.num_rows
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return rows
 
 

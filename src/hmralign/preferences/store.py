@@ -17,6 +17,7 @@ again go with it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -34,8 +35,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from hmralign.data.folder_lock import held_folder
 from hmralign.data.shards import save_whole
+from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import (
     Annotation,
     BodyParams,
@@ -50,10 +52,10 @@ from hmralign.structures import (
 
 FORMAT_VERSION = 1
 _BODY = ("global_orient", "body_pose", "betas", "transl")
-_NO_STRANGERS = (".lock", "store.part", "run.yaml", "config.yaml")
-"""What may lie in a folder that becomes a store: records of the run, and what a kill at the first moment leaves."""
+_NO_STRANGERS = (".lock", "run.yaml", "config.yaml")
+"""What may lie in a folder that becomes a store, beside `.part` files that a kill left: records of the run."""
 _PART_OF_SAFETENSORS = ".tmp??????"
-"""safetensors writes to such a file first, which a kill leaves."""
+"""safetensors wrote to such a file first, which a kill has left in stores of earlier versions."""
 _MAX_LINE = 16384
 _NOT_A_ROTATION = 1e-3
 """How far the third column of a rotation may be from the cross product of the others, which is all that is stored."""
@@ -324,8 +326,7 @@ class GroupWriter(GroupStore):
                 )
             return
         with _room(self.folder):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_text(path, json.dumps(record, indent=2) + "\n")
+            write_json(path, record)
 
     def write_scores(self, name: str, shard: int, scores: Float[Tensor, "group hyp"]) -> None:
         """Scores of one shard, whole.
@@ -377,11 +378,7 @@ class GroupWriter(GroupStore):
                 names.append(None)
                 continue
             name = f"{hashlib.sha256(os.fsencode(id_)).hexdigest()[:24]}.jpg"
-            folder = self.folder / "crops"
-            folder.mkdir(exist_ok=True)
-            part = folder / f"{name}.part"
-            part.write_bytes(content)
-            part.replace(folder / name)
+            write_whole(self.folder / "crops" / name, content)
             names.append(name)
         return names
 
@@ -404,7 +401,7 @@ def writing(folder: str | Path, facts: StoreFacts | None = None) -> Iterator[Gro
 def _require_own(folder: Path) -> None:
     """Raise InputError for a folder with other things in it than a store."""
     if folder.is_dir() and not (folder / "store.json").is_file():
-        strangers = [p.name for p in folder.iterdir() if p.name not in _NO_STRANGERS]
+        strangers = [p.name for p in folder.iterdir() if p.name not in _NO_STRANGERS and p.suffix != ".part"]
         if strangers:
             raise InputError(f"{folder}: is not empty ('{strangers[0]}') and no store of groups; use another folder")
 
@@ -417,7 +414,7 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
         _require_own(folder)
         with _room(folder):
             record = {"format_version": FORMAT_VERSION, **asdict(facts)}
-            _write_text(folder / "store.json", json.dumps(record, indent=2) + "\n")
+            write_json(folder / "store.json", record)
     there = _read_facts(folder)
     if facts is not None:
         given = json.loads(json.dumps(asdict(facts)))
@@ -539,19 +536,13 @@ def _append_lines(path: Path, records: list[dict[str, Any]]) -> None:
         try:
             written = os.write(handle, content)
             if written != len(content):
-                raise OSError(28, "no space left on device", str(path))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(handle)
         except OSError:
             os.ftruncate(handle, before)
             raise
     finally:
         os.close(handle)
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 @contextmanager

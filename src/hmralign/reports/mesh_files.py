@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 
 _TURN = np.array([1.0, -1.0, -1.0])
@@ -37,7 +37,7 @@ def write_obj(path: Path, vertices: Float[np.ndarray, "vert 3"], faces: Int[np.n
     header = "hmralign: metres, y up, camera at the origin looking along -z"
     text = export_obj(_viewing_mesh(vertices, faces), include_normals=False, include_color=False, header=header)
     assert isinstance(text, str)
-    return write_whole(path, text.encode("utf-8"))
+    return write_whole(path, text)
 
 
 def read_mesh(path: Path) -> tuple[Float[np.ndarray, "vert 3"], Int[np.ndarray, "face 3"]]:

@@ -25,7 +25,7 @@ from PIL import Image
 from hmralign.rendering.colormap import magnitude_colors
 from hmralign.reports.mesh_packing import base64_text, packed_faces, packed_vertices
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 
 _LOG = logging.getLogger("hmralign.reports")
@@ -47,7 +47,7 @@ def write_report(path: Path, report: Report) -> Path:
     persons = sum(len(p.persons) for p in report.photos)
     if len(text) > MAX_BYTES_PER_PERSON * persons:
         _LOG.warning("Report %s has %.1f MB for %d persons.", path, len(text) / 2**20, persons)
-    return write_whole(path, text.encode("utf-8"))
+    return write_whole(path, text)
 
 
 def render_report(report: Report) -> str:

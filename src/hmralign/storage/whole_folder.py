@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hmralign.storage.whole_file import naming_file
 from hmralign.structures import InputError
 
 logger = logging.getLogger("hmralign.recover")
@@ -45,7 +46,8 @@ def finished_folder(folder: Path) -> Iterator[Path]:
             f"'{folder.parent}' cannot be written ({error.strerror}); expected a writable folder"
         ) from error
     try:
-        yield draft
+        with naming_file(folder):
+            yield draft
         os.chmod(draft, 0o755)
         _replace_folder(draft, folder)
     except BaseException:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from filelock import FileLock, Timeout
+from hmralign.storage.folder_lock import HeldElsewhereError, held_folder
 
 logger = logging.getLogger("hmralign.alignment_study")
 
@@ -45,16 +45,12 @@ class Job(Protocol):
 @contextmanager
 def held(locks: Path, name: str) -> Iterator[None]:
     """Hold the lock of a name. Raises BusyError where another process holds it."""
-    locks.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(locks / f"{name}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise BusyError(name) from error
-    try:
+    with ExitStack() as while_held:
+        try:
+            while_held.enter_context(held_folder(locks, f"at {name}", lock=f"{name}.lock"))
+        except HeldElsewhereError as error:
+            raise BusyError(name) from error
         yield
-    finally:
-        lock.release()
 
 
 def work_off(jobs: Sequence[Job], locks: Path, *, until: float | None = None, pause: float = PAUSE) -> list[str]:

@@ -40,6 +40,7 @@ from hmralign.models.lite import LiteConfig, LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import mirror, pack
 from hmralign.structures import Example, InputError
+from hmralign.training.state import save_state
 
 logger = logging.getLogger("hmralign.training")
 
@@ -390,10 +391,8 @@ def _log(folder: Path, step: int, seconds: float, progress: float, parts: list[d
 
 def _save_state(path: Path, model: torch.nn.Module, optimizer, ema: Ema, step: int, seconds: float) -> None:
     """Write the resume state atomically: a kill leaves the old file or the new one."""
-    part = path.with_suffix(".part")
-    torch.save(
-        {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state_dict(), "step": step,
-         "seconds": seconds},
-        part,
-    )  # fmt: skip
-    part.replace(path)
+    state = {
+        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state_dict(), "step": step,
+        "seconds": seconds,
+    }  # fmt: skip
+    save_state(path, state)

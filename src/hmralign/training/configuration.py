@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.training.base import BaseTrainingConfig
 
@@ -72,4 +73,4 @@ def _is_number(value: Any) -> bool:
 def write_training_config(path: Path, config: BaseTrainingConfig) -> None:
     """Write every resolved value, readable by `read_training_config`."""
     plain = TypeAdapter(dict[str, Any]).dump_python(asdict(config), mode="json")
-    path.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    write_whole(path, yaml.safe_dump(plain, sort_keys=False))

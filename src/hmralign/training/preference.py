@@ -23,8 +23,10 @@ from torch import Tensor, nn
 from hmralign.diffusion.ema import Ema
 from hmralign.diffusion.loss_weights import LossWeight
 from hmralign.policies.policy import Denoiser
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.training.low_rank import add_low_rank, merge_low_rank
+from hmralign.training.state import save_state
 
 logger = logging.getLogger("hmralign.align")
 
@@ -262,9 +264,7 @@ class _Run:
             "ema": self.ema.state_dict(), "step": self.step, "seconds": self.seconds, "start": self.start,
             "good": self.good, "good_look": self.good_look, "stopped": self.stopped, "pending": self.pending,
         }  # fmt: skip
-        part = self.folder / "state.part"
-        torch.save(state, part)
-        part.replace(self.folder / "state.pt")
+        save_state(self.folder / "state.pt", state)
 
     def restore(self) -> None:
         """Continue from a state; lines of the curve beyond it are dropped, for they will be written again."""
@@ -332,9 +332,7 @@ def _cut_curve(path: Path, step: int) -> None:
                 rows.append(line)
         except (ValueError, KeyError, TypeError):
             break  # a line that was being written when the run was killed
-    part = path.with_suffix(".part")
-    part.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, "".join(f"{row}\n" for row in rows))
 
 
 def _sum_of(rows: list[dict[str, float]]) -> dict[str, float]:

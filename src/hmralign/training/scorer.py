@@ -21,6 +21,7 @@ from hmralign.models.scorer_features import ScorerInput, blended, mirrored_input
 from hmralign.structures import InputError
 from hmralign.training.distillation_losses import weighted_listwise, weighted_ranknet
 from hmralign.training.scorer_losses import error_regression, listwise, ranknet
+from hmralign.training.state import save_state
 
 logger = logging.getLogger("hmralign.scorer")
 
@@ -221,10 +222,8 @@ def _log(path: Path, row: dict[str, Any]) -> None:
 
 
 def _save(path: Path, model: _Trained, optimizer: torch.optim.Optimizer, ema: Ema, step: int) -> None:
-    part = path.with_suffix(".part")
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state_dict(), "step": step}
-    torch.save(state, part)
-    part.replace(path)
+    save_state(path, state)
 
 
 def _restore(path: Path, model: _Trained, optimizer: torch.optim.Optimizer, ema: Ema) -> int:

@@ -28,7 +28,7 @@ import numpy as np
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
 from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import InputError
 from hmralign.studies.alignment.measure import Columns, Kind
 from hmralign.studies.alignment.person_groups import BaseWeights
@@ -107,7 +107,7 @@ def read_facts(folder: Path) -> Facts | None:
 
 
 def _write_facts(folder: Path, facts: Facts) -> Facts:
-    write_whole(folder / "facts.json", (json.dumps(asdict(facts), indent=1) + "\n").encode())
+    write_json(folder / "facts.json", asdict(facts), indent=1)
     return facts
 
 

@@ -23,7 +23,7 @@ from hmralign.policies.policy import SamplerConfig
 from hmralign.preferences.build import GroupsConfig, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.studies.alignment.cells import Cell, Facts, identity, read_facts, read_measurement
 from hmralign.studies.alignment.measure import (
@@ -221,7 +221,7 @@ class Study:
     def spend_on(self, store: Path, seconds: float) -> None:
         """Add to the CPU seconds of a store."""
         path = store.with_name(f"{store.name}.json")
-        write_whole(path, json.dumps({"cpu_seconds": round(_seconds(path) + seconds, 1)}).encode())
+        write_whole(path, json.dumps({"cpu_seconds": round(_seconds(path) + seconds, 1)}))
 
     def group_seconds(self) -> float:
         """CPU seconds of all stores."""

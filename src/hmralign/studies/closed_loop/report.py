@@ -25,7 +25,7 @@ from hmralign.overlays.overlay import draw_overlays, draw_side_views
 from hmralign.policies.catalogue import open_policy
 from hmralign.preferences.sheet import person_ground
 from hmralign.rendering.shading import SKY_BLUE
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Observation
 from hmralign.studies.closed_loop.run import ClosedLoop, metrics, predict_config
 
@@ -69,7 +69,7 @@ def write_report(loop: ClosedLoop) -> Path:
         f"<h2>Before and after</h2><p>{_PICTURES}</p>{_png(_picture_bytes(loop))}"
         f"<h2>Curves</h2>{curves}</body></html>\n"
     )
-    return write_whole(loop.folder / "report.html", page.encode("utf-8"))
+    return write_whole(loop.folder / "report.html", page)
 
 
 _PICTURES = (

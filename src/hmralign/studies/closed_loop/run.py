@@ -7,7 +7,6 @@ Persons on whom it is measured have poses of clips that nothing here has seen, a
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -30,7 +29,7 @@ from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig
 from hmralign.preferences.build import GroupsConfig, build_groups
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import Example, InputError
 from hmralign.studies.closed_loop.persons import TEST_SEED, TRAIN_SEED, DrawnSource, drawn_persons
 from hmralign.systems.align.checkpoint import align_checkpoint
@@ -133,13 +132,13 @@ def _run(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
     errors = {name: measured(path, body, test, config) for name, path in models.items()}
     seconds["measuring"] = time.perf_counter() - begun
     found = ClosedLoop(out, store, test, models, errors, stopped, seconds, config)
-    write_whole(out / "metrics.json", (json.dumps(metrics(found), indent=2) + "\n").encode())
+    write_json(out / "metrics.json", metrics(found))
     return found
 
 
 def require_room(out: Path) -> None:
     """Raise InputError for a folder that holds anything but an earlier loop."""
-    if out.exists() and any(out.iterdir()) and not (out / MARKER).is_file():
+    if out.exists() and any(p.suffix != ".part" for p in out.iterdir()) and not (out / MARKER).is_file():
         raise InputError(f"{out}: holds something that is no closed loop; use another folder")
 
 
@@ -150,8 +149,7 @@ def _make_room(out: Path, config: ClosedLoopConfig) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("metrics.json", "report.html"):
         (out / name).unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARKER).write_text("Written by hmralign demo, which replaces what is in this folder.\n", encoding="utf-8")
+    write_whole(out / MARKER, "Written by hmralign demo, which replaces what is in this folder.\n")
 
 
 def predict_config(config: ClosedLoopConfig, refine: bool) -> PredictConfig:

@@ -179,15 +179,13 @@ def _joined(parts: Sequence[Any], kind: type) -> Any:
 
 def write_audit(folder: Path, document: dict[str, Any]) -> list[Path]:
     """`critic_audit.json`, `.md` and `.png`; returns the files."""
-    import json
 
-    from hmralign.reports.whole_file import write_whole
+    from hmralign.storage.whole_file import write_json, write_whole
     from hmralign.studies.critic_audit.plots import audit_figure
     from hmralign.studies.critic_audit.report import audit_markdown
 
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     return [
-        write_whole(folder / "critic_audit.json", text.encode()),
-        write_whole(folder / "critic_audit.md", audit_markdown(document).encode()),
+        write_json(folder / "critic_audit.json", document, indent=1),
+        write_whole(folder / "critic_audit.md", audit_markdown(document)),
         write_whole(folder / "critic_audit.png", audit_figure(document)),
     ]

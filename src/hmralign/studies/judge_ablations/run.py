@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from hmralign.reports.whole_file import write_whole
-from hmralign.structures import InputError
+from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.studies.judge_ablations.judge import Judge, open_judge
 from hmralign.studies.judge_ablations.report import study_document, study_markdown
 from hmralign.studies.judge_ablations.settings import Arm, StudyConfig
@@ -28,15 +26,10 @@ def run_ablations(
     stores that do not go together, another process in the folder, and as the steps do; BudgetError and ServerError
     where they end it, and what is done stays.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        with lock, Journal.open(out / "journal.sqlite") as journal:
-            document = json.loads(json.dumps(_document(config, out, judge, journal), allow_nan=False))
-    except Timeout as error:
-        raise InputError(f"{out}: another process is at this study; wait for it or stop it") from error
-    write_whole(out / JSON, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
-    write_whole(out / MARKDOWN, study_markdown(document, introduction).encode())
+    with held_folder(out, "at this study"), Journal.open(out / "journal.sqlite") as journal:
+        document = json.loads(json.dumps(_document(config, out, judge, journal), allow_nan=False))
+    write_json(out / JSON, document, indent=1)
+    write_whole(out / MARKDOWN, study_markdown(document, introduction))
     return document
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_json
 from hmralign.structures import InputError
 
 Kind = Literal["learn", "score", "align", "measure"]
@@ -65,7 +65,7 @@ class Step:
             "format_version": FORMAT_VERSION, "decided_by": self.decided_by, "result": result,
             "cpu_seconds": self._spent(),
         }  # fmt: skip
-        write_whole(self.folder / "done.json", (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+        write_json(self.folder / "done.json", record, indent=1)
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -75,7 +75,7 @@ class Step:
             yield
         finally:
             spent = round(before + time.process_time() - begun, 2)
-            write_whole(self.folder / "cpu_seconds.json", f"{json.dumps(spent)}\n".encode())
+            write_json(self.folder / "cpu_seconds.json", spent, indent=None)
 
     def _spent(self) -> float:
         path = self.folder / "cpu_seconds.json"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
@@ -17,7 +16,8 @@ from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS
 from hmralign.policies.catalogue import OpenedPolicy, open_policy
 from hmralign.policies.policy import SavedPolicy
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import InputError
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.systems.align.curves import draw_curves
@@ -89,14 +89,9 @@ def align_checkpoint(
     start = open_start(store, checkpoint, load_free_body("3k5"), other_model=other_model)
     _require_savable(start)
     record = _record(store, start, config)
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        with lock:
-            _claim(out / "run.yaml", record)
-            return _aligned(store, start, config, out)
-    except Timeout as error:
-        raise InputError(f"{out}: another process is aligning into this folder; wait for it or stop it") from error
+    with held_folder(out, "aligning into this folder"):
+        _claim(out / "run.yaml", record)
+        return _aligned(store, start, config, out)
 
 
 def _require_savable(start: OpenedPolicy) -> None:
@@ -117,7 +112,7 @@ def _aligned(store: GroupStore, start: OpenedPolicy, config: AlignConfig, out: P
         "format_version": FORMAT_VERSION, "checkpoint": str(path), "sha256": checkpoint_hash(path),
         "rounds": result.rounds, "stopped": result.stopped, "groups": result.groups,
     }  # fmt: skip
-    write_whole(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_json(out / "summary.json", summary)
     return AlignedCheckpoint(path, result)
 
 
@@ -155,13 +150,13 @@ def _claim(path: Path, record: dict[str, Any]) -> None:
         except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not the record of a run ({error})") from error
         if not same and not (path.parent / "state.pt").exists():
-            write_whole(path, yaml.safe_dump(record, sort_keys=False).encode())  # that run never took a step
+            write_whole(path, yaml.safe_dump(record, sort_keys=False))  # that run never took a step
         elif not same:
             raise InputError(f"{path.parent}: holds a run with other settings or groups; use another folder")
         return
     if (path.parent / "state.pt").exists() or (path.parent / "model.safetensors").exists():
         raise InputError(f"{path.parent}: holds another run; use another folder")
-    write_whole(path, yaml.safe_dump(record, sort_keys=False).encode())
+    write_whole(path, yaml.safe_dump(record, sort_keys=False))
 
 
 def _without_versions(record: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 
 PANELS = (
     ("loss of the averaged weights, over the reference's", ("loss_ratio",)),

@@ -8,7 +8,6 @@ The critic must not need truth: the label is what is judged. Nothing is ever wri
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +25,7 @@ from hmralign.critics.critic import Critic
 from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
 from hmralign.preferences.build import GroupsConfig, critic_facts, named_critic
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
 from hmralign.systems.clean.cleaned_copy import write_cleaned_predictions, write_cleaned_shards
 from hmralign.systems.clean.folder import FORMAT_VERSION, borrow_scores, cleaning_folder
@@ -117,7 +116,7 @@ def clean_labels(
             _draw(folder / "sheet.png", source, body, scored, selection, config)
         copy = _write_copy(folder, source, scored, selection, plan) if config.write else None
         summary = _summary(source, plan, scored, selection, facts, copy)
-        write_whole(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+        write_json(folder / "summary.json", summary)
     return summary
 
 
@@ -196,7 +195,7 @@ def _write_lists(folder: Path, source: LabelSource, scored: LabelScores, selecti
         reason = selection.reasons[number]
         (kept if reason is None else dropped).append(line if reason is None else line | {"reason": reason})
     for name, lines in (("cleaned", kept), ("dropped", dropped)):
-        write_whole(folder / f"{name}.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines).encode())
+        write_json_lines(folder / f"{name}.jsonl", lines)
 
 
 def _draw(

@@ -12,7 +12,7 @@ import torch
 
 from hmralign.body.npz_file import npz_sizes, read_npz
 from hmralign.data.shards import write_index, write_shard
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.systems.clean.sources import PredictionLabels, ShardLabels
 
 SHARD_SIZE = 5_000

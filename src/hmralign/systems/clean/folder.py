@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hmralign.data.folder_lock import held_folder
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import InputError
 
 FORMAT_VERSION = 1
@@ -41,7 +41,7 @@ def cleaning_folder(folder: Path, plan: dict[str, Any]) -> Iterator[Path]:
             _require_same(folder, read_plan(folder), _plain(plan))
         else:
             content = {"format_version": FORMAT_VERSION, **plan}
-            write_whole(folder / "plan.json", (json.dumps(content, indent=2) + "\n").encode())
+            write_json(folder / "plan.json", content)
         yield folder
 
 
@@ -82,7 +82,7 @@ def borrow_scores(earlier: Path, folder: Path, plan: dict[str, Any]) -> None:
 
 def _require_own(folder: Path) -> None:
     if folder.is_dir() and not (folder / "plan.json").is_file():
-        strangers = [p.name for p in folder.iterdir() if p.name not in _NO_STRANGERS]
+        strangers = [p.name for p in folder.iterdir() if p.name not in _NO_STRANGERS and p.suffix != ".part"]
         if strangers:
             raise InputError(f"{folder}: is not empty ('{strangers[0]}') and no cleaning; use another folder")
 

@@ -23,6 +23,7 @@ from hmralign.critics.critic import Critic, can_judge, judge
 from hmralign.critics.mix import MixCritic
 from hmralign.critics.recorded import RecordedCritic, recorded_mix
 from hmralign.data.shards import save_whole
+from hmralign.storage.whole_file import remove_parts
 from hmralign.structures import InputError
 from hmralign.systems.clean.sources import LabelSource
 
@@ -76,8 +77,9 @@ def score_labels(
             save_whole(_tensors(scored), _chunk_file(folder, number))
         parts = [read_scores(_chunk_file(folder, n), c.stop - c.start) for n, c in enumerate(chunks)]
         save_whole(_tensors(_joined(parts)), whole)
-    for leftover in [*folder.glob("scores_*.safetensors"), *folder.glob("scores*.part")]:
-        leftover.unlink()
+    for chunk in folder.glob("scores_*.safetensors"):
+        chunk.unlink()
+    remove_parts(folder)
     return read_scores(whole, len(source.ids))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from hmralign.evaluation.calibration_plot import draw_calibration
 from hmralign.evaluation.markdown import evaluation_markdown
 from hmralign.evaluation.summary import differences, read_recalibration, recalibration_record
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.run import (
     EvaluateConfig,
@@ -60,7 +60,7 @@ def compare_checkpoints(
         },
     }
     write_whole(out / "metrics.json", _text(document))
-    write_whole(out / "metrics.md", evaluation_markdown(document).encode())
+    write_whole(out / "metrics.md", evaluation_markdown(document))
     draw_calibration({n: m.evaluation.calibration for n, m in measured.items()}, out / "calibration.png")
     return document
 

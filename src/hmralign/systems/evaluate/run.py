@@ -33,7 +33,7 @@ from hmralign.evaluation.summary import (
 from hmralign.metrics.uncertainty import JointGaussians, Recalibration
 from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import BodyProposer
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 

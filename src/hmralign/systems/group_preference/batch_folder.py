@@ -24,8 +24,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from hmralign.data.folder_lock import held_folder
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.whole_file import naming_file, write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
 from hmralign.vlm.batch_lines import request_line
 from hmralign.vlm.chat import ChatRequest, ImagePart, TextPart
@@ -253,7 +253,7 @@ def exporting(path: str | Path, manifest: Manifest, limits: BatchLimits) -> Iter
     _require_same(there, manifest, path)
     with held_folder(path, "writing requests there"):
         if there is None:
-            write_whole(path / "manifest.json", (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
+            write_json(path / "manifest.json", manifest.to_json())
         _remove_unfinished(path)
         writer = BatchWriter(path, manifest, limits)
         try:
@@ -283,16 +283,18 @@ class _FileInWork:
         self._digest = hashlib.sha256()
 
     def add(self, line: bytes, entry: BatchEntry) -> None:
-        self._file.write(line)
+        with naming_file(self.path):
+            self._file.write(line)
         self._digest.update(line)
         self.entries.append(replace(entry, file=self.path.name, offset=self.size, length=len(line)))
         self.size += len(line)
 
     def complete(self) -> BatchFile:
         """Put it in its place, then its index."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.close()
+        with naming_file(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self.close()
         os.replace(self._part, self.path)
         head = BatchFile(self.path.name, len(self.entries), self.size, self._digest.hexdigest())
         _write_index(self.path.with_name(self.path.name.replace("requests_", "index_")), head, self.entries)
@@ -303,8 +305,7 @@ class _FileInWork:
 
 
 def _write_index(path: Path, head: BatchFile, entries: Iterable[BatchEntry]) -> None:
-    lines = [json.dumps(asdict(head)), *(json.dumps(asdict(entry)) for entry in entries)]
-    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+    write_json_lines(path, [asdict(head), *(asdict(entry) for entry in entries)])
 
 
 def _indices(path: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.preferences.store import GroupStore
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_json_lines
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.verdicts import GroupVerdict
 
@@ -38,8 +38,7 @@ def write_verdicts(
     """All groups of a shard, whose scores are to be written next. `made_by` is in every line."""
     # Earlier scores go first: a kill in between must not leave them beside lines that they do not belong to.
     (store.folder / "scores" / critic / f"scores_{shard:05d}.safetensors").unlink(missing_ok=True)
-    lines = [json.dumps({**_line(verdict), **made_by}, allow_nan=False) for verdict in verdicts]
-    write_whole(verdicts_path(store, critic, shard), "".join(f"{line}\n" for line in lines).encode())
+    write_json_lines(verdicts_path(store, critic, shard), ({**_line(verdict), **made_by} for verdict in verdicts))
 
 
 def read_verdicts(store: GroupStore, critic: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_whole
 from hmralign.systems.recover.outputs import read_record
 
 MAX_PICTURES = 300
@@ -58,7 +58,7 @@ def write_index(
         + (f"<h2>Failed</h2><ul>{failed}</ul>" if failed else "")
         + "</body></html>\n"
     )
-    return write_whole(out / "report.html", page.encode("utf-8"))
+    return write_whole(out / "report.html", page)
 
 
 def _link(out: Path, page: Path) -> str:

@@ -31,7 +31,7 @@ from hmralign.models.scorer_calibration import Calibration, fit_calibration
 from hmralign.models.scorer_checkpoint import CalibratedScorer, save_scorer
 from hmralign.models.scorer_features import mirrored_input
 from hmralign.policies.catalogue import open_policy
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.scorer_dpo.distil import (
     DistilConfig,
@@ -193,7 +193,7 @@ def _train_distilled(config: ScorerConfigFile, folder: Path, body: BodyModel) ->
     scorer = train_scorer(sets.training, config.training, folder)
     outputs = mirrored_outputs(scorer, sets.held_out)
     record = distilled_record(sets, outputs, config.distil)
-    write_whole(folder / "distilled.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_json(folder / "distilled.json", record, indent=1)
     scored = CalibratedScorer(scorer, distilled_calibration(sets, outputs), sets.sources)
     return save_scorer(folder / "scorer.safetensors", scored, body.skeleton_hash)
 
@@ -206,6 +206,4 @@ def _claim(path: Path, config: ScorerConfigFile, made_by: dict[str, Any]) -> Non
         if yaml.safe_load(path.read_text(encoding="utf-8")) != plain:
             raise InputError(f"{path.parent}: holds the training of another scorer; use another folder")
         return
-    part = path.with_suffix(".part")
-    part.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, yaml.safe_dump(plain, sort_keys=False))

@@ -11,7 +11,7 @@ import torch
 
 from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import remove_parts, write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.synth.masks import MaskNoise, drawn_masks
 from hmralign.training.base import BaseTrainingConfig, make_generator
@@ -52,6 +52,7 @@ def write_synthetic_shards(config: SynthConfig, training: BaseTrainingConfig, fo
     facts = _facts(config, training, source)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, facts)
+    remove_parts(folder)
     count = -(-config.examples // config.shard_size)
     for k in range(count):
         if (folder / f"shard_{k:05d}.safetensors").exists():
@@ -89,4 +90,4 @@ def _claim(folder: Path, facts: dict) -> None:
         if not same:
             raise InputError(f"{folder}: holds shards of another configuration; choose a new folder")
     else:
-        write_whole(plan, json.dumps(facts).encode())
+        write_whole(plan, json.dumps(facts))

@@ -38,7 +38,7 @@ from hmralign.data.synthwild_folder import (
     split_facts,
     write_slices,
 )
-from hmralign.reports.whole_file import write_whole
+from hmralign.storage.whole_file import remove_parts, write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.synth.masks import MaskNoise, drawn_masks
 
@@ -107,10 +107,12 @@ def _claim(path: Path, plan: dict[str, Any]) -> None:
             raise InputError(f"{path}: holds something else than {plan['split']}; remove it, or use another folder")
         _require_same_poses(path, earlier, plan)
         if earlier == plan:
+            remove_parts(path)
             return
     if path.is_dir() and any(path.glob("shard_*.safetensors")):
         _start_over(path, f"{path}: was begun by another version of hmralign")
-    write_whole(file, json.dumps(plan).encode())
+    remove_parts(path)
+    write_whole(file, json.dumps(plan))
 
 
 def _start_over(path: Path, reason: str) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from hmralign.critics.vlm.memory.content import FROZEN, PICTURES
 from hmralign.critics.vlm.memory.rule_filter import RuleFilterOptions, compare_rules
-from hmralign.critics.vlm.memory.store import LEFT_OUT, Memory, remove_memory, require_same_space
+from hmralign.critics.vlm.memory.store import LEFT_OUT, Memory, new_memory, require_same_space
 from hmralign.critics.vlm.memory.tables import (
     CONFLICT,
     EPISODE,
@@ -68,19 +68,12 @@ def merge_memories(
         require_same_space(first.space, second.space, first.path)
     rows = {table.name: _united(table, first, second) for table in TABLES}
     _retire_either(rows[RETIRED.name], first, second)
-    part = path.with_name(f"{path.name}.part")
-    remove_memory(part)
-    try:
-        with Memory.open(part) as memory:
-            with naming(path):
-                _insert(memory.connection, rows)
-            same, opposite = _compared(memory, first, second, options)
-            _mark(memory, same, opposite, time)
-            content = memory.content_hash()
-            memory.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        part.rename(path)
-    finally:
-        remove_memory(part)
+    with new_memory(path) as memory:
+        with naming(path):
+            _insert(memory.connection, rows)
+        same, opposite = _compared(memory, first, second, options)
+        _mark(memory, same, opposite, time)
+        content = memory.content_hash()
     return Merged(content, same, opposite)
 
 

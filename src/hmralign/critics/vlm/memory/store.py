@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,6 +45,7 @@ from hmralign.critics.vlm.memory.tables import (
     naming,
     prepare,
 )
+from hmralign.storage.whole_file import remove_parts, whole_file
 from hmralign.structures import InputError, Prototype, Rule
 
 BUSY_SECONDS = 30.0
@@ -181,10 +181,8 @@ class Memory:
         path = Path(path)
         if path.exists():
             raise InputError(f"{path} exists already; expected a new name for a frozen memory")
-        part = path.with_name(f"{path.name}.part")
-        with naming(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.unlink(missing_ok=True)
+        remove_parts(path.parent, path.name)
+        with naming(path), whole_file(path, sync=True) as part:
             copy = sqlite3.connect(part, isolation_level=None)
             try:
                 self.connection.backup(copy)
@@ -192,9 +190,7 @@ class Memory:
                 frozen_hash = _freeze_copy(copy, keep, time)
             finally:
                 copy.close()
-            _sync(part)
             part.chmod(0o444)
-            part.rename(path)
         return frozen_hash
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -442,10 +438,18 @@ def require_same_space(known: EmbeddingSpace | None, given: EmbeddingSpace | Non
         )
 
 
-def remove_memory(path: Path) -> None:
-    """One that was begun and is not wanted, with the files that SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+@contextmanager
+def new_memory(path: Path) -> Iterator[Memory]:
+    """A memory that is at `path` when the block ends well, and is nowhere otherwise."""
+    remove_parts(path.parent, path.name)
+    with whole_file(path) as part:
+        try:
+            with Memory.open(part) as memory:
+                yield memory
+                memory.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            for suffix in ("-wal", "-shm"):
+                part.with_name(part.name + suffix).unlink(missing_ok=True)
 
 
 def _connect(path: Path, *, read_only: bool, immutable: bool) -> sqlite3.Connection:
@@ -493,14 +497,6 @@ def _freeze_copy(copy: sqlite3.Connection, keep: Collection[str] | None, time: s
     copy.execute("DELETE FROM fact WHERE name = ?", (content.FROZEN,))
     FACT.insert(copy, {"name": content.FROZEN, "value": frozen_hash})
     return frozen_hash
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _episode_row(episode: Episode) -> dict[str, Any]:

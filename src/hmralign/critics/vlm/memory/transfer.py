@@ -25,7 +25,7 @@ from safetensors.numpy import load, save
 
 from hmralign.critics.vlm.memory.content import FROZEN, PICTURES
 from hmralign.critics.vlm.memory.records import rule_id
-from hmralign.critics.vlm.memory.store import Memory, remove_memory
+from hmralign.critics.vlm.memory.store import Memory, new_memory
 from hmralign.critics.vlm.memory.tables import FACT, FORMAT_VERSION, PROTOTYPE, RULE, TABLES, TILE, Table, naming
 from hmralign.structures import InputError
 from hmralign.structures.critique import HIGHEST_SCORE
@@ -69,22 +69,15 @@ def import_memory(folder: str | Path, path: str | Path) -> str:
     facts = _read_facts(folder)
     if path.exists():
         raise InputError(f"{path} exists already; expected a new file for the imported memory")
-    part = path.with_name(f"{path.name}.part")
-    remove_memory(part)
-    try:
-        with Memory.open(part) as memory:
-            with naming(folder):
-                _read_tables(memory, folder)
-            content = memory.content_hash()
-            if content != facts["content_hash"]:
-                raise InputError(
-                    f"{folder} has been changed since it was exported: its content hash is {content[:12]}, expected "
-                    f"{str(facts['content_hash'])[:12]}"
-                )
-            memory.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        part.rename(path)
-    finally:
-        remove_memory(part)
+    with new_memory(path) as memory:
+        with naming(folder):
+            _read_tables(memory, folder)
+        content = memory.content_hash()
+        if content != facts["content_hash"]:
+            raise InputError(
+                f"{folder} has been changed since it was exported: its content hash is {content[:12]}, expected "
+                f"{str(facts['content_hash'])[:12]}"
+            )
     return content
 
 

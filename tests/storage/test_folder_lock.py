@@ -2,7 +2,7 @@
 
 import pytest
 
-from hmralign.data.folder_lock import held_folder
+from hmralign.storage.folder_lock import held_folder
 from hmralign.structures import InputError
 
 
