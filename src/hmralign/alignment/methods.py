@@ -241,5 +241,5 @@ def group_weights(scores: Float[Tensor, "group hyp"], config: GroupConfig) -> Fl
     """Weight of each group, on average 1."""
     if config.group_weights == "equal":
         return torch.ones_like(scores[:, 0])
-    std = (scores - scores.mean(-1, keepdim=True)).square().mean(-1).sqrt()
-    return std / std.mean().clamp(min=1e-12)
+    std = scores.double().std(-1, correction=0)  # float64, as the advantages
+    return (std / std.mean().clamp(min=1e-12)).to(scores.dtype)
