@@ -145,8 +145,9 @@ def markdown(result: dict) -> str:
         "mean: of raw scores; z: of scores standardised per call; LS: least squares with item and call effects; LS +",
         "place: with position bias as well (the default of the package); BT: Bradley-Terry on the pairs of each call.",
         "Where windows share nothing (1 partition) LS gives each window the same mean. Mirrored: the second round",
-        "shows last what the first showed first. Informative: groups whose merged scores are at least half signal by",
-        "the judge's own repeatability; all groups count where nothing is judged twice, since nothing is known.",
+        "shows last what the first showed first. Informative: groups in which an F test at 5 % finds a difference,",
+        "and whose merged scores are at least half signal by the judge's own repeatability; all count where nothing",
+        "is judged twice.",
         "",
     ]
     for judge, rows in result["designs"].items():

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hmralign.alignment.advantages import group_advantages, silent_groups
 from hmralign.structures import InputError
@@ -14,6 +16,30 @@ def test_groups_sum_to_zero_and_have_unit_spread():
     a = group_advantages(REWARDS)
     torch.testing.assert_close(a.sum(-1), torch.zeros(7), atol=1e-5, rtol=0)
     torch.testing.assert_close(a.square().mean(-1), torch.ones(7), atol=1e-5, rtol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    spread=st.floats(-5, 1),
+    offset=st.sampled_from([0.0, 0.9, -70.0, 1000.0]),
+    size=st.sampled_from([2, 3, 8, 100]),
+)
+@pytest.mark.parametrize("below", ["drop", "divide"])
+def test_rewards_that_nearly_tie_sum_to_zero_too(below, seed, spread, offset, size):
+    """Relative to the size of the advantages, whatever digits the rewards have in common."""
+    rewards = offset + 10.0**spread * torch.randn(4, size, generator=seeded(seed))
+    a = group_advantages(rewards, below_floor=below, std_floor=1e-5)
+    assert a.dtype == rewards.dtype
+    assert (a.double().sum(-1).abs() <= 1e-6 * a.double().abs().sum(-1)).all()
+    spoken = ~silent_groups(rewards, 1e-5)
+    torch.testing.assert_close(a.double().square().mean(-1)[spoken], torch.ones(int(spoken.sum())).double())
+
+
+def test_what_is_dropped_is_what_is_counted():
+    rewards = 0.3 + 1e-3 * (1 + 1e-6 * torch.arange(-20, 20)[:, None]) * torch.tensor([-1.0, 1.0])
+    for rows in (rewards, rewards.double()):
+        assert torch.equal(silent_groups(rows), (group_advantages(rows) == 0).all(-1))
 
 
 def test_shift_and_scale_of_the_rewards_do_not_matter():

@@ -161,3 +161,18 @@ def test_nft_is_sft_for_the_best_and_pushes_from_the_worst():
     torch.testing.assert_close(diffusion_nft(away, old, target, torch.zeros(4), beta=1.0), torch.zeros(4))
     half = gradient(lambda p: diffusion_nft(p, old, target, torch.full((4,), 0.5), beta=1.0), old)
     torch.testing.assert_close(half, torch.zeros(4, 6), atol=1e-6, rtol=0)
+
+
+def test_kto_measures_gains_against_the_drift_of_all_which_has_no_gradient():
+    """1 - sigmoid(sign beta (g - max(mean g, 0))): one sample's term does not pull at the others."""
+    reference, policy = losses((10,))
+    sign = torch.tensor([1.0, -1.0] * 5)
+    for shift in (-1.0, 1.0):  # all do better than the reference, or all worse
+        gain = reference - (policy + shift)
+        drifted = max(float(gain.mean()), 0.0)
+        assert (drifted > 0) == (shift < 0)
+        expected = 1 / (1 + torch.exp(sign * 3.0 * (gain - drifted)))
+        torch.testing.assert_close(kto(policy + shift, reference, sign, beta=3.0), expected)
+        for i in range(10):
+            g = gradient(lambda p, i=i: kto(p, reference, sign, beta=3.0)[i], policy + shift)
+            assert g[i] != 0 and not g[torch.arange(10) != i].any(), "a term has a gradient by its own sample alone"

@@ -31,7 +31,12 @@ def judge(tmp_path, monkeypatch):
     backend = Scripted(by_the_bytes, model="m")
 
     monkeypatch.setattr(backends, "make_backend", lambda *_, **__: backend)
-    settings = {"judge": {"style": {"side": 64, "strip": 0, "views": "overlay"}, "merge": {"min_reliability": 0.0}}}
+    settings = {
+        "judge": {
+            "style": {"side": 64, "strip": 0, "views": "overlay"},
+            "merge": {"alpha": 1.0, "min_reliability": 0.0},
+        }
+    }
     (tmp_path / "judge.yaml").write_text(yaml.safe_dump(settings))
     file = {"base_url": SERVER[1], "model": "m", "config": str(tmp_path / "judge.yaml"), "concurrency": 1}
     (tmp_path / "vlm.yaml").write_text(yaml.safe_dump(file))

@@ -10,6 +10,7 @@ from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.models.scorer import Scorer, ScorerConfig
 from hmralign.models.scorer_calibration import Calibration
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, CalibratedScorer
+from hmralign.models.scorer_features import mirrored_input, scorer_input
 from hmralign.structures import Example, Hypotheses, InputError
 from hmralign.training.hypothesis_sets import WIDE_NOISE, perturbed_truth
 from support.synthetic_persons import BODY, mirrored, mirrored_body, persons, seeded
@@ -19,11 +20,14 @@ BODIES = perturbed_truth(PERSONS.annotation, 4, WIDE_NOISE, seeded(0))
 GROUP = Hypotheses(BODIES, posed_joints(BODY, BODIES))
 
 
-def critic() -> ScorerCritic:
+def critic(loud: float = 1.0) -> ScorerCritic:
+    """Random weights, the last ones times `loud`."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         scorer = Scorer(ScorerConfig(width=32, depth=1, context_width=16, context_depth=1), 2)
     scorer = scorer.eval().requires_grad_(False)
+    for member in scorer.members:
+        member.judge.head.weight *= loud
     return ScorerCritic(BODY, CalibratedScorer(scorer, Calibration((-2.0, 2.0), (0.1, 0.9))))
 
 
@@ -34,9 +38,18 @@ def test_scores_are_shares_and_need_no_truth():
 
 
 def test_the_mirrored_hypothesis_of_a_mirrored_photo_has_the_same_score():
+    """By a network that is anything but symmetric: seen from one side alone, scores differ by far more."""
+    opinionated = critic(loud=20.0)
     turned = mirrored_body(BODIES)
-    other = judge(critic(), Hypotheses(turned, posed_joints(BODY, turned)), Example(mirrored(PERSONS.observation)))
-    torch.testing.assert_close(other, judge(critic(), GROUP, PERSONS), atol=2e-3, rtol=0)
+    other = judge(opinionated, Hypotheses(turned, posed_joints(BODY, turned)), Example(mirrored(PERSONS.observation)))
+    scores = judge(opinionated, GROUP, PERSONS)
+    x = scorer_input(BODY, BODIES, PERSONS.observation, None)
+    plain, mirror = (opinionated.scored.scorer(seen) for seen in (x, mirrored_input(x)))
+    one_sided = [opinionated.scored.calibration(outputs.mean(-1)) for outputs in (plain, mirror)]
+    assert (one_sided[0] - one_sided[1]).abs().median() > 0.05
+    torch.testing.assert_close(other, scores, atol=2e-3, rtol=0)
+    both = opinionated.scored.calibration(((plain + mirror) / 2).mean(-1))
+    torch.testing.assert_close(scores, both, atol=1e-5, rtol=0)
 
 
 def test_persons_are_judged_one_by_one(monkeypatch):

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hmralign.diffusion import ddim
 from hmralign.diffusion.ema import Ema
@@ -74,6 +76,38 @@ def test_timesteps_start_at_the_top_and_descend(n):
 def test_impossible_step_counts_are_refused(n):
     with pytest.raises(ValueError, match="sampling steps"):
         ddim.timesteps(SCHEDULES[0], n)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ab=st.floats(0.01, 0.99), way=st.floats(0.0, 1.0), clamp=st.floats(0.1, 3.0), seed=st.integers(0, 10**6))
+def test_a_clamped_step_stays_on_the_line_through_its_clamped_sample(ab, way, clamp, seed):
+    """x_t is a mixture of the clamped x_0 and a noise, and so is the next one, of the same two."""
+    g = torch.Generator().manual_seed(seed)
+    x_t, eps = torch.randn(2, 50, generator=g, dtype=torch.float64)
+    now, then = torch.tensor([ab, ab + way * (1 - ab)], dtype=torch.float64)
+    free = x_0_from_eps(eps, x_t, now)
+    clean = ddim.step(x_t, eps, now, torch.ones((), dtype=torch.float64), clamp=clamp)
+    torch.testing.assert_close(clean, free.clamp(-clamp, clamp))
+    noise = (x_t - now.sqrt() * clean) / (1 - now).sqrt()
+    stepped = ddim.step(x_t, eps, now, then, clamp=clamp)
+    torch.testing.assert_close(stepped, then.sqrt() * clean + (1 - then).sqrt() * noise)
+    torch.testing.assert_close(ddim.step(x_t, eps, now, now, clamp=clamp), x_t)  # no time passes, nothing moves
+    inside = free.abs() < clamp
+    unclamped = ddim.step(x_t, eps, now, then)
+    torch.testing.assert_close(stepped[inside], unclamped[inside])
+
+
+def test_the_fresh_noise_of_eta_one_is_that_of_ddpm():
+    """Mean and spread of one step are those of the posterior q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7)."""
+    g = torch.Generator().manual_seed(0)
+    now, then = torch.tensor([0.5, 0.7], dtype=torch.float64)
+    x_0, x_t = 0.4, 0.9
+    eps = torch.full((40_000,), (x_t - now.sqrt() * x_0) / (1 - now).sqrt(), dtype=torch.float64)
+    stepped = ddim.step(torch.full_like(eps, x_t), eps, now, then, eta=1.0, generator=g)
+    alpha = now / then
+    mean = then.sqrt() * (1 - alpha) / (1 - now) * x_0 + alpha.sqrt() * (1 - then) / (1 - now) * x_t
+    std = ((1 - then) / (1 - now) * (1 - alpha)).sqrt()
+    assert abs(stepped.mean() - mean) < 4 * std / 200 and abs(stepped.std() / std - 1) < 0.02
 
 
 def test_parameterizations_agree():

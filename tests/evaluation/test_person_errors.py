@@ -41,6 +41,21 @@ def test_columns_against_a_loop():
         assert columns["zero_noise"][i] == pytest.approx(each[0], rel=1e-4)
         assert columns["selected"][i] == pytest.approx(each[int(predicted.selected[i])], rel=1e-4)
         assert columns["min_of_10"][i] == pytest.approx(min(each[:10]), rel=1e-4)
+        aligned = [float(pa_mpjpe(predicted.joints[i, m, :24], truth.joints[i, :24])) for m in range(M)]
+        assert columns["single_pa"][i] == pytest.approx(sum(aligned) / M, rel=1e-4)
+        assert columns["selected_pa"][i] == pytest.approx(aligned[int(predicted.selected[i])], rel=1e-4)
+        assert columns["min_of_10_pa"][i] == pytest.approx(min(aligned[:10]), rel=1e-4)
+        assert columns["zero_noise_pa"][i] == pytest.approx(aligned[0], rel=1e-4)
+        answer = predicted.fused[i, :24] - predicted.fused[i, :1] - target
+        assert columns["fused"][i] == pytest.approx(float(answer.norm(dim=-1).mean()), rel=1e-4)
+        sight = truth.joints[i, 0] / truth.joints[i, 0].norm()
+        along = answer @ sight
+        across = (answer - along[:, None] * sight).norm(dim=-1)
+        assert columns["fused_depth"][i] == pytest.approx(float(along.abs().mean()), rel=1e-4)
+        assert columns["fused_plane"][i] == pytest.approx(float(across.mean()), rel=1e-3)
+        relative = predicted.joints[i, :, :24] - predicted.joints[i, :, :1]
+        spread = (relative - relative.mean(0)).square().sum(-1).mean(0).sqrt().mean()
+        assert columns["spread"][i] == pytest.approx(float(spread), rel=1e-4)
     expected = pa_mpjpe(predicted.fused[:, :24], truth.joints[:, :24])
     torch.testing.assert_close(columns["fused_pa"], expected)
     assert columns["failed"].sum() == 0
@@ -96,6 +111,42 @@ def test_without_meshes_there_are_no_vertex_columns():
     predicted, truth = case()
     bare = replace(predicted, fused_vertices=None, selected_vertices=None)
     assert not [name for name in person_errors(bare, truth, ()) if "pve" in name]
+
+
+def test_bodies_are_measured_from_the_pelvis_whatever_the_other_joints_do():
+    """Moving one joint of an answer costs its own distance over 24; moving the pelvis costs all the others theirs."""
+    _, truth = case()
+    for joint in range(24):
+        moved = truth.joints.clone()
+        moved[:, joint] += torch.tensor([0.03, 0.0, 0.04])
+        group = moved[:, None].expand(-1, 2, -1, -1)
+        columns = person_errors(Predicted(group, moved, torch.zeros(N, dtype=torch.long)), truth, ())
+        cost = torch.full((N,), 0.05 * (23 if joint == 0 else 1) / 24)
+        for name in ("single", "zero_noise", "selected", "fused"):
+            torch.testing.assert_close(columns[name], cost, atol=1e-6, rtol=1e-4)
+
+
+def test_vertices_are_measured_from_the_pelvis_joint_of_their_own_body():
+    predicted, truth = case()
+    columns = person_errors(predicted, truth, ())
+    fused, selected = predicted.fused, predicted.joints[torch.arange(N), predicted.selected]
+    for name, mesh, body in (("fused", predicted.fused_vertices, fused),
+                             ("selected", predicted.selected_vertices, selected)):  # fmt: skip
+        away = mesh - body[:, :1] - (truth.vertices - truth.joints[:, :1])
+        torch.testing.assert_close(columns[f"{name}_pve"], away.norm(dim=-1).mean(1), atol=1e-5, rtol=1e-4)
+
+
+def test_an_error_along_the_line_of_sight_is_depth_and_one_across_it_is_plane():
+    _, truth = case()
+    sight = torch.nn.functional.normalize(truth.joints[:, :1], dim=-1)
+    side = torch.nn.functional.normalize(torch.linalg.cross(sight, torch.eye(3)[1].expand_as(sight)), dim=-1)
+    for direction, name, other in ((sight, "fused_depth", "fused_plane"), (side, "fused_plane", "fused_depth")):
+        answer = truth.joints.clone()
+        answer[:, 7] += 0.24 * direction[:, 0]
+        group = answer[:, None].expand(-1, 2, -1, -1)
+        columns = person_errors(Predicted(group, answer, torch.zeros(N, dtype=torch.long)), truth, ())
+        torch.testing.assert_close(columns[name], torch.full((N,), 0.01), atol=1e-5, rtol=1e-3)
+        assert columns[other].max() < 1e-3
 
 
 def test_plane_and_depth_belong_to_the_fused_answer():

@@ -1,12 +1,13 @@
 """Tables: intervals in mm, the same every time; differences only of the same persons; recalibrations survive a file."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from hmralign.evaluation.markdown import evaluation_markdown
+from hmralign.evaluation.markdown import ANSWERS, evaluation_markdown
 from hmralign.evaluation.openings import log_opening, read_openings
 from hmralign.evaluation.protocol import NOT_SAID, Protocol, known_sources, may_have_seen, require_unseen
 from hmralign.evaluation.summary import (
@@ -82,6 +83,30 @@ def test_markdown_says_protocol_failures_and_every_number():
     assert "synthwild-v1 wild/val: 40 persons" in text and "not comparable with published" in text
     assert "aaaaaaaaaaaa" in text and "a: 0, b: 0" in text and "10.0 (10.0 to 10.0)" in text
     assert "even (20)" in text and "nobody (0)" in text
+
+
+def test_every_number_stands_under_its_own_name():
+    """All figures of all tables differ, and each is read back from the column that a reader would look in."""
+    ev = evaluation()
+    names = [f"{a}{s}" for a in (*ANSWERS, "fused_plane", "fused_depth", "fused_pve", "fused_pa_pve", "selected_pve",
+                                 "spread") for s in ("", "_pa")]  # fmt: skip
+    columns = {name: np.full(N, 0.01 * (k + 1)) for k, name in enumerate(names)} | {"failed": np.zeros(N)}
+    text = evaluation_markdown({"predictors": {"a": replace(ev, columns=columns, slices={}).record()}})
+    headings = {
+        "MPJPE": {**{a: a for a in ("single", "selected", "fused")}, "zero noise": "zero_noise",
+                  **{f"min of {m} (oracle)": f"min_of_{m}" for m in (10, 100, 200)}},
+        "Parts of the error, mesh, spread": {
+            "fused, image plane": "fused_plane", "fused, depth": "fused_depth", "fused PVE": "fused_pve",
+            "fused PA-PVE": "fused_pa_pve", "selected PVE": "selected_pve", "spread": "spread",
+        },
+    }  # fmt: skip
+    headings["PA-MPJPE"] = {label: f"{name}_pa" for label, name in headings["MPJPE"].items()}
+    for title, wanted in headings.items():
+        header, _, row = text.split(f"## {title}\n\n")[1].split("\n")[:3]
+        found = dict(zip(header.strip("| ").split(" | "), row.strip("| ").split(" | ")[1:], strict=True))
+        for label, name in wanted.items():
+            value = round(1000 * columns[name][0], 1)
+            assert found[label] == f"{value} ({value} to {value})", (title, label)
 
 
 def test_recalibration_survives_a_file_and_is_refused_when_it_lacks_a_joint():

@@ -33,6 +33,7 @@ class ToyPolicy(nn.Module):
         self.schedule = make_schedule(ScheduleConfig(num_steps=100))
         self.double()
         self.asked = []
+        self.seen = []
 
     @property
     def denoiser(self):
@@ -42,6 +43,7 @@ class ToyPolicy(nn.Module):
         return self.encoder((observation.box / 1000).double())
 
     def predict_noise(self, x_t, t, context):
+        self.seen.append((t.clone(), x_t.detach().clone()))
         given = context[:, None].expand(*x_t.shape[:2], -1)
         return self.layers(torch.cat([x_t, given, t[..., None].double() / 100], -1))
 

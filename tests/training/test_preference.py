@@ -11,6 +11,7 @@ from hmralign.alignment.direct_reward import DirectRewardConfig, RolloutStep, ro
 from hmralign.alignment.methods import (
     ADHMR_CODE,
     ADHMR_PAPER,
+    GPA_PAPER,
     BestOfNConfig,
     DpoConfig,
     GroupConfig,
@@ -139,6 +140,24 @@ def test_members_share_what_they_are_said_to_share(shares):
     draw = draw_noise(toy_items(3), objective, 100, seeded(0))
     assert bool((draw.t == draw.t[:, :1]).all()) == (shares != "nothing")
     assert bool((draw.eps == draw.eps[:, :1]).all()) == (shares == "time_and_noise")
+
+
+@pytest.mark.parametrize("config", [GroupConfig(), GroupConfig(mode="literal"), GPA_PAPER, GroupConfig(mode="nft")])
+def test_a_group_shares_its_draw_as_it_is_told_and_policy_and_reference_always_do(config):
+    """Through the loop's own step; `GPA_PAPER` is eq. 6 as printed, one t and one eps per group."""
+    step = step_of(group_objective(config), 4)
+    policy, reference = ToyPolicy(), step.reference
+    list(step(policy, 3))
+    (t, x_t), (their_t, their_x_t) = policy.seen[-1], reference.seen[-1]
+    assert torch.equal(t, their_t) and torch.equal(x_t, their_x_t)
+    items = step.items[step._batch(3)]
+    alpha_bar = policy.schedule.at(t).double()[..., None]
+    eps = (x_t - alpha_bar.sqrt() * items.x_0) / (1 - alpha_bar).sqrt()
+    per_group = config.shares == "time_and_noise"
+    assert per_group == (config is GPA_PAPER)
+    assert bool((t == t[:, :1]).all()) == per_group and (t[:, 0].unique().numel() > 1)
+    assert torch.allclose(eps, eps[:, :1].expand_as(eps), atol=1e-5) == per_group
+    assert not torch.allclose(eps[:1].expand_as(eps), eps, atol=1e-5), "groups never share theirs"
 
 
 def test_antithetic_times_come_in_pairs():

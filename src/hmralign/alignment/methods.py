@@ -153,15 +153,18 @@ class GroupConfig:
     group_weights: Literal["equal", "std"] = "equal"
     """Whether groups of more distinct scores weigh more."""
     shares: Shared = "nothing"
-    """What the members of a group share."""
+    """What the members of a group share: with `nothing` each has a time and a noise of its own, which is less noisy per
+    step; with `time_and_noise` all have one of each, as GPA eq. 6 is printed and its code does. Either way policy and
+    reference see the same."""
 
     def __post_init__(self) -> None:
         """Raise InputError for values without meaning."""
         _require_weights("group", beta=self.beta, nft_beta=self.nft_beta, kappa=self.kappa, anchor=self.anchor)
 
 
-GPA_PAPER = GroupConfig(mode="literal")
-"""GPA eq. 6 with kappa = 0: no lower bound, so a run is ended by its guard or its number of steps."""
+GPA_PAPER = GroupConfig(mode="literal", shares="time_and_noise")
+"""GPA eq. 6 as printed, one t and one eps per group, with kappa = 0: no lower bound, so a run is ended by its guard or
+its number of steps."""
 
 
 def best_of_n_objective(config: BestOfNConfig | SftConfig) -> Objective:
@@ -241,5 +244,5 @@ def group_weights(scores: Float[Tensor, "group hyp"], config: GroupConfig) -> Fl
     """Weight of each group, on average 1."""
     if config.group_weights == "equal":
         return torch.ones_like(scores[:, 0])
-    std = (scores - scores.mean(-1, keepdim=True)).square().mean(-1).sqrt()
-    return std / std.mean().clamp(min=1e-12)
+    std = scores.double().std(-1, correction=0)  # float64, as the advantages
+    return (std / std.mean().clamp(min=1e-12)).to(scores.dtype)

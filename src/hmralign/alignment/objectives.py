@@ -99,8 +99,9 @@ def group(
 
     With d = L_theta - L_ref:
 
-    - `literal`: A d. No lower bound: to be compared, not to be used. `beta` only scales it, so that under Adam it does
-      nothing; it is therefore left out.
+    - `literal`: A d, GPA eq. 6; whether members share t and eps, as it is printed, is for whoever draws them
+      (`GroupConfig.shares`). No lower bound: to be compared, not to be used. `beta` only scales it, so that under Adam
+      it does nothing; it is therefore left out.
     - `sigmoid`: -|A| log sigmoid(-sign(A) beta d) / beta, each sample bounded on its own.
     - `group_sigmoid`: -log sigmoid(-beta sum_i A_i d_i) / beta once per group, spread evenly over its members.
     - `hinge`: A d, but a worse hypothesis has no more say once its d exceeds `margin`.

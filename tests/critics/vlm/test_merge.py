@@ -6,6 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.stats import f as f_distribution
+from scipy.stats import kstest
 
 from hmralign.critics.vlm.answers import Preference
 from hmralign.critics.vlm.merge import (
@@ -131,6 +133,7 @@ def test_one_call_is_taken_as_it_is_and_says_nothing_of_its_noise():
     merged = merge(calls, 6)
     assert np.allclose(merged.scores, QUALITY[:6]) and merged.informative
     assert np.isnan(merged.standard_error).all() and np.isnan(merged.noise) and np.isnan(merged.position_slope)
+    assert np.isnan(merged.p_value)
     verdict = merged.verdict(calls)
     assert isinstance(verdict, Verdict) and verdict.critiques == tuple(calls)
     assert torch.allclose(verdict.scores, torch.tensor(QUALITY[:6]).float())
@@ -144,14 +147,85 @@ def test_constant_scores_are_not_informative():
     assert not shifted.informative and np.allclose(shifted.scores, 55)
 
 
-def test_groups_within_noise_are_not_informative_and_clear_ones_are():
-    found = {"equal": 0, "clear": 0}
-    for seed in range(100):
-        orders = windows(20, 10, 2, seeded(seed))
-        quality = {"equal": np.full(20, 50.0), "clear": np.linspace(35, 65, 20)}
-        for name, q in quality.items():
-            found[name] += merge(judged(orders, q, noise=6.0, seed=seed), 20).informative
-    assert found["equal"] <= 20 and found["clear"] >= 95
+GROUPS = 200
+AT_MOST = 0.05 + 3 * (0.05 * 0.95 / GROUPS) ** 0.5
+"""What a share of 0.05 can look like in so many groups, three standard errors above."""
+
+DESIGNS = {
+    "windows of 10, mirrored": (20, lambda g: windows(20, 10, 2, g, mirrored=True)),
+    "windows of 5": (12, lambda g: windows(12, 5, 3, g)),
+    "all, mirrored": (8, lambda g: permutations(8, 2, g, mirrored=True)),
+}
+NOISE = {
+    "normal": lambda r, n: 6 * r.standard_normal(n),
+    "multiples of 5": lambda r, n: 5 * np.round(6 * r.standard_normal(n) / 5),
+    "hardly any": lambda r, n: np.round(0.5 * r.standard_normal(n)),
+    "heavy tails": lambda r, n: 4 * r.standard_t(3, n),
+    "anything": lambda r, n: np.round(r.uniform(-50, 50, n)),
+}
+
+
+def share_informative(design, noise, quality=0.0, options=None, groups=GROUPS) -> float:
+    """Of judges with levels and a position bias whose hypotheses differ by `quality` (standard deviation, points)."""
+    size, orders = DESIGNS[design]
+    random, found = np.random.default_rng(0), 0
+    for seed in range(groups):
+        calls, true = [], 50 + quality * random.standard_normal(size)
+        for order in orders(seeded(seed)):
+            said = true[list(order)] + 5 * random.standard_normal() + np.linspace(-4, 4, len(order))
+            said = np.clip(said + NOISE[noise](random, len(order)), 0, 100)
+            calls.append(Critique(tuple(Finding(i, float(x)) for i, x in zip(order, said, strict=True))))
+        found += merge(calls, size, options).informative
+    return found / groups
+
+
+@pytest.mark.parametrize(
+    ("design", "noise"), [*((d, "normal") for d in DESIGNS), *(("all, mirrored", n) for n in list(NOISE)[1:])]
+)
+def test_of_groups_in_which_a_judge_sees_nothing_at_most_alpha_pass(design, noise):
+    assert share_informative(design, noise) <= AT_MOST
+
+
+@pytest.mark.parametrize(("design", "least"), [("windows of 10, mirrored", 0.98), ("all, mirrored", 0.75)])
+def test_of_groups_in_which_a_judge_sees_clear_differences_most_pass(design, least):
+    assert share_informative(design, "normal", quality=12, groups=100) >= least
+
+
+def test_noise_passes_only_where_it_is_told_to():
+    everything = MergeOptions(alpha=1.0, min_reliability=0.0)
+    assert share_informative("all, mirrored", "normal", options=everything, groups=50) == 1
+    for wrong in (0.0, 1.1, float("nan")):
+        with pytest.raises(InputError, match="alpha is"):
+            MergeOptions(alpha=wrong)
+
+
+def test_both_bounds_count():
+    """One group on which the two differ in each direction."""
+    calls = judged(windows(12, 6, 2, seeded(3)), np.linspace(40, 60, 12), noise=4.0, seed=3)
+    merged = merge(calls, 12)
+    assert 0.001 < merged.p_value < 0.2 and 0.2 < merged.reliability < 0.95
+    for alpha, share in ((merged.p_value * 0.99, 0.0), (1.0, merged.reliability + 0.01)):
+        assert not merge(calls, 12, MergeOptions(alpha=alpha, min_reliability=share)).informative
+    assert merge(calls, 12, MergeOptions(alpha=merged.p_value, min_reliability=merged.reliability)).informative
+
+
+def test_the_p_value_is_uniform_where_nothing_differs_and_that_of_nested_regressions():
+    found = []
+    for seed in range(GROUPS):
+        orders = windows(12, 6, 2, seeded(seed))
+        calls = judged(orders, np.full(12, 50.0), levels=np.arange(4) * 7.0, slope=9.0, noise=6.0, seed=seed)
+        found.append(merge(calls, 12).p_value)
+        if seed < 10:
+            item = np.array([finding.hypothesis for call in calls for finding in call.findings])
+            rows = [(k, n, said.score) for n, c in enumerate(calls) for k, said in enumerate(c.findings)]
+            place, call, score = (np.array(column) for column in zip(*rows, strict=True))
+            without = np.column_stack([np.eye(4)[call], place])
+            both = np.column_stack([without, np.eye(12)[item]])
+            left = [float(np.square(score - X @ np.linalg.lstsq(X, score)[0]).sum()) for X in (without, both)]
+            freedom = len(score) - np.linalg.matrix_rank(both)
+            expected = f_distribution.sf((left[0] - left[1]) / 11 / (left[1] / freedom), 11, freedom)
+            assert found[-1] == pytest.approx(expected, rel=1e-6)
+    assert kstest(found, "uniform").pvalue > 0.01
 
 
 def test_reliability_is_the_squared_correlation_with_quality():
@@ -232,6 +306,24 @@ def test_a_bias_towards_the_first_is_found():
         for seed in range(10)
     ]
     assert abs(np.mean(found) + 1) < 0.25  # logits, negative: the first is favoured
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.0])
+@pytest.mark.parametrize(("size", "rounds"), [(8, 2), (8, 3), (20, 2)])
+def test_of_groups_judged_in_pairs_by_the_toss_of_a_coin_at_most_alpha_pass(size, rounds, bias):
+    found = [
+        merge_preferences(_answers(size, np.zeros(size), rounds, seed, bias), size).informative
+        for seed in range(GROUPS)
+    ]  # fmt: skip
+    assert np.mean(found) <= AT_MOST
+
+
+def test_of_groups_judged_in_pairs_by_who_sees_clear_differences_most_pass():
+    strengths = np.random.default_rng(0).permuted(np.tile(np.linspace(-4, 4, 12), (GROUPS, 1)), axis=1)
+    found = [merge_preferences(_answers(12, s, 3, seed), 12).informative for seed, s in enumerate(strengths)]
+    assert np.mean(found) >= 0.9
+    ring = merge_preferences(_answers(12, strengths[0], 1, 0), 12)
+    assert np.isnan(ring.p_value), "one neighbour on either side leaves nothing to know chance by"
 
 
 def test_win_chances_have_their_own_derivatives():

@@ -14,8 +14,8 @@ from support.ablation_stores import stores, study
 PERSONS, HYPOTHESES = 3, 3
 ARMS = [{"name": "full"}, {"name": "no memory", "memory": False}, {"name": "DPO", "method": "dpo"}]
 JUDGING = {
-    # A random judge is all noise: without a bound on reliability its groups would give no preference.
-    "style": {"side": 64, "strip": 32, "views": "overlay"}, "merge": {"min_reliability": 0.0},
+    # A random judge is all noise: without its test its groups would give no preference.
+    "style": {"side": 64, "strip": 32, "views": "overlay"}, "merge": {"alpha": 1.0, "min_reliability": 0.0},
     "options": {"comment_length": 4, "temperature": 20.0},
 }  # fmt: skip
 

@@ -9,18 +9,23 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from hmralign.alignment.held_out import split_held_out
 from hmralign.alignment.items import best_of_n_items, dpo_items, group_items, kto_items, load_groups, sft_items
 from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, SftConfig
+from hmralign.alignment.rewards import critic_reward, reprojection_of_x_0_hat
 from hmralign.body.inverse_kinematics import BONE_CHILD
+from hmralign.critics.catalogue import make_critic
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, save_checkpoint, trained_on
+from hmralign.policies.lite import LitePolicy
 from hmralign.policies.policy import state_hash
-from hmralign.preferences.store import GroupStore, writing
-from hmralign.structures import InputError
+from hmralign.preferences.store import CriticFacts, GroupStore, writing
+from hmralign.structures import BodyParams, Example, InputError
 from hmralign.systems.align.checkpoint import align_checkpoint, scores_to_follow
 from hmralign.systems.align.configuration import BEST_METHOD, AlignConfig, RefreshConfig, read_align_config, recommended
 from hmralign.systems.align.run import align_policy
-from support.synthetic_persons import BODY, persons, seeded, tiny_model
+from hmralign.training.objective import Draw
+from support.synthetic_persons import BODY, mirrored, mirrored_body, persons, seeded, tiny_model
 from support.toy_policy import tiny_policy, tiny_store
 
 METHODS = ["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"]
@@ -40,6 +45,54 @@ def quick(method, **changes) -> AlignConfig:
     config = recommended(method, **changes)
     training = replace(config.training, steps=3, batch_size=16, check_every=2, save_every=2)
     return replace(config, training=training, held_out_hypotheses=4)
+
+
+def with_scores(folder: Path, rows: torch.Tensor) -> GroupStore:
+    """The same groups each time, with these scores by `mine`."""
+    made = tiny_store(folder, critics=())
+    with writing(made.folder) as writer:
+        writer.declare_critic("mine", CriticFacts("mine", False))
+        ids = {name: row for row, name in enumerate(made.ids)}
+        for shard in range(writer.num_shards):
+            writer.write_scores("mine", shard, rows[[ids[name] for name in writer.shard_ids(shard)]])
+    return GroupStore.open(made.folder)
+
+
+@pytest.mark.parametrize("method", ["dpo", "group"])
+def test_nothing_is_learnt_of_held_out_groups(method, tmp_path):
+    """Other scores of theirs change no weight; other scores of the others do."""
+    scores = torch.rand(12, 8, generator=seeded(0))
+    config = quick(method, critic="mine", held_out_share=0.4)
+    start = with_scores(tmp_path / "start", scores)
+    groups = load_groups(start, "mine", tiny_policy(), "tiny")
+    _, held_out = split_held_out(groups, 0.4, config.max_held_out, config.training.seed)
+    theirs = torch.tensor([name in held_out.ids for name in groups.ids])
+    assert theirs.sum() == 5
+
+    def aligned(store: GroupStore, name: str) -> str:
+        found = align_policy(tiny_policy(), "tiny", BODY, store, config, tmp_path / name)
+        assert found.groups == 7 and found.stopped is None
+        return state_hash(found.policy)
+
+    as_it_is = aligned(start, "a")
+    for rows, same in ((theirs, True), (~theirs, False)):
+        other = torch.where(rows[:, None], scores.flip(1), scores)
+        found = aligned(with_scores(tmp_path / f"other_{same}", other), f"run_{same}")
+        assert (found == as_it_is) == same
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("at_most", [1, 3, 200])
+def test_every_group_is_trained_on_or_held_out_and_none_is_both(groups, share, at_most):
+    trained, held_out = split_held_out(groups, share, at_most, 0)
+    assert sorted(trained.ids + held_out.ids) == sorted(groups.ids) and not set(trained.ids) & set(held_out.ids)
+    assert len(held_out) == (0 if share == 0 else max(1, min(at_most, round(12 * share), 11)))
+    for part in (trained, held_out):
+        rows = [groups.ids.index(name) for name in part.ids]
+        assert torch.equal(part.x_0, groups.x_0[rows]) and torch.equal(part.scores, groups.scores[rows])
+        assert torch.equal(part.observation.box, groups.observation.box[rows])
+    if len(held_out) > 1:
+        assert split_held_out(groups, share, at_most, 1)[1].ids != held_out.ids
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -86,7 +139,7 @@ def test_pairs_signs_and_groups_agree_with_the_scores(groups):
     bad = [score[tuple(x[0].tolist())] for x, w in zip(signed.x_0, signed.weights, strict=True) if w < 0]
     assert len(good) == len(bad) and sum(good) > sum(bad)
     whole = group_items(groups, GroupConfig())
-    assert whole.weights.sum(1).abs().max() < 1e-4
+    assert (whole.weights.sum(1).abs() <= 1e-6 * whole.weights.abs().sum(1)).all()
     assert torch.equal(whole.weights.argmax(1), groups.scores[whole.person].argmax(1))
 
 
@@ -318,24 +371,63 @@ def test_a_policy_round_trips_bodies_of_known_cameras():
 
 def test_a_variant_is_the_mirrored_person():
     policy = tiny_policy()
-    observation = persons(4).observation
-    plain, mirrored = policy.context_variant(observation, 0), policy.context_variant(observation, 1)
-    assert torch.equal(plain.plain.global_tokens, mirrored.mirrored.global_tokens)
+    example = persons(4)
+    observation = example.observation
+    plain, mirror = policy.context_variant(observation, 0), policy.context_variant(observation, 1)
+    assert torch.equal(plain.plain.global_tokens, mirror.mirrored.global_tokens)
+    assert (plain.plain.global_tokens - mirror.plain.global_tokens).abs().max() > 0.1
     x_0 = torch.randn(4, 3, 130, generator=seeded(0))
     torch.testing.assert_close(policy.x_0_variant(policy.x_0_variant(x_0, 1), 1), x_0)
+    elsewhere = policy.context(mirrored(observation)).plain
+    torch.testing.assert_close(mirror.plain.global_tokens, elsewhere.global_tokens, atol=1e-3, rtol=0)
+    one = BodyParams(*(getattr(example.annotation.body, n)[:, None] for n in vars(example.annotation.body)))
+    there = policy.from_body(mirrored_body(one), mirrored(observation))
+    torch.testing.assert_close(policy.x_0_variant(policy.from_body(one, observation), 1), there, atol=2e-3, rtol=0)
+    assert torch.equal(policy.x_0_variant(x_0, 2), x_0)
     hidden = policy.context_variant(observation, 2)
+    turned = policy.context_variant(observation, 3)
+    assert torch.equal(turned.plain.global_tokens, hidden.mirrored.global_tokens)
     assert not torch.equal(hidden.plain.global_tokens, plain.plain.global_tokens)
     assert torch.equal(policy.context_variant(observation, 2).plain.global_tokens, hidden.plain.global_tokens)
 
 
-def test_rescored_groups_can_be_trained_on(tmp_path):
-    store = tiny_store(tmp_path, critics=("random",))
-    with writing(store.folder) as writer:
-        from hmralign.preferences.store import CriticFacts
+@pytest.mark.parametrize("variant", [0, 1, 2, 3])
+def test_a_reward_judges_the_body_as_the_photo_shows_it_in_whatever_variant_it_was_made(groups, variant):
+    policy = tiny_policy()
+    person, obs = torch.tensor([4, 0, 7]), groups.observation
+    plain = groups.x_0[person]
+    for name in ("reprojection", "plausibility"):
+        critic = make_critic(name, BODY)
+        reward = critic_reward(policy, critic, obs)
+        with torch.no_grad():
+            expected = critic(policy.to_body(plain, obs[person]), Example(obs[person]))
+            found = reward(policy.x_0_variant(plain, variant), person, variant)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
-        writer.declare_critic("mine", CriticFacts("mine", False))
-        for shard in range(writer.num_shards):
-            writer.write_scores("mine", shard, torch.rand(len(writer.shard_ids(shard)), 8, generator=seeded(shard)))
+
+def test_x_0_hat_of_a_perfect_prediction_costs_what_the_sample_does(groups):
+    """Weighed by alpha_bar^2, whichever way the person is seen."""
+    items = best_of_n_items(groups, tiny_policy(), BestOfNConfig(), seeded(0))
+    t = torch.tensor([0, 300, 600] * 4)[:, None]
+    draw = Draw(t, torch.randn(items.x_0.shape, generator=seeded(1)))
+
+    class Knowing(LitePolicy):
+        def predict_noise(self, x_t, t, context):
+            return draw.eps
+
+    policy = Knowing(tiny_model(), BODY, num_steps=2)
+    reward = critic_reward(policy, make_critic("reprojection", BODY), groups.observation)
+    for variant in (0, 1):
+        seen = replace(items, x_0=policy.x_0_variant(items.x_0, variant).clamp(-4, 4))
+        with torch.no_grad():
+            cost = reprojection_of_x_0_hat(reward, 0.5)(policy, seen, draw, None, variant)
+            expected = -0.5 * policy.schedule.at(t).square() * reward(seen.x_0, items.person, variant)
+        assert expected.max() > 0.01
+        torch.testing.assert_close(cost, expected, atol=2e-3, rtol=0)
+
+
+def test_rescored_groups_can_be_trained_on(tmp_path):
+    store = with_scores(tmp_path, torch.rand(12, 8, generator=seeded(0)))
     found = align_policy(
         tiny_policy(), "tiny", BODY, GroupStore.open(store.folder), quick("dpo", critic="mine"), tmp_path / "run"
     )

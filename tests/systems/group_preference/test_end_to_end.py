@@ -16,8 +16,8 @@ from support.recover_example import tiny_checkpoint
 
 PERSONS, HYPOTHESES = 3, 3
 JUDGE = {
-    # A random judge is all noise: without a bound on reliability its groups would give no preference.
-    "judge": {"style": {"side": 64, "strip": 32, "views": "overlay"}, "merge": {"min_reliability": 0.0},
+    # A random judge is all noise: without its test its groups would give no preference.
+    "judge": {"style": {"side": 64, "strip": 32, "views": "overlay"}, "merge": {"alpha": 1.0, "min_reliability": 0.0},
               "options": {"comment_length": 4, "temperature": 20.0}},  # its favourite answer is always the same
     "retrieval": {"prototypes": 1},
 }  # fmt: skip

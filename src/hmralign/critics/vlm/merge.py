@@ -10,6 +10,10 @@
 Least squares with item and call effects (the analysis of incomplete block designs, Yates 1936). Levels sum to zero, so
 a judge without levels and noise gets its own scores back. Standard errors are of an item against the mean of its
 group. Answers to pairs are merged by Bradley and Terry 1952, with a normal prior that keeps strengths finite.
+
+Whether the judge sees a difference at all is decided by an F test of items beside calls and places (Fisher 1925; for
+pairs, beside a bias towards the first place): of groups in which it sees none, a share of `alpha` passes. The test is
+exact for normal noise, and about right for whole numbers, ties and heavy tails (Pitman 1938).
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.special import expit
+from scipy.stats import f as f_distribution
 
 from hmralign.critics.vlm.answers import Preference
 from hmralign.critics.vlm.plan import components
@@ -42,8 +47,12 @@ class MergeOptions:
     elsewhere (`habits.position_bias` over many groups)."""
     disconnected: Literal["refuse", "centre"] = "refuse"
     """Windows that share no hypothesis: an error, or each set of them gets the same mean, as if drawn at random."""
+    alpha: float = 0.05
+    """A group is informative only where a judge who sees no difference in it would give scores that differ as much in
+    no more than this share of all cases, above 0 to 1. 1 lets all noise pass."""
     min_reliability: float = 0.5
-    """A group is informative where at least this share of the variance of its merged scores is not noise, 0 to 1."""
+    """... and where at least this share of the variance of its merged scores is not noise, 0 to 1: of large groups
+    that are judged often it asks for more than `alpha` does."""
     prior_std: float = 2.0
     """Of strengths of pairwise answers (logits)."""
 
@@ -53,6 +62,8 @@ class MergeOptions:
             raise InputError(
                 f"least reliability {self.min_reliability}, prior {self.prior_std}; expected 0 to 1, and above 0"
             )
+        if not 0 < self.alpha <= 1:
+            raise InputError(f"alpha is {self.alpha}; expected a share above 0, at most 1")
 
 
 @dataclass(frozen=True)
@@ -61,8 +72,10 @@ class Merged:
 
     `scores` are points on the judge's scale; fitted ones can leave 0..100 by a little, and are not cut, which would
     make ties. `noise` is the standard deviation of one judgement, points. `reliability` is the estimated share of the
-    variance of `scores` that is not noise, 0 to 1. Where each hypothesis was judged once nothing is known of the
-    noise: `standard_error`, `noise` and `reliability` are NaN. `position_slope` is NaN where it could not be fitted.
+    variance of `scores` that is not noise, 0 to 1. `p_value` is the chance of scores that differ as much from a judge
+    who sees no difference. Where each hypothesis was judged once nothing is known of the noise: `standard_error`,
+    `noise`, `reliability` and `p_value` are NaN, and scores that differ are taken as they are. `position_slope` is NaN
+    where it could not be fitted.
     """
 
     scores: Float[np.ndarray, " hyp"]
@@ -70,6 +83,7 @@ class Merged:
     informative: bool
     noise: float
     reliability: float
+    p_value: float
     levels: Float[np.ndarray, " call"]
     position_slope: float
     position_slope_error: float
@@ -133,8 +147,8 @@ def merge(critiques: Sequence[Critique], group_size: int, options: MergeOptions 
     fit = _fit(rows, group_size, len(critiques), options.position)
     items, levels = _on_one_scale(fit.items, fit.levels, rows, sets)
     return Merged(
-        items, _errors(fit, sets), _informative(fit, items, options), float(np.sqrt(fit.variance)), fit.reliability,
-        levels, fit.slope, fit.slope_error,
+        items, _errors(fit, sets), _informative(items, fit.reliability, fit.p_value, options),
+        float(np.sqrt(fit.variance)), fit.reliability, fit.p_value, levels, fit.slope, fit.slope_error,
     )  # fmt: skip
 
 
@@ -147,6 +161,7 @@ class _Fit:
     item_covariance: np.ndarray
     variance: float
     reliability: float
+    p_value: float
     slope: float
     slope_error: float
 
@@ -176,10 +191,13 @@ def _fit(rows: Judgements, group_size: int, calls: int, position: Literal["fit",
         moved = inverse[:group_size] @ (U.T @ rows.place)
         covariance = covariance + np.outer(moved, moved) / power
     reliability = _reliability(rows, calls, left, rank, float(residual @ residual), variance)
+    p_value = _p_value(_without_items(rows, calls, left, fitted), float(residual @ residual), rank - calls, freedom)
     slope_error = float(np.sqrt(variance / power)) if fitted else float("nan")
     if not isinstance(position, str):
         slope = known
-    return _Fit(parameters[:group_size], parameters[group_size:], covariance, variance, reliability, slope, slope_error)
+    return _Fit(
+        parameters[:group_size], parameters[group_size:], covariance, variance, reliability, p_value, slope, slope_error
+    )
 
 
 def _reliability(rows: Judgements, calls: int, left: np.ndarray, rank: int, residual: float, variance: float) -> float:
@@ -191,6 +209,27 @@ def _reliability(rows: Judgements, calls: int, left: np.ndarray, rank: int, resi
         return float("nan")
     F = between_items / freedom / variance
     return max(0.0, 1 - 1 / F) if F > 0 else 0.0
+
+
+def _without_items(rows: Judgements, calls: int, left: np.ndarray, fitted: bool) -> float:
+    """Sum of squares that calls, and places where these are fitted, leave of the scores if all items are equal."""
+    counts = np.bincount(rows.call, minlength=calls)
+    score, place = (v - (np.bincount(rows.call, v, calls) / counts)[rows.call] for v in (left, rows.place))
+    power = float(place @ place)
+    if fitted and power > _TINY:
+        score = score - float(place @ score) / power * place
+    return float(score @ score)
+
+
+def _p_value(without: float, residual: float, items: int, freedom: int, least: float = _ROUNDING) -> float:
+    """Chance of an F as large if all items are equal, from sums of squares without and with `items` of them.
+
+    NaN where nothing is left to know the noise by; `least` is the smallest variance that noise is taken to have.
+    """
+    if items < 1 or freedom < 1:
+        return float("nan")
+    F = (without - residual) / items / max(residual / freedom, least)
+    return float(f_distribution.sf(max(F, 0.0), items, freedom))
 
 
 def _on_one_scale(
@@ -217,11 +256,12 @@ def _errors(fit: _Fit, sets: Sequence[Sequence[int]]) -> np.ndarray:
     return np.sqrt(np.maximum(spread, 0) * fit.variance)
 
 
-def _informative(fit: _Fit, items: np.ndarray, options: MergeOptions) -> bool:
+def _informative(items: np.ndarray, reliability: float, p_value: float, options: MergeOptions) -> bool:
     """Whether items differ, and by more than noise where noise is known."""
     if np.ptp(items) <= _TINY * HIGHEST_SCORE:
         return False
-    return bool(np.isnan(fit.reliability) or fit.reliability >= options.min_reliability)
+    beyond_chance = np.isnan(p_value) or p_value <= options.alpha
+    return bool(beyond_chance and (np.isnan(reliability) or reliability >= options.min_reliability))
 
 
 # -- for comparison ---------------------------------------------------------------------------------------------------
@@ -263,8 +303,9 @@ def merge_preferences(
 
     A tie counts as half a win. With position "fit" a bias towards the first place is a parameter of its own where
     pairs tell it; `position_slope` is then that bias in logits, negative where the first is favoured, and `levels` is
-    empty. Raises InputError for a hypothesis in no pair, and for pairs that do not hang together unless the options
-    give such sets one mean (the prior does).
+    empty. Answers are taken for independent. Where items and bias explain any answers, as with one neighbour on either
+    side, `p_value` is NaN and the reliability, from the prior, decides alone. Raises InputError for a hypothesis in no
+    pair, and for pairs that do not hang together unless the options give such sets one mean (the prior does).
     """
     options = options or MergeOptions()
     first, second, wins = _pair_arrays(preferences, group_size)
@@ -284,8 +325,20 @@ def merge_preferences(
     fitted = options.position == "fit"
     bias = -float(strengths[-1]) if fitted else (float("nan") if options.position == "ignore" else -known)
     bias_error = float(np.sqrt(covariance[-1, -1])) if fitted else float("nan")
-    informative = bool(np.ptp(scores) > _TINY * HIGHEST_SCORE and reliability >= options.min_reliability)
-    return Merged(scores, error, informative, float("nan"), reliability, np.zeros(0), bias, bias_error)
+    p_value = _pairs_p_value(X[:, :-1], wins - expit(known), fitted)
+    informative = _informative(scores, reliability, p_value, options)
+    return Merged(scores, error, informative, float("nan"), reliability, p_value, np.zeros(0), bias, bias_error)
+
+
+def _pairs_p_value(X: np.ndarray, left: np.ndarray, fitted: bool) -> float:
+    """F test of the items on answers minus the chance that equal items have; beside a bias where it is fitted."""
+    left, X = (left - left.mean(), X - X.mean(0)) if fitted else (left, X)
+    U, sizes, _ = np.linalg.svd(X, full_matrices=False)
+    rank = int((sizes > sizes[0] * 1e-10).sum())
+    along = U[:, :rank].T @ left
+    without = float(left @ left)
+    freedom = len(left) - rank - int(fitted)
+    return _p_value(without, max(without - float(along @ along), 0.0), rank, freedom, _TINY)
 
 
 def _pair_arrays(preferences: Sequence[Preference], group_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -88,6 +88,7 @@ def _line(verdict: GroupVerdict) -> dict[str, Any]:
     return line | {
         "scores": _numbers(merged.scores), "standard_error": _numbers(merged.standard_error),
         "noise": _number(merged.noise), "reliability": _number(merged.reliability),
+        "p_value": _number(merged.p_value),
         "position_slope": _number(merged.position_slope),
         "rules": list(shown.rules) if shown else [], "prototypes": list(shown.prototypes) if shown else [],
         "critiques": [
