@@ -7,6 +7,7 @@ from hmralign.structures.errors import HmralignError, InputError
 from hmralign.structures.hypotheses import Hypotheses
 from hmralign.structures.observation import MASK_SIZE, Annotation, Example, Landmarks3d, Observation
 from hmralign.structures.preference_groups import PreferenceGroups
+from hmralign.structures.tensor_record import TensorRecord
 
 __all__ = [
     "MASK_SIZE",
@@ -25,5 +26,6 @@ __all__ = [
     "PreferenceGroups",
     "Prototype",
     "Rule",
+    "TensorRecord",
     "Verdict",
 ]

@@ -129,7 +129,7 @@ def mixing(first: Proposer, second: Proposer) -> Proposer:
     def propose(example: Example, chunk: int) -> BodyParams:
         a, b = first(example, chunk), second(example, chunk)
         half = a.betas.shape[1] // 2
-        return BodyParams(*(torch.cat([getattr(a, n)[:, :half], getattr(b, n)[:, half:]], 1) for n in vars(a)))
+        return BodyParams.cat([a[:, :half], b[:, half:]], dim=1)
 
     return propose
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, NUM_KEYPOINTS
-from hmralign.structures import InputError
+from hmralign.structures import InputError, TensorRecord
 
 
 def _named(*parts: str) -> list[int]:
@@ -46,7 +46,7 @@ _CHAIN = {
 
 
 @dataclass(frozen=True)
-class Reported:
+class Reported(TensorRecord):
     """Keypoints as reported, in pixels, with confidence in [0, 1] (0: not observed)."""
 
     keypoints: Float[Tensor, "n 27 2"]

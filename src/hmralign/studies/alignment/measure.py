@@ -109,8 +109,7 @@ class Persons:
 
     def __getitem__(self, part: slice) -> Persons:
         """Some of them; the split stays."""
-        meshes = None if self.truth.vertices is None else self.truth.vertices[part]
-        return Persons(self.split, self.observation[part], Truth(self.truth.joints[part], meshes), self.hidden[part])
+        return Persons(self.split, self.observation[part], self.truth[part], self.hidden[part])
 
 
 @torch.no_grad()

@@ -17,10 +17,8 @@ import shutil
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from hmralign.body.model import BodyModel
 from hmralign.critics.catalogue import CriticChoice
@@ -29,9 +27,7 @@ from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.build import GroupsConfig, build_groups, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource, SourceBatch
 from hmralign.preferences.store import CriticFacts, GroupStore, StoreFacts, writing
-from hmralign.structures import Example, InputError, Observation, PreferenceGroups
-from hmralign.structures.body_params import BodyParams
-from hmralign.structures.observation import Annotation
+from hmralign.structures import Example, InputError, PreferenceGroups
 
 logger = logging.getLogger("hmralign.alignment_study")
 
@@ -79,19 +75,7 @@ class DrawnSource:
             block = places[start : start + size]
             ids = tuple(f"{self.sources[k].name}/{i:06d}" for k, i in block)
             if ids[0] not in done:
-                yield SourceBatch(ids, _stacked([self.sources[k].shards[torch.tensor([i])] for k, i in block]))
-
-
-def _stacked(parts: Sequence[Example]) -> Example:
-    """Batches of annotated examples as one."""
-
-    def joined(kind: type, items: list[Any]) -> Any:
-        return kind(*(torch.cat([getattr(i, name) for i in items]) for name in vars(items[0])))
-
-    truths = [p.annotation for p in parts]
-    body = joined(BodyParams, [t.body for t in truths if t is not None])
-    joints: Tensor = torch.cat([t.joints for t in truths if t is not None])
-    return Example(joined(Observation, [p.observation for p in parts]), Annotation(body, joints))
+                yield SourceBatch(ids, Example.cat([self.sources[k].shards[torch.tensor([i])] for k, i in block]))
 
 
 @dataclass(frozen=True)
