@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hmralign.data.shards import ShardSet, open_shards, read_index, read_shard, save_whole, shard_tensors
+from hmralign.data.shards import ShardSet, open_shards, read_index, read_shard, save_whole
 from hmralign.data.synthetic.synthwild import VERSION, Slices, Split, chunk_sizes, split_of
 from hmralign.structures import Example, InputError
 
@@ -203,8 +203,3 @@ def holds_chunk(path: Path, split: Split, chunk: int) -> bool:
         return False
     expected = chunk_sizes(split)[chunk]
     return persons == expected and all(f.name in slices and len(slices[f.name]) == expected for f in fields(Slices))
-
-
-def split_tensors(example: Example, slices: Slices) -> dict[str, Tensor]:
-    """All arrays of a split."""
-    return shard_tensors(example) | slice_tensors(slices)

@@ -29,7 +29,6 @@ def _named(*parts: str) -> list[int]:
     return [i for i, name in enumerate(KEYPOINT_NAMES) if any(p in name for p in parts)]
 
 
-HEAD = _named("nose", "eye", "ear")
 FEET = _named("toe", "heel")
 KNUCKLES = _named("knuckle")
 LEGS = _named("knee", "ankle", "toe", "heel")

@@ -224,9 +224,3 @@ def _oracle_columns(
 def weighted_column(temperature: float) -> str:
     """Name of the column of that temperature."""
     return f"weighted_{temperature:g}"
-
-
-def with_hypotheses(config: MeasureConfig, hypotheses: int) -> MeasureConfig:
-    """The same with another number of hypotheses."""
-    sampler = replace(config.predict.sampler, num_hypotheses=hypotheses)
-    return replace(config, predict=replace(config.predict, sampler=sampler))

@@ -22,7 +22,6 @@ import torch
 
 from hmralign.body.model import BodyModel
 from hmralign.critics.catalogue import CriticChoice
-from hmralign.data.synthwild_folder import folder_name
 from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.build import GroupsConfig, build_groups, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource, SourceBatch
@@ -191,8 +190,3 @@ def _first_of(groups: PreferenceGroups, ids: tuple[str, ...], group_size: int) -
     x_0 = None if groups.x_0 is None else groups.x_0[:n, :group_size]
     example = Example(groups.example.observation[:n])
     return PreferenceGroups(ids, x_0, groups.hypotheses[:n, :group_size], example)
-
-
-def split_folder(data: Path, split: str) -> Path:
-    """Where a split lies."""
-    return data / folder_name(split)
