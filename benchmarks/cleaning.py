@@ -43,7 +43,7 @@ from hmralign.models.lite import LiteConfig
 from hmralign.models.person_frame import person_frame
 from hmralign.models.regressor import PoseRegressor, mirrored_average, regression_loss
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
-from hmralign.structures import Annotation, BodyParams, Example, Hypotheses
+from hmralign.structures import Example, Hypotheses
 from hmralign.training.base import TrainingBatch, training_batch
 
 BODY = load_free_body("3k5")
@@ -92,7 +92,7 @@ class Planted:
     def labels(self, share: float) -> Example:
         """Observations with the labels of that share of bad ones."""
         assert self.truth.annotation is not None and self.noisy.annotation is not None
-        return replace(self.truth, annotation=mixed(self.bad(share), self.noisy.annotation, self.truth.annotation))
+        return replace(self.truth, annotation=self.noisy.annotation.where(self.bad(share), self.truth.annotation))
 
     def errors_mm(self) -> np.ndarray:
         """How far off each bad label is: pelvis-relative MPJPE."""
@@ -100,16 +100,6 @@ class Planted:
         bad = self.bad(max(SHARES))
         a, b = (e.joints[bad, :24] for e in (self.noisy.annotation, self.truth.annotation))
         return 1000 * mpjpe(a, b, root=0).double().numpy()
-
-
-def mixed(where: torch.Tensor, a: Annotation, b: Annotation) -> Annotation:
-    """`a` where marked, else `b`."""
-
-    def pick(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return torch.where(where.view(-1, *[1] * (x.ndim - 1)), x, y)
-
-    return Annotation(BodyParams(*(pick(getattr(a.body, n), getattr(b.body, n)) for n in vars(a.body))),
-                      pick(a.joints, b.joints))  # fmt: skip
 
 
 def planted(truth: Example, name: str) -> Planted:

@@ -125,7 +125,7 @@ def draw_chunk(model: BodyModel, poses: PoseSource, seed: int, chunk: int) -> Pe
     joined = {
         k: torch.cat([getattr(p, k) for p in parts]) for k in ("up", "K", "points", "pixels", "bone_rotmats", "yaw")
     }
-    body = BodyParams(*(torch.cat([getattr(p.body, k) for p in parts]) for k in BodyParams.__dataclass_fields__))
+    body = BodyParams.cat([p.body for p in parts])
     return Persons(body=body, sizes=[s for p in parts for s in p.sizes], **joined)
 
 

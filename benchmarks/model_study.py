@@ -104,27 +104,20 @@ class TrainingSet:
                 for index in torch.arange(len(stored)).split(2000)
                 for mirrored in (False, True)
             ]
-        self.persons = _joined(parts)
+        self.persons = TrainingBatch.cat(parts)
 
     def batch(self, step: int, seed: int, *, mask: bool) -> TrainingBatch:
         """A pure function of (seed, step): all variants see the same persons in the same order."""
         draw = torch.Generator().manual_seed(seed * 1_000_003 + step)
         index = torch.randint(len(self.persons.betas), (BATCH,), generator=draw)
-        p = self.persons
-        features = p.features[index]
-        features = replace(features, mask=features.mask.float() / 255)
-        return TrainingBatch(features if mask else unmasked(features), p.pose_vector[index], p.betas[index])
+        batch = self.persons[index]
+        features = replace(batch.features, mask=batch.features.mask.float() / 255)
+        return replace(batch, features=features if mask else unmasked(features))
 
 
 def _with_byte_masks(batch: TrainingBatch) -> TrainingBatch:
     mask = (batch.features.mask * 255).round().to(torch.uint8)
     return replace(batch, features=replace(batch.features, mask=mask))
-
-
-def _joined(parts: list[TrainingBatch]) -> TrainingBatch:
-    f = [p.features for p in parts]
-    features = KeypointFeatures(*(torch.cat([getattr(x, n) for x in f]) for n in ("vector", "mask", "has_mask")))
-    return TrainingBatch(features, torch.cat([p.pose_vector for p in parts]), torch.cat([p.betas for p in parts]))
 
 
 def unmasked(features: KeypointFeatures) -> KeypointFeatures:

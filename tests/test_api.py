@@ -17,8 +17,8 @@ from hmralign.geometry.cameras import project
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.models.checkpoint import checkpoint_path
 from hmralign.models.scorer_checkpoint import scorer_path
-from hmralign.reports.mesh_files import read_mesh
 from hmralign.structures import BodyParams, InputError
+from support.mesh_reader import read_mesh
 from support.recover_example import HEIGHT, WIDTH, example_photo, tiny_checkpoint
 
 K = np.array([[275.0, 0, 79.5], [0, 275, 99.5], [0, 0, 1]])

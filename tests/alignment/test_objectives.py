@@ -7,16 +7,13 @@ import torch
 
 from hmralign.alignment.advantages import group_advantages
 from hmralign.alignment.objectives import (
-    best_of_n_weights,
     diffusion_nft,
     dpo,
     drift,
     group,
     kto,
-    weighted_denoising,
     winner_anchor,
 )
-from hmralign.structures import InputError
 from support.synthetic_persons import seeded
 
 MODES = ("literal", "sigmoid", "group_sigmoid", "hinge", "positive")
@@ -122,17 +119,6 @@ def test_the_literal_form_is_inert_to_its_scale_under_adam():
 
     torch.testing.assert_close(trained(1.0, "literal"), trained(1000.0, "literal"), atol=1e-6, rtol=0)
     assert (trained(1.0, "sigmoid") - trained(1000.0, "sigmoid")).abs().max() > 1e-4
-
-
-def test_best_of_n_is_denoising_on_the_best():
-    scores = torch.tensor([[0.1, 0.9, 0.9, 0.3], [3.0, 1.0, 2.0, 0.0]])
-    assert best_of_n_weights(scores).tolist() == [[0, 1, 0, 0], [1, 0, 0, 0]]
-    assert best_of_n_weights(scores, 2).tolist() == [[0, 0.5, 0.5, 0], [0.5, 0, 0.5, 0]]
-    policy = torch.arange(8.0).view(2, 4)
-    assert weighted_denoising(policy, best_of_n_weights(scores)).sum(-1).tolist() == [1.0, 4.0]
-    for wrong, k in ((scores, 0), (scores, 5), (scores * torch.nan, 1)):
-        with pytest.raises(InputError):
-            best_of_n_weights(wrong, k)
 
 
 def test_kto_starts_at_a_half_and_knows_good_from_bad():

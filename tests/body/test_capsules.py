@@ -8,6 +8,7 @@ from hmralign.body.free_body import load_free_body
 from hmralign.body.skeleton import JOINT_NAMES
 from hmralign.geometry.rotations import axis_rotmat, rotvec_to_rotmat
 from hmralign.structures import InputError
+from support.rest_mesh import rest_vertices
 from support.shared_data import require_shared
 from support.toy_body import toy_body
 
@@ -91,7 +92,7 @@ def test_batch_and_frame_do_not_matter():
 
 def test_heavier_bodies_have_wider_capsules():
     model = load_free_body()
-    rest = lbs.rest_vertices(model, torch.eye(10))
+    rest = rest_vertices(model, torch.eye(10))
     widths = rest[..., 2].amax(-1) - rest[..., 2].amin(-1)
     beta = int(widths[1:].argmax()) + 1  # the shape direction that deepens the trunk most
     radii = capsules.capsule_radii(model, torch.nn.functional.one_hot(torch.tensor(beta), 10).float())

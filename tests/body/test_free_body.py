@@ -8,10 +8,11 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from hmralign.body import free_body, lbs
+from hmralign.body import free_body
 from hmralign.body.free_body import load_free_body, read_body
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, MIRROR_JOINTS, MIRROR_KEYPOINTS
 from hmralign.structures import InputError
+from support.rest_mesh import rest_vertices
 
 ASSETS = Path(free_body.__file__).parent / "assets"
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
@@ -65,7 +66,7 @@ def test_skeleton_and_keypoints_are_exactly_symmetric():
 @pytest.mark.parametrize("size", SIZES)
 def test_mesh_is_symmetric_closed_and_outward(size: str):
     model = load_free_body(size)
-    vertices = lbs.rest_vertices(model, torch.linspace(1, -1, 10)).numpy()
+    vertices = rest_vertices(model, torch.linspace(1, -1, 10)).numpy()
     distance, twin = cKDTree(vertices).query(vertices * FLIP.numpy())
     assert distance.max() < 1e-6
     weights = model.weights.numpy()
@@ -113,7 +114,7 @@ def test_betas_have_unit_variance_scale_and_the_first_is_stature():
     for beta in (-2.0, 0.0, 2.0):
         betas = torch.zeros(10)
         betas[0] = beta
-        height = lbs.rest_vertices(model, betas)[:, 1]
+        height = rest_vertices(model, betas)[:, 1]
         stature.append(float(height.max() - height.min()))
     assert 1.4 < stature[0] < 1.6 < stature[1] < 1.8 < stature[2] < 2.0
     spread = model.shapedirs.square().sum((0, 1))

@@ -12,9 +12,9 @@ import yaml
 from hmralign.body import lbs
 from hmralign.body.body_file import load_body
 from hmralign.body.free_body import load_free_body
-from hmralign.reports.mesh_files import read_mesh
 from hmralign.structures import BodyParams
 from support.body_files import stand_in, write_npz, write_pkl
+from support.mesh_reader import read_mesh
 from support.recover_example import tiny_checkpoint
 
 

@@ -23,10 +23,10 @@ from hmralign.data.synthwild_folder import (
     content_hash,
     fingerprint,
     open_split,
-    split_tensors,
 )
 from hmralign.structures import InputError
 from hmralign.systems.synth.write_synthwild import masked_chunk, write_benchmark
+from support.split_tensors import split_tensors
 
 TINY = Split("wild", "train", 30, 991, 0.6)
 REAL = Split("wild", "heldout", 20, 993, 0.6, real_poses=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hmralign.evaluation.markdown import ANSWERS, evaluation_markdown
-from hmralign.evaluation.openings import log_opening, read_openings
+from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.protocol import NOT_SAID, Protocol, known_sources, may_have_seen, require_unseen
 from hmralign.evaluation.summary import (
     CALIBRATED_JOINTS,
@@ -22,6 +22,7 @@ from hmralign.evaluation.summary import (
     require_recalibration_of,
 )
 from hmralign.structures import InputError
+from support.openings import read_openings
 from support.synthetic_persons import seeded
 
 N = 40

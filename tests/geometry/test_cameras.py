@@ -17,7 +17,6 @@ from hmralign.geometry.cameras import (
     rays,
     scaled_intrinsics,
     scaled_pixels,
-    unproject,
 )
 from hmralign.structures import InputError
 
@@ -43,7 +42,6 @@ def test_rays_invert_projection_up_to_depth():
     p = points(2, 3, 7)
     back = rays(project(p, K.expand(2, 3, 3, 3)), K.expand(2, 3, 3, 3))
     torch.testing.assert_close(back, p / p.norm(dim=-1, keepdim=True))
-    torch.testing.assert_close(unproject(project(p, K), p[..., 2], K), p)
 
 
 def test_a_shared_camera_broadcasts_over_hypotheses():

@@ -16,7 +16,7 @@ from hmralign.models.person_frame import person_frame
 from hmralign.models.scorer import METRICS, Scorer, ScorerConfig
 from hmralign.models.scorer_calibration import Calibration
 from hmralign.models.scorer_checkpoint import CalibratedScorer, load_scorer, save_scorer
-from hmralign.models.scorer_features import DEPTH_UNIT, blended, mirrored_input, scorer_input
+from hmralign.models.scorer_features import DEPTH_UNIT, mirrored_input, scorer_input
 from hmralign.structures import BodyParams, InputError
 from support.synthetic_persons import BODY, exact, mirrored, mirrored_body, persons, seeded
 
@@ -55,7 +55,7 @@ def with_hyps(x, order):
 
 def test_true_bodies_fall_on_keypoints_that_were_observed_exactly():
     example = exact(PERSONS)
-    truth = BodyParams(*(getattr(example.annotation.body, f.name)[:, None] for f in fields(BodyParams)))
+    truth = example.annotation.body[:, None]
     x = given(example, truth)
     assert x.landmarks[..., 2:4].abs().max() < 1e-3
     assert (given(example, disturbed(example)).landmarks[..., 2:4].abs().max() > 0.1).all()
@@ -114,7 +114,7 @@ def test_mirroring_twice_gives_the_input_back():
 def test_blending_takes_whole_persons():
     x = given()
     take = torch.tensor([True, False, True, False, False])
-    mixed = blended(x, mirrored_input(x), take)
+    mixed = mirrored_input(x).where(take, x)
     assert torch.equal(mixed.uvd[~take], x.uvd[~take]) and torch.equal(mixed.uvd[take], mirrored_input(x).uvd[take])
     assert torch.equal(mixed.observation.mask[~take], x.observation.mask[~take])
 

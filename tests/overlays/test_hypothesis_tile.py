@@ -95,7 +95,7 @@ def test_the_target_is_outlined_in_every_overlay_and_the_photo():
 
 
 def test_a_box_that_leaves_the_picture_is_drawn_at_its_edge():
-    everywhere = Observation(**{**vars(seen()), "box": torch.tensor([-500.0, -500.0, 900.0, 900.0])})
+    everywhere = replace(seen(), box=torch.tensor([-500.0, -500.0, 900.0, 900.0]))
     bodies, faces = capsule_figure(1, place=(0.0, 0.0, 3.0))
     picture = group_pictures(GREEN, WINDOW, CAMERA, everywhere, bodies, faces, is_photo=True, style=SMALL).photo
     assert (picture[1, 5:-5] == hypothesis_tile._BOX_COLOR).all()

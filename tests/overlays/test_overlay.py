@@ -12,7 +12,6 @@ from hmralign.overlays.overlay import (
     draw_overlays,
     draw_people,
     draw_side_views,
-    draw_top_views,
     person_window,
 )
 from hmralign.structures import Camera, InputError
@@ -90,15 +89,14 @@ def test_the_nearer_person_hides_the_farther():
     assert np.array_equal(draw_people(GREEN, near[:0], faces, CAMERA), GREEN)
 
 
-def test_side_and_top_views_share_one_scale():
+def test_side_views_share_one_scale():
     vertices, faces = capsule_figure(1)
     pair = torch.cat([vertices, (vertices - vertices.mean(1, keepdim=True)) * 0.5 + torch.tensor([3.0, 1.0, 9.0])])
-    for draw in (draw_side_views, draw_top_views):
-        pictures = draw(pair, faces, (120, 100))
-        assert pictures.shape == (2, 120, 100, 3)
-        blank = np.full((120, 100, 3), PAPER, np.uint8)
-        heights = [np.ptp(np.nonzero(_body_pixels(p, blank))[0]) for p in pictures]
-        assert abs(heights[1] / heights[0] - 0.5) < 0.1
+    pictures = draw_side_views(pair, faces, (120, 100))
+    assert pictures.shape == (2, 120, 100, 3)
+    blank = np.full((120, 100, 3), PAPER, np.uint8)
+    heights = [np.ptp(np.nonzero(_body_pixels(p, blank))[0]) for p in pictures]
+    assert abs(heights[1] / heights[0] - 0.5) < 0.1
 
 
 def test_the_camera_must_belong_to_the_image():

@@ -10,7 +10,7 @@ from PIL import Image
 
 from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.synthwild import VERSION, Slices
-from hmralign.data.synthwild_folder import content_hash, slice_tensors, split_tensors, write_slices
+from hmralign.data.synthwild_folder import content_hash, slice_tensors, write_slices
 from hmralign.detection.detection import Detection
 from hmralign.detection.find_people import people_from_array
 from hmralign.detection.mediapipe_client import DetectorError
@@ -22,6 +22,7 @@ from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
 from support.group_stores import SIZE, STEPS, files_of, shard_folder, tiny_policy
 from support.recover_example import HEIGHT, WIDTH, example_photo
+from support.split_tensors import split_tensors
 from support.synthetic_persons import BODY, persons
 
 # -- shards ------------------------------------------------------------------------------------------------------------

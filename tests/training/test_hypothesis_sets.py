@@ -12,7 +12,6 @@ from hmralign.training.hypothesis_sets import (
     PerturbConfig,
     body_errors,
     hypothesis_set,
-    mixing,
     perturbed_truth,
     perturbing,
     sampling,
@@ -54,14 +53,6 @@ def test_proposals_are_a_function_of_seed_and_chunk():
     for make in (lambda s: sampling(policy, 4, s), lambda s: perturbing(4, WIDE_NOISE, s)):
         a, b, other = make(0)(PERSONS, 1), make(0)(PERSONS, 1), make(0)(PERSONS, 2)
         assert torch.equal(a.body_pose, b.body_pose) and not torch.equal(a.body_pose, other.body_pose)
-
-
-def test_a_mixed_group_has_half_of_either():
-    policy = LitePolicy(tiny_model(), BODY, num_steps=2)
-    first, second = perturbing(4, WIDE_NOISE, 0), sampling(policy, 4, 0)
-    got = mixing(first, second)(PERSONS, 0)
-    assert torch.equal(got.body_pose[:, :2], first(PERSONS, 0).body_pose[:, :2])
-    assert torch.equal(got.body_pose[:, 2:], second(PERSONS, 0).body_pose[:, 2:])
 
 
 def test_a_set_does_not_depend_on_where_it_is_cut(monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from hmralign.metrics.ranking import spearman
 from hmralign.models.scorer import ScorerConfig
 from hmralign.models.scorer_features import scorer_input
-from hmralign.structures import BodyParams, InputError
+from hmralign.structures import InputError
 from hmralign.training.hypothesis_sets import PerturbConfig, hypothesis_set, perturbing
 from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig, train_scorer
 from support.synthetic_persons import BODY, persons
@@ -86,7 +86,7 @@ def test_sets_of_one_group_size_join(data):
     assert len(both) == 48 and torch.equal(both.errors[24:], data.errors)
     truth = persons(24).annotation
     assert truth is not None
-    one = BodyParams(*(getattr(truth.body, n)[:, None] for n in ("global_orient", "body_pose", "betas", "transl")))
+    one = truth.body[:, None]
     single = HypothesisSet(scorer_input(BODY, one, persons(24).observation), data.errors[:, :1])
     with pytest.raises(InputError, match="one size"):
         HypothesisSet.join([data, single])

@@ -23,7 +23,7 @@ from hmralign.hypotheses.estimate import fused_group
 from hmralign.policies.policy import BodyEncoder
 from hmralign.preferences.pairs import sampled_pairs, top_and_bottom
 from hmralign.preferences.store import GroupStore
-from hmralign.structures import Annotation, BodyParams, InputError, Observation
+from hmralign.structures import Annotation, InputError, Observation
 from hmralign.training.objective import Items
 
 logger = logging.getLogger("hmralign.align")
@@ -72,7 +72,7 @@ def load_groups(
     scores = torch.zeros(len(store), store.facts.group_size) if critic is None else store.scores(critic)
     shards = [store.read(shard, truth=truth) for shard in range(store.num_shards)]
     examples = [s.example for s in shards]
-    observation = _joined([e.observation for e in examples])
+    observation = Observation.cat([e.observation for e in examples])
     if store.facts.checkpoint_sha256 == policy_sha256 and all(s.x_0 is not None for s in shards):
         x_0 = torch.cat([s.x_0 for s in shards if s.x_0 is not None])
     else:
@@ -80,17 +80,8 @@ def load_groups(
             raise InputError(f"{store.folder}: its groups are another model's and the policy has no `from_body`")
         logger.info("the groups are of another model: their bodies are encoded for this one")
         x_0 = torch.cat([policy.from_body(s.hypotheses.body, s.example.observation) for s in shards])
-    annotation = None
-    if truth:
-        found = [e.annotation for e in examples]
-        bodies = [a.body for a in found if a is not None]
-        body = BodyParams(*(torch.cat([getattr(b, n) for b in bodies]) for n in vars(bodies[0])))
-        annotation = Annotation(body, torch.cat([a.joints for a in found if a is not None]))
+    annotation = Annotation.cat([e.annotation for e in examples if e.annotation is not None]) if truth else None
     return ScoredGroups(store.ids, x_0, scores, observation, annotation)
-
-
-def _joined(parts: list[Observation]) -> Observation:
-    return Observation(*(torch.cat([getattr(p, name) for p in parts]) for name in vars(parts[0])))
 
 
 def in_chunks(function: Callable[[slice], Tensor], n: int) -> Tensor:
@@ -130,17 +121,13 @@ def sft_items(groups: ScoredGroups, policy: BodyEncoder, config: SftConfig, gene
         if groups.annotation is None:
             raise InputError("sft on truth needs groups that were built with truth")
         body = groups.annotation.body
-        x_0 = in_chunks(lambda s: policy.from_body(_one_each(body[s]), obs[s]), len(groups))
+        x_0 = in_chunks(lambda s: policy.from_body(body[s][:, None], obs[s]), len(groups))
     else:
         refine = config.target == "pseudo"
         x_0 = in_chunks(lambda s: fused_samples(policy, groups.x_0[s], obs[s], refine=refine), len(groups))
     if config.target_noise > 0:
         x_0 = x_0 + config.target_noise * torch.randn(x_0.shape, generator=generator)
     return Items(torch.arange(len(groups)), x_0, torch.ones(len(groups), 1))
-
-
-def _one_each(body: BodyParams) -> BodyParams:
-    return BodyParams(*(getattr(body, name)[:, None] for name in vars(body)))
 
 
 def best_of_n_items(

@@ -28,8 +28,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from hmralign.structures import InputError
-
 GroupMode = Literal["literal", "sigmoid", "group_sigmoid", "hinge", "positive"]
 
 
@@ -38,19 +36,6 @@ def weighted_denoising(
 ) -> Float[Tensor, "*batch"]:
     """Plain denoising on chosen samples: truth, pseudo-labels, the group's mean, its best members."""
     return policy if weights is None else policy * weights
-
-
-def best_of_n_weights(scores: Float[Tensor, "*batch hyp"], top_k: int = 1) -> Float[Tensor, "*batch hyp"]:
-    """1 / top_k for the hypotheses with the highest scores of each group, 0 for the others; of equals the lower index.
-
-    Raises InputError for a top_k that the group does not have, or scores that are NaN.
-    """
-    if not 1 <= top_k <= scores.shape[-1]:
-        raise InputError(f"top_k is {top_k}; the group has {scores.shape[-1]} hypotheses")
-    if bool(scores.isnan().any()):
-        raise InputError("a score is NaN; score that hypothesis again or leave its group out")
-    best = scores.sort(dim=-1, descending=True, stable=True).indices[..., :top_k]
-    return torch.zeros_like(scores).scatter(-1, best, 1.0 / top_k)
 
 
 def dpo(

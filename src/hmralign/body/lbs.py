@@ -45,13 +45,6 @@ def _ancestry(parents: tuple[int, ...]) -> Tensor:
     return matrix
 
 
-def rest_vertices(
-    model: BodyModel, betas: Float[Tensor, "*batch betas"], vertex_ids: Int[Tensor, " vert"] | None = None
-) -> Float[Tensor, "*batch vert 3"]:
-    """Shaped vertices in the rest pose, without pose correctives; `vertex_ids` picks some of them."""
-    return _shaped(model, betas, slice(None) if vertex_ids is None else vertex_ids).mT
-
-
 def _shaped(model: BodyModel, betas: Tensor, pick: Tensor | slice) -> Tensor:
     """Rest vertices as (*batch, 3, vert): with the vertices last, every product below runs along memory."""
     return model.v_template[pick].mT + _along_vertices(betas, model.shapedirs[pick])

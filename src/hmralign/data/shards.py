@@ -33,9 +33,8 @@ def shard_tensors(example: Example) -> dict[str, Tensor]:
     """Flat tensors of a batch of annotated examples."""
     if example.annotation is None:
         raise ValueError("shards hold annotated examples")
-    tensors = {name: getattr(example.observation, name) for name in _OBSERVATION}
+    tensors = example.observation.tensors() | example.annotation.body.tensors()
     tensors["mask"] = (tensors["mask"] * 255).round().to(torch.uint8)
-    tensors |= {name: getattr(example.annotation.body, name) for name in _BODY}
     tensors["joints"] = example.annotation.joints
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hmralign.data.shards import ShardSet, open_shards, read_index, read_shard, save_whole, shard_tensors
+from hmralign.data.shards import ShardSet, open_shards, read_index, read_shard, save_whole
 from hmralign.data.synthetic.synthwild import VERSION, Slices, Split, chunk_sizes, split_of
 from hmralign.structures import Example, InputError
 
@@ -46,7 +46,7 @@ def folder_name(split: str) -> str:
 
 def slice_tensors(slices: Slices) -> dict[str, Tensor]:
     """Slices as arrays of their own names."""
-    return {f.name: getattr(slices, f.name).contiguous() for f in fields(Slices)}
+    return {name: tensor.contiguous() for name, tensor in slices.tensors().items()}
 
 
 def write_slices(folder: Path, chunk: int, slices: Slices) -> None:
@@ -177,7 +177,7 @@ def read_slices(path: Path, split: str, expected: int) -> Slices:
     for chunk in range(len(chunk_sizes(split_of(split)))):
         parts.append(_read_chunk_slices(path / f"slices_{chunk:05d}.safetensors"))
     try:
-        slices = Slices(*(torch.cat([p[f.name] for p in parts]) for f in fields(Slices)))
+        slices = Slices.cat([Slices(**{f.name: part[f.name] for f in fields(Slices)}) for part in parts])
     except KeyError as error:
         raise InputError(f"{path}: slices lack the array {error}") from error
     if len(slices.pitch) != expected:
@@ -203,8 +203,3 @@ def holds_chunk(path: Path, split: Split, chunk: int) -> bool:
         return False
     expected = chunk_sizes(split)[chunk]
     return persons == expected and all(f.name in slices and len(slices[f.name]) == expected for f in fields(Slices))
-
-
-def split_tensors(example: Example, slices: Slices) -> dict[str, Tensor]:
-    """All arrays of a split."""
-    return shard_tensors(example) | slice_tensors(slices)

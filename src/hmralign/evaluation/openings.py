@@ -30,10 +30,3 @@ def _without_machine(value: Any) -> Any:
     """A path by its file and folder: where a folder lies on somebody's machine is nobody's business."""
     path = Path(value) if isinstance(value, str) else None
     return "/".join(path.parts[-2:]) if path is not None and path.is_absolute() else value
-
-
-def read_openings(log: Path) -> list[dict[str, Any]]:
-    """Lines of a log, oldest first; an empty list where there is none."""
-    if not log.is_file():
-        return []
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line]

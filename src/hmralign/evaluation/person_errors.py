@@ -26,7 +26,7 @@ from torch import Tensor
 
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, pa_pve, plane_and_depth_errors, pve
-from hmralign.structures import InputError
+from hmralign.structures import InputError, TensorRecord
 
 FAILURE_ERROR = 1.0
 """Metres; no guess at a human pose is that far off."""
@@ -35,7 +35,7 @@ MIN_OF = (10, 100, 200)
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Predicted(TensorRecord):
     """What a predictor says of persons, `cam` frame, metres; vertices may be left out."""
 
     joints: Float[Tensor, "person hyp joints 3"]
@@ -46,7 +46,7 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class Truth:
+class Truth(TensorRecord):
     """What is true of the same persons."""
 
     joints: Float[Tensor, "person joints 3"]

@@ -50,14 +50,6 @@ def rays(pixels: Float[Tensor, "*#batch n 2"], K: Float[Tensor, "*#batch 3 3"]) 
     return torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1)
 
 
-def unproject(
-    pixels: Float[Tensor, "*#batch n 2"], depth: Float[Tensor, "*#batch n"], K: Float[Tensor, "*#batch 3 3"]
-) -> Float[Tensor, "... n 3"]:
-    """Points in the `cam` frame with the given pixels and depths z (metres); leading axes broadcast."""
-    directions = rays(pixels, K)
-    return directions * (depth / directions[..., 2])[..., None]
-
-
 def estimate_intrinsics(width: int, height: int) -> Camera:
     """Guess from the image size: focal length = image diagonal in pixels, principal point in the middle of the image.
 

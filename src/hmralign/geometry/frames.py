@@ -1,36 +1,20 @@
-"""Moving a whole SMPL-shaped body, and mirroring its pose.
+"""Mirroring the pose of an SMPL-shaped body, and the trap in moving one.
 
-The trap these functions exist for: such a body turns about its *pelvis*, then `transl` is added, so multiplying
-`global_orient` and `transl` by a rotation moves the vertices by something else unless the pelvis is at the origin of
-the rest frame. See the note on `transl` in the SMPL-X documentation; derivation in `rotate_body`.
+Such a body turns about its *pelvis*, then `transl` is added. Multiplying `global_orient` and `transl` by a rotation R
+therefore moves the vertices by something else, unless the rest pelvis J0 is the origin. A vertex is
+v = G (r - J0) + J0 + transl with r its place before the root turns, hence R v = (R G)(r - J0) + J0 + transl' with
+transl' = R (transl + J0) - J0. See the note on `transl` in the SMPL-X documentation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmralign.structures import BodyParams, InputError
-
-
-def rotate_body(R: Float[Tensor, "*batch 3 3"], body: BodyParams, pelvis_rest: Float[Tensor, "*batch 3"]) -> BodyParams:
-    """The body whose every vertex v is moved to R v: turned about the origin of the frame it is given in.
-
-    `pelvis_rest` is the pelvis J0 of the shaped rest body (metres; it depends on betas, and is zero for bodies built
-    around their pelvis). A vertex is v = G (r - J0) + J0 + transl with r its place before the root turns, hence
-    R v = (R G)(r - J0) + J0 + [R (transl + J0) - J0].
-    """
-    turned = (R @ (body.transl + pelvis_rest)[..., None])[..., 0] - pelvis_rest
-    return replace(body, global_orient=R @ body.global_orient, transl=turned)
-
-
-def translate(body: BodyParams, offset: Float[Tensor, "*batch 3"]) -> BodyParams:
-    """The body moved by `offset` (metres)."""
-    return body.with_transl(body.transl + offset)
+from hmralign.structures import InputError
 
 
 def mirror_rotmats(

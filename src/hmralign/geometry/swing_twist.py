@@ -88,13 +88,6 @@ def decompose(
     return swing, cos_sin / cos_sin.norm(dim=-1, keepdim=True)
 
 
-def compose(
-    swing: Float[Tensor, "*batch 3 3"], bone: Float[Tensor, "*batch 3"], cos_sin: Float[Tensor, "*batch 2"]
-) -> Float[Tensor, "*batch 3 3"]:
-    """Inverse of `decompose`."""
-    return swing @ twist_about(bone, cos_sin)
-
-
 def unit_or(vector: Float[Tensor, "*batch 3"], fallback: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """Normalise; vectors too short to have a direction become `fallback`."""
     length = vector.norm(dim=-1, keepdim=True)

@@ -12,7 +12,7 @@ from hmralign.body.skeleton import MIRROR_KEYPOINTS, NUM_BETAS, NUM_KEYPOINTS
 from hmralign.models.joint_features import JointFeatures
 from hmralign.models.limb_features import LIMB_FEATURES, limb_features
 from hmralign.models.person_frame import PersonFrame
-from hmralign.structures import MASK_SIZE, Observation
+from hmralign.structures import MASK_SIZE, Observation, TensorRecord
 
 FEATURES = NUM_KEYPOINTS * 4 + 4
 """Per keypoint x, y, confidence, seen; then log box angle, whether it is known, box aspect, share of keypoints seen."""
@@ -22,30 +22,21 @@ _PLANE_LIMIT = 3.0
 
 
 @dataclass(frozen=True)
-class Context:
+class Context(TensorRecord):
     """What a denoiser may see. `local`: one feature per joint below the pelvis; None where the encoder gives none."""
 
     global_tokens: Float[Tensor, "*batch tokens channels"]
     local: Float[Tensor, "*batch joint_tokens local_channels"] | None
     betas: Float[Tensor, "*batch betas"]
 
-    def __getitem__(self, index) -> Context:
-        """Index the batch axes."""
-        local = None if self.local is None else self.local[index]
-        return Context(self.global_tokens[index], local, self.betas[index])
-
 
 @dataclass(frozen=True)
-class KeypointFeatures:
+class KeypointFeatures(TensorRecord):
     """Network input of the keypoint encoder."""
 
     vector: Float[Tensor, "*batch features"]
     mask: Float[Tensor, "*batch mask_h mask_w"]
     has_mask: Float[Tensor, "*batch"]
-
-    def __getitem__(self, index) -> KeypointFeatures:
-        """Index the batch axes."""
-        return KeypointFeatures(self.vector[index], self.mask[index], self.has_mask[index])
 
 
 def keypoint_features(observation: Observation, frame: PersonFrame, *, mirrored: bool = False) -> KeypointFeatures:

@@ -17,7 +17,7 @@ from torch import Tensor
 from hmralign.diffusion.parameterization import PredictionType
 from hmralign.diffusion.schedule import Schedule, ScheduleConfig
 from hmralign.models.context import Context
-from hmralign.structures import InputError
+from hmralign.structures import InputError, TensorRecord
 
 HEAD_CHANNELS = 32
 """Channels per attention head; the width of a transformer is a multiple of it."""
@@ -53,7 +53,7 @@ class LiteConfig:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(TensorRecord):
     """A person's part of the conditioning, computed once per person: modulation per block, tokens where there are."""
 
     modulation: Float[Tensor, "*batch blocks modulation"]
@@ -61,7 +61,7 @@ class Prepared:
 
     def per_hypothesis(self) -> Prepared:
         """With an axis of size 1 after the persons, which broadcasts over their hypotheses."""
-        return Prepared(self.modulation.unsqueeze(-3), None if self.tokens is None else self.tokens.unsqueeze(-3))
+        return self.map(lambda part: part.unsqueeze(-3))
 
 
 @runtime_checkable

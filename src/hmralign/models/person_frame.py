@@ -14,14 +14,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hmralign.geometry.cameras import look_at_rotation, rays
-from hmralign.structures import Observation
+from hmralign.structures import Observation, TensorRecord
 
 NOMINAL_TAN_HALF_SIZE = 0.2
 """Assumed tangent of half the angle a box spans where intrinsics are unknown: a 1.7 m person at about 4 m."""
 
 
 @dataclass(frozen=True)
-class PersonFrame:
+class PersonFrame(TensorRecord):
     """`R_person_cam` turns `cam` into the virtual camera; plane coordinates are tangents divided by `tan_half_size`.
 
     `tan_half_size` is half the longer side of the box at unit distance, the nominal value where intrinsics are

@@ -12,10 +12,10 @@ All of it is in the person frame (`models.person_frame`), so where somebody stan
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.body.inverse_kinematics import twists
@@ -26,7 +26,7 @@ from hmralign.body.skeleton import MIRROR_JOINTS, MIRROR_KEYPOINTS, NUM_JOINTS
 from hmralign.geometry.cameras import project
 from hmralign.models.context import KeypointFeatures, keypoint_features, mirrored_features
 from hmralign.models.person_frame import PersonFrame, person_frame
-from hmralign.structures import BodyParams, Observation
+from hmralign.structures import BodyParams, Observation, TensorRecord
 
 DEPTH_UNIT = 0.4
 """Metres that count as one in the depth of joints and landmarks."""
@@ -42,7 +42,7 @@ _MIN_Z = 0.1
 
 
 @dataclass(frozen=True)
-class ScorerInput:
+class ScorerInput(TensorRecord):
     """Features of the observation (one per person) and of its hypotheses."""
 
     observation: KeypointFeatures
@@ -50,18 +50,6 @@ class ScorerInput:
     rotations: Float[Tensor, "person hyp 24 6"]
     twists: Float[Tensor, "person hyp 23 2"]
     landmarks: Float[Tensor, "person hyp 27 6"]
-
-    def __getitem__(self, index) -> ScorerInput:
-        """Index the persons."""
-        return ScorerInput(*(getattr(self, f.name)[index] for f in fields(self)))
-
-    @staticmethod
-    def join(parts: list[ScorerInput]) -> ScorerInput:
-        """Persons of several inputs, one after the other."""
-        seen = [p.observation for p in parts]
-        observation = KeypointFeatures(*(torch.cat([getattr(o, f.name) for o in seen]) for f in fields(seen[0])))
-        rest = [f.name for f in fields(ScorerInput) if f.name != "observation"]
-        return ScorerInput(observation, *(torch.cat([getattr(p, name) for p in parts]) for name in rest))
 
 
 def scorer_input(
@@ -140,15 +128,3 @@ def mirrored_input(x: ScorerInput) -> ScorerInput:
         x.twists[..., [j - 1 for j in joints[1:NUM_JOINTS]], :] * torch.tensor([1.0, -1.0], device=x.uvd.device),
         x.landmarks[..., list(MIRROR_KEYPOINTS), :] * marks,
     )
-
-
-def blended(a: ScorerInput, b: ScorerInput, take_b: Bool[Tensor, " person"]) -> ScorerInput:
-    """Person by person the one or the other, as for training on persons of whom some are mirrored."""
-
-    def pick(x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(take_b.view(-1, *[1] * (x.ndim - 1)), y, x)
-
-    o, p = a.observation, b.observation
-    observation = KeypointFeatures(*(pick(getattr(o, f.name), getattr(p, f.name)) for f in fields(o)))
-    rest = [f.name for f in fields(ScorerInput) if f.name != "observation"]
-    return ScorerInput(observation, *(pick(getattr(a, name), getattr(b, name)) for name in rest))

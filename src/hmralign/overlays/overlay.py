@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from hmralign.rendering.shading import SKY_BLUE, blend, shaded_layers
-from hmralign.rendering.views import framed, side_view, top_view, window_camera
+from hmralign.rendering.views import framed, side_view, window_camera
 from hmralign.structures import Camera, InputError
 
 Window = tuple[int, int, int, int]
@@ -142,17 +142,6 @@ def draw_side_views(
 ) -> UInt8[np.ndarray, "hyp height width 3"]:
     """Each body turned about the vertical (see `rendering.views.side_view`) and centred, all at one scale."""
     return _draw_framed(side_view(vertices, up, degrees), faces, size, color, vertex_colors)
-
-
-def draw_top_views(
-    vertices: Float[Tensor, "hyp vert 3"],
-    faces: Int[Tensor, "face 3"],
-    size: tuple[int, int],
-    *,
-    color: tuple[float, float, float] = SKY_BLUE,
-) -> UInt8[np.ndarray, "hyp height width 3"]:
-    """Each body from above, the camera's side at the bottom, all at one scale."""
-    return _draw_framed(top_view(vertices), faces, size, color, None)
 
 
 def _draw_framed(vertices, faces, size, color, vertex_colors) -> np.ndarray:

@@ -24,22 +24,18 @@ from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import POSE_DIM, pack
 from hmralign.policies.lite_sampling import both_contexts, sample_group, sample_vectors, shapes
 from hmralign.policies.policy import SamplerConfig
-from hmralign.structures import BodyParams, Hypotheses, Observation, PersonGroup
+from hmralign.structures import BodyParams, Hypotheses, Observation, PersonGroup, TensorRecord
 
 _JOINT_DIMS = POSE_DIM - 46
 """The first numbers of a pose vector are joints, the last 46 the 23 twists."""
 
 
 @dataclass(frozen=True)
-class LiteContext:
+class LiteContext(TensorRecord):
     """A person as observed and in the mirror: the group is sampled from both, losses are taken on the first."""
 
     plain: Context
     mirrored: Context
-
-    def __getitem__(self, index) -> LiteContext:
-        """Index the persons."""
-        return LiteContext(self.plain[index], self.mirrored[index])
 
     @property
     def swapped(self) -> LiteContext:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -173,7 +173,7 @@ def whole_blocks(names: Sequence[str], size: int, done: Set[str]) -> Iterator[sl
 def as_stored(observation: Observation) -> Observation:
     """With the mask rounded to bytes, as the store keeps it: what is sampled from is what is trained on."""
     mask = (observation.mask * 255).round() / 255
-    return Observation(**{**vars(observation), "mask": mask})
+    return replace(observation, mask=mask)
 
 
 def unique_names(photos: Sequence[Path]) -> list[str]:

@@ -596,7 +596,7 @@ def _require_finite(values: Float[Tensor, "group any"], ids: Sequence[str], what
 
 def _tensors(groups: PreferenceGroups) -> dict[str, Tensor]:
     observation = groups.example.observation
-    tensors = {f.name: getattr(observation, f.name) for f in fields(Observation)}
+    tensors = observation.tensors()
     tensors["mask"] = (observation.mask * 255).round().to(torch.uint8)
     params = groups.hypotheses.body
     tensors |= {
@@ -619,8 +619,7 @@ def _truth_tensors(groups: PreferenceGroups) -> dict[str, Tensor]:
     truth = groups.example.annotation
     if truth is None:
         raise InputError("the store keeps truth, but these groups have none")
-    tensors = {name: getattr(truth.body, name) for name in _BODY}
-    return _own({**tensors, "joints": truth.joints})
+    return _own({**truth.body.tensors(), "joints": truth.joints})
 
 
 def _own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -40,22 +40,6 @@ def write_obj(path: Path, vertices: Float[np.ndarray, "vert 3"], faces: Int[np.n
     return write_whole(path, text)
 
 
-def read_mesh(path: Path) -> tuple[Float[np.ndarray, "vert 3"], Int[np.ndarray, "face 3"]]:
-    """Vertices (`cam` metres) and faces of a file written by this module.
-
-    Raises `InputError` when the file is missing or holds no single mesh.
-    """
-    import trimesh
-
-    try:
-        mesh = trimesh.load_mesh(path, process=False)
-    except Exception as error:  # the loaders of the two formats raise whatever they meet
-        raise InputError(f"Cannot read the mesh file {path}: {error}.") from error
-    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
-        raise InputError(f"Mesh file {path} holds no triangles; expected one mesh.")
-    return np.asarray(mesh.vertices, np.float64) * _TURN, np.asarray(mesh.faces, np.int64)
-
-
 def _viewing_mesh(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None):
     import trimesh
 

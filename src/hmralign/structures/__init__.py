@@ -8,6 +8,7 @@ from hmralign.structures.hypotheses import Hypotheses
 from hmralign.structures.observation import MASK_SIZE, Annotation, Example, Landmarks3d, Observation
 from hmralign.structures.person_group import PersonGroup
 from hmralign.structures.preference_groups import PreferenceGroups
+from hmralign.structures.tensor_record import TensorRecord
 
 __all__ = [
     "MASK_SIZE",
@@ -27,5 +28,6 @@ __all__ = [
     "PreferenceGroups",
     "Prototype",
     "Rule",
+    "TensorRecord",
     "Verdict",
 ]

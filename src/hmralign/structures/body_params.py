@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.structures.tensor_record import TensorRecord
+
 
 @dataclass(frozen=True)
-class BodyParams:
+class BodyParams(TensorRecord):
     """Parameters of an SMPL-shaped body; all leading axes are batch axes.
 
     Rotations are matrices, parent-relative. The body turns about its pelvis, then `transl` (metres) is added, so in
@@ -32,24 +34,6 @@ class BodyParams:
         """All parent-relative rotations, the root first."""
         return torch.cat([self.global_orient[..., None, :, :], self.body_pose], dim=-3)
 
-    def __getitem__(self, index) -> BodyParams:
-        """Index the batch axes."""
-        return BodyParams(self.global_orient[index], self.body_pose[index], self.betas[index], self.transl[index])
-
-    def to(self, device: torch.device | str) -> BodyParams:
-        """Move every tensor to a device."""
-        return BodyParams(*(t.to(device) for t in (self.global_orient, self.body_pose, self.betas, self.transl)))
-
     def with_transl(self, transl: Float[Tensor, "*batch 3"]) -> BodyParams:
         """The same body at another place."""
         return replace(self, transl=transl)
-
-    @staticmethod
-    def stack(items: list[BodyParams], dim: int = 0) -> BodyParams:
-        """Stack along a new batch axis."""
-        return BodyParams(
-            *(
-                torch.stack([getattr(i, name) for i in items], dim)
-                for name in ("global_orient", "body_pose", "betas", "transl")
-            )
-        )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hmralign.structures.body_params import BodyParams
+from hmralign.structures.tensor_record import TensorRecord
 
 MASK_SIZE = 48
 """Side of the low-resolution person mask, in cells of the square crop around the box."""
 
 
 @dataclass(frozen=True)
-class Observation:
+class Observation(TensorRecord):
     """2D evidence on persons; leading axes are batch axes (one person each).
 
     `keypoints` are in full-image pixels, in the order of `body.skeleton.KEYPOINT_NAMES`; a keypoint that was not
@@ -37,34 +38,17 @@ class Observation:
         """Shape of the leading axes."""
         return self.box.shape[:-1]
 
-    def __getitem__(self, index) -> Observation:
-        """Index the batch axes."""
-        return Observation(*(getattr(self, f.name)[index] for f in fields(self)))
-
-    def to(self, device: torch.device | str) -> Observation:
-        """Move every tensor to a device."""
-        return Observation(*(getattr(self, f.name).to(device) for f in fields(self)))
-
-    @staticmethod
-    def stack(items: list[Observation]) -> Observation:
-        """Stack single persons along a new leading axis."""
-        return Observation(*(torch.stack([getattr(i, f.name) for i in items]) for f in fields(Observation)))
-
 
 @dataclass(frozen=True)
-class Annotation:
+class Annotation(TensorRecord):
     """Ground truth of an `Observation`; never shown to a model. Frame `cam`, metres."""
 
     body: BodyParams
     joints: Float[Tensor, "*batch joints 3"]
 
-    def __getitem__(self, index) -> Annotation:
-        """Index the batch axes."""
-        return Annotation(self.body[index], self.joints[index])
-
 
 @dataclass(frozen=True)
-class Landmarks3d:
+class Landmarks3d(TensorRecord):
     """A detector's own opinion on where keypoints are in 3D: a hint that critics may look at, never truth.
 
     `points` are metres from an arbitrary origin, in the axes of the `cam` frame and the order of
@@ -75,22 +59,9 @@ class Landmarks3d:
     points: Float[Tensor, "*batch kp 3"]
     confidence: Float[Tensor, "*batch kp"]
 
-    def __getitem__(self, index) -> Landmarks3d:
-        """Index the batch axes."""
-        return Landmarks3d(self.points[index], self.confidence[index])
-
-    def to(self, device: torch.device | str) -> Landmarks3d:
-        """Move both tensors to a device."""
-        return Landmarks3d(self.points.to(device), self.confidence.to(device))
-
-    @staticmethod
-    def stack(items: list[Landmarks3d]) -> Landmarks3d:
-        """Stack single persons along a new leading axis."""
-        return Landmarks3d(torch.stack([i.points for i in items]), torch.stack([i.confidence for i in items]))
-
 
 @dataclass(frozen=True)
-class Example:
+class Example(TensorRecord):
     """One dataset item. `annotation` is None where there is no truth, or where it was removed on purpose.
 
     `landmarks3d` are for critics; a model sees the observation alone. None where no detector gave any.
@@ -99,11 +70,3 @@ class Example:
     observation: Observation
     annotation: Annotation | None = None
     landmarks3d: Landmarks3d | None = None
-
-    def __getitem__(self, index) -> Example:
-        """Index the batch axes."""
-        return Example(
-            self.observation[index],
-            None if self.annotation is None else self.annotation[index],
-            None if self.landmarks3d is None else self.landmarks3d[index],
-        )

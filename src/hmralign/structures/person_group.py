@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.structures.tensor_record import TensorRecord
+
 
 @dataclass(frozen=True)
-class PersonGroup:
+class PersonGroup(TensorRecord):
     """A group of bodies for each person, in the person frame (`models.person_frame`), without a translation.
 
     `rotmats` are parent-relative, the root first; `betas` are the shape coefficients of each body.
@@ -22,7 +24,3 @@ class PersonGroup:
     def num_hypotheses(self) -> int:
         """Bodies per person."""
         return self.rotmats.shape[1]
-
-    def __getitem__(self, index) -> PersonGroup:
-        """Index the leading axes (persons first, then hypotheses)."""
-        return PersonGroup(self.rotmats[index], self.betas[index])

@@ -39,7 +39,7 @@ from hmralign.models.context import KeypointFeatures, keypoint_features
 from hmralign.models.lite import LiteConfig, LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import mirror, pack
-from hmralign.structures import Example, InputError
+from hmralign.structures import Example, InputError, TensorRecord
 from hmralign.training.state import save_state
 
 logger = logging.getLogger("hmralign.training")
@@ -114,7 +114,7 @@ class BaseTrainingConfig:
 
 
 @dataclass(frozen=True)
-class TrainingBatch:
+class TrainingBatch(TensorRecord):
     """Network input and targets of observations in their person frame."""
 
     features: KeypointFeatures
@@ -132,12 +132,7 @@ def training_batch(example: Example, model: BodyModel, mirrored: Bool[Tensor, " 
     twist = twists(body.body_pose, rest_joints(model, body.betas))
     features, vector = keypoint_features(example.observation, frame), pack(joints, twist)
     if mirrored is not None:
-        other = keypoint_features(example.observation, frame, mirrored=True)
-        features = KeypointFeatures(
-            torch.where(mirrored[:, None], other.vector, features.vector),
-            torch.where(mirrored[:, None, None], other.mask, features.mask),
-            features.has_mask,
-        )
+        features = keypoint_features(example.observation, frame, mirrored=True).where(mirrored, features)
         vector = torch.where(mirrored[:, None], mirror(vector), vector)
     return TrainingBatch(features, vector, body.betas)
 
@@ -203,23 +198,12 @@ class SyntheticBatches(IterableDataset):
             stored = shards.draw(from_shards * self.BLOCK, draw)
             flip = torch.rand(from_shards * self.BLOCK, generator=draw) < c.mirror_share if c.mirror_share else None
             parts.append(_split(training_batch(stored, generator.model, flip), self.BLOCK))
-        return [_join(pieces) for pieces in zip(*parts, strict=True)]
+        return [TrainingBatch.cat(pieces) for pieces in zip(*parts, strict=True)]
 
 
 def _split(batch: TrainingBatch, parts: int) -> list[TrainingBatch]:
     size = len(batch.betas) // parts
-    slices = [slice(k * size, (k + 1) * size) for k in range(parts)]
-    return [TrainingBatch(batch.features[s], batch.pose_vector[s], batch.betas[s]) for s in slices]
-
-
-def _join(pieces: tuple[TrainingBatch, ...]) -> TrainingBatch:
-    if len(pieces) == 1:
-        return pieces[0]
-    f = [p.features for p in pieces]
-    features = KeypointFeatures(
-        torch.cat([x.vector for x in f]), torch.cat([x.mask for x in f]), torch.cat([x.has_mask for x in f])
-    )
-    return TrainingBatch(features, torch.cat([p.pose_vector for p in pieces]), torch.cat([p.betas for p in pieces]))
+    return [batch[k * size : (k + 1) * size] for k in range(parts)]
 
 
 def make_generator(config: BaseTrainingConfig) -> Generator:
@@ -301,7 +285,7 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(step, progress, config)
         noise = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
-        loss, parts = base_loss(model, _to(batch, accelerator.device), config.draws, config.betas_weight, noise)
+        loss, parts = base_loss(model, batch.to(accelerator.device), config.draws, config.betas_weight, noise)
         if not torch.isfinite(loss):
             raise RuntimeError(f"training diverged at step {step}: the loss is not finite")
         optimizer.zero_grad()
@@ -371,12 +355,6 @@ def _restore(path: Path, model: LiteModel, ema: Ema, optimizer: torch.optim.Opti
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: the training state is of another model than the configuration's") from error
     return (step, seconds) if optimizer is not None else (0, 0.0)
-
-
-def _to(batch: TrainingBatch, device: torch.device) -> TrainingBatch:
-    f = batch.features
-    features = KeypointFeatures(f.vector.to(device), f.mask.to(device), f.has_mask.to(device))
-    return TrainingBatch(features, batch.pose_vector.to(device), batch.betas.to(device))
 
 
 def _log(folder: Path, step: int, seconds: float, progress: float, parts: list[dict[str, float]]) -> None:

@@ -123,17 +123,6 @@ def sampling(policy: DiffusionPolicy, hypotheses: int, seed: int) -> Proposer:
     return propose
 
 
-def mixing(first: Proposer, second: Proposer) -> Proposer:
-    """Half of each group from either."""
-
-    def propose(example: Example, chunk: int) -> BodyParams:
-        a, b = first(example, chunk), second(example, chunk)
-        half = a.betas.shape[1] // 2
-        return BodyParams(*(torch.cat([getattr(a, n)[:, :half], getattr(b, n)[:, half:]], 1) for n in vars(a)))
-
-    return propose
-
-
 @torch.no_grad()
 def hypothesis_set(
     body: BodyModel, examples: Example, propose: Proposer, offsets: Float[Tensor, "27 3"] | None

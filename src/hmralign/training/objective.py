@@ -19,13 +19,13 @@ from torch import Tensor
 from hmralign.diffusion.loss_weights import LossWeight, loss_weight
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.policies.policy import Denoiser, NoisePredictor, PartedPolicy, per_sample_loss
-from hmralign.structures import InputError
+from hmralign.structures import InputError, TensorRecord
 
 Shared = Literal["nothing", "time", "time_and_noise"]
 
 
 @dataclass(frozen=True)
-class Items:
+class Items(TensorRecord):
     """What is trained on. The members of an item share a person: a pair, a group, or one sample on its own.
 
     `weights` mean what the objective makes of them: advantages, +1 and -1, or shares.
@@ -51,13 +51,9 @@ class Items:
         """Samples per item."""
         return self.x_0.shape[1]
 
-    def __getitem__(self, index) -> Items:
-        """Index the items."""
-        return Items(self.person[index], self.x_0[index], self.weights[index])
-
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(TensorRecord):
     """Noise predictions times sqrt(lambda_t): squared differences are weighted losses."""
 
     policy: Float[Tensor, "item member dims"]
@@ -66,7 +62,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Losses:
+class Losses(TensorRecord):
     """lambda_t |eps - eps_theta|^2 of one batch; a trailing axis of parts where the objective asked for it.
 
     `reference` is None for objectives that need none; it and the reference's prediction never have gradients.
@@ -97,7 +93,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Draw:
+class Draw(TensorRecord):
     """Times and noise of one batch."""
 
     t: Int[Tensor, "item member"]

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from hmralign.diffusion.ema import Ema
 from hmralign.models.scorer import Scorer, ScorerConfig, ScorerNetwork
-from hmralign.models.scorer_features import ScorerInput, blended, mirrored_input
-from hmralign.structures import InputError
+from hmralign.models.scorer_features import ScorerInput, mirrored_input
+from hmralign.structures import InputError, TensorRecord
 from hmralign.training.distillation_losses import weighted_listwise, weighted_ranknet
 from hmralign.training.scorer_losses import error_regression, listwise, ranknet
 from hmralign.training.state import save_state
@@ -29,7 +29,7 @@ ScorerLoss = Literal["ranknet", "listwise", "listwise_regression", "listwise_ran
 
 
 @dataclass(frozen=True)
-class HypothesisSet:
+class HypothesisSet(TensorRecord):
     """Groups of hypotheses with their errors (metres, `models.scorer.METRICS`), or minus a critic's scores.
 
     `weights`, which only the loss `listwise_ranknet` takes, say how far each score is to be trusted, 0 to 1.
@@ -54,15 +54,13 @@ class HypothesisSet:
 
     @staticmethod
     def join(sets: Sequence[HypothesisSet]) -> HypothesisSet:
-        """Groups of several sets. Raises InputError for groups of different sizes."""
+        """Groups of several sets; where some have weights, those of the others are 1. Raises InputError as `cat`."""
         sizes = {s.errors.shape[1] for s in sets}
         if len(sizes) != 1:
             raise InputError(f"sets of groups of {sorted(sizes)} hypotheses cannot be joined; expected one size")
-        weighted = [s for s in sets if s.weights is not None]
-        weights = None
-        if weighted:
-            weights = torch.cat([torch.ones_like(s.errors[..., 0]) if s.weights is None else s.weights for s in sets])
-        return HypothesisSet(ScorerInput.join([s.input for s in sets]), torch.cat([s.errors for s in sets]), weights)
+        if any(s.weights is not None for s in sets):
+            sets = [replace(s, weights=torch.ones_like(s.errors[..., 0])) if s.weights is None else s for s in sets]
+        return HypothesisSet.cat(sets)
 
 
 @dataclass(frozen=True)
@@ -194,15 +192,13 @@ def _drawn(
     index = torch.randint(len(data), (config.batch_size,), generator=generator)
     x = data.input[index]
     mirror = torch.rand(config.batch_size, generator=generator) < 0.5
-    x = blended(x, mirrored_input(x), mirror)
+    x = mirrored_input(x).where(mirror, x)
     if config.dropped_keypoints > 0:
         x = _with_hidden_keypoints(x, config.dropped_keypoints, generator)
     return x, data.errors[index], None if data.weights is None else data.weights[index]
 
 
 def _with_hidden_keypoints(x: ScorerInput, share: float, generator: torch.Generator) -> ScorerInput:
-    from dataclasses import replace
-
     n, count = x.landmarks.shape[0], x.landmarks.shape[2]
     hide = (torch.rand(n, 1, generator=generator) < share) & (torch.rand(n, count, generator=generator) < 0.1)
     keep = (~hide).float()

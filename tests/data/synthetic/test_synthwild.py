@@ -19,11 +19,12 @@ from hmralign.data.synthetic.synthwild import (
     with_label_noise,
     world_generator,
 )
-from hmralign.data.synthwild_folder import agreement_with, content_hash, frozen_splits, split_tensors
+from hmralign.data.synthwild_folder import agreement_with, content_hash, frozen_splits
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.structures import InputError
 from hmralign.systems.synth.write_synthwild import masked_chunk
 from support.shared_data import require_shared
+from support.split_tensors import split_tensors
 from support.synthetic_persons import seeded
 
 
@@ -108,10 +109,12 @@ def test_a_chunk_is_the_same_in_another_process(tmp_path):
     here = content_hash(split_tensors(*masked_chunk(split, 0)))
     code = (
         "from hmralign.data.synthetic.synthwild import Split;"
-        "from hmralign.data.synthwild_folder import content_hash, split_tensors;"
+        "from hmralign.data.shards import shard_tensors;"
+        "from hmralign.data.synthwild_folder import content_hash, slice_tensors;"
         "from hmralign.systems.synth.write_synthwild import masked_chunk;"
         "import torch; torch.set_num_threads(2);"
-        "print(content_hash(split_tensors(*masked_chunk(Split('wild', 'train', 40, 77, 0.5), 0))))"
+        "example, slices = masked_chunk(Split('wild', 'train', 40, 77, 0.5), 0);"
+        "print(content_hash(shard_tensors(example) | slice_tensors(slices)))"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert there.stdout.strip().splitlines()[-1] == here

@@ -8,7 +8,6 @@ import pytest
 
 from hmralign.cli.main import main
 from hmralign.critics.plausibility import PlausibilityCritic
-from hmralign.evaluation.openings import read_openings
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError
 from hmralign.studies.alignment.compare import CompareConfig, compare_aligned, compared_markdown
@@ -16,6 +15,7 @@ from hmralign.studies.alignment.measure import BY_REPROJECTION, MeasureConfig
 from hmralign.systems.evaluate.predict import PredictConfig
 from hmralign.systems.evaluate.run import EvaluateConfig, evaluate_policy
 from support.alignment_study import know_splits, tiny_base, tiny_benchmark
+from support.openings import read_openings
 from support.synthetic_persons import BODY
 
 PREDICT = PredictConfig(SamplerConfig(num_hypotheses=10, num_steps=1), selection=BY_REPROJECTION)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from hmralign.evaluation.openings import read_openings
 from hmralign.models.checkpoint import load_checkpoint, trained_on
 from hmralign.studies.alignment import jobs, study
 from hmralign.studies.alignment.cells import Cell, Facts, read_facts
@@ -20,6 +19,7 @@ from hmralign.studies.alignment.report import READING, study_markdown
 from hmralign.studies.alignment.rows import Row, row_named
 from hmralign.studies.alignment.study import Study
 from support.alignment_study import know_splits, tiny_benchmark, tiny_settings
+from support.openings import read_openings
 from support.synthetic_persons import BODY
 
 ROWS = ("best-of-N, reprojection", "SFT lab and broad", "SFT own mean")

@@ -6,12 +6,12 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hmralign.evaluation.openings import read_openings
 from hmralign.preferences.store import GroupStore, writing
 from hmralign.structures import InputError
 from hmralign.studies.judge_ablations.persons import measured_persons
 from hmralign.studies.judge_ablations.settings import MeasureOn
 from support.group_stores import some_groups, store_facts
+from support.openings import read_openings
 from support.recover_example import tiny_checkpoint
 from support.synthetic_persons import BODY
 

@@ -361,7 +361,7 @@ def test_a_policy_round_trips_bodies_of_known_cameras():
     policy = tiny_policy()
     example = persons(6, known=1.0)
     truth = example.annotation.body
-    one = type(truth)(*(getattr(truth, n)[:, None] for n in vars(truth)))
+    one = truth[:, None]
     x_0 = policy.from_body(one, example.observation)
     back = policy.to_body(x_0, example.observation).joints[:, 0]
     there, here = (j[:, list(BONE_CHILD)] - j[:, 1:24] for j in (example.annotation.joints, back))

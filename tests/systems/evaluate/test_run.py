@@ -11,7 +11,6 @@ import torch
 from hmralign.cli.main import main
 from hmralign.data.synthetic.synthwild import SPLITS, Split
 from hmralign.data.synthwild_folder import open_split
-from hmralign.evaluation.openings import read_openings
 from hmralign.evaluation.person_errors import FAILURE_ERROR
 from hmralign.models.checkpoint import save_checkpoint, trained_on
 from hmralign.policies.lite import LitePolicy
@@ -21,6 +20,7 @@ from hmralign.systems.evaluate.compare import compare_checkpoints
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 from hmralign.systems.evaluate.run import EvaluateConfig, evaluate_policy, measure, protocol_of, recalibrate
 from hmralign.systems.synth.write_synthwild import write_benchmark
+from support.openings import read_openings
 from support.synthetic_persons import BODY, tiny_model
 
 CONFIG = EvaluateConfig(PredictConfig(sampler=SamplerConfig(num_hypotheses=12, num_steps=2), batch=7))

@@ -6,7 +6,7 @@ One call makes a batch of `Example`s without rendering; the low-resolution masks
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,12 +16,12 @@ from hmralign.body.keypoint_bones import landmark_points
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.data.keypoint_box import MIN_CONFIDENCE, keypoint_box
-from hmralign.data.synthetic.observation_noise import Failures, GenericNoise, MeasuredNoise, Reported
+from hmralign.data.synthetic.observation_noise import Failures, GenericNoise, MeasuredNoise
 from hmralign.data.synthetic.poses import PoseSource
 from hmralign.data.synthetic.proportions import Proportions
 from hmralign.data.synthetic.views import ViewMix, Views, sample_views
 from hmralign.geometry.cameras import project
-from hmralign.structures import MASK_SIZE, Annotation, BodyParams, Example, InputError, Observation
+from hmralign.structures import MASK_SIZE, Annotation, BodyParams, Example, InputError, Observation, TensorRecord
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SyntheticMix:
 
 
 @dataclass(frozen=True)
-class SeenBody:
+class SeenBody(TensorRecord):
     """How the persons were observed, for whoever renders them or sorts them.
 
     Forward kinematics (`cam`, metres) of the stretched body, the share of its COCO keypoints inside the image, and the
@@ -56,10 +56,6 @@ class SeenBody:
     joints: Float[Tensor, "n 29 3"]
     inside_image: Float[Tensor, " n"]
     pitch: Float[Tensor, " n"]
-
-    def __getitem__(self, index) -> SeenBody:
-        """Index the persons."""
-        return SeenBody(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -112,10 +108,7 @@ class Generator:
             )
             measured = self.noise.report(offset, generator)
             use = torch.rand(n, generator=generator) < self.mix.measured_share
-            reported = Reported(
-                torch.where(use[:, None, None], measured.keypoints, reported.keypoints),
-                torch.where(use[:, None], measured.confidence, reported.confidence),
-            )
+            reported = measured.where(use, reported)
         reported = self.mix.failures.apply(reported, generator)
         confidence = reported.confidence * _inside(reported.keypoints, views)
         confidence = confidence * ~by_box[:, None]

@@ -81,12 +81,9 @@ def with_planted_noise(
     if len(index) == 0:
         return example
     noisy = noisy_bodies(model, example.annotation.body[index], noise, generator)
-    body, joints = example.annotation.body, example.annotation.joints.clone()
-    joints[index] = posed_joints(model, noisy)
-    changed = {name: getattr(body, name).clone() for name in ("global_orient", "body_pose", "betas", "transl")}
-    for name, values in changed.items():
-        values[index] = getattr(noisy, name)
-    return replace(example, annotation=Annotation(BodyParams(**changed), joints))
+    label = Annotation(noisy, posed_joints(model, noisy))
+    changed = example.annotation.map(lambda own, new: own.index_copy(0, index, new), label)
+    return replace(example, annotation=changed)
 
 
 def noisy_bodies(model: BodyModel, body: BodyParams, noise: LabelNoise, generator: torch.Generator) -> BodyParams:

@@ -22,14 +22,13 @@ from torch import Tensor
 
 from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, NUM_KEYPOINTS
-from hmralign.structures import InputError
+from hmralign.structures import InputError, TensorRecord
 
 
 def _named(*parts: str) -> list[int]:
     return [i for i, name in enumerate(KEYPOINT_NAMES) if any(p in name for p in parts)]
 
 
-HEAD = _named("nose", "eye", "ear")
 FEET = _named("toe", "heel")
 KNUCKLES = _named("knuckle")
 LEGS = _named("knee", "ankle", "toe", "heel")
@@ -46,7 +45,7 @@ _CHAIN = {
 
 
 @dataclass(frozen=True)
-class Reported:
+class Reported(TensorRecord):
     """Keypoints as reported, in pixels, with confidence in [0, 1] (0: not observed)."""
 
     keypoints: Float[Tensor, "n 27 2"]

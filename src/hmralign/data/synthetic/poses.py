@@ -20,7 +20,6 @@ from hmralign.data.synthetic.postures import any_orientation, sample_postures
 from hmralign.geometry.rotations import axis_rotmat, rotvec_to_rotmat
 
 _INDEX = {name: i - 1 for i, name in enumerate(JOINT_NAMES)}
-_SPINE3 = JOINT_NAMES.index("spine3")
 
 
 def _below(joint: int) -> list[int]:

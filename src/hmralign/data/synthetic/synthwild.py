@@ -11,7 +11,7 @@ it is so and what it cannot show: `docs/benchmark_synthwild.md`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -28,7 +28,7 @@ from hmralign.data.synthetic.poses import PoseMix, PoseSource
 from hmralign.data.synthetic.proportions import AS_MODELLED, Proportions
 from hmralign.data.synthetic.views import ViewMix
 from hmralign.geometry.rotations import rotvec_to_rotmat
-from hmralign.structures import Annotation, Example, InputError
+from hmralign.structures import Annotation, Example, InputError, TensorRecord
 
 VERSION = "synthwild-v1"
 
@@ -162,12 +162,12 @@ def with_label_noise(example: Example, generator: torch.Generator) -> Example:
     body, joints = example.annotation.body, example.annotation.joints
     shift = LABEL_NOISE_M / math.sqrt(3) * torch.randn(joints.shape, generator=generator)
     turn = math.radians(15) / math.sqrt(3) * torch.randn(body.body_pose.shape[:-1], generator=generator)
-    noisy = type(body)(body.global_orient, body.body_pose @ rotvec_to_rotmat(turn), body.betas, body.transl)
+    noisy = replace(body, body_pose=body.body_pose @ rotvec_to_rotmat(turn))
     return Example(example.observation, Annotation(noisy, joints + shift))
 
 
 @dataclass(frozen=True)
-class Slices:
+class Slices(TensorRecord):
     """Properties of persons that hard cases are sorted by."""
 
     pitch: Float[Tensor, " n"]
@@ -181,10 +181,6 @@ class Slices:
     ambiguous_limbs: Float[Tensor, " n"]
     """Seen upper arms, forearms, thighs and shanks that point more than 45 degrees out of the image plane: their mirror
     image in depth projects alike."""
-
-    def __getitem__(self, index) -> Slices:
-        """Index the persons."""
-        return Slices(*(getattr(self, f.name)[index] for f in fields(self)))
 
     def masks(self) -> dict[str, Bool[Tensor, " n"]]:
         """The reported slices by name."""

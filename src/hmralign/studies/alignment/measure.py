@@ -108,8 +108,7 @@ class Persons:
 
     def __getitem__(self, part: slice) -> Persons:
         """Some of them; the split stays."""
-        meshes = None if self.truth.vertices is None else self.truth.vertices[part]
-        return Persons(self.split, self.observation[part], Truth(self.truth.joints[part], meshes), self.hidden[part])
+        return Persons(self.split, self.observation[part], self.truth[part], self.hidden[part])
 
 
 @torch.no_grad()
@@ -208,9 +207,3 @@ def _oracle_columns(
 def weighted_column(temperature: float) -> str:
     """Name of the column of that temperature."""
     return f"weighted_{temperature:g}"
-
-
-def with_hypotheses(config: MeasureConfig, hypotheses: int) -> MeasureConfig:
-    """The same with another number of hypotheses."""
-    sampler = replace(config.predict.sampler, num_hypotheses=hypotheses)
-    return replace(config, predict=replace(config.predict, sampler=sampler))

@@ -17,21 +17,16 @@ import shutil
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from hmralign.body.model import BodyModel
 from hmralign.critics.catalogue import CriticChoice
-from hmralign.data.synthwild_folder import folder_name
 from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.build import GroupsConfig, build_groups, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource, SourceBatch
 from hmralign.preferences.store import CriticFacts, GroupStore, StoreFacts, writing
-from hmralign.structures import Example, InputError, Observation, PreferenceGroups
-from hmralign.structures.body_params import BodyParams
-from hmralign.structures.observation import Annotation
+from hmralign.structures import Example, InputError, PreferenceGroups
 
 logger = logging.getLogger("hmralign.alignment_study")
 
@@ -79,19 +74,7 @@ class DrawnSource:
             block = places[start : start + size]
             ids = tuple(f"{self.sources[k].name}/{i:06d}" for k, i in block)
             if ids[0] not in done:
-                yield SourceBatch(ids, _stacked([self.sources[k].shards[torch.tensor([i])] for k, i in block]))
-
-
-def _stacked(parts: Sequence[Example]) -> Example:
-    """Batches of annotated examples as one."""
-
-    def joined(kind: type, items: list[Any]) -> Any:
-        return kind(*(torch.cat([getattr(i, name) for i in items]) for name in vars(items[0])))
-
-    truths = [p.annotation for p in parts]
-    body = joined(BodyParams, [t.body for t in truths if t is not None])
-    joints: Tensor = torch.cat([t.joints for t in truths if t is not None])
-    return Example(joined(Observation, [p.observation for p in parts]), Annotation(body, joints))
+                yield SourceBatch(ids, Example.cat([self.sources[k].shards[torch.tensor([i])] for k, i in block]))
 
 
 @dataclass(frozen=True)
@@ -207,8 +190,3 @@ def _first_of(groups: PreferenceGroups, ids: tuple[str, ...], group_size: int) -
     x_0 = None if groups.x_0 is None else groups.x_0[:n, :group_size]
     example = Example(groups.example.observation[:n])
     return PreferenceGroups(ids, x_0, groups.hypotheses[:n, :group_size], example)
-
-
-def split_folder(data: Path, split: str) -> Path:
-    """Where a split lies."""
-    return data / folder_name(split)

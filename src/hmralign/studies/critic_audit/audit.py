@@ -8,8 +8,7 @@ The store is read, never written. A critic that is asked now is asked as `hmrali
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -27,7 +26,7 @@ from hmralign.evaluation.mistakes.planted import planted_table
 from hmralign.preferences.build import GroupsConfig, named_critic
 from hmralign.preferences.store import GroupStore
 from hmralign.preferences.stored_body import stored_body
-from hmralign.structures import Annotation, BodyParams, Example, InputError, Observation
+from hmralign.structures import Example, InputError
 from hmralign.studies.critic_audit.habits import habits_of
 
 FORMAT_VERSION = 1
@@ -166,15 +165,7 @@ def _planted(store: GroupStore, config: AuditConfig, body: BodyModel) -> dict[st
 def _true_persons(store: GroupStore, count: int) -> Example:
     """Observations and annotations of the first persons; landmarks are those of a photo, and left out."""
     examples = [store.read(shard, truth=True).example for shard in _shards(store, count)]
-    truths: list[Annotation] = [e.annotation for e in examples if e.annotation is not None]
-    seen = _joined([e.observation for e in examples], Observation)
-    body = _joined([t.body for t in truths], BodyParams)
-    joints = torch.cat([t.joints for t in truths])
-    return Example(seen, Annotation(body, joints))[torch.arange(count)]
-
-
-def _joined(parts: Sequence[Any], kind: type) -> Any:
-    return kind(**{name: torch.cat([getattr(p, name) for p in parts]) for name in vars(parts[0])})
+    return Example.cat([replace(e, landmarks3d=None) for e in examples])[:count]
 
 
 def write_audit(folder: Path, document: dict[str, Any]) -> list[Path]:

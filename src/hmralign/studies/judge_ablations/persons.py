@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from hmralign.body.model import BodyModel
 from hmralign.data.synthwild_folder import open_split
@@ -14,7 +12,7 @@ from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.protocol import require_unseen
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
 from hmralign.preferences.store import GroupStore
-from hmralign.structures import Annotation, BodyParams, Example, InputError, Observation
+from hmralign.structures import Example, InputError
 from hmralign.studies.alignment.measure import Persons
 from hmralign.studies.judge_ablations.settings import MeasureOn
 from hmralign.systems.evaluate.run import first_persons
@@ -70,7 +68,7 @@ def measured_persons(on: MeasureOn, learn: GroupStore, score: GroupStore, body: 
     count = len(store) if on.persons is None else on.persons
     if count > len(store):
         raise InputError(f"{on.store}: has {len(store)} persons, {count} were asked for")
-    persons, source = Persons.of_examples(examples[torch.arange(count)], body), store.facts.source
+    persons, source = Persons.of_examples(examples[:count], body), store.facts.source
     return Measured(persons, source, store.content_hash(), _log_of(source, Path(on.store)), in_store=True)
 
 
@@ -95,9 +93,4 @@ def _log_of(source: str, folder: Path) -> Path | None:
 def _examples(store: GroupStore) -> Example:
     """Persons of a store with their truth; landmarks are left out."""
     examples = [store.read(shard, truth=True).example for shard in range(store.num_shards)]
-    truths = [e.annotation for e in examples if e.annotation is not None]
-    seen = Observation(
-        *(torch.cat([getattr(e.observation, n) for e in examples]) for n in vars(examples[0].observation))
-    )
-    body = BodyParams(*(torch.cat([getattr(t.body, n) for t in truths]) for n in vars(truths[0].body)))
-    return Example(seen, Annotation(body, torch.cat([t.joints for t in truths])))
+    return Example.cat([replace(e, landmarks3d=None) for e in examples])

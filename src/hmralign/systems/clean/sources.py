@@ -21,7 +21,7 @@ from hmralign.data.prediction_file import PredictionFile, read_predictions
 from hmralign.data.shards import ShardSet, read_index
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.predictions import carried_over, how_carried_over
-from hmralign.structures import Annotation, BodyParams, Example, Hypotheses
+from hmralign.structures import Annotation, BodyParams, Example, Hypotheses, TensorRecord
 
 HypothesisChoice = Literal["first", "best"]
 
@@ -30,7 +30,7 @@ AGREEMENT = 0.005
 
 
 @dataclass(frozen=True)
-class LabelBatch:
+class LabelBatch(TensorRecord):
     """Labels of some items as hypotheses (one each, or several to choose from), and the observations."""
 
     hypotheses: Hypotheses
@@ -204,8 +204,4 @@ def label_body(annotation: Annotation, model: BodyModel) -> BodyParams:
     rotmats = joints_twists_to_pose(annotation.joints, twists(body.body_pose, rest), rest)
     along = BodyParams(rotmats[:, 0], rotmats[:, 1:], body.betas, torch.zeros_like(body.transl))
     along = along.with_transl((annotation.joints - posed_joints(model, along)).mean(-2))
-
-    def chosen(of_joints: Tensor, as_annotated: Tensor) -> Tensor:
-        return torch.where(apart.view(-1, *[1] * (as_annotated.ndim - 1)), of_joints, as_annotated)
-
-    return BodyParams(*(chosen(getattr(along, n), getattr(body, n)) for n in vars(body)))
+    return along.where(apart, body)

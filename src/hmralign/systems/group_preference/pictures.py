@@ -64,7 +64,7 @@ def read_groups(
     for row in range(len(groups)):
         entry, crop = store.entries[first + row], store.crop(first + row)
         seen = groups.example.observation[row]
-        hypotheses = Hypotheses(groups.hypotheses.body[row], groups.hypotheses.joints[row])
+        hypotheses = groups.hypotheses[row]
         window = None if groups.crop_windows is None else groups.crop_windows[row]
         images = image_names(store.facts.source_sha256, entry.id, crop, seen)
         found.append(
