@@ -12,6 +12,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 FinishReason = Literal["stop", "length", "refusal", "other"]
 
+MOST_TOKENS = 10**8
+"""Of one call: no context is as long. A server that reports more reports nothing, and sums cannot overflow."""
+
 
 @dataclass(frozen=True)
 class TextPart:
@@ -71,6 +74,16 @@ class Usage:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
+
+
+def token_count(value: object) -> int | None:
+    """A number of tokens that a server, or a file, gives; None for anything that can be none, and above `MOST_TOKENS`.
+
+    >>> token_count(12), token_count(2**63 - 1), token_count(-1), token_count("12"), token_count(True)
+    (12, None, None, None, None)
+    """
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return value if is_count else None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hmralign.vlm.chat import ChatReply, FinishReason, Usage
+from hmralign.vlm.chat import ChatReply, FinishReason, Usage, token_count
 from hmralign.vlm.errors import ServerError, shortened
 
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
@@ -69,11 +69,8 @@ def _usage(value: Any) -> Usage:
         return Usage()
     details = value.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return Usage(_count(value.get("prompt_tokens")), _count(value.get("completion_tokens")), _count(cached))
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    counts = (value.get("prompt_tokens"), value.get("completion_tokens"), cached)
+    return Usage(*map(token_count, counts))
 
 
 def _text(value: Any) -> str:
