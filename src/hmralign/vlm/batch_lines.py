@@ -20,8 +20,8 @@ from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import ChatReply, ChatRequest
 from hmralign.vlm.completion import read_completion
 from hmralign.vlm.errors import ServerError, shortened
-from hmralign.vlm.openai_chat import trouble_of_status
 from hmralign.vlm.request_body import USUAL_FIELDS, PictureField, SchemaField, request_body
+from hmralign.vlm.server_errors import trouble_of_status
 
 URL = "/v1/chat/completions"
 ERROR_KEPT = 4000

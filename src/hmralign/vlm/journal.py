@@ -308,7 +308,7 @@ def _writable(text: str) -> str:
 def _params(request: ChatRequest) -> dict[str, Any]:
     schema = json.dumps(request.schema, sort_keys=True)
     return {
-        "max_tokens": request.max_tokens, "temperature": request.temperature, "top_p": request.top_p,
+        request.limit_field: request.max_tokens, "temperature": request.temperature, "top_p": request.top_p,
         "seed": request.seed, "extra": request.extra, "schema": hashlib.sha256(schema.encode()).hexdigest(),
     }  # fmt: skip
 

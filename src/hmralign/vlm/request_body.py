@@ -8,12 +8,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from hmralign.structures.errors import InputError
-from hmralign.vlm.chat import ChatRequest, ImagePart, TextPart
+from hmralign.vlm.chat import ChatRequest, ImagePart, LimitField, TextPart
 
 PictureField = Literal["inline", "address"]
 """Send the bytes, or the address where a picture has one."""
 SchemaField = Literal["response_format", "none"]
-LimitField = Literal["max_tokens", "max_completion_tokens"]
 
 USUAL_FIELDS = {
     "model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "response_format",
