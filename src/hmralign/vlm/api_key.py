@@ -53,7 +53,7 @@ def _characters(c: str) -> str:
     """All ways to write a character; repetitions are bounded, so that no text takes long to be searched."""
     code = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in f"{ord(c):02x}")
     plain = c if c.isalnum() else rf"\\{{0,8}}{re.escape(c)}"
-    html = rf"&#(?:0{{0,8}}{ord(c)}|[xX]0{{0,8}}{code});"
+    html = rf"&(?:#0{{0,8}}{ord(c)}|#[xX]0{{0,8}}{code}{'|amp' * (c == '&')});"
     return rf"(?:{plain}|\\{{1,8}}u00{code}|\\{{1,8}}x{code}|%(?:25){{0,4}}{code}|{html})"
 
 

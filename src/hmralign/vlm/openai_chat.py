@@ -89,7 +89,7 @@ def check_address(base_url: str, *, allow_remote: bool) -> None:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or " " in base_url or not base_url.isprintable():
         raise InputError(f"{shortened(base_url)!r} is no address of a server; expected http://host:port/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InputError(f"the address of {host} holds a user, a key or a query; keys come from the environment")
@@ -202,13 +202,17 @@ class OpenAIChat:
                 limits=limits, timeout=timeout, follow_redirects=False, trust_env=not server.is_here,
                 headers={"Accept-Encoding": "identity"}, event_hooks=hooks,
             )  # fmt: skip
-        except (ValueError, ImportError) as error:
+        except (ValueError, ImportError, httpx2.InvalidURL) as error:
             raise InputError(
                 f"the proxy that the environment names ({_PROXIES}) cannot be used: {_without_addresses(str(error))}"
             ) from None
-        return self._openai.AsyncOpenAI(
-            base_url=server.base_url, api_key=self._key.header_value, max_retries=0, timeout=timeout, http_client=http
-        )  # fmt: skip
+        try:
+            return self._openai.AsyncOpenAI(
+                base_url=server.base_url, api_key=self._key.header_value, max_retries=0, timeout=timeout,
+                http_client=http,
+            )  # fmt: skip
+        except (ValueError, httpx2.InvalidURL) as error:
+            raise InputError(f"{shortened(server.base_url)!r} is no address of a server: {error}") from None
 
     @property
     def _through(self) -> str:
