@@ -84,6 +84,21 @@ def test_a_key_with_characters_that_no_key_has_is_refused_and_not_shown(key):
     assert key not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"])
+def test_other_headers_of_the_environment_are_checked_as_well(monkeypatch, name):
+    monkeypatch.setenv(name, "X: secret\u2013word")
+    with pytest.raises(InputError, match=f"{name} has characters no header has") as caught:
+        ApiKey(VARIABLE)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_key_in_a_header_of_the_environment_is_masked_too(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "sk-first-key")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: a\nAuthorization: Bearer second-key/1")
+    masked = ApiKey(VARIABLE).masked('sk-first-key, "second-key\\/1", a')
+    assert masked == '[key], "[key]", a'
+
+
 def test_words_for_no_key_are_left_in_texts(monkeypatch):
     for key in ("", "none", "EMPTY"):
         monkeypatch.setenv(VARIABLE, key)

@@ -164,7 +164,7 @@ def _check(connection: sqlite3.Connection, path: Path, form: SQLiteForm) -> None
     check_schema(connection, path, form)
     trouble = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     if trouble != "ok":
-        raise InputError(f"the {form.noun} {path} is damaged: {_one_line(trouble)}")
+        raise InputError(f"the {form.noun} {path} is damaged: {_one_line(trouble.splitlines()[-1])}")
 
 
 def _create(connection: sqlite3.Connection, path: Path, form: SQLiteForm) -> None:

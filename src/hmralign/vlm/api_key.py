@@ -11,21 +11,36 @@ from hmralign.structures.errors import InputError
 MASK = "[key]"
 SHORTEST_SECRET = 6
 """Characters. A shorter key (servers without keys are given words like `none`) may stand in any text by chance."""
+_SHORTEST_WORD = 8
+"""Of another header, characters: `Bearer` is no secret."""
 _IN_A_KEY = re.compile(r"[!#-&(-;=?-\[\]-_a-~]+\Z")
 """Printable ASCII but for blanks, quotes, backslashes, `<` and `>`, which are pasted around keys and are in none."""
+
+
+_IN_A_HEADER = re.compile(r"[\n -~]*\Z")
+_HEADER_VARIABLES = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")
+"""What the client puts into headers besides; the last has lines `name: value`, and values may be keys."""
 
 
 class ApiKey:
     """The key in an environment variable. Its text is given out for one header alone."""
 
     def __init__(self, variable: str) -> None:
-        """Raise InputError, which does not show it, for a key with characters that no key has."""
+        """Raise InputError, which does not show it, for a key with characters that no key has; also for other headers
+        that the environment names."""
         self._key = os.environ.get(variable, "").strip()
         if self._key and not _IN_A_KEY.match(self._key):
             raise InputError(
                 f"the key in {variable} has characters no key has; expected printable ASCII without quotes and blanks"
             )
-        self._pattern = re.compile(_spellings(self._key)) if len(self._key) >= SHORTEST_SECRET else None
+        for name in _HEADER_VARIABLES:
+            if not _IN_A_HEADER.match(os.environ.get(name, "")):
+                raise InputError(f"{name} has characters no header has; expected printable ASCII")
+        headers = os.environ.get(_HEADER_VARIABLES[-1], "").split("\n")
+        words = [word for line in headers for word in line.partition(":")[2].split() if len(word) >= _SHORTEST_WORD]
+        secrets = [secret for secret in (self._key, *words) if len(secret) >= SHORTEST_SECRET]
+        patterns = [_spellings(secret) for secret in secrets]
+        self._pattern = re.compile("|".join(patterns)) if patterns else None
 
     def __repr__(self) -> str:
         return MASK

@@ -44,7 +44,7 @@ def read_completion(raw: str) -> ChatReply:
     completion, and for an error inside a body or choice, by what it says; an empty answer is returned as it is.
     """
     try:
-        body = json.loads(raw)
+        body = json.loads(raw.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         raise _no_completion("no JSON", raw) from None
     if (error := error_in_body(body)) is not None:

@@ -64,7 +64,7 @@ class OpenAIServer:
         check_address(self.base_url, allow_remote=self.allow_remote)
         for name in ("timeout", "connect_timeout", "max_connections", "most_answer_bytes"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} of the server is {getattr(self, name)}; expected more than 0")
+                raise InputError(f"{name} of the server is {getattr(self, name)}; expected a number above 0")
 
     @property
     def is_here(self) -> bool:
