@@ -73,6 +73,33 @@ def test_groups_without_a_verdict_end_in_exit_code_3(tmp_path, folder, judged, c
     assert "1 of 2 groups judged" in out and "wild/train/000001" in err and "not JSON" in err
 
 
+@pytest.mark.parametrize("command", ["score", "groups"])
+def test_a_server_that_is_not_there_ends_the_run_soon_and_leaves_no_scores(tmp_path, folder, command, capsys):
+    words = {"score": ["critic", "score", str(folder)], "groups": ["groups", str(folder), "--critic", "vlm"]}
+    code = main([*words[command], *SERVER, *(["--concurrency", "6"] if command == "score" else []), "--quiet"])
+    out, err = capsys.readouterr()
+    assert code == 3 and "no connection to http://127.0.0.1:9/v1" in err and "no difference" not in err
+    assert err.count("\n") == 1 and GroupStore.open(folder).critics() == (), (out, err)
+
+
+def test_a_key_that_can_be_none_is_refused_and_not_shown(folder, capsys, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-\u201cexample\u201d")
+    code = main(["critic", "score", str(folder), *SERVER])
+    assert "example" not in (err := capsys.readouterr().err) and code == 2
+    assert "the key in OPENAI_API_KEY has characters no key has" in err
+    assert main(["groups", str(folder), "--critic", "vlm", *SERVER]) == 2
+
+
+def test_servers_are_told_the_limit_under_the_name_that_they_take(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "profile.json"), "--limit-field", "max_completion_tokens"]
+    with ChatServer(always="too_large") as server:
+        main(["critic", "doctor", "--base-url", server.address, "--model", "m", *out])
+        assert server.requests and all("max_completion_tokens" in body for body in server.requests)
+    with ChatServer(always="too_large") as server:
+        main(["critic", "doctor", "--base-url", server.address, "--model", "m", *out[:2]])
+    assert "max_completion_tokens" in capsys.readouterr().err, "the advice for a field that is refused"
+
+
 def test_a_spent_budget_ends_in_exit_code_3(tmp_path, folder, judged, capsys):
     config = ["--config", str(tmp_path / "config.yaml"), "--concurrency", "1"]
     code = main(["critic", "score", str(folder), *SERVER, *config, "--budget-calls", "1", "--quiet"])

@@ -2,8 +2,11 @@ import hashlib
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hmralign.structures import InputError
+from hmralign.vlm import batch_lines
 from hmralign.vlm.batch_lines import BatchAnswer, CorruptLine, custom_id, read_answers, request_line
 from support.chat_server import completion, judge_request
 
@@ -103,3 +106,54 @@ def test_lines_that_are_no_answers_are_named_by_file_and_number(tmp_path):
         assert word in reason
     with pytest.raises(InputError, match="missing"):
         list(read_answers(tmp_path / "missing.jsonl"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
+    | st.sampled_from(["\ud800", 10**400]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["custom_id", "response", "body", "status_code", "error", "choices", "message", "content",
+                         "code", "usage", "prompt_tokens", "created"]), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+LINES = st.one_of(
+    JSON.map(lambda value: json.dumps(value).encode()), st.binary(max_size=40),
+    st.builds(lambda response: json.dumps({"custom_id": "a", "response": response}).encode(), JSON),
+    st.builds(
+        lambda body: json.dumps({"custom_id": "a", "response": {"status_code": 200, "body": body}}).encode(), JSON
+    ),
+    st.sampled_from([b"[" * 50_000, b'{"custom_id": "a", "error": ' + b"[" * 900 + b"]" * 900 + b"}"]),
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None)
+@given(lines=st.lists(LINES.map(lambda line: line.replace(b"\n", b"")), min_size=1, max_size=4))
+def test_every_line_is_an_answer_an_error_or_corrupt(tmp_path_factory, lines):
+    path = tmp_path_factory.mktemp("lines") / "answers.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    found = list(read_answers(path))
+    assert len(found) == sum(bool(line.strip()) for line in lines)
+    for line in found:
+        assert isinstance(line, CorruptLine) or (line.reply is None) != (line.error is None)
+        assert isinstance(repr(line).encode(), bytes), "it can be written"
+
+
+@pytest.mark.timeout(120, method="thread")
+def test_a_line_that_is_too_long_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch_lines, "MOST_LINE_BYTES", 1 << 20)
+    good = json.dumps({"custom_id": "a", "error": {"code": "expired"}}).encode()
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes(good + b"\n" + b"x" * (5 << 20) + b"\n" + good + b"\n" + b"y" * (2 << 20))
+    first, long, last, longer = read_answers(path)
+    assert isinstance(first, BatchAnswer) and isinstance(last, BatchAnswer)
+    for line, number in ((long, 2), (longer, 4)):
+        assert isinstance(line, CorruptLine) and line.where.endswith(f"line {number}") and "longer" in line.reason
+
+
+@pytest.mark.parametrize("code", [402, "429"])
+def test_an_error_inside_a_response_of_status_200_is_labelled_by_its_code(tmp_path, code):
+    body = {"error": {"code": code, "message": "no"}}
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"custom_id": "a", "response": {"status_code": 200, "body": body}}))
+    (line,) = read_answers(path)
+    assert isinstance(line, BatchAnswer) and line.reply is None and line.label == f"status {code}"

@@ -37,7 +37,7 @@ def test_an_answer_in_the_wrong_place_is_found_but_content_goes_first(name):
         assert read_completion(json.dumps(body)).text == text
 
 
-@pytest.mark.parametrize("finish", [None, "abort", "tool_calls", 3])
+@pytest.mark.parametrize("finish", ["abort", "tool_calls", "load", "unknown", 3, {}, [], False])
 def test_an_unknown_end_is_no_good_end(finish):
     body = {"choices": [{"message": {"content": "a"}, "finish_reason": finish}], "usage": {"prompt_tokens": -3}}
     reply = read_completion(json.dumps(body))

@@ -1,15 +1,18 @@
 import asyncio
 import builtins
 import time
+from dataclasses import replace
 from email.utils import formatdate
 
 import pytest
 
 from hmralign.structures import InputError
-from hmralign.vlm.chat import ChatBackend, ChatRequest, ImagePart, TextPart, Usage
+from hmralign.vlm.asking import Answered, Question, ask_all
+from hmralign.vlm.chat import ChatBackend, ChatRequest, ImagePart, TextPart, Usage, request_key
 from hmralign.vlm.errors import RemoteRefused, ServerError
+from hmralign.vlm.journal import Journal
 from hmralign.vlm.openai_chat import OpenAIChat, OpenAIServer, _retry_after, is_loopback
-from support.chat_server import KEY, ChatServer, judge_request, picture, pictures
+from support.chat_server import KEY, ChatServer, judge_request, picture, pictures, read_scores
 
 
 def complete(server, request=None, **changes):
@@ -49,6 +52,28 @@ def test_options_of_one_server_are_sent_beside_the_others():
     assert body["max_completion_tokens"] == request.max_tokens and len(body["messages"]) == 1
     assert body["messages"][0]["content"][1]["image_url"]["url"] == "http://files/0.jpg"
     assert "response_format" not in OpenAIChat(server).body(judge_request())
+
+
+def test_what_was_sent_says_under_which_name_and_the_question_does_not(tmp_path):
+    question = Question(judge_request(), read_scores())
+    with ChatServer() as server, Journal.open(tmp_path / "j") as journal:
+
+        def ask(**more):
+            backend = OpenAIChat(OpenAIServer(server.address, "m", **more))
+            return asyncio.run(ask_all(backend, journal, [question]))[0]
+
+        first = ask(limit_field="max_completion_tokens")
+        assert isinstance(first, Answered) and ask().calls == 0, "an answer is one however it was asked for"
+        (attempt,) = journal.attempts(first.key)
+        assert server.requests[0]["max_completion_tokens"] == attempt.params["max_completion_tokens"] == 300
+    assert "max_tokens" not in server.requests[0] and "max_tokens" not in attempt.params
+    assert first.key == request_key("m", question.request) != attempt.request_hash
+    assert attempt.request_hash == request_key("m", replace(question.request, limit_field="max_completion_tokens"))
+
+
+def test_keys_of_questions_are_those_of_earlier_versions():
+    request = ChatRequest("s", (TextPart("t"),), schema={"a": 1}, max_tokens=7)
+    assert request_key("m", request) == "cb70b3bc5c131f433e4bad059e174c96d2fa9ad8f7028fa0a3d55a07b99d3827"
 
 
 def test_a_server_without_keys_is_asked_without_one(monkeypatch):

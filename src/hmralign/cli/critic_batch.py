@@ -11,6 +11,7 @@ import tyro
 
 from hmralign.cli.critic_judge_options import (
     SOME_FAILED,
+    LimitField,
     Preset,
     body_of,
     opened_memory,
@@ -67,6 +68,8 @@ class ExportBatchOptions:
     """Of plans and labels; replaces the configuration's."""
     send_schema: bool = True
     """Say the form of the answer in each request; switch off for services that refuse it."""
+    limit_field: LimitField = "max_tokens"
+    """Name under which a request says the longest answer; some services and models refuse max_tokens."""
     images: Literal["inline", "files", "urls"] = "inline"
     """Pictures inside the requests; in files of the folder, which vLLM reads with --allowed-local-media-path; or at
     addresses, for which you put the folder's images on a web server."""
@@ -138,7 +141,7 @@ def _form(options: ExportBatchOptions) -> BatchForm:
     elif options.image_url_prefix is not None:
         address = f"{options.image_url_prefix.rstrip('/')}/"
     limits = BatchLimits(options.max_requests, options.max_megabytes)
-    return BatchForm(options.images, address, options.send_schema, limits)
+    return BatchForm(options.images, address, options.send_schema, limits, options.limit_field)
 
 
 def _picture_check(options: ExportBatchOptions) -> ImageGrid | None:

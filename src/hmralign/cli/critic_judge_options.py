@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hmralign.vlm.image_tokens import ImageGrid
 
 Preset = Literal["default", "paper"]
+LimitField = Literal["max_tokens", "max_completion_tokens"]
 Embedding = Literal["pose", "clip", "mix", "none"]
 
 SOME_FAILED = 3
@@ -50,6 +51,8 @@ class ServerOptions:
     """Most calls at once."""
     send_schema: bool = True
     """Send the form of the answer; switch off for servers that refuse it. Answers are checked all the same."""
+    limit_field: LimitField = "max_tokens"
+    """Name under which the longest answer is sent; some servers and models refuse max_tokens."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def open_backend(options: ServerOptions) -> ChatBackend:
     return make_backend(
         options.base_url, options.model, options.local, allow_remote=options.allow_remote, device=options.device,
         timeout=options.timeout, concurrency=options.concurrency, plain_schema=not options.send_schema,
+        limit_field=options.limit_field,
     )  # fmt: skip
 
 

@@ -138,7 +138,8 @@ def run_groups(options: GroupsOptions, terminal: Terminal) -> int:
             judge.name if c == JUDGE else c for c in critics if c != JUDGE or not store.unscored(judge.name)
         )
     document = _document(store) | ({} if judged is None else {JUDGE: judged})
-    _tell_who_is_silent(store, critics, terminal)
+    speechless = judged["name"] if judged and len(judged["unjudged"]) == judged["groups"] else None  # it was told why
+    _tell_who_is_silent(store, tuple(c for c in critics if c != speechless), terminal)
     seen = _views(store, critics, options, document, terminal)
     terminal.answer(document)
     terminal.say(_final_line(store, critics, seen))

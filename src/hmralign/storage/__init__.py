@@ -1,1 +1,1 @@
-"""How files and folders are written whole, held by one process, and read within limits."""
+"""How files and folders are written whole, held by one process, and read within limits and after a check."""

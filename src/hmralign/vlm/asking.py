@@ -20,7 +20,16 @@ from typing import Any, Generic, TypeVar
 
 from hmralign.structures.errors import InputError
 from hmralign.vlm.budget import Budget, Ledger
-from hmralign.vlm.chat import ChatBackend, ChatReply, ChatRequest, TextPart, Usage, request_key
+from hmralign.vlm.chat import (
+    ChatBackend,
+    ChatReply,
+    ChatRequest,
+    LimitField,
+    NamesLimit,
+    TextPart,
+    Usage,
+    request_key,
+)
 from hmralign.vlm.errors import AnswerError, AnswerTrouble, BudgetError, ServerError, ServerTrouble
 from hmralign.vlm.image_tokens import CHARACTERS_PER_TOKEN, ImageGrid, check_pictures_were_read, estimated_prompt_tokens
 from hmralign.vlm.interrupts import draining_on_signals
@@ -111,12 +120,16 @@ class Limits:
     """Least temperature of a second attempt: at 0 another seed gives the same answer."""
     failures_in_a_row: int = 20
     """Questions without any answer of the server after which it is taken to be gone."""
+    refusals_in_a_row: int = 6
+    """Calls that reached nobody, in a run that has reached nobody yet, after which no server is taken to be there."""
     check_pictures: ImageGrid | None = None
     """Refuse answers whose prompt had fewer tokens than its pictures by this rule; None where it does not hold."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a limit that lets nothing through."""
-        for name in ("concurrency", "answer_attempts", "server_attempts", "failures_in_a_row"):
+        for name in (
+            "concurrency", "answer_attempts", "server_attempts", "failures_in_a_row", "refusals_in_a_row",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InputError(f"the limit {name} is {getattr(self, name)}; expected at least 1")
         for name in ("requests_per_minute", "tokens_per_minute"):
@@ -141,7 +154,8 @@ async def ask_all(
 
     Ctrl-C and SIGTERM drain: calls in flight finish and are committed, then `KeyboardInterrupt` or `SystemExit` is
     raised; a second signal stops at once. `BudgetError`, a `ServerError` that concerns every request (a wrong key, an
-    unknown model), and a server that is gone stop the run in the same way. Run again, it goes on from the journal.
+    unknown model), and a server that is gone or was never there stop the run in the same way. Run again, it goes on
+    from the journal.
     """
     run = _Run(backend, journal, limits or Limits(), budget or Budget(), prices or PriceTable(), on_result)
     return await run.all(questions)
@@ -165,10 +179,10 @@ def standing(journal: Journal, model: str, question: Question[Any], limits: Limi
     """What the journal says of a question: its answer, that its attempts are used up, or what to send next."""
     key = request_key(model, question.request, question.sample)
     trouble: AnswerError | None = None
-    stored = [a for a in journal.attempts(key) if a.status != "error"]
-    for attempt in reversed(stored):
+    stored = _stored_replies(journal, key)
+    for reply in reversed(stored):
         try:
-            return Answered(read_reply(question, attempt.reply(), limits.check_pictures), key, 0)
+            return Answered(read_reply(question, reply, limits.check_pictures), key, 0)
         except AnswerError as error:
             trouble = trouble or error
     left = limits.answer_attempts - (0 if limits.retry_failed else len(stored))
@@ -179,13 +193,28 @@ def standing(journal: Journal, model: str, question: Question[Any], limits: Limi
     return Pending(key, request, len(stored), left, trouble)
 
 
+def _stored_replies(journal: Journal, key: str) -> list[ChatReply]:
+    """Answers that came, in their order; an error that an earlier version kept as an answer is none."""
+    replies = []
+    for attempt in journal.attempts(key):
+        if attempt.status != "error":
+            try:
+                replies.append(attempt.reply())
+            except ServerError as error:
+                logger.info("attempt %d at %s is no answer: %s", attempt.attempt, key[:12], error)
+    return replies
+
+
 def read_reply(question: Question[Any], reply: ChatReply, check_pictures: ImageGrid | None) -> Any:
     """Value of an answer. Raises `AnswerError` where it cannot be used."""
     if check_pictures is not None:
         check_pictures_were_read(question.request, reply, check_pictures)
-    if not reply.text.strip() and reply.finish_reason == "stop":
+    if not reply.text.strip() and reply.finish_reason in ("stop", "unsaid"):
         raise AnswerError("the answer is empty", trouble="empty")
-    return question.parse(reply)
+    try:
+        return question.parse(reply)
+    except RecursionError:
+        raise AnswerError("the answer is nested too deeply", trouble="json") from None
 
 
 def commit_reply(
@@ -250,9 +279,15 @@ class _Run:
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     stopped_by: BaseException | None = None
     failures_in_a_row: int = 0
+    unreached_in_a_row: int = 0
+    unreached: ServerError | None = None
+    was_reached: bool = False
 
     def __post_init__(self) -> None:
         self.model = self.backend.model
+        self.limit_field: LimitField = (
+            self.backend.limit_field if isinstance(self.backend, NamesLimit) else "max_tokens"
+        )
         self.ledger = Ledger(self.budget, self.prices.of(self.model), self.journal, self.model)
         self.places = Concurrency(self.limits.concurrency)
         self.requests = Pace(self.limits.requests_per_minute)
@@ -265,6 +300,8 @@ class _Run:
         workers = [asyncio.create_task(self._work(numbered)) for _ in range(self.limits.concurrency)]
         with draining_on_signals(self._stop, workers):
             await asyncio.gather(*workers, return_exceptions=True)
+        if self.unreached is not None and not self.was_reached:
+            self._stop(self.unreached)
         if self.stopped_by is not None:
             raise self.stopped_by
         return [self.results[i] for i in sorted(self.results)]
@@ -306,6 +343,7 @@ class _Run:
         calls = 0
         for attempt in attempts:
             request = varied(question.request, attempt, trouble, self.limits.retry_temperature)
+            request = replace(request, limit_field=self.limit_field)
             for sending in range(self.limits.server_attempts):
                 try:
                     value = await self._send(question, request, key)
@@ -316,6 +354,7 @@ class _Run:
                     break
                 except ServerError as error:
                     calls += 1
+                    self._note_reach(error)
                     wait = self._wait(error, sending)
                     if wait is None:
                         return self._failed(error, key, calls)
@@ -338,7 +377,7 @@ class _Run:
                 overrun = error.slow_down
                 self._commit_error(request, key, error, begun, worst)
                 raise
-            success = True
+            success = self.was_reached = True
             self.failures_in_a_row = 0
             return self._committed(question, request, key, reply, begun, worst)
         finally:
@@ -375,10 +414,24 @@ class _Run:
         if error.trouble not in ("timeout", "body"):
             self.ledger.settle(worst, Usage())
 
+    def _note_reach(self, error: ServerError) -> None:
+        """Stops the run where nobody is there: at once where nobody ever was, else when a question has waited in vain.
+
+        A server that was there may be starting anew, so calls wait for it as for a busy one.
+        """
+        if error.trouble != "unreachable":
+            self.was_reached = True
+        elif not self.was_reached:
+            self.unreached, self.unreached_in_a_row = error, self.unreached_in_a_row + 1
+            if self.unreached_in_a_row >= self.limits.refusals_in_a_row:
+                self._stop(error)
+
     def _wait(self, error: ServerError, sending: int) -> float | None:
         """Seconds until the same call is sent again, None where it is not."""
         if not error.retryable or sending + 1 >= self.limits.server_attempts:
             return None
+        if not self.was_reached:
+            return self.limits.first_wait
         wait = error.retry_after
         if wait is None:
             return min(self.limits.longest_wait, self.limits.first_wait * 2.0**sending) * self.jitter.uniform(0.75, 1.0)
@@ -390,7 +443,8 @@ class _Run:
     def _failed(self, error: ServerError, key: str, calls: int) -> Failed:
         """No answer came. Stops the run where the others cannot fare better."""
         self.failures_in_a_row += error.retryable
-        if error.trouble == "account" or self.failures_in_a_row >= self.limits.failures_in_a_row:
+        gone = error.trouble == "unreachable" and self.was_reached
+        if gone or error.trouble == "account" or self.failures_in_a_row >= self.limits.failures_in_a_row:
             self._stop(error)
         return Failed(str(error), key, error.trouble, calls)
 

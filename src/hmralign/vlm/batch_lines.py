@@ -14,18 +14,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import ChatReply, ChatRequest
 from hmralign.vlm.completion import read_completion
 from hmralign.vlm.errors import ServerError, shortened
-from hmralign.vlm.openai_chat import trouble_of_status
 from hmralign.vlm.request_body import USUAL_FIELDS, PictureField, SchemaField, request_body
+from hmralign.vlm.server_errors import trouble_of_status
 
 URL = "/v1/chat/completions"
 ERROR_KEPT = 4000
 """Characters of the body of an error."""
+MOST_LINE_BYTES = 32 << 20
+"""A longer line is no answer: four times the longest body that is read from a server."""
 LATEST = 1e11
 """Seconds since 1970 beyond which a time is none: the year 5138."""
 KEY_DIGITS = 60
@@ -73,7 +75,9 @@ def request_line(
 
     Raises InputError for extra fields that are among the usual ones.
     """
-    body = request_body(request, model, pictures=pictures, schema_field=schema_field)
+    body = request_body(
+        request, model, pictures=pictures, schema_field=schema_field, limit_field=request.limit_field
+    )  # fmt: skip
     if twice := sorted(USUAL_FIELDS & set(request.extra)):
         raise InputError(f"the extra field '{twice[0]}' of a request is one that every request has")
     body |= request.extra
@@ -85,18 +89,41 @@ def read_answers(path: Path) -> Iterator[BatchAnswer | CorruptLine]:
     """Lines of an answer file, empty ones left out. Raises InputError for a file that cannot be read."""
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _answer(line, f"{path}, line {number}")
+            for number, line in enumerate(_lines(file), start=1):
+                where = f"{path}, line {number}"
+                if line is None:
+                    yield CorruptLine(where, f"longer than {MOST_LINE_BYTES} bytes")
+                elif line.strip():
+                    yield _answer(line, where)
     except OSError as error:
         raise InputError(f"the answers {path} cannot be read: {error.strerror or error}") from error
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes | None]:
+    """Lines of a file, None for one that is too long to be read."""
+    while line := file.readline(MOST_LINE_BYTES):
+        if len(line) < MOST_LINE_BYTES or line.endswith(b"\n"):
+            yield line
+            continue
+        while (rest := file.readline(MOST_LINE_BYTES)) and not rest.endswith(b"\n"):
+            pass
+        yield None
 
 
 def _answer(line: bytes, where: str) -> BatchAnswer | CorruptLine:
     try:
         content = json.loads(line)
-    except (ValueError, RecursionError):  # ValueError: also what is no UTF-8
+    except ValueError:  # also what is no UTF-8
         return CorruptLine(where, "no JSON; was the file cut?")
+    except RecursionError:
+        return CorruptLine(where, "nested too deeply")
+    try:
+        return _of_content(content, where)
+    except RecursionError:  # writing takes more room than reading
+        return CorruptLine(where, "nested too deeply")
+
+
+def _of_content(content: Any, where: str) -> BatchAnswer | CorruptLine:
     name = content.get("custom_id") if isinstance(content, dict) else None
     if not isinstance(name, str):
         return CorruptLine(where, "no custom_id")
@@ -126,7 +153,8 @@ def _of_response(response: dict[str, Any], error: Any, name: str, where: str) ->
     try:
         reply = read_completion(json.dumps(body))  # ASCII: half a surrogate pair stays an escape, which can be stored
     except ServerError as raised:
-        return BatchAnswer(name, where, error=raised, label="no completion")
+        label = "no completion" if raised.status is None else f"status {raised.status}"
+        return BatchAnswer(name, where, error=raised, label=label)
     return BatchAnswer(name, where, reply=reply, created=_created(body))
 
 

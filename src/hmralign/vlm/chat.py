@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-FinishReason = Literal["stop", "length", "refusal", "other"]
+FinishReason = Literal["stop", "length", "refusal", "other", "unsaid"]
+"""Why an answer ended: `stop` where the model ended it, `unsaid` where the server does not say, `other` for what is
+unknown."""
+LimitField = Literal["max_tokens", "max_completion_tokens"]
+"""Name under which the longest answer is sent."""
+
+MOST_TOKENS = 10**8
+"""Of one call: no context is as long. A server that reports more reports nothing, and sums cannot overflow."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,15 @@ class ChatRequest:
     seed: int | None = 0
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields that only one server knows."""
+    limit_field: LimitField = "max_tokens"
+    """How `max_tokens` is sent. A question does not say it, so that one that was answered is answered for every server;
+    what was sent for it does."""
 
     def content(self) -> dict[str, Any]:
         """Everything that decides the answer, pictures by their hash."""
         parts = [["text", p.text] if isinstance(p, TextPart) else ["image", p.sha256] for p in self.parts]
         return {
-            "system": self.system, "parts": parts, "schema": self.schema, "max_tokens": self.max_tokens,
+            "system": self.system, "parts": parts, "schema": self.schema, self.limit_field: self.max_tokens,
             "temperature": self.temperature, "top_p": self.top_p, "seed": self.seed, "extra": self.extra,
         }  # fmt: skip
 
@@ -71,6 +82,22 @@ class Usage:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
+
+
+def token_count(value: object) -> int | None:
+    """A number of tokens that a server, or a file, gives; None for anything that can be none, and above `MOST_TOKENS`.
+
+    >>> token_count(12), token_count(2**63 - 1), token_count(-1), token_count("12"), token_count(True)
+    (12, None, None, None, None)
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS:
+        return value
+    return None
+
+
+def whole_characters(text: str) -> str:
+    """A text with a replacement character for each half of a surrogate pair, which no file or terminal takes."""
+    return re.sub(r"[\ud800-\udfff]", "\ufffd", text)
 
 
 @dataclass(frozen=True)
@@ -96,4 +123,14 @@ class ChatBackend(Protocol):
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer once. Raises `hmralign.vlm.errors.ServerError` where no answer came; never makes one up."""
+        ...
+
+
+@runtime_checkable
+class NamesLimit(Protocol):
+    """A backend that says under which field it sends the longest answer."""
+
+    @property
+    def limit_field(self) -> LimitField:
+        """Kept with each attempt in the journal."""
         ...

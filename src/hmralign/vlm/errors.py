@@ -10,14 +10,16 @@ from typing import Literal
 
 from hmralign.structures.errors import HmralignError, InputError
 
-ServerTrouble = Literal["connection", "timeout", "rate_limit", "server", "body", "request", "account", "unasked"]
-"""`request`: the server refuses this request. `account`: it refuses every request of this user, model or address.
-`unasked`: nobody was to be asked."""
+ServerTrouble = Literal[
+    "unreachable", "connection", "timeout", "rate_limit", "server", "body", "request", "account", "unasked"
+]
+"""`unreachable`: nobody is there, so nothing was sent. `connection`: it broke off. `request`: the server refuses this
+request. `account`: it refuses every request of this user, model or address. `unasked`: nobody was to be asked."""
 
 AnswerTrouble = Literal["empty", "length", "refusal", "json", "schema", "labels", "prompt_cut"]
 
 SHOWN_CHARACTERS = 160
-_RETRYABLE = ("connection", "timeout", "rate_limit", "server", "body")
+_RETRYABLE = ("unreachable", "connection", "timeout", "rate_limit", "server", "body")
 
 
 class ServerError(HmralignError):

@@ -1,7 +1,8 @@
 """Any server that speaks the chat completions of OpenAI: vLLM, SGLang, llama-server, Ollama, LM Studio, hosted ones.
 
 Only fields that all of them take are sent; what one server alone knows goes into `ChatRequest.extra`. The client sends
-each request once: retries belong to `asking`, where each attempt is in the journal.
+each request once: retries belong to `asking`, where each attempt is in the journal. Whatever comes back, or does not,
+ends in a reply or in a `ServerError`: answers are read up to a limit of bytes and of time, redirects are not followed.
 """
 
 from __future__ import annotations
@@ -9,18 +10,23 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import ipaddress
-import os
+import re
 import time
+import urllib.request
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from hmralign.structures.errors import InputError
-from hmralign.vlm.chat import ChatReply, ChatRequest
+from hmralign.vlm.api_key import ApiKey
+from hmralign.vlm.chat import ChatReply, ChatRequest, LimitField
 from hmralign.vlm.completion import read_completion
 from hmralign.vlm.errors import RemoteRefused, ServerError, ServerTrouble, shortened
-from hmralign.vlm.request_body import LimitField, PictureField, SchemaField, request_body
+from hmralign.vlm.request_body import PictureField, SchemaField, request_body
+from hmralign.vlm.server_errors import trouble_of_status
 
+MOST_ANSWER_BYTES = 8 << 20
+"""Longest body that is read, unpacked: a thousand times the longest answer that is asked for."""
 _RAW_KEPT = 4000
 """Characters of the body of an error."""
 
@@ -48,11 +54,22 @@ class OpenAIServer:
     schema_field: SchemaField = "response_format"
     """`none` for servers that refuse schemas: the answer is checked all the same."""
     limit_field: LimitField = "max_tokens"
-    """The newest models of OpenAI take only the second."""
+    """Name of the field for the longest answer; the newest models of OpenAI take only `max_completion_tokens`."""
+    most_answer_bytes: int = MOST_ANSWER_BYTES
+    """A body that is longer is no answer, bytes."""
 
     def __post_init__(self) -> None:
-        """Raise InputError for an address that is none, `RemoteRefused` for another machine without leave."""
+        """Raise InputError for an address that is none and limits that let nothing through, `RemoteRefused` for another
+        machine without leave."""
         check_address(self.base_url, allow_remote=self.allow_remote)
+        for name in ("timeout", "connect_timeout", "max_connections", "most_answer_bytes"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} of the server is {getattr(self, name)}; expected a number above 0")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine."""
+        return is_loopback(urlsplit(self.base_url).hostname or "")
 
 
 def is_loopback(host: str) -> bool:
@@ -72,7 +89,7 @@ def check_address(base_url: str, *, allow_remote: bool) -> None:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or " " in base_url or not base_url.isprintable():
         raise InputError(f"{shortened(base_url)!r} is no address of a server; expected http://host:port/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InputError(f"the address of {host} holds a user, a key or a query; keys come from the environment")
@@ -83,7 +100,7 @@ def check_address(base_url: str, *, allow_remote: bool) -> None:
 
 
 class OpenAIChat:
-    """A `ChatBackend`. Raises InputError where the extra `vlm` is not installed."""
+    """A `ChatBackend`. Raises InputError where the extra `vlm` is not installed, and for a key that can be none."""
 
     def __init__(self, server: OpenAIServer) -> None:
         try:
@@ -92,7 +109,7 @@ class OpenAIChat:
             raise InputError("the package openai is missing; install hmralign[vlm]") from error
         self._openai: Any = openai
         self.server = server
-        self._key = os.environ.get(server.key_variable, "").strip()
+        self._key = ApiKey(server.key_variable)
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -101,23 +118,48 @@ class OpenAIChat:
         """As the server calls it."""
         return self.server.model
 
+    @property
+    def limit_field(self) -> LimitField:
+        """Under which the longest answer is sent."""
+        return self.server.limit_field
+
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer once. Raises `ServerError` where no completion came."""
-        openai = self._openai
+        headers, raw = await self._exchange(request)
+        try:
+            return read_completion(self._key.masked(raw))
+        except ServerError as error:
+            advice = "" if error.status is None else self._advice(error.trouble)
+            raise ServerError(
+                f"{self.server.base_url} answered with status 200, but {error}{advice}", trouble=error.trouble,
+                status=error.status, retry_after=_retry_after(headers), raw=error.raw,
+            ) from None  # fmt: skip
+
+    async def _exchange(self, request: ChatRequest) -> tuple[Any, str]:
+        """Headers and body of an answer with a status of success. Raises `ServerError`."""
+        import httpx2
+
+        openai, server = self._openai, self.server
         send = self._of_this_loop().chat.completions.with_raw_response.create
         try:
-            response = await asyncio.wait_for(send(**self.body(request)), self.server.timeout)
-            raw = response.http_response.text
-        except (asyncio.TimeoutError, openai.APITimeoutError):
-            message = f"no answer of {self.server.base_url} within {self.server.timeout:g} s"
-            raise ServerError(message, trouble="timeout") from None
+            response = (await asyncio.wait_for(send(**self.body(request)), server.timeout)).http_response
+            return response.headers, response.text
         except openai.APIStatusError as error:
             raise self._status_error(error.response) from None
-        except openai.APIConnectionError as error:
-            cause = self._clean(str(error.__cause__ or error))
-            message = f"no connection to {self.server.base_url}: {cause}"
+        except (openai.APIConnectionError, asyncio.TimeoutError) as error:  # the first holds the timeouts of the SDK
+            cause = error if isinstance(error, asyncio.TimeoutError) else error.__cause__ or error
+            if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
+                reason = self._key.masked(str(cause)) or f"none within {server.connect_timeout:g} s"
+                message = f"no connection to {server.base_url}{self._through}: {reason}"
+                raise ServerError(message, trouble="unreachable") from None
+            if isinstance(cause, asyncio.TimeoutError | httpx2.TimeoutException):
+                message = f"no answer of {server.base_url} within {server.timeout:g} s"
+                raise ServerError(message, trouble="timeout") from None
+            message = f"no connection to {server.base_url}: {self._key.masked(str(cause)) or type(cause).__name__}"
             raise ServerError(message, trouble="connection") from None
-        return read_completion(self._clean(raw))
+        except (httpx2.HTTPError, httpx2.StreamError, openai.OpenAIError) as error:
+            message = f"the answer of {server.base_url} cannot be read: {self._key.masked(str(error))}"
+            raise ServerError(message, trouble="connection") from None
 
     async def close(self) -> None:
         """Close the connections of this event loop."""
@@ -144,56 +186,81 @@ class OpenAIChat:
         return self._client
 
     def _new_client(self) -> Any:
+        """Raises InputError for a proxy of the environment, or an address, that cannot be used."""
         import httpx2
 
+        from hmralign.vlm.bounded_response import ResponseLimit
+
         server = self.server
-        local = is_loopback(urlsplit(server.base_url).hostname or "")
         limits = httpx2.Limits(max_connections=server.max_connections, max_keepalive_connections=server.max_connections)
         timeout = httpx2.Timeout(server.timeout, connect=server.connect_timeout)
-        # No redirects, and no proxy for this machine: either would carry pictures to where nobody allowed them to go.
-        http = self._openai.DefaultAsyncHttpxClient(
-            limits=limits, timeout=timeout, follow_redirects=False, trust_env=not local
-        )
-        return self._openai.AsyncOpenAI(
-            base_url=server.base_url, api_key=self._key or "none", max_retries=0, timeout=timeout, http_client=http
-        )  # fmt: skip
+        hooks = {"response": [ResponseLimit(server.most_answer_bytes)]}
+        try:
+            # No redirects, and no proxy for this machine: either would carry pictures to where nobody allowed them to
+            # go.
+            http = self._openai.DefaultAsyncHttpxClient(
+                limits=limits, timeout=timeout, follow_redirects=False, trust_env=not server.is_here,
+                headers={"Accept-Encoding": "identity"}, event_hooks=hooks,
+            )  # fmt: skip
+        except (ValueError, ImportError, httpx2.InvalidURL) as error:
+            raise InputError(
+                f"the proxy that the environment names ({_PROXIES}) cannot be used: {_without_addresses(str(error))}"
+            ) from None
+        try:
+            return self._openai.AsyncOpenAI(
+                base_url=server.base_url, api_key=self._key.header_value, max_retries=0, timeout=timeout,
+                http_client=http,
+            )  # fmt: skip
+        except (ValueError, httpx2.InvalidURL) as error:
+            raise InputError(f"{shortened(server.base_url)!r} is no address of a server: {error}") from None
+
+    @property
+    def _through(self) -> str:
+        """Whether the environment puts a proxy between, for messages; its address may hold a password."""
+        if self.server.is_here or not urllib.request.getproxies():
+            return ""
+        return f" (the environment names a proxy, {_PROXIES}, which is used for other machines)"
 
     def _status_error(self, response: Any) -> ServerError:
-        status, raw = response.status_code, self._clean(response.text)
+        status, raw = response.status_code, self._key.masked(response.text)
         trouble = trouble_of_status(status, raw)
-        advice = {
-            "rate_limit": "; send fewer calls at once",
-            "account": f"; check the address, the model {self.model!r} and the key in {self.server.key_variable}",
-            "request": "; the request is too large or has a field the server does not take",
-        }.get(trouble, "")
+        advice = self._advice(trouble)
+        if 300 <= status < 400:
+            advice = (
+                "; it sends to another address, and nothing is sent after it, since photos would go along: give the "
+            )
+            advice += "final address"
         message = f"{self.server.base_url} answered with status {status}{advice}: {shortened(raw, 300)}"
         retry_after = _retry_after(response.headers)
         return ServerError(message, trouble=trouble, status=status, retry_after=retry_after, raw=raw[:_RAW_KEPT])
 
-    def _clean(self, text: str) -> str:
-        """Servers repeat a wrong key in their messages; it must not get into a journal."""
-        return text.replace(self._key, "[key]") if len(self._key) >= 8 else text
+    def _advice(self, trouble: ServerTrouble) -> str:
+        """What to do about it, with a semicolon before."""
+        account = f"; check the address, the model {self.model!r} and the key in {self.server.key_variable}"
+        request = "; the request is too large or has a field the server does not take"
+        if self.server.limit_field == "max_tokens":
+            request += " (some take the limit of an answer as max_completion_tokens alone)"
+        return {"rate_limit": "; send fewer calls at once", "account": account, "request": request}.get(trouble, "")
 
 
-def trouble_of_status(status: int, raw: str) -> ServerTrouble:
-    """What an HTTP status with that body says."""
-    if status == 429:
-        return "account" if "insufficient_quota" in raw else "rate_limit"
-    if status in (408, 504):
-        return "timeout"
-    if status in (409, 425) or status >= 500:
-        return "server"
-    # A redirect is not followed, so it is an address that is wrong for every request.
-    return "account" if status in (401, 402, 403, 404, 405) or status < 400 else "request"
+_PROXIES = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY"
+
+
+def _without_addresses(text: str) -> str:
+    """A proxy's address may hold a password."""
+    return re.sub(r"\S*(://|@)\S*", "[address]", text)
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Seconds from `retry-after-ms` or `retry-after`, which is a number or a date."""
+    """Seconds from `retry-after-ms` or `retry-after`, which is a number or a date; None for anything else."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) / unit
         except ValueError:
             continue
         return seconds if 0 <= seconds < float("inf") else None
-    date = email.utils.parsedate_tz(headers.get("retry-after", ""))
-    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    try:
+        date = email.utils.parsedate_tz(headers.get("retry-after", ""))
+        return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    except (ValueError, OverflowError, TypeError, IndexError):  # dates that no calendar has
+        return None

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from hmralign.structures.errors import InputError
-from hmralign.vlm.chat import ChatRequest, ImagePart, TextPart
+from hmralign.vlm.chat import ChatRequest, ImagePart, LimitField, TextPart
 
 PictureField = Literal["inline", "address"]
 """Send the bytes, or the address where a picture has one."""
 SchemaField = Literal["response_format", "none"]
-LimitField = Literal["max_tokens", "max_completion_tokens"]
 
 USUAL_FIELDS = {
     "model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "response_format",
@@ -53,7 +52,7 @@ def request_of_body(
     try:
         *before, user = body["messages"]
         form = body.get("response_format", {}).get("json_schema", {"schema": schema, "name": "answer"})
-        limit = "max_tokens" if "max_tokens" in body else "max_completion_tokens"
+        limit: LimitField = "max_tokens" if "max_tokens" in body else "max_completion_tokens"
         return ChatRequest(
             system=before[0]["content"] if before else "",
             parts=tuple(_read_part(part, picture) for part in user["content"]),
@@ -64,6 +63,7 @@ def request_of_body(
             top_p=body["top_p"],
             seed=body.get("seed"),
             extra={name: value for name, value in body.items() if name not in USUAL_FIELDS},
+            limit_field=limit,
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, binascii.Error) as error:
         raise InputError(f"a request in a batch file has another form than it was written in ({error})") from error

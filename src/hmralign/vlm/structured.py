@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hmralign.structures.errors import InputError
-from hmralign.vlm.chat import ChatReply
+from hmralign.vlm.chat import ChatReply, whole_characters
 from hmralign.vlm.errors import AnswerError, AnswerTrouble
 
 Schema = dict[str, Any]
@@ -175,7 +175,8 @@ def usable_text(reply: ChatReply) -> str:
     """Text of a complete answer.
 
     Raises `AnswerError` for an answer that was cut (never read in part: a grammar may have filled it with blanks up to
-    its limit), refused, stopped for an unknown reason, or empty.
+    its limit), refused, stopped for an unknown reason, or empty. Where the server does not say why the answer ended,
+    it is complete if it is a JSON object to its last brace; words alone may have been cut.
     """
     troubles: dict[str, tuple[str, AnswerTrouble]] = {
         "length": ("the answer was cut at its limit of tokens", "length"),
@@ -187,7 +188,18 @@ def usable_text(reply: ChatReply) -> str:
         raise AnswerError(reason, trouble=trouble, text=reply.text.strip())
     if not reply.text.strip():
         raise AnswerError("the answer is empty", trouble="empty")
+    if reply.finish_reason == "unsaid" and not _is_whole_object(reply.text):
+        reason = "the server does not say why the answer ended, and it is no complete JSON"
+        raise AnswerError(reason, trouble="length", text=reply.text.strip())
     return reply.text
+
+
+def _is_whole_object(text: str) -> bool:
+    bare = _without_fence(_without_thoughts(text))
+    try:
+        return isinstance(json.loads(bare, strict=False), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def structured_answer(reply: ChatReply, schema: Schema) -> Any:
@@ -238,14 +250,29 @@ def _loads(part: str, text: str, *, strict: bool) -> Any:
         raise AnswerError(f"the answer has {name} for a number", trouble="json", text=text)
 
     try:
-        return json.loads(part, strict=strict, object_pairs_hook=once, parse_constant=no_number)
+        value = json.loads(part, strict=strict, object_pairs_hook=once, parse_constant=no_number)
+        return _with_whole_characters(value) if "\\u" in part else value
     except (ValueError, RecursionError):
         return _NOTHING
 
 
+def _with_whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, list):
+        return [_with_whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {whole_characters(name): _with_whole_characters(item) for name, item in value.items()}
+    return value
+
+
 def _without_thoughts(text: str) -> str:
     """Templates of thinking models open the thought themselves, so the closing mark may stand alone."""
-    return re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL).rsplit("</think>", 1)[-1].strip()
+    kept, begun = [], 0
+    while (opened := text.find("<think>", begun)) >= 0 and (closed := text.find("</think>", opened)) >= 0:
+        kept.append(text[begun:opened])
+        begun = closed + len("</think>")
+    return "".join([*kept, text[begun:]]).rsplit("</think>", 1)[-1].strip()
 
 
 def _without_fence(text: str) -> str:

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hmralign.critics.vlm.answers import (
     RULE_LENGTH,
@@ -170,3 +172,36 @@ def test_words_of_an_answer_are_quoted_to_people_and_never_in_the_reason(read):
         read()
     assert INJECTED not in caught.value.reason and caught.value.reason.count("expected") == 1
     assert INJECTED in caught.value.detail and INJECTED in str(caught.value)
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
+    | st.sampled_from(["\ud800", 10**400, 101, "70", "A", "tie", "anatomy"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["A", "B", "image_1", "score", "comment", "better", "new_rules", "text", "tags", "free_tags"]),
+        inner, max_size=3),
+    max_leaves=12,
+)  # fmt: skip
+ANY_TEXT = st.one_of(
+    ANY_JSON.map(json.dumps), st.text(max_size=40), ANY_JSON.map(json.dumps).map(lambda text: f"So: {text} ```"),
+    st.builds(lambda entry: json.dumps({"A": entry, "B": {"score": 1, "comment": ""}}), ANY_JSON),
+    st.builds(lambda rules: json.dumps({"new_rules": rules}), st.lists(ANY_JSON, max_size=3)),
+    st.sampled_from(["[" * 5000, '{"A":' * 5000, '{"A": ' + "9" * 5000 + "}"]),
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=ANY_TEXT)
+def test_every_answer_is_read_or_refused(text):
+    """And what is read can be written to any file."""
+    readers = (
+        lambda: [f.comment for f in parse_judgement(text, ("A", "B"), (0, 1))],
+        lambda: [parse_preference(text, ("A", "B"), (0, 1)).comment],
+        lambda: [rule.text for rule in parse_rules(text).rules] + [said for said, _ in parse_rules(text).refused],
+    )
+    for read in readers:
+        try:
+            said = read()
+        except AnswerError as error:
+            said = [str(error), error.detail]
+        assert all(isinstance(line.encode(), bytes) for line in said)

@@ -222,3 +222,23 @@ def test_an_answer_is_read_without_the_form_where_it_was_not_sent(folder, tmp_pa
     batch = BatchFolder.open(tmp_path / "out")
     reply = asyncio.run(TruthJudge(folder).backend.complete(batch.request(next(batch.entries()))))
     assert json.loads(reply.text)
+
+
+def test_requests_say_their_limit_under_the_name_that_is_asked_for(folder, tmp_path, journal):
+    form = BatchForm(limit_field="max_completion_tokens")
+    export(folder, tmp_path / "out", journal, form=form)
+    plain = export(folder, tmp_path / "plain", journal)
+    named, usual = request_lines(tmp_path / "out"), request_lines(tmp_path / "plain")
+    assert plain.requests == REQUESTS and [line["custom_id"] for line in named] == [line["custom_id"] for line in usual]
+    for line, other in zip(named, usual, strict=True):
+        assert "max_tokens" not in line["body"]
+        assert line["body"].pop("max_completion_tokens") == other["body"].pop("max_tokens")
+        assert line["body"] == other["body"]
+    answers = write_lines(tmp_path / "answers.jsonl", answer_lines(tmp_path / "out", TruthJudge(folder)))
+    assert import_answers(folder, tmp_path / "out", [answers], journal).answered == REQUESTS
+    assert import_answers(folder, tmp_path / "out", [answers], journal).known == REQUESTS
+    kept = [attempt for entry in entries_of(tmp_path / "out") for attempt in journal.attempts(entry.key)]
+    assert all("max_completion_tokens" in attempt.params for attempt in kept) and len(kept) == REQUESTS
+    assert export(folder, tmp_path / "other", journal).answered == REQUESTS, "an answer is one however it was asked for"
+    with pytest.raises(InputError, match="limit_field"):
+        export(folder, tmp_path / "plain", journal, form=form)

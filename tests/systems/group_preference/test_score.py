@@ -17,9 +17,10 @@ from hmralign.systems.group_preference.explore import explore_groups, freeze_mem
 from hmralign.systems.group_preference.score import IN_MEMORY, score_groups
 from hmralign.systems.group_preference.settings import JudgeConfig, ScoreConfig
 from hmralign.systems.group_preference.verdict_files import read_verdicts
+from hmralign.vlm.asking import Limits
 from hmralign.vlm.budget import Budget
 from hmralign.vlm.chat import TextPart
-from hmralign.vlm.errors import BudgetError
+from hmralign.vlm.errors import BudgetError, ServerError
 from hmralign.vlm.journal import Journal
 from support.judged_stores import BODY, EXPLORE, JUDGE, SCORE, SIZE, STYLE, TruthJudge, asker, judged_store, true_errors
 
@@ -227,3 +228,31 @@ def test_lines_are_plain_json(folder, journal):
     score_groups(folder, asker(TruthJudge(folder).backend, journal), BODY, config)
     text = (folder / "scores" / "vlm" / "verdicts_00000.jsonl").read_text()
     assert "NaN" not in text and all(json.loads(line)["noise"] is None for line in text.splitlines())
+
+
+@pytest.mark.parametrize("trouble", ["unreachable", "account"])
+def test_a_run_that_gets_no_answer_leaves_no_scores(folder, journal, trouble):
+    judge = TruthJudge(folder)
+
+    def gone(request):
+        raise ServerError("no connection to http://127.0.0.1:9/v1: refused", trouble=trouble)
+
+    answering, judge.backend._answer = judge.backend._answer, gone
+    limits = Limits(first_wait=0.001, concurrency=2)
+    nobody = replace(asker(judge.backend, journal), limits=limits)
+    with pytest.raises(ServerError, match="refused"):
+        score_groups(folder, nobody, BODY, SCORE)
+    assert len(judge.backend.requests) < limits.refusals_in_a_row + limits.concurrency
+    assert GroupStore.open(folder).critics() == () and not (folder / "scores").exists()
+    judge.backend._answer = answering
+    assert score_groups(folder, asker(judge.backend, journal), BODY, SCORE).judged == 4
+
+
+def test_scores_of_another_judge_are_refused_before_anything_is_asked(folder, journal):
+    judge = TruthJudge(folder)
+    score_groups(folder, asker(judge.backend, journal), BODY, SCORE)
+    asked = len(judge.backend.requests)
+    other = replace(SCORE, judge=replace(SCORE.judge, seed=5))
+    with pytest.raises(InputError, match="other settings"):
+        score_groups(folder, asker(judge.backend, journal), BODY, other)
+    assert len(judge.backend.requests) == asked

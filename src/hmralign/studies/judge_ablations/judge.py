@@ -42,7 +42,7 @@ def open_judge(access: JudgeAccess) -> Judge:
     backend = make_backend(
         access.base_url, access.model, None if access.local is None else Path(access.local),
         allow_remote=access.allow_remote, device=access.device, timeout=access.timeout,
-        concurrency=access.concurrency, plain_schema=not access.send_schema,
+        concurrency=access.concurrency, plain_schema=not access.send_schema, limit_field=access.limit_field,
     )  # fmt: skip
     where = f"behind {access.base_url}" if access.local is None else f"in this process, on {access.device}"
     return Judge(backend, f"the model {backend.model} {where}{f' ({access.note})' if access.note else ''}", model=True)

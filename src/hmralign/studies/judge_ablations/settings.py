@@ -21,6 +21,7 @@ from hmralign.structures.critique import RULE_LENGTH
 from hmralign.systems.align.configuration import AlignConfig, Method, align_config, merged
 from hmralign.systems.group_preference.settings import ExploreConfig, ScoreConfig, explore_preset, score_preset
 from hmralign.training.configuration import from_mapping
+from hmralign.vlm.chat import LimitField
 
 ArmMethod = Literal["best-of-n", "dpo", "kto", "group", "none"]
 Credit = Literal["shared", "paired", "effects"]
@@ -111,6 +112,8 @@ class JudgeAccess:
     """Most calls at once."""
     send_schema: bool = True
     """Send the form of the answer."""
+    limit_field: LimitField = "max_tokens"
+    """Name under which the longest answer is sent."""
     profile: str | None = None
     """What `hmralign critic doctor` found."""
     prices: str | None = None

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from hmralign.structures import InputError
-from hmralign.vlm.chat import ChatBackend, ChatReply, ChatRequest
+from hmralign.vlm.chat import ChatBackend, ChatReply, ChatRequest, LimitField
 from hmralign.vlm.doctor import ServerProfile
 from hmralign.vlm.errors import ServerError
 from hmralign.vlm.openai_chat import OpenAIChat, OpenAIServer
@@ -40,11 +40,13 @@ def make_backend(
     timeout: float = 300.0,
     concurrency: int = 16,
     plain_schema: bool = False,
+    limit_field: LimitField = "max_tokens",
 ) -> ChatBackend:
     """A server by address and name, or a local model by folder.
 
-    `plain_schema` sends no schema, for servers that refuse them. Raises InputError for both or neither, and
-    `RemoteRefused` for another machine without leave.
+    `plain_schema` sends no schema, and `limit_field` names the field for the longest answer, for servers that refuse
+    what others take. Raises InputError for both or neither and for a key that can be none, and `RemoteRefused` for
+    another machine without leave.
     """
     if (base_url is None) == (local is None):
         raise InputError("expected either the address of a server or the folder of a local model, not both or neither")
@@ -59,7 +61,7 @@ def make_backend(
     return OpenAIChat(
         OpenAIServer(
             base_url, model, allow_remote=allow_remote, timeout=timeout, max_connections=max(concurrency, 1),
-            schema_field="none" if plain_schema else "response_format",
+            schema_field="none" if plain_schema else "response_format", limit_field=limit_field,
         )
     )  # fmt: skip
 

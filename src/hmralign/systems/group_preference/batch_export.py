@@ -33,7 +33,7 @@ from hmralign.systems.group_preference.score import NAME, Scoring, score_facts, 
 from hmralign.systems.group_preference.settings import ScoreConfig
 from hmralign.vlm.asking import Answered, Failed, Limits, standing
 from hmralign.vlm.batch_lines import custom_id
-from hmralign.vlm.chat import request_key
+from hmralign.vlm.chat import LimitField, request_key
 from hmralign.vlm.journal import Journal
 
 logger = logging.getLogger("hmralign.critic")
@@ -51,6 +51,8 @@ class BatchForm:
     """Whether a request says the form of the answer; answers are checked all the same."""
     limits: BatchLimits = field(default_factory=BatchLimits)
     """Of one file."""
+    limit_field: LimitField = "max_tokens"
+    """Name under which a request says the longest answer."""
 
     def __post_init__(self) -> None:
         """Raise InputError for an address that is missing, too much, or of another kind."""
@@ -134,7 +136,7 @@ def _manifest(
         raise InputError(f"{store.folder}: holds scores named '{name}' by a critic with other settings; name others")
     return Manifest(
         store_identity(store), model, facts.settings, facts.memory_sha256, form.images, form.address, form.send_schema,
-        limits.check_pictures,
+        limits.check_pictures, form.limit_field,
     )  # fmt: skip
 
 
@@ -149,6 +151,7 @@ def _export(
 ) -> ExportReport:
     requests = waiting = answered = given_up = groups = 0
     undrawn: list[tuple[str, str]] = []
+    manifest = writer.manifest
     for shard in task.shards:
         shard_groups = task.groups(store, shard)
         groups += len(shard_groups)
@@ -156,7 +159,7 @@ def _export(
             for asked in stream:
                 if asked.undrawn:
                     undrawn.append((asked.group.id, asked.undrawn))
-                for found in _pending(asked, journal, writer.manifest.model, limits):
+                for found in _pending(asked, journal, manifest.model, limits, manifest.limit_field):
                     answered += isinstance(found, Answered)
                     given_up += isinstance(found, Failed)
                     if isinstance(found, tuple):
@@ -170,17 +173,17 @@ def _export(
     )  # fmt: skip
 
 
-def _pending(asked: AskedGroup, journal: Journal, model: str, limits: Limits) -> Iterator[object]:
+def _pending(
+    asked: AskedGroup, journal: Journal, model: str, limits: Limits, limit_field: LimitField
+) -> Iterator[object]:
     """For each question its answer, its failure, or its entry with the request to write."""
     for call, question in zip(asked.calls, asked.questions, strict=True):
         found = standing(journal, model, question, limits)
         if isinstance(found, Answered | Failed):
             yield found
             continue
-        name = custom_id(found.key, found.attempt)
+        name, request = custom_id(found.key, found.attempt), replace(found.request, limit_field=limit_field)
         yield (
-            BatchEntry(
-                name, found.key, request_key(model, found.request), asked.group.id, call.hypotheses, call.labels
-            ),
-            found.request,
+            BatchEntry(name, found.key, request_key(model, request), asked.group.id, call.hypotheses, call.labels),
+            request,
         )

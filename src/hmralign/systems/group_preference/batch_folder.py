@@ -28,7 +28,7 @@ from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.whole_file import naming_file, write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
 from hmralign.vlm.batch_lines import request_line
-from hmralign.vlm.chat import ChatRequest, ImagePart, TextPart
+from hmralign.vlm.chat import ChatRequest, ImagePart, LimitField, TextPart
 from hmralign.vlm.image_tokens import ImageGrid
 from hmralign.vlm.request_body import picture_kind, request_of_body
 
@@ -73,6 +73,8 @@ class Manifest:
     send_schema: bool = True
     check_pictures: ImageGrid | None = None
     """As `Limits.check_pictures`, for the answers."""
+    limit_field: LimitField = "max_tokens"
+    """Name under which requests say the longest answer."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
