@@ -19,7 +19,7 @@ from hmralign.training.preference import PreferenceTrainingConfig
 Method = Literal["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"]
 
 BEST_METHOD: Method = "dpo"
-"""What is done where no method is named: with the learned scorer it gained most (docs/results/alignment.md)."""
+"""What is done where no method is named: of those that follow the scorer it gained most (docs/results/alignment.md)."""
 
 
 @dataclass(frozen=True)
