@@ -10,9 +10,9 @@ import torch
 import yaml
 from PIL import Image
 
-from hmralign.cli.groups import CRITICS
 from hmralign.cli.main import main
 from hmralign.critics.catalogue import CriticChoice
+from hmralign.critics.names import CRITICS
 from hmralign.detection.find_people import people_from_array
 from hmralign.preferences.sheet import SIDE
 from hmralign.preferences.store import CriticFacts, GroupStore, writing
