@@ -34,7 +34,8 @@ class Tiny:
     def sample(self, *arguments, source=None, out=None, group_size=4):
         chosen = {"out": out or self.out, "checkpoint": self.checkpoint, "group-size": group_size, "num-steps": 2,
                   "shard-size": 2}  # fmt: skip
-        flags = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
+        flags = [word for name, value in chosen.items()
+                 if f"--{name}" not in arguments for word in (f"--{name}", str(value))]  # fmt: skip
         return main(["groups", str(source or self.shards), *flags, *arguments])
 
     def look(self, *arguments):
