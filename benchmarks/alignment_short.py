@@ -97,7 +97,7 @@ def aligned(row: Row, rate: float, seed: int, store: GroupStore, args: argparse.
     path = folder / "model.safetensors"
     if not (folder / "facts.json").exists():
         training = replace(row.config.training, steps=args.steps, learning_rate=rate, seed=seed)
-        config = replace(row.config, critic=row.critic, training=training)
+        config = replace(row.config, critic=row.critic, training=training, min_persons=1)
         policy = LitePolicy.load(BASE, load_free_body("3k5"))
         begun = time.process_time()
         done = align_policy(policy, checkpoint_hash(BASE), policy.body, store, config, folder)

@@ -116,7 +116,7 @@ def main() -> None:
         store = build_groups(
             policy, body, state_hash(policy), (), source, Path(folder) / "groups", groups, ["reprojection"]
         )
-        config = replace(config, training=training)
+        config = replace(config, training=training, min_persons=1)  # a toy: real runs want 100 persons and more
         aligned = align_policy(policy, state_hash(policy), body, store, config, Path(folder) / "run")
         for line in (Path(folder) / "run/curve.jsonl").read_text().splitlines():
             print(line)

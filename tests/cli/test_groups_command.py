@@ -10,9 +10,9 @@ import torch
 import yaml
 from PIL import Image
 
-from hmralign.cli.groups import CRITICS
 from hmralign.cli.main import main
 from hmralign.critics.catalogue import CriticChoice
+from hmralign.critics.names import CRITICS
 from hmralign.detection.find_people import people_from_array
 from hmralign.preferences.sheet import SIDE
 from hmralign.preferences.store import CriticFacts, GroupStore, writing
@@ -34,7 +34,8 @@ class Tiny:
     def sample(self, *arguments, source=None, out=None, group_size=4):
         chosen = {"out": out or self.out, "checkpoint": self.checkpoint, "group-size": group_size, "num-steps": 2,
                   "shard-size": 2}  # fmt: skip
-        flags = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
+        flags = [word for name, value in chosen.items()
+                 if f"--{name}" not in arguments for word in (f"--{name}", str(value))]  # fmt: skip
         return main(["groups", str(source or self.shards), *flags, *arguments])
 
     def look(self, *arguments):

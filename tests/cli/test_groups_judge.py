@@ -162,7 +162,7 @@ def test_a_model_is_aligned_on_its_scores(tmp_path, sample, judge, checkpoint, c
     assert sample("--critic", "vlm", "--vlm", tmp_path / "vlm.yaml", "--quiet") == 0
     config = tmp_path / "align.yaml"
     config.write_text(
-        "{held_out_share: 0.0, training: {steps: 2, batch_size: 2, check_every: 2, save_every: 2},"
+        "{min_persons: 1, held_out_share: 0.0, training: {steps: 2, batch_size: 2, check_every: 2, save_every: 2},"
         " refresh: {rounds: 2}}"
     )
     words = [

@@ -1,11 +1,17 @@
 """`--config` files are read strictly, and arguments replace their values."""
 
+import dataclasses
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 import tyro
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from hmralign.cli.main import COMMANDS, main
 from hmralign.cli.options import parse_options, read_config
 from hmralign.cli.recover import RecoverOptions
 from hmralign.cli.run_file import write_run_file
@@ -142,3 +148,95 @@ class Several:
 def test_an_option_of_several_values_may_be_given_several_times(arguments, words, names, seed):
     found = parse_options(Several, arguments.split(), prog="x")
     assert (" ".join(found.words), " ".join(found.critic_names), found.seed) == (words, names, seed)
+
+
+def options_of_several_values():
+    """(command, field) of all options, not positional, that hold several values."""
+    for command, (options, _, _) in COMMANDS.items():
+        for name, hint in get_type_hints(options).items():
+            if get_args(hint)[1:] == (...,) and not is_positional(options, name):
+                yield command, name
+
+
+def is_positional(options: type, name: str) -> bool:
+    return tyro.conf.Positional in marks_of(options, name)
+
+
+def marks_of(options: type, name: str) -> tuple:
+    return getattr(get_type_hints(options, include_extras=True)[name], "__metadata__", ())
+
+
+def required(options: type, but: str) -> list[str]:
+    """Arguments without which a command does not begin."""
+    words: list[str] = []
+    for field in dataclasses.fields(options):
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING and field.name != but:
+            words = (
+                ["word", *words] if is_positional(options, field.name) else [*words, flag(options, field.name), "word"]
+            )
+    return words
+
+
+def flag(options: type, name: str) -> str:
+    named = [mark.name for mark in marks_of(options, name) if getattr(mark, "name", None)]
+    return f"--{named[0] if named else name}".replace("_", "-")
+
+
+SEVERAL = sorted(options_of_several_values())
+
+
+def test_the_property_below_looks_at_the_options_that_there_are():
+    assert {"groups", "critic audit", "bench", "evaluate", "evaluate alignment"} <= {command for command, _ in SEVERAL}
+
+
+VALUES = st.text("abz-_.=/0", min_size=1, max_size=6).filter(lambda v: not v.startswith("-"))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    option=st.sampled_from(SEVERAL),
+    parts=st.lists(st.lists(VALUES, min_size=1, max_size=3), min_size=1, max_size=4),
+    equals=st.booleans(),
+    underscores=st.booleans(),
+    between=st.booleans(),
+)
+def test_no_command_loses_a_value_of_an_option_that_is_given_several_times(option, parts, equals, underscores, between):
+    command, name = option
+    options = COMMANDS[command].options
+    spelt = flag(options, name)
+    spelt = "--" + spelt[2:].replace("-", "_") if underscores else spelt
+    words = required(options, name)
+    for number, part in enumerate(parts):
+        words += [f"{spelt}={value}" for value in part] if equals else [spelt, *part]
+        words += ["--quiet"] if between and number == 0 else []
+    found = getattr(parse_options(options, words, prog="x"), name)
+    assert list(found) == [type(one)(value) for one, value in zip(found, chain(*parts), strict=True)]
+
+
+def options_of_one_value():
+    """(command, field, two values that it may have) of all commands."""
+    values = {bool: ((), ()), int: (("1",), ("2",)), float: (("1.5",), ("2.5",)), str: (("a",), ("b",))}
+    for command, (options, _, _) in COMMANDS.items():
+        hints = get_type_hints(options)
+        for name in (field.name for field in dataclasses.fields(options) if not is_positional(options, field.name)):
+            hint = hints[name]
+            kind = next((k for k in (hint, *get_args(hint)) if k in values), None)
+            if get_origin(hint) is not tuple and kind is not None:
+                yield command, name, values[kind]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(options_of_one_value())), st.booleans())
+def test_no_command_keeps_the_last_of_two_values_in_silence(option, equals):
+    command, name, (first, second) = option
+    options = COMMANDS[command].options
+    spelt = flag(options, name)
+    both = [f"{spelt}={first[0]}", f"{spelt}={second[0]}"] if equals and first else [spelt, *first, spelt, *second]
+    with pytest.raises(UsageError, match=f"^{spelt} is given 2 times; expected once"):
+        parse_options(options, [*required(options, name), *both], prog="x")
+
+
+@pytest.mark.parametrize("words", ["--refine --no-refine", "--no-refine --no-refine", "--no_refine --refine"])
+def test_yes_and_no_are_one_option(words, capsys):
+    assert main(["recover", "a.jpg", *words.split()]) == 2
+    assert "--refine is given 2 times" in capsys.readouterr().err

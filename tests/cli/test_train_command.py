@@ -21,7 +21,8 @@ def train(tmp_path, monkeypatch):
     write_training_config(tmp_path / "tiny.yaml", CONFIG)
 
     def run(*more, config=tmp_path / "tiny.yaml"):
-        return main(["train", "base", "--config", str(config), "--out", str(tmp_path / "run"), *more])
+        chosen = () if "--config" in more else ("--config", str(config))
+        return main(["train", "base", *chosen, "--out", str(tmp_path / "run"), *more])
 
     return run
 

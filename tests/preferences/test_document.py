@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from hmralign.cli.groups import GroupsOptions
+from hmralign.cli.groups_options import GroupsOptions
 from hmralign.cli.options import parse_options
 from hmralign.preferences.build import GroupsConfig, build_groups
 from hmralign.preferences.person_source import ShardSource

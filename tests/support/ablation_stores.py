@@ -33,7 +33,7 @@ def study(made: dict[str, str], **changes) -> dict:
         "measure": {"store": made["measure"], "hypotheses": 10, "kinds": ["raw"]},
         "judging": {"style": {"views": STYLE.views, "side": STYLE.side, "strip": STYLE.strip}},
         "explore": {"round_size": 2}, "first_rules": [{"text": text, "tags": ["arms"]} for text in RULES],
-        "align": {"held_out_share": 0.0, "dpo": {"top_k": 2},
+        "align": {"min_persons": 1, "held_out_share": 0.0, "dpo": {"top_k": 2},
                   "training": {"steps": 2, "batch_size": 4, "check_every": 2, "save_every": 2, "warmup": 1}},
         **changes,
     }  # fmt: skip

@@ -23,8 +23,8 @@ class AlignOptions:
     method: Annotated[
         Literal["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"] | None, tyro.conf.Positional
     ] = None
-    """What is done with the groups. The default is the configuration's, and without one dpo: with the learned scorer it
-    gained most."""
+    """What is done with the groups. The default is the configuration's, and without one dpo: following the learned
+    scorer, it gained most of them."""
     checkpoint: str | None = None
     """Weights to start from; the default is the shipped ones that sampled the groups."""
     config: Path | None = None

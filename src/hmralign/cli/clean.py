@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from hmralign.cli.groups import CRITICS
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.critics.names import CRITICS
 
 if TYPE_CHECKING:
     from hmralign.body.model import BodyModel

@@ -30,7 +30,8 @@ from hmralign.cli.critic import CRITIC_COMMANDS
 from hmralign.cli.demo import DemoOptions, run_demo
 from hmralign.cli.evaluate import EvaluateOptions, run_evaluate
 from hmralign.cli.evaluate_alignment import EvaluateAlignmentOptions, run_evaluate_alignment
-from hmralign.cli.groups import GroupsOptions, run_groups
+from hmralign.cli.groups import run_groups
+from hmralign.cli.groups_options import GroupsOptions
 from hmralign.cli.options import parse_options
 from hmralign.cli.recover import RecoverOptions, run_recover
 from hmralign.cli.setup_detector import SetupDetectorOptions, run_setup_detector

@@ -2,7 +2,8 @@
 
 A `--config` file replaces defaults, arguments replace both. It is YAML with the option names as keys (underscores for
 dashes), or the `run.yaml` of an earlier run. It is read strictly: an unknown key, a key given twice or a value of the
-wrong type is an error. An option of several values may be given several times: all of them count.
+wrong type is an error. An option of several values may be given several times: all of them count. An option of one
+value may be given once: a parser would keep the last and say nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ NAMES_A_SERVER = ("--base-url", "--vlm")
 def parse_options(options: type[Options], arguments: Sequence[str], prog: str) -> Options:
     """Options from arguments, on top of the `--config` file if one is named.
 
-    Raises UsageError for a wrong file; wrong arguments end in `SystemExit` as command lines do.
+    Raises UsageError for a wrong file and an option of one value that is given twice; other wrong arguments end in
+    `SystemExit` as command lines do.
     """
     import tyro
 
     # A command whose `config` says something else than its own options reads it itself.
     has_config = _reads_itself(options) and any(f.name == "config" for f in dataclasses.fields(options))  # pyright: ignore
+    _refuse_repeated(options, arguments)
     arguments = _joined(options, arguments)
     config = _config_argument(arguments) if has_config else None
     if config is None:
@@ -46,12 +49,22 @@ def _reads_itself(options: type) -> bool:
     return bool(getattr(options, "CONFIG_IS_OF_OPTIONS", True))
 
 
+def _refuse_repeated(options: type, arguments: Sequence[str]) -> None:
+    flags = option_flags(options)
+    single = {flag: flag for flag, hint in flags.items() if not _holds_several(hint)}
+    single |= {flag.replace("--", "--no-", 1): flag for flag, hint in flags.items() if hint is bool}
+    given = [single[flag] for word in arguments if (flag := _flag_of(word)) in single]
+    twice = next((flag for flag in given if given.count(flag) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is given {given.count(twice)} times; expected once, since it has one value")
+
+
 def _joined(options: type, arguments: Sequence[str]) -> list[str]:
     """`--critic a --critic b` as `--critic a b` at the end: a parser would keep the last and say nothing.
 
     `--critic=a` has one value: the words behind it are arguments, and stand with those before the first option.
     """
-    several = {f"--{name}".replace("_", "-") for name, hint in _hints(options).items() if _holds_several(hint)}
+    several = {flag for flag, hint in option_flags(options).items() if _holds_several(hint)}
     flags = [flag for word in arguments if (flag := _flag_of(word)) in several]
     values: dict[str, list[str]] = {flag: [] for flag in flags if flags.count(flag) > 1 or _has_equals(flag, arguments)}
     plain: list[str] = []
@@ -164,3 +177,19 @@ def _hints(options: type) -> dict[str, Any]:
     from typing import get_type_hints
 
     return get_type_hints(options)
+
+
+def option_flags(options: Any) -> dict[str, Any]:
+    """Types of the options by what is typed for them: `--group-size`, or the name that the option gives itself."""
+    from typing import get_type_hints
+
+    import tyro
+
+    marked, plain = get_type_hints(options, include_extras=True), _hints(options)
+    flags = {}
+    for field in dataclasses.fields(options):
+        marks = getattr(marked[field.name], "__metadata__", ())
+        if tyro.conf.Positional not in marks:
+            name = next((mark.name for mark in marks if getattr(mark, "name", None)), field.name)
+            flags[f"--{name}".replace("_", "-")] = plain[field.name]
+    return flags

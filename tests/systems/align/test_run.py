@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from hmralign.alignment.held_out import split_held_out
@@ -23,7 +25,7 @@ from hmralign.preferences.store import CriticFacts, GroupStore, writing
 from hmralign.structures import BodyParams, Example, InputError
 from hmralign.systems.align.checkpoint import align_checkpoint, scores_to_follow
 from hmralign.systems.align.configuration import BEST_METHOD, AlignConfig, RefreshConfig, read_align_config, recommended
-from hmralign.systems.align.run import align_policy
+from hmralign.systems.align.run import align_policy, check_persons
 from hmralign.training.objective import Draw
 from support.synthetic_persons import BODY, mirrored, mirrored_body, persons, seeded, tiny_model
 from support.toy_policy import tiny_policy, tiny_store
@@ -44,7 +46,7 @@ def groups(store):
 def quick(method, **changes) -> AlignConfig:
     config = recommended(method, **changes)
     training = replace(config.training, steps=3, batch_size=16, check_every=2, save_every=2)
-    return replace(config, training=training, held_out_hypotheses=4)
+    return replace(config, training=training, held_out_hypotheses=4, min_persons=1)
 
 
 def with_scores(folder: Path, rows: torch.Tensor) -> GroupStore:
@@ -249,7 +251,8 @@ def test_a_run_that_is_killed_ends_as_the_straight_one(files, tmp_path):
     checkpoint, groups = files
     settings = tmp_path / "c.yaml"
     settings.write_text(
-        "training: {steps: 120, batch_size: 32, save_every: 5, check_every: 40}\nheld_out_hypotheses: 4\n"
+        "training: {steps: 120, batch_size: 32, save_every: 5, check_every: 40}\n"
+        "held_out_hypotheses: 4\nmin_persons: 1\n"
     )
 
     def command(out):
@@ -451,6 +454,52 @@ def test_a_second_process_is_refused_and_a_run_that_never_began_makes_way(files,
 def test_a_held_out_critic_that_says_nothing_is_refused(store, tmp_path):
     with pytest.raises(InputError, match="guards nothing"):
         align_policy(tiny_policy(), "tiny", BODY, store, quick("dpo", held_out_critic="landmarks3d"), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def half_silent(tmp_path_factory):
+    """A store of 12 persons; the critic `alike_K` gives all hypotheses of the first K of them one score."""
+    store = tiny_store(tmp_path_factory.mktemp("half_silent"), critics=())
+    with writing(store.folder) as writer:
+        from hmralign.preferences.store import CriticFacts
+
+        for alike in range(13):
+            writer.declare_critic(f"alike_{alike}", CriticFacts(f"alike_{alike}", False))
+            begun = 0
+            for shard in range(writer.num_shards):
+                scores = torch.rand(len(writer.shard_ids(shard)), 8, generator=seeded(shard))
+                scores[: max(0, alike - begun)] = 0.5
+                writer.write_scores(f"alike_{alike}", shard, scores)
+                begun += len(scores)
+    return GroupStore.open(store.folder)
+
+
+@given(alike=st.integers(0, 11), least=st.integers(1, 30), method=st.sampled_from(["dpo", "sft"]))
+def test_too_few_persons_are_refused_with_the_numbers(half_silent, alike, least, method):
+    config = replace(recommended(method, critic=f"alike_{alike}"), min_persons=least)
+    telling = 12 - alike if method == "dpo" else 12
+    if telling >= least:
+        check_persons(half_silent, config)
+        return
+    with pytest.raises(InputError) as error:
+        check_persons(half_silent, config)
+    assert f"{telling} person" in str(error.value) and f"at least {least}" in str(error.value)
+
+
+def test_a_run_on_too_few_persons_leaves_nothing(files, tmp_path, capsys):
+    from hmralign.cli.main import main
+
+    checkpoint, groups = files
+    words = ["align", "--groups", str(groups), "--checkpoint", str(checkpoint), "--critic", "random"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "12 persons to learn from are too few" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_all_scores_are_alike_the_critic_is_named(half_silent, tmp_path):
+    config = replace(quick("dpo", critic="alike_12"), min_persons=100)
+    with pytest.raises(InputError, match="says nothing"):
+        align_policy(tiny_policy(), "tiny", BODY, half_silent, config, tmp_path)
 
 
 def test_sft_needs_no_scores(tmp_path):

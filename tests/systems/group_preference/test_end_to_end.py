@@ -64,7 +64,8 @@ def test_explore_freeze_score_align(tmp_path, tiny_server, tiny_folder, capsys):
     assert again["calls"] == 0 and again["spent"] == report["spent"]
 
     (tmp_path / "align.yaml").write_text(
-        "{critic: vlm, held_out_share: 0.0, training: {steps: 2, batch_size: 2, check_every: 2, save_every: 2}}"
+        "{critic: vlm, min_persons: 1, held_out_share: 0.0,"
+        " training: {steps: 2, batch_size: 2, check_every: 2, save_every: 2}}"
     )
     aligned = run(
         capsys, "align", "best-of-n", "--groups", scored, "--checkpoint", checkpoint,

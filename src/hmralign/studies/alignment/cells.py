@@ -78,13 +78,13 @@ class Facts:
 
 
 def training_config(cell: Cell, batch_size: int) -> AlignConfig:
-    """Settings of a cell's training."""
+    """Settings of a cell's training; how few persons help is one of the study's questions, so none are too few."""
     assert cell.row.config is not None
     training = replace(
         cell.row.config.training,
         steps=cell.steps, learning_rate=cell.rate, seed=cell.seed, batch_size=batch_size, save_every=cell.steps,
     )  # fmt: skip
-    return replace(cell.row.config, training=training)
+    return replace(cell.row.config, training=training, min_persons=1)
 
 
 def identity(cell: Cell, base: BaseWeights, store: GroupStore | None, batch_size: int) -> str:

@@ -73,10 +73,10 @@ class ClosedLoopConfig:
                 raise InputError(f"closed loop: {name} is {getattr(self, name)}; expected at least {least}")
 
     def methods(self) -> dict[str, AlignConfig]:
-        """The two ways to align, by name."""
+        """The two ways to align, by name. No loop is too small: its report shows what it brought."""
         configs = {"best-of-N": recommended("best-of-n", critic=CRITIC), "DPO": recommended("dpo", critic=CRITIC)}
         return {
-            name: replace(c, training=replace(c.training, steps=self.steps, seed=self.seed))
+            name: replace(c, min_persons=1, training=replace(c.training, steps=self.steps, seed=self.seed))
             for name, c in configs.items()
         }
 

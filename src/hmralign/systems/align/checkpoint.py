@@ -21,7 +21,7 @@ from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import InputError
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.systems.align.curves import draw_curves
-from hmralign.systems.align.run import Aligned, align_policy
+from hmralign.systems.align.run import Aligned, align_policy, check_persons
 from hmralign.systems.recover.provenance import library_versions
 
 FORMAT_VERSION = 1
@@ -89,6 +89,7 @@ def align_checkpoint(
     start = open_start(store, checkpoint, load_free_body("3k5"), other_model=other_model)
     _require_savable(start)
     record = _record(store, start, config)
+    check_persons(store, config)  # before anything is written
     with held_folder(out, "aligning into this folder"):
         _claim(out / "run.yaml", record)
         return _aligned(store, start, config, out)

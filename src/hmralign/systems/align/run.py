@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from hmralign.alignment.advantages import silent_groups
 from hmralign.alignment.direct_reward import RolloutStep
 from hmralign.alignment.held_out import HeldOut, split_held_out
 from hmralign.alignment.items import (
@@ -81,8 +82,10 @@ def align_policy(
     `policy` is the start and becomes the reference; it is not changed. `reward` replaces the critic that
     `direct-reward` and the reprojection of x_0-hat follow.
 
-    Raises InputError for groups that do not fit the policy, scores that are not there, and as the method does.
+    Raises InputError for groups that do not fit the policy, scores that are not there, as `check_persons`, and as the
+    method does.
     """
+    check_persons(store, config)
     reference = _frozen(policy)
     truth = _needs_truth(config)
     critic = config.critic if config.uses_scores else None
@@ -104,6 +107,26 @@ def align_policy(
             stopped = found.stopped
             break
     return Aligned(reference, rounds, stopped, trained)
+
+
+def check_persons(store: GroupStore, config: AlignConfig) -> None:
+    """Raise InputError where fewer persons can be learned from than `min_persons`.
+
+    Groups whose scores are all alike teach nothing and do not count; where all are, the method says so.
+    """
+    telling = len(store)
+    if config.uses_scores:
+        telling -= int(silent_groups(store.scores(config.critic), 1e-12).sum())
+    if telling >= config.min_persons or (telling == 0 and len(store) > 0):
+        return
+    alike = (
+        "" if telling == len(store) else f" (and {len(store) - telling} whose scores by {config.critic} are all alike)"
+    )
+    raise InputError(
+        f"{store.folder}: {telling} person{'s' * (telling != 1)} to learn from{alike} are too few to align a model; "
+        f"expected at least {config.min_persons}, and some 1,000 bring most of the gain (to try fewer, set min_persons "
+        "in the configuration)"
+    )
 
 
 def _frozen(policy: Any) -> Any:

@@ -1,0 +1,107 @@
+"""`hmralign groups PHOTOS` or shards: hypotheses are sampled for the persons of a source."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hmralign.cli.groups_options import GroupsOptions, check_pairs, checked_critics, computed
+from hmralign.cli.run_file import write_run_file
+from hmralign.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from hmralign.body.model import BodyModel
+    from hmralign.preferences.person_source import GroupSource
+    from hmralign.preferences.store import GroupStore
+
+
+def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
+    """A store of the persons of the source, new or continued."""
+    from hmralign.body.free_body import load_free_body
+    from hmralign.models.scorer_checkpoint import scorer_for
+    from hmralign.policies.catalogue import open_policy
+    from hmralign.preferences.build import GroupsConfig, build_groups
+
+    if options.out is None:
+        raise UsageError("--out is missing; expected the folder of the store")
+    if options.predicted_by:
+        raise UsageError("--predicted-by is for a prediction file (.npz); the groups of this source are sampled here")
+    checked_critics(options.critic)
+    critics = options.critic or (scorer_for(options.checkpoint),)
+    if (options.detector == "vitpose") != (options.detector_folder is not None):
+        raise UsageError("--detector vitpose and --detector-folder DIR go together; expected both or neither")
+    check_pairs(options, options.group_size)
+    config = GroupsConfig(
+        group_size=options.group_size,
+        num_steps=options.num_steps,
+        shard_size=options.shard_size,
+        with_truth=options.with_truth,
+        correlation=options.correlation,
+        seed=options.seed or 0,
+    )
+    body = load_free_body("3k5")
+    with _opened_source(options) as (source, noise, detector):
+        config = dataclasses.replace(config, detector=noise)
+        made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
+        store = build_groups(
+            made.diffusion(), body, made.sha256, made.trained_on, source, options.out, config, computed(critics)
+        )
+        write_run_file(options.out, "groups", options, made_by(options, store, body, detector))
+    return store, critics
+
+
+@contextmanager
+def _opened_source(options: GroupsOptions) -> Iterator[tuple[GroupSource, str, dict[str, str]]]:
+    """The persons, whose measured noise their keypoints have, and the versions behind the detector."""
+    from hmralign.data.images import expand_inputs
+    from hmralign.preferences.person_source import PhotoSource, ShardSource
+    from hmralign.structures.errors import InputError
+
+    folder = Path(options.source[0])
+    if len(options.source) == 1 and ((folder / "index.json").is_file() or any(folder.glob("shard_*.safetensors"))):
+        if options.detector != "mediapipe":
+            raise UsageError(f"--detector is for photos, but '{folder}' is a folder of shards")
+        yield ShardSource.open(folder, options.persons), options.detector, {}
+        return
+    if options.persons is not None:
+        raise UsageError("--persons is for shards; name fewer photos instead")
+    try:
+        photos = expand_inputs(options.source)
+    except InputError as error:
+        if len(options.source) > 1 or not folder.is_dir():
+            raise
+        raise UsageError(
+            f"'{folder}' holds neither a store of groups (store.json), nor finished shards (index.json), nor photos"
+        ) from error
+    if options.detector_folder is not None:
+        from hmralign.detection.vitpose_detector import VitposeDetector
+
+        vitpose = VitposeDetector(options.detector_folder)
+        yield PhotoSource(photos, vitpose), vitpose.noise_file or vitpose.name, vitpose.versions
+        return
+    from hmralign.detection.mediapipe_detector import MediapipeDetector
+
+    with MediapipeDetector() as mediapipe:
+        yield PhotoSource(photos, mediapipe), "mediapipe", mediapipe.versions
+
+
+def made_by(options: GroupsOptions, store: GroupStore, body: BodyModel, detector: dict[str, str]) -> dict[str, Any]:
+    """What made a store, for its `run.yaml`: weights, body, source, versions, and their hashes."""
+    from hmralign.systems.recover.provenance import BodyIdentity, library_versions
+
+    facts = store.facts
+    return {
+        "checkpoint": {"name": "" if facts.predicted_by else options.checkpoint, "sha256": facts.checkpoint_sha256},
+        "predicted_by": facts.predicted_by,
+        "retargeted": facts.retargeted,
+        "trained_on": list(facts.trained_on),
+        "body": dataclasses.asdict(BodyIdentity.of(body)),
+        "source": {"name": facts.source, "sha256": facts.source_sha256},
+        "detector": {"name": facts.detector, "versions": detector},
+        "seed": facts.seed,
+        "content_sha256": store.content_hash(),
+        "versions": library_versions(),
+    }
