@@ -11,13 +11,12 @@ import json
 import time
 from io import BytesIO
 from pathlib import Path
-from typing import get_args
 
 import torch
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
-from hmralign.critics.catalogue import CriticChoice
+from hmralign.critics.names import CRITICS, CriticChoice
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
 from hmralign.models.scorer_checkpoint import scorer_path
 from hmralign.policies.lite import LitePolicy
@@ -42,7 +41,7 @@ QUALITY = 74
 def groups_of(args: argparse.Namespace, config: FailuresConfig, body: BodyModel) -> GroupStore:
     """Groups of the first persons, scored by every critic."""
     source = ShardSource.open(args.data / SPLIT.replace("/", "_"), args.persons)
-    critics: list[CriticChoice] = [name for name in get_args(CriticChoice) if name in config.critics]
+    critics: list[CriticChoice] = [name for name in tuple(CRITICS) if name in config.critics]
     return build_groups(
         LitePolicy.load(CHECKPOINT, body), body, checkpoint_hash(CHECKPOINT), trained_on(CHECKPOINT), source,
         args.work / f"groups_{args.persons}", GroupsConfig(HYPOTHESES, with_truth=True, seed=args.seed), critics,

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import yaml
 from PIL import Image
 
 from hmralign.cli.main import main
-from hmralign.critics.catalogue import CriticChoice
 from hmralign.critics.names import CRITICS
 from hmralign.detection.find_people import people_from_array
 from hmralign.preferences.sheet import SIDE
@@ -59,7 +57,7 @@ def refused(capsys, code, *words):
 def test_the_help_names_every_critic(capsys):
     assert main(["groups", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
-    assert get_args(CriticChoice) == CRITICS and f"{', '.join(CRITICS)}, vlm." in shown
+    assert f"{', '.join(CRITICS)}, vlm." in shown
 
 
 def test_every_critic_counts_however_they_are_named(tiny, capsys):

@@ -1,19 +1,19 @@
 from dataclasses import replace
 from functools import lru_cache
-from typing import get_args
 
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 
 from hmralign.body.lbs import posed_keypoints
-from hmralign.critics.catalogue import CriticChoice, make_critic
+from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import judge
 from hmralign.critics.mix import LAB_WEIGHTS
+from hmralign.critics.names import CRITICS
 from hmralign.structures import InputError, Landmarks3d
 from support.critic_examples import group_around, persons
 
-NAMES = get_args(CriticChoice)
+NAMES = tuple(CRITICS)
 
 
 @lru_cache(maxsize=1)

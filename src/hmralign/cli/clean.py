@@ -12,7 +12,7 @@ import tyro
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
-from hmralign.critics.names import CRITICS
+from hmralign.critics.names import CRITICS, is_critic
 
 if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
@@ -105,7 +105,7 @@ def _checked(options: CleanOptions) -> tuple[Path, Path]:
         raise UsageError("no source was given; expected a folder of shards or a prediction file (.npz)")
     if options.out is None:
         raise UsageError("--out is missing; expected the folder of the results")
-    if options.critic not in CRITICS:
+    if not is_critic(options.critic):
         raise UsageError(f"there is no critic '{options.critic}'; expected one of {', '.join(CRITICS)}")
     rules = [name for name in ("threshold", "keep_share", "outliers") if getattr(options, name) is not None]
     if len(rules) > 1:

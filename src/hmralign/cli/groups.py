@@ -13,6 +13,7 @@ from hmralign.cli.groups_stored import from_store
 from hmralign.cli.groups_views import views
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.critics.names import score_name
 
 if TYPE_CHECKING:
     from hmralign.preferences.store import GroupStore
@@ -28,6 +29,7 @@ def run_groups(options: GroupsOptions, terminal: Terminal) -> int:
         store, critics = from_predictions(options)
     else:
         store, critics = from_source(options)
+    critics = tuple(score_name(critic) for critic in critics)
     if len(store) == 0:
         first = next((f"; the first, '{name}': {reason}" for name, reason in store.skipped.items()), "")
         raise UsageError(f"{store.folder} holds no groups, {len(store.skipped)} were skipped{first}")

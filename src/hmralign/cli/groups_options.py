@@ -12,7 +12,7 @@ import tyro
 
 from hmralign.cli.groups_judge import JUDGE
 from hmralign.cli.usage import UsageError
-from hmralign.critics.names import CRITICS
+from hmralign.critics.names import CRITICS, computed_critics, is_critic
 
 DEFAULT_CRITIC = "reprojection"
 """Of predictions of other systems, whose bodies the learned scorers do not know."""
@@ -130,10 +130,10 @@ def check_options(options: GroupsOptions) -> None:
 def checked_critics(names: tuple[str, ...], known: tuple[str, ...] = ()) -> None:
     """Raise UsageError for a critic that is neither ours nor among those known."""
     everybody = dict.fromkeys((*CRITICS, JUDGE, *known))
-    unknown = [name for name in names if name not in everybody]
+    unknown = [name for name in names if name not in everybody and not is_critic(name)]
     if unknown:
         expected = ", ".join(everybody)
-        raise UsageError(f"there is no critic '{unknown[0]}'; expected one of {expected}")
+        raise UsageError(f"there is no critic '{unknown[0]}'; expected one of {expected}, or FILE.py:FUNCTION")
 
 
 def check_pairs(options: GroupsOptions, group_size: int) -> None:
@@ -144,7 +144,7 @@ def check_pairs(options: GroupsOptions, group_size: int) -> None:
 
 def computed(critics: tuple[str, ...]) -> list[Any]:
     """Those that are computed here, a `CriticChoice` each: not the judge, nor a program of the user's."""
-    return [c for c in critics if c in CRITICS]
+    return list(computed_critics(critics))
 
 
 def given_options(options: GroupsOptions, names: tuple[str, ...]) -> list[str]:

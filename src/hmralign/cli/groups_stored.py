@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hmralign.cli.groups_judge import JUDGE
 from hmralign.cli.groups_options import GroupsOptions, checked_critics, computed, flag_of, given_options
 from hmralign.cli.usage import UsageError
-from hmralign.critics.names import CRITICS
+from hmralign.critics.names import is_critic
 
 if TYPE_CHECKING:
     from hmralign.preferences.build import GroupsConfig
@@ -59,17 +59,17 @@ def _score(store: GroupStore, critics: tuple[str, ...], config: GroupsConfig) ->
     from hmralign.preferences.store import writing
     from hmralign.preferences.stored_body import stored_body
 
-    foreign = next((c for c in critics if c not in (*CRITICS, JUDGE) and store.unscored(c)), None)
+    foreign = next((c for c in critics if c != JUDGE and not is_critic(c) and store.unscored(c)), None)
     if foreign is not None:
         raise UsageError(f"'{foreign}' has not scored all groups of {store.folder}, and only its own program can go on")
     body = stored_body(store.facts)
     chosen = computed(critics)
     facts = {name: critic_facts(name, body, config) for name in chosen}
-    missing = [name for name in chosen if not _is_scored(store, name, facts[name].sha256)]
+    missing = [name for name in chosen if not _is_scored(store, facts[name].name, facts[name].sha256)]
     if missing:
         with writing(store.folder) as writer:
             for name in missing:
-                score_store(writer, name, named_critic(name, body, config), facts[name])
+                score_store(writer, facts[name].name, named_critic(name, body, config), facts[name])
 
 
 def _is_scored(store: GroupStore, name: str, sha256: str) -> bool:

@@ -12,11 +12,12 @@ from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
 from hmralign.critics.critic import Critic, can_judge
 from hmralign.critics.critic import judge as ask
-from hmralign.critics.mix import MixCritic
+from hmralign.critics.mix import LAB_WEIGHTS, MixCritic
 from hmralign.critics.plausibility import PlausibilityCritic
 from hmralign.critics.ranking import rank
 from hmralign.critics.recorded import recorded_mix
 from hmralign.critics.reprojection import ReprojectionCritic, reprojection_error
+from hmralign.critics.setting import CriticSetting
 from hmralign.critics.silhouette import SilhouetteCritic
 from hmralign.fitting.evidence import KeypointNoise
 from hmralign.structures import Camera, Example, Hypotheses, Observation
@@ -123,3 +124,14 @@ def quick_body(body: BodyModel) -> BodyModel:
 @lru_cache(maxsize=4)
 def _small_body(device: str) -> BodyModel:
     return load_free_body("3k5").to(device)
+
+
+def make_silhouette(setting: CriticSetting) -> SilhouetteCritic:
+    """By the mask, on the small mesh."""
+    return SilhouetteCritic(quick_body(setting.body), setting.image_size)
+
+
+def make_mix(setting: CriticSetting) -> MixCritic:
+    """The critics by rule, with the weights fitted on SynthWild's lab split."""
+    weights = CriticWeights(**LAB_WEIGHTS)
+    return MixCritic(weighted_critics(setting.body, setting.noise, weights, setting.image_size))

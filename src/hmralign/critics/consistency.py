@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.body.skeleton import NUM_JOINTS
+from hmralign.critics.setting import CriticSetting
 from hmralign.structures import Example, Hypotheses
 
 
@@ -28,3 +29,8 @@ class ConsistencyCritic:
         joints = hypotheses.joints[..., :NUM_JOINTS, :]
         relative = joints - joints[..., :1, :]
         return -(relative - relative.mean(1, keepdim=True)).norm(dim=-1).mean(-1)
+
+
+def make_consistency(setting: CriticSetting) -> ConsistencyCritic:
+    """By the rest of the group, a control."""
+    return ConsistencyCritic()

@@ -12,6 +12,7 @@ from torch import Tensor
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_JOINTS
+from hmralign.critics.setting import CriticSetting
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, pa_pve, pve
 from hmralign.structures import Annotation, Example, Hypotheses, InputError
 
@@ -87,3 +88,23 @@ def _minus_vertex_error(
                 error = pve(mesh, target, root, truth.joints[person : person + 1, 0])
             scores[person, part] = -error
     return scores
+
+
+def make_oracle(setting: CriticSetting) -> OracleCritic:
+    """By MPJPE."""
+    return OracleCritic()
+
+
+def make_oracle_pa(setting: CriticSetting) -> OracleCritic:
+    """By PA-MPJPE."""
+    return OracleCritic("pa_mpjpe")
+
+
+def make_oracle_pve(setting: CriticSetting) -> OracleCritic:
+    """By the error of vertices."""
+    return OracleCritic("pve", setting.body)
+
+
+def make_random(setting: CriticSetting) -> RandomCritic:
+    """Scores that mean nothing, a control."""
+    return RandomCritic(setting.generator())

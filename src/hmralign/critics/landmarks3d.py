@@ -17,6 +17,7 @@ from torch import Tensor
 from hmralign.body.keypoint_bones import landmark_points
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.model import BodyModel
+from hmralign.critics.setting import CriticSetting
 from hmralign.geometry.procrustes import procrustes
 from hmralign.structures import Example, Hypotheses
 
@@ -68,3 +69,8 @@ class Landmarks3dCritic:
         loss = 1 - 1 / (1 + ((aligned - target).norm(dim=-1) / HALF_LOSS).square())
         scores[judged] = -(weight * loss).sum(-1) / weight.sum(-1)
         return scores
+
+
+def make_landmarks3d(setting: CriticSetting) -> Landmarks3dCritic:
+    """By the detector's own 3D landmarks."""
+    return Landmarks3dCritic(setting.body, setting.noise.offsets)

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hmralign.body.model import BodyModel
-from hmralign.models.scorer_checkpoint import CalibratedScorer
+from hmralign.critics.setting import CriticSetting
+from hmralign.models.scorer_checkpoint import CalibratedScorer, load_scorer
 from hmralign.models.scorer_features import mirrored_input, scorer_input
 from hmralign.structures import Example, Hypotheses, InputError
 
@@ -54,3 +55,18 @@ class ScorerCritic:
             parts.append(self.scored.calibration(outputs.mean(-1)))
         scores = torch.cat(parts)
         return torch.where(self.can_judge(example)[:, None], scores, scores.mean(1, keepdim=True))
+
+
+def make_scorer(setting: CriticSetting) -> ScorerCritic:
+    """The shipped scorer for photos. Raises InputError for another skeleton."""
+    return _shipped("scorer", setting)
+
+
+def make_scorer_lab(setting: CriticSetting) -> ScorerCritic:
+    """The shipped scorer of SynthWild's lab. Raises InputError for another skeleton."""
+    return _shipped("scorer-lab", setting)
+
+
+def _shipped(name: str, setting: CriticSetting) -> ScorerCritic:
+    scorer = load_scorer(name, setting.body.skeleton_hash)
+    return ScorerCritic(setting.body, scorer, setting.noise.offsets, name)

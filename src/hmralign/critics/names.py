@@ -1,13 +1,48 @@
-"""Names of the critics, apart from what makes them: a command line lists them without loading anything heavy."""
+"""Which critics there are: a light table, which a command line reads without loading anything heavy.
+
+Adding a critic takes a file with the critic and a function that makes it of a `CriticSetting`, and its line here. A
+critic of the user's own needs no line: `FILE.py:FUNCTION`, or an entry point in the group `hmralign.critics`.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
-CriticChoice = Literal[
-    "oracle", "oracle-pa", "oracle-pve", "oracle-noisy", "reprojection", "silhouette", "plausibility", "landmarks3d",
-    "random", "mix", "consistency", "scorer", "scorer-lab",
-]  # fmt: skip
+from hmralign.structures.extensions import is_extension
 
-CRITICS: tuple[str, ...] = get_args(CriticChoice)
-"""In the order in which they are told."""
+CriticChoice = str
+"""One of `CRITICS`, or the name of a critic of the user's own (`structures.extensions`)."""
+
+CRITICS: Mapping[str, str] = {
+    "oracle": "hmralign.critics.controls:make_oracle",
+    "oracle-pa": "hmralign.critics.controls:make_oracle_pa",
+    "oracle-pve": "hmralign.critics.controls:make_oracle_pve",
+    "oracle-noisy": "hmralign.critics.noisy_oracle:make_noisy_oracle",
+    "reprojection": "hmralign.critics.reprojection:make_reprojection",
+    "silhouette": "hmralign.critics.by_rule:make_silhouette",
+    "plausibility": "hmralign.critics.plausibility:make_plausibility",
+    "landmarks3d": "hmralign.critics.landmarks3d:make_landmarks3d",
+    "random": "hmralign.critics.controls:make_random",
+    "mix": "hmralign.critics.by_rule:make_mix",
+    "consistency": "hmralign.critics.consistency:make_consistency",
+    "scorer": "hmralign.critics.learned_scorer:make_scorer",
+    "scorer-lab": "hmralign.critics.learned_scorer:make_scorer_lab",
+}
+"""Name -> what makes it, in the order in which they are told."""
+
+
+def is_critic(name: str) -> bool:
+    """Whether a name is one of `CRITICS`, or stands for a critic of the user's own."""
+    return name in CRITICS or is_extension("critics", name)
+
+
+def score_name(name: str) -> str:
+    """What a critic's scores are called in a store: `path/to/mine.py:make` is `mine.make`, every other name itself."""
+    place, colon, function = name.rpartition(":")
+    return f"{PurePath(place).stem if place.endswith('.py') else place}.{function}" if colon else name
+
+
+def computed_critics(names: Sequence[str]) -> list[str]:
+    """Those of the names that are computed here: not the judge, nor scores that a program of the user's wrote."""
+    return [name for name in names if is_critic(name)]

@@ -27,6 +27,7 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from hmralign.critics.controls import OracleCritic
+from hmralign.critics.setting import CriticSetting
 from hmralign.structures import Example, Hypotheses, InputError
 
 
@@ -111,3 +112,8 @@ def _blom(size: int) -> np.ndarray:
 
 def _spread(size: int) -> float:
     return float(_blom(size).std()) if size > 1 else 1.0
+
+
+def make_noisy_oracle(setting: CriticSetting) -> NoisyOracleCritic:
+    """An oracle of that correlation with the truth. Raises InputError for one outside of [0, 1]."""
+    return NoisyOracleCritic(setting.generator(), setting.correlation)

@@ -21,6 +21,7 @@ from hmralign.body.joint_limits import limit_violation
 from hmralign.body.model import BodyModel
 from hmralign.critics.bone_symmetry import bone_asymmetry
 from hmralign.critics.pose_surprise import pose_surprise
+from hmralign.critics.setting import CriticSetting
 from hmralign.structures import Example, Hypotheses
 
 LIMIT_UNIT = 0.5
@@ -63,3 +64,8 @@ class PlausibilityCritic:
         if self.symmetry_weight > 0:
             cost = cost + self.symmetry_weight * bone_asymmetry(hypotheses.joints) / ASYMMETRY_UNIT
         return -cost / (1 + cost)
+
+
+def make_plausibility(setting: CriticSetting) -> PlausibilityCritic:
+    """By joint ranges and self-penetration."""
+    return PlausibilityCritic(setting.body)

@@ -16,6 +16,7 @@ from torch import Tensor
 from hmralign.body.keypoint_bones import landmark_points
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.model import BodyModel
+from hmralign.critics.setting import CriticSetting
 from hmralign.data.keypoint_box import MIN_CONFIDENCE
 from hmralign.geometry.cameras import project
 from hmralign.structures import Example, Hypotheses, Observation
@@ -114,3 +115,8 @@ class ReprojectionCritic:
         loss = 1 - 1 / (1 + ratio.square())  # this form is 1, not NaN, at infinity
         weight = observation.confidence[:, None]
         return -(weight * loss).sum(-1) / weight.sum(-1).clamp(min=1e-9)
+
+
+def make_reprojection(setting: CriticSetting) -> ReprojectionCritic:
+    """By the keypoints, with the detector's offsets and its noise at full confidence."""
+    return ReprojectionCritic(setting.body, setting.noise.offsets, setting.noise.sigma[:, -1])

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from hmralign.body.model import BodyModel
-from hmralign.critics.catalogue import CriticChoice, make_critic
+from hmralign.critics.catalogue import critic_code, make_critic
 from hmralign.critics.critic import Critic, judge
 from hmralign.critics.mix import LAB_WEIGHTS
+from hmralign.critics.names import CriticChoice, score_name
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
 from hmralign.policies.policy import DiffusionPolicy
 from hmralign.preferences.person_source import GroupSource, SourceBatch, as_stored
@@ -136,7 +137,7 @@ def named_critic(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> C
 
 def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> CriticFacts:
     """What scores by that critic depend on."""
-    settings: dict[str, Any] = {"critic": name, "detector": config.detector, "mesh_hash": body.mesh_hash}
+    settings: dict[str, Any] = {"critic": score_name(name), "detector": config.detector, "mesh_hash": body.mesh_hash}
     if name in ("random", "oracle-noisy"):
         settings["seed"] = config.seed
     if name == "mix":
@@ -145,7 +146,9 @@ def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> C
         settings["scorer_sha256"] = hashlib.sha256(scorer_path(name).read_bytes()).hexdigest()
     if name == "oracle-noisy":
         settings["correlation"] = config.correlation
-    return CriticFacts(name, make_critic(name, body, config.detector).needs_truth, settings)
+    if (code := critic_code(name)) is not None:
+        settings |= {"code_sha256": code, "seed": config.seed}
+    return CriticFacts(score_name(name), make_critic(name, body, config.detector).needs_truth, settings)
 
 
 def checked_critics(
@@ -163,7 +166,7 @@ def score_by_all(
 ) -> None:
     """`score_store` by each critic."""
     for name, facts in judges.items():
-        score_store(store, name, named_critic(name, body, config), facts)
+        score_store(store, facts.name, named_critic(name, body, config), facts)
 
 
 def score_store(store: GroupWriter, name: str, critic_of: CriticOfShard, facts: CriticFacts) -> None:

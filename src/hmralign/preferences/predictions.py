@@ -29,7 +29,7 @@ from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.body.retarget import BONE_SPANS, ROTATING_SPANS, SHARED_JOINTS, fit_betas, span_lengths
 from hmralign.body.skeleton import NUM_JOINTS, NUM_TWISTS, PARENTS
-from hmralign.critics.catalogue import CriticChoice
+from hmralign.critics.names import CriticChoice
 from hmralign.data.prediction_file import PredictionFile
 from hmralign.preferences.build import GroupsConfig, checked_critics, score_by_all
 from hmralign.preferences.person_source import SourceBatch, as_stored, whole_blocks

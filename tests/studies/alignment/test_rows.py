@@ -1,8 +1,6 @@
 """The list of rows: every name once, equal numbers of trials, nothing judged by what it is trained on."""
 
-from typing import get_args
-
-from hmralign.critics.catalogue import CriticChoice
+from hmralign.critics.names import CRITICS
 from hmralign.studies.alignment.figures import reference_of
 from hmralign.studies.alignment.rows import BASE, all_rows, chosen_rows, row_named
 
@@ -26,7 +24,7 @@ def test_at_most_six_are_ours_and_all_of_them_matter():
 def test_what_is_trained_on_is_named_and_does_not_judge():
     for row in all_rows():
         if row.config is not None and row.critic is not None:
-            assert row.config.critic == row.critic in get_args(CriticChoice)
+            assert row.config.critic == row.critic in tuple(CRITICS)
             assert row.config.held_out_critic != row.critic
         elif row.config is not None:
             assert not row.config.uses_scores, row.name

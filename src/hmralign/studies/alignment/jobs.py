@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmralign.critics.catalogue import CriticChoice
+from hmralign.critics.names import CriticChoice
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.protocol import require_unseen
 from hmralign.models.checkpoint import trained_on

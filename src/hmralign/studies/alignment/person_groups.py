@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from hmralign.body.model import BodyModel
-from hmralign.critics.catalogue import CriticChoice
+from hmralign.critics.names import CriticChoice
 from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.build import GroupsConfig, build_groups, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource, SourceBatch

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import get_args
 
 from hmralign.body.free_body import load_free_body
-from hmralign.critics.catalogue import CriticChoice, make_critic
+from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import Critic
+from hmralign.critics.names import CriticChoice, is_critic
 from hmralign.data.shards import read_index
 from hmralign.data.synthwild_folder import folder_name, open_split
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_path, trained_on
@@ -110,7 +110,7 @@ class Study:
 
     def _problem_of(self, critic: str) -> str | None:
         """Why a critic cannot be asked; None where it can."""
-        if critic not in get_args(CriticChoice):
+        if not is_critic(critic):
             return f"this version knows no critic '{critic}'"
         try:
             make_critic(critic, self.body)  # pyright: ignore[reportArgumentType]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.body.model import BodyModel
-from hmralign.critics.catalogue import CriticChoice, make_critic
+from hmralign.critics.catalogue import make_critic
 from hmralign.critics.controls import OracleCritic
 from hmralign.critics.critic import judge
+from hmralign.critics.names import CRITICS
 from hmralign.evaluation.critic_audit import audit_critic
 from hmralign.evaluation.mistakes.planted import planted_table
 from hmralign.preferences.build import GroupsConfig, named_critic
@@ -127,17 +128,17 @@ def scores_of(store: GroupStore, name: str, count: int, body: BodyModel) -> tupl
 
     Raises InputError for a name that is neither in the store nor a critic, and for scores that are not finished.
     """
-    known = get_args(CriticChoice)
-    if name in store.critics() and (name not in known or not store.unscored(name)):
+    known = tuple(CRITICS)
+    if name in store.critics() and (name not in CRITICS or not store.unscored(name)):
         return store.scores(name)[:count].double().numpy(), "from the store"
-    if name not in known:
+    if name not in CRITICS:  # nor one of the user's own: names may come from the store, and data never runs code
         there = ", ".join(store.critics()) or "none"
         raise InputError(
             f"there is no critic '{name}'; expected one of {', '.join(known)}, or scores of the store ({there})"
         )
     facts = store.facts
     config = GroupsConfig(facts.group_size, detector=facts.detector, with_truth=True, seed=facts.seed)
-    critic_of, parts = named_critic(cast(CriticChoice, name), body, config), []
+    critic_of, parts = named_critic(name, body, config), []
     for shard in _shards(store, count):
         groups = store.read(shard, truth=True)
         parts.append(judge(critic_of(shard), groups.hypotheses, groups.example))
@@ -150,15 +151,14 @@ def _shards(store: GroupStore, count: int) -> range:
 
 def _planted(store: GroupStore, config: AuditConfig, body: BodyModel) -> dict[str, Any]:
     """Rates of the critics that can be asked; those of whom there are only scores cannot."""
-    known = get_args(CriticChoice)
     detector, seed = store.facts.detector, config.seed
-    asked = [name for name in config.everybody if name in known]
-    critics = {name: make_critic(cast(CriticChoice, name), body, detector, seed=seed) for name in asked}
+    asked = [name for name in config.everybody if name in CRITICS]
+    critics = {name: make_critic(name, body, detector, seed=seed) for name in asked}
     example = _true_persons(store, config.planted)
     clusters = [cluster_of(name) for name in store.ids[: config.planted]]
     _, numbers = np.unique(clusters, return_inverse=True)
     table = planted_table(critics, body, example, numbers, seed=seed, draws=config.draws)
-    only_scores = [n for n in config.everybody if n not in known]
+    only_scores = [n for n in config.everybody if n not in CRITICS]
     return {"persons": config.planted, "not_asked": only_scores, "mistakes": table}
 
 

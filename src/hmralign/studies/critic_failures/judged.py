@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
 from hmralign.body.model import BodyModel
-from hmralign.critics.catalogue import CriticChoice, make_critic
+from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import judge
+from hmralign.critics.names import CRITICS, CriticChoice
 from hmralign.evaluation.mistakes.kinds import mistakes, turned_away
 from hmralign.evaluation.mistakes.segments import error_by_segment, hidden_segments
 from hmralign.evaluation.visibility import hidden_joints, nearest_keypoints
@@ -65,8 +65,8 @@ def judged_groups(store: GroupStore, critics: Sequence[str], body: BodyModel) ->
         turned.append(turned_away(groups.hypotheses, truth))
     _, clusters = np.unique([cluster_of(name) for name in store.ids], return_inverse=True)
     scores = {name: scores_of(store, name, len(store), body)[0] for name in critics}
-    known = [name for name in critics if name in get_args(CriticChoice) and name != BY_GROUP]
-    of_truth = {name: truth_scores(store, cast(CriticChoice, name), body) for name in known}
+    known = [name for name in critics if name in tuple(CRITICS) and name != BY_GROUP]
+    of_truth = {name: truth_scores(store, name, body) for name in known}
     return JudgedGroups(
         tuple(store.ids), clusters, scores, torch.cat(shares).numpy(), torch.cat(kinds).numpy(),
         torch.cat(hidden).numpy(), torch.cat(turned).numpy(), of_truth,

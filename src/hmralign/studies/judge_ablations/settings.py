@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from hmralign.critics.names import CRITICS
+from hmralign.critics.names import CRITICS, is_critic
 from hmralign.critics.vlm.memory.records import NewRule
 from hmralign.critics.vlm.memory.selection import Method as Selection
 from hmralign.critics.vlm.prompts import Preset
@@ -56,7 +56,7 @@ class Arm:
         switched = not (self.rules and self.prototypes and self.reflection) or self.selection is not None
         if not self.name.strip():
             raise InputError("an arm has no name")
-        if self.critic is not None and self.critic not in CRITICS:
+        if self.critic is not None and not is_critic(self.critic):
             raise InputError(f"arm '{self.name}': there is no critic '{self.critic}'; expected one of "
                              f"{', '.join(CRITICS)}, or none for the judge")  # fmt: skip
         if self.critic is not None and (switched or not self.memory):

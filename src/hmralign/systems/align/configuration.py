@@ -11,7 +11,7 @@ import yaml
 
 from hmralign.alignment.direct_reward import DirectRewardConfig
 from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, KtoConfig, SftConfig
-from hmralign.critics.catalogue import CriticChoice
+from hmralign.critics.names import CriticChoice
 from hmralign.structures import InputError
 from hmralign.training.configuration import from_mapping
 from hmralign.training.preference import PreferenceTrainingConfig

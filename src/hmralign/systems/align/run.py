@@ -278,7 +278,7 @@ def _sampled_anew(
         raise InputError(f"{config.method} has no scores to refresh; expected refresh.rounds = 1")
     recorded = store.critic_facts(config.critic).get("settings", {})
     name = recorded.get("critic")
-    if name not in CRITICS:
+    if not isinstance(name, str) or name not in CRITICS:
         raise InputError(f"scores '{config.critic}' are not by a critic that is computed here, so groups cannot be "
                          "refreshed; expected refresh.rounds = 1")  # fmt: skip
     settings = replace(settings, correlation=recorded.get("correlation", settings.correlation))

@@ -20,9 +20,10 @@ import numpy as np
 from hmralign.body.model import BodyModel
 from hmralign.cleaning.borderline import borderline_items
 from hmralign.cleaning.selection import OUTLIER_DEVIATIONS, KeepRule, Selection, select
-from hmralign.critics.catalogue import CriticChoice, make_critic
+from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import Critic
 from hmralign.critics.learned_scorer import ScorerCritic
+from hmralign.critics.names import CriticChoice
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
 from hmralign.preferences.build import GroupsConfig, critic_facts, named_critic
 from hmralign.storage.whole_file import write_json, write_json_lines, write_whole

@@ -1,0 +1,66 @@
+"""The examples of docs/extending.md work as they stand, from a folder outside of the package."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support.recover_example import example_photo, write_keypoints
+from support.toy_policy import shard_folder
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/extending.md").read_text()
+
+
+@pytest.fixture()
+def outside(tmp_path):
+    """A folder with the files of the document."""
+    for code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", TEXT, re.S):
+        (tmp_path / code[0]).write_text(code[1])
+    return tmp_path
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "hmralign.cli", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_critic_from_outside_scores_groups_and_its_scores_are_kept(outside):
+    shard_folder(outside / "shards", 6)
+    words = ["groups", "shards", "--critic", "upright.py:make", "reprojection", "--out", "groups", "--group-size", "4"]
+    found = run(outside, *words, "--checkpoint", "lite", "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["critics"] == ["reprojection", "upright.make"]
+    again = run(outside, "groups", "groups", "--critic", "upright.py:make", "--json")
+    assert again.returncode == 0, again.stderr
+    (outside / "upright.py").write_text((outside / "upright.py").read_text().replace("pelvis[..., 1] -", "-"))
+    other = run(outside, "groups", "groups", "--critic", "upright.py:make", "--json")
+    assert other.returncode == 2 and "other settings" in other.stderr, "another code is another critic"
+
+
+def test_a_policy_from_outside_recovers_people(outside):
+    rgb, keypoints = example_photo()
+    Image.fromarray(rgb).save(outside / "photo.png")
+    write_keypoints(outside / "people.json", {"photo.png": [keypoints]})
+    words = ["recover", "photo.png", "--keypoints", "people.json", "--num-hypotheses", "5", "--out", "out"]
+    found = run(outside, *words, "--checkpoint", "resting.py:make")
+    assert found.returncode == 0, found.stderr
+    with np.load(next((outside / "out").rglob("hypotheses.npz"))) as arrays:
+        assert any(len(arrays[name]) == 5 for name in arrays.files)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("nobody.py:make", "no such file"), ("upright.py:other", "has no 'other'"), ("upright.py:make", "is no policy")],
+)
+def test_what_is_no_policy_is_said_in_a_sentence(name, said, outside):
+    rgb, keypoints = example_photo()
+    Image.fromarray(rgb).save(outside / "photo.png")
+    write_keypoints(outside / "people.json", {"photo.png": [keypoints]})
+    found = run(outside, "recover", "photo.png", "--keypoints", "people.json", "--checkpoint", name, "--out", "out")
+    assert found.returncode == 2 and said in found.stderr and "Traceback" not in found.stderr
