@@ -47,7 +47,7 @@ def closed_port() -> int:
 @pytest.mark.parametrize("count", [1, 12, 60])
 def test_a_run_that_reaches_nobody_stops_after_the_first_refusals(journal, concurrency, count):
     limits = Limits(concurrency=concurrency)
-    with pytest.raises(ServerError, match=r"no connection to http://127\.0\.0\.1:\d+/v1: .+") as caught:
+    with pytest.raises(ServerError, match=r"no connection to http://127\.0\.0\.1:\d+/v1: Connection refused") as caught:
         ask(f"http://127.0.0.1:{closed_port()}/v1", journal, count, concurrency=concurrency)
     assert caught.value.trouble == "unreachable"
     assert journal.spent().calls < limits.refusals_in_a_row + concurrency
@@ -69,6 +69,12 @@ def test_a_name_that_nobody_has_is_nobody(journal, no_proxy, monkeypatch):
     with pytest.raises(ServerError, match=r"no connection to http://judge\.invalid:8000/v1: .*not known") as caught:
         ask("http://judge.invalid:8000/v1", journal, 9, server={"allow_remote": True})
     assert caught.value.trouble == "unreachable"
+
+
+def test_a_server_that_speaks_no_tls_is_nobody_and_the_reason_is_that(journal):
+    with ChatServer() as server:
+        with pytest.raises(ServerError, match=r"no connection to https://127\.0\.0\.1:\d+/v1: .*SSL"):
+            ask(server.address.replace("http:", "https:"), journal, 9)
 
 
 def test_a_server_that_never_accepts_is_nobody(journal):

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import ipaddress
+import os
 import re
+import ssl
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -149,7 +151,8 @@ class OpenAIChat:
         except (openai.APIConnectionError, asyncio.TimeoutError) as error:  # the first holds the timeouts of the SDK
             cause = error if isinstance(error, asyncio.TimeoutError) else error.__cause__ or error
             if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-                reason = self._key.masked(str(cause)) or f"none within {server.connect_timeout:g} s"
+                late = isinstance(cause, httpx2.ConnectTimeout)
+                reason = f"none within {server.connect_timeout:g} s" if late else self._key.masked(_reason(cause))
                 message = f"no connection to {server.base_url}{self._through}: {reason}"
                 raise ServerError(message, trouble="unreachable") from None
             if isinstance(cause, asyncio.TimeoutError | httpx2.TimeoutException):
@@ -241,6 +244,18 @@ class OpenAIChat:
         if self.server.limit_field == "max_tokens":
             request += " (some take the limit of an answer as max_completion_tokens alone)"
         return {"rate_limit": "; send fewer calls at once", "account": account, "request": request}.get(trouble, "")
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says of a connection that was not made, which libraries wrap."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, ssl.SSLError):  # its numbers are not the system's
+            return str(inner)
+        if isinstance(inner, OSError) and inner.errno is not None:
+            return os.strerror(inner.errno) if inner.errno > 0 else str(inner.strerror)
+        inner = inner.__cause__ or inner.__context__
+    return str(error)
 
 
 _PROXIES = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY"
