@@ -138,6 +138,14 @@ def test_anchor_and_drift():
     assert torch.equal(drift(a, a), torch.zeros(3)) and (drift(a, b) > 0).all() and not drift(a, b).requires_grad
 
 
+def test_nft_does_not_move_the_old_model():
+    old = torch.randn(4, 6, generator=seeded(12)).requires_grad_(True)
+    new, target = torch.randn(2, 4, 6, generator=seeded(13))
+    terms = diffusion_nft(new.requires_grad_(True), old, target, torch.rand(4, generator=seeded(14)), beta=0.5)
+    terms.sum().backward()
+    assert old.grad is None and new.grad.abs().min() > 0
+
+
 def test_nft_is_sft_for_the_best_and_pushes_from_the_worst():
     g = seeded(11)
     old, target = torch.randn(4, 6, generator=g), torch.randn(4, 6, generator=g)

@@ -75,6 +75,27 @@ def test_crossed_shanks_are_found():
     assert _penetration(left_hip=_turn("z", -20), right_hip=_turn("z", 20)) > 0.03
 
 
+def test_all_overlaps_count_each_beyond_its_contact():
+    """A loop over the pairs that are judged; some of these poses have several."""
+    model, several = load_free_body(), 0
+    first, second = capsules.judged_pairs(model)
+    for seed in range(10):
+        g = torch.Generator().manual_seed(seed)
+        turns = dict(zip(JOINT_NAMES[1:24], rotvec_to_rotmat(torch.randn(23, 3, generator=g)), strict=True))
+        joints = _joints(turns, torch.zeros(10))
+        start, end = capsules.capsule_segments(joints)
+        radii = capsules.capsule_radii(model, torch.zeros(10))
+        overlaps = []
+        for i, j in zip(first, second, strict=True):
+            gap = float(capsules.segment_distance(start[i], end[i], start[j], end[j]))
+            overlaps.append(max(0.0, float(radii[i] + radii[j]) - 0.01 - gap))
+        several += sum(overlap > 0.005 for overlap in overlaps) > 1
+        assert float(capsules.self_penetration(model, joints, torch.zeros(10))) == pytest.approx(
+            sum(overlaps), abs=1e-5
+        )
+    assert several >= 3
+
+
 def test_mirrored_pose_has_the_same_overlap():
     left = _penetration(left_shoulder=_turn("z", -70), left_elbow=_turn("z", -80))
     right = _penetration(right_shoulder=_turn("z", 70), right_elbow=_turn("z", 80))

@@ -5,7 +5,7 @@ import torch
 from hmralign.body.free_body import load_free_body
 from hmralign.body.inverse_kinematics import BONE_CHILD, joints_twists_to_pose, twists
 from hmralign.body.lbs import forward_kinematics, rest_joints
-from hmralign.body.skeleton import PARENTS
+from hmralign.body.skeleton import JOINT_NAMES, PARENTS
 from hmralign.data.pose_file import load_pose_file
 from hmralign.geometry.rotations import random_rotmat, rotmat_angle, rotvec_to_rotmat
 from support.shared_data import require_shared
@@ -21,6 +21,21 @@ def round_trip(rotmats, betas):
 
 def test_every_bone_ends_at_a_child():
     assert all(PARENTS[child] == joint for joint, child in enumerate(BONE_CHILD, start=1))
+
+
+def test_a_twist_turns_about_the_bone_to_the_named_joint():
+    """Which then stays where it is; of the upper spine that is the neck, so a twist carries the collars round."""
+    wanted = {"spine3": "neck", "left_shoulder": "left_elbow", "right_knee": "right_ankle", "head": "head_top"}
+    rest = rest_joints(load_free_body("3k5"), torch.zeros(10))
+    for joint, child in wanted.items():
+        number, end = JOINT_NAMES.index(joint), JOINT_NAMES.index(child)
+        twist = torch.tensor([1.0, 0.0]).repeat(23, 1)
+        twist[number - 1] = torch.tensor([0.0, 1.0])  # a right angle
+        rotmats = joints_twists_to_pose(rest, twist, rest)
+        _, joints = forward_kinematics(rest, rotmats, PARENTS)
+        torch.testing.assert_close(joints[end], rest[end], atol=1e-5, rtol=0)
+        bone = torch.nn.functional.normalize(rest[end] - rest[number], dim=0)
+        torch.testing.assert_close(rotmats[number], rotvec_to_rotmat(bone * torch.pi / 2), atol=1e-5, rtol=0)
 
 
 def test_round_trip_on_uniform_random_rotations_in_double():

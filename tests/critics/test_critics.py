@@ -130,7 +130,7 @@ def test_reprojection_error_means_what_it_says():
     body, example, group = scene()
     before_camera = (posed_keypoints(body, example.annotation.body)[..., 2] > 0).all(-1)
     shift = torch.zeros(27, 2)
-    shift[:, 0] = torch.arange(27) % 7
+    shift[:, 0] = (5 * torch.arange(27)) % 27  # all differ, so that the two middle values do
     shift[26] = 1e4  # not confident: must not count
     observation = exact_observation(body, example, example.annotation.body, shift)
     observation.confidence[:, 26] = 0.3

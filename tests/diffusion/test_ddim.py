@@ -45,6 +45,16 @@ def test_ode_transports_the_gaussian_quantile_by_quantile():
     torch.testing.assert_close(x_0, 0.5 * x_T, atol=5e-3, rtol=0)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("num_steps", [1, 2, 7])
+def test_who_knows_the_sample_arrives_at_it_in_any_number_of_steps(schedule, num_steps):
+    """Exactly, with no noise left, whatever the start."""
+    x_T = torch.randn(50, generator=torch.Generator().manual_seed(2)).double()
+    for clamp in (None, 3.0):
+        x_0 = ddim.sample(exact_gaussian_eps(schedule, 0.7, 0.0), x_T, schedule, num_steps=num_steps, clamp=clamp)
+        torch.testing.assert_close(x_0, torch.full((50,), 0.7).double(), atol=1e-4, rtol=0)
+
+
 def test_error_falls_with_more_steps():
     schedule = SCHEDULES[0]
     x_T = torch.linspace(-2, 2, 9)

@@ -30,7 +30,7 @@ def case(seed=0):
 
 def test_columns_against_a_loop():
     predicted, truth = case()
-    columns = person_errors(predicted, truth, (10,))
+    columns = person_errors(predicted, truth, tuple(range(1, M + 1)))
     for i in range(N):
         target = truth.joints[i, :24] - truth.joints[i, :1]
         each = [
@@ -40,11 +40,12 @@ def test_columns_against_a_loop():
         assert columns["single"][i] == pytest.approx(sum(each) / M, rel=1e-4)
         assert columns["zero_noise"][i] == pytest.approx(each[0], rel=1e-4)
         assert columns["selected"][i] == pytest.approx(each[int(predicted.selected[i])], rel=1e-4)
-        assert columns["min_of_10"][i] == pytest.approx(min(each[:10]), rel=1e-4)
         aligned = [float(pa_mpjpe(predicted.joints[i, m, :24], truth.joints[i, :24])) for m in range(M)]
         assert columns["single_pa"][i] == pytest.approx(sum(aligned) / M, rel=1e-4)
         assert columns["selected_pa"][i] == pytest.approx(aligned[int(predicted.selected[i])], rel=1e-4)
-        assert columns["min_of_10_pa"][i] == pytest.approx(min(aligned[:10]), rel=1e-4)
+        for m in range(1, M + 1):
+            assert columns[f"min_of_{m}"][i] == pytest.approx(min(each[:m]), rel=1e-4)
+            assert columns[f"min_of_{m}_pa"][i] == pytest.approx(min(aligned[:m]), rel=1e-4)
         assert columns["zero_noise_pa"][i] == pytest.approx(aligned[0], rel=1e-4)
         answer = predicted.fused[i, :24] - predicted.fused[i, :1] - target
         assert columns["fused"][i] == pytest.approx(float(answer.norm(dim=-1).mean()), rel=1e-4)

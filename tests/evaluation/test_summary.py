@@ -64,6 +64,8 @@ def test_the_record_is_plain_repeats_itself_and_holds_the_protocol():
     mean, low, high = record["all"]["fused_mm"]
     assert low < mean < high and mean == pytest.approx(1000 * evaluation().columns["fused"].mean(), abs=0.06)
     assert record["slices"]["even"]["persons"] == N // 2 and record["slices"]["nobody"] == {"persons": 0}
+    of_slice = 1000 * evaluation().columns["fused"][::2].mean()
+    assert record["slices"]["even"]["fused_mm"][0] == pytest.approx(of_slice, abs=0.06) and abs(of_slice - mean) > 0.2
 
 
 def test_differences_are_paired():

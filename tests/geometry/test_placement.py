@@ -1,5 +1,6 @@
 """Translation and rigid fits from rays."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -28,6 +29,22 @@ def test_zero_weights_do_not_count():
     weights = torch.ones(6, 20)
     weights[:, 3] = 0
     torch.testing.assert_close(solve_translation(points, tangents, weights), t, atol=1e-3, rtol=1e-3)
+
+
+def test_the_translation_is_the_least_squares_one_of_equations_times_their_weights():
+    """Against NumPy, with rays that no translation fits: t_x - u t_z = u Z - X and t_y - v t_z = v Z - Y."""
+    g = torch.Generator().manual_seed(1)
+    points, _, tangents = scene()
+    tangents = tangents + 0.05 * torch.randn(tangents.shape, generator=g)
+    weights = 0.1 + torch.rand(6, 20, generator=g)
+    found = solve_translation(points, tangents, weights)
+    for person in range(6):
+        (X, Y, Z), (u, v) = points[person].double().numpy().T, tangents[person].double().numpy().T
+        w, one, zero = weights[person].double().numpy(), np.ones(20), np.zeros(20)
+        rows = np.concatenate([np.stack([one, zero, -u], 1), np.stack([zero, one, -v], 1)])
+        w = np.concatenate([w, w])
+        expected = np.linalg.lstsq(rows * w[:, None], np.concatenate([u * Z - X, v * Z - Y]) * w, rcond=None)[0]
+        assert np.allclose(found[person].numpy(), expected, atol=2e-3)
 
 
 def test_without_evidence_the_body_stands_on_the_axis():

@@ -15,7 +15,7 @@ from hmralign.geometry.rotations import (
     rotmat_angle,
     rotvec_to_rotmat,
 )
-from hmralign.geometry.swing_twist import decompose, perpendicular, swing_between, twist_about
+from hmralign.geometry.swing_twist import decompose, perpendicular, root_rotation, swing_between, twist_about
 
 
 def unit(n, seed, dtype=torch.float64):
@@ -95,3 +95,10 @@ def test_a_bone_that_is_almost_reversed_still_turns_by_a_rotation(away):
     assert (torch.linalg.det(swing) - 1).abs().max() < 1e-4
     # Within about 1e-3 rad of the reversal a + b has no digits left, and so has no direction.
     assert ((swing @ a[..., None])[..., 0] - b).norm(dim=-1).max() < min(3e-3, max(5e-5, 2e-5 / away))
+
+
+def test_the_root_turns_the_rest_offsets_onto_their_targets():
+    g = torch.Generator().manual_seed(4)
+    rest, turn = torch.randn(20, 3, 3, generator=g, dtype=torch.float64), random_rotmat((20,), g).double()
+    found = root_rotation(rest, rest @ turn.mT)
+    torch.testing.assert_close(found, turn, atol=1e-6, rtol=0)

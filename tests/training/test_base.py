@@ -11,14 +11,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hmralign.body.lbs import forward_kinematics, rest_joints
+from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.data.shards import write_index, write_shard
 from hmralign.diffusion.parameterization import add_noise, velocity
 from hmralign.models.checkpoint import save_checkpoint
 from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import PoseCodec
-from hmralign.structures import Example, InputError
+from hmralign.structures import Annotation, Example, InputError
 from hmralign.training import base
 from hmralign.training.base import (
     BaseTrainingConfig,
@@ -29,7 +29,7 @@ from hmralign.training.base import (
     training_batch,
 )
 from hmralign.training.configuration import write_training_config
-from support.synthetic_persons import BODY, TINY, persons, seeded, tiny_model
+from support.synthetic_persons import BODY, TINY, mirrored, mirrored_body, persons, seeded, tiny_model
 
 CONFIG = BaseTrainingConfig(
     model=TINY, batch_size=16, draws=2, steps=12, save_every=4, measured_noise=None, decay="none", learning_rate=0.05
@@ -243,6 +243,23 @@ def test_a_batch_is_the_body_as_the_persons_virtual_camera_sees_it():
     torch.testing.assert_close(joints - joints[:, :1], expected, atol=2e-4, rtol=0)
 
 
+def test_a_mirrored_batch_is_the_batch_of_the_mirrored_persons():
+    """Input and target alike, person by person."""
+    example = persons(6)
+    assert example.annotation is not None
+    body = mirrored_body(example.annotation.body)
+    other = training_batch(Example(mirrored(example.observation), Annotation(body, posed_joints(BODY, body))), BODY)
+    plain = training_batch(example, BODY)
+    flip = torch.tensor([True, False, True, True, False, False])
+    batch = training_batch(example, BODY, flip)
+    for rows, expected in ((flip, other), (~flip, plain)):
+        torch.testing.assert_close(batch.pose_vector[rows], expected.pose_vector[rows], atol=2e-3, rtol=0)
+        torch.testing.assert_close(batch.features.vector[rows], expected.features.vector[rows], atol=2e-3, rtol=0)
+        assert torch.equal(batch.features.mask[rows], expected.features.mask[rows])
+    assert (plain.pose_vector - other.pose_vector)[flip].abs().amax(1).min() > 0.05
+    assert torch.equal(batch.betas, plain.betas)
+
+
 def test_examples_without_truth_are_refused():
     with pytest.raises(ValueError, match="annotated"):
         training_batch(Example(persons(6).observation), BODY)
@@ -270,6 +287,14 @@ def test_the_loss_is_that_of_v_and_stratifies_times(monkeypatch):
     expected = (seen["v"] - velocity(x_0, eps, alpha_bar)).square().mean()
     torch.testing.assert_close(parts["v_loss"], expected, rtol=2e-2, atol=0)
     torch.testing.assert_close(total, parts["v_loss"] + 0.5 * parts["betas_loss"])
+
+    def knowing(x_t, t, prepared):
+        """v of who knows x_0."""
+        ab = model.denoiser.schedule.at(t)[..., None]
+        return velocity(x_0, (x_t - ab.sqrt() * x_0) / (1 - ab).sqrt(), ab[..., 0])
+
+    monkeypatch.setattr(model.denoiser, "predict_v", knowing)
+    assert base_loss(model, batch, 50, 0.5, seeded(0))[1]["v_loss"] < 1e-2 * expected
 
 
 def test_the_loss_falls_when_one_batch_is_repeated():

@@ -43,6 +43,26 @@ def test_reliability_is_one_without_noise_nothing_for_noise_alone_and_none_for_s
     assert found.mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_the_less_a_score_is_trusted_the_less_its_place_counts():
+    """Listwise against a loop: targets are softmaxes of weighted standard scores."""
+    outputs, weights = torch.randn(5, 6, 2, generator=seeded(1)), torch.rand(5, 6, generator=seeded(2))
+    found = weighted_listwise(outputs, SCORES, weights, 2.0)
+    for row in range(5):
+        z = (SCORES[row] - SCORES[row].mean()) / SCORES[row].std(correction=0)
+        target = (weights[row] * z).softmax(0)
+        cost = [-(target * (2.0 * outputs[row, :, head]).log_softmax(0)).sum() for head in (0, 1)]
+        torch.testing.assert_close(found[row], sum(cost) / 2 * weights[row].mean())
+    ranked = weighted_ranknet(outputs, SCORES, weights)
+    pairs = [(i, j) for i in range(6) for j in range(i + 1, 6)]
+    for row in range(5):
+        terms = []
+        for i, j in pairs:
+            better, worse = (i, j) if SCORES[row, i] > SCORES[row, j] else (j, i)
+            miss = torch.nn.functional.softplus(outputs[row, worse] - outputs[row, better]).mean()
+            terms.append(miss * weights[row, i] * weights[row, j])
+        torch.testing.assert_close(ranked[row], torch.stack(terms).mean())
+
+
 def test_what_has_no_weight_costs_nothing():
     outputs = torch.randn(5, 6, 1, generator=seeded(1), requires_grad=True)
     weights = ONES.clone()

@@ -57,7 +57,8 @@ def is_mirrored(context) -> bool:
 def test_a_sample_is_mirrored_where_its_context_is_and_only_there(objective, members, live, accumulate):
     """Of policy, reference and what is added to the loss alike; half of the steps are mirrored."""
     policy, reference = MirroredToy(), MirroredToy(1)
-    contexts = LiveContexts(observation(), 2) if live else cache_contexts(reference, observation(), 2, trains_encoder=False)  # fmt: skip  # noqa: E501
+    kept = cache_contexts(reference, observation(), 2, trains_encoder=False)
+    contexts = LiveContexts(observation(), 2) if live else kept
     added = []
 
     def auxiliary(policy, items, draw, context, variant):

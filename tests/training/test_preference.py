@@ -341,6 +341,15 @@ def train_policy_until(folder, objective, steps):
     return seen[steps // QUICK.check_every]
 
 
+def test_the_result_is_the_average_and_not_the_last_weights(tmp_path):
+    policy = ToyPolicy()
+    choose_trainable(policy, QUICK)
+    outcome = train_policy(policy, step_of(*OBJECTIVES["dpo"]), QUICK, tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    average, last = (torch.cat([v.flatten() for v in s.values()]) for s in (state["ema"]["module"], state["policy"]))
+    assert torch.equal(weights(outcome.policy), average) and not torch.equal(average, last)
+
+
 @pytest.mark.parametrize(
     ("figures", "words"),
     [
@@ -471,6 +480,20 @@ def test_earlier_steps_receive_no_gradient():
     x_0.square().mean().backward()
     touched = policy.by_time.grad.nonzero()[:, 0].tolist()
     assert touched == [19, 39]  # the times of the last two of five calls
+
+
+@pytest.mark.parametrize("last_steps", [1, 3])
+def test_the_drift_of_a_rollout_is_its_distance_from_the_reference_at_the_steps_with_gradients(last_steps):
+    policy, reference = ToyPolicy(5), ToyPolicy()
+    contexts = [p.context(observation()).detach() for p in (policy, reference)]
+    x_T = torch.randn(PERSONS, 2, DIMS, generator=seeded(0)).double()
+    settings = DirectRewardConfig(num_steps=3, last_steps=last_steps)
+    _, drift = rollout(policy, reference, *contexts, x_T, settings)
+    asked = policy.seen[-last_steps:]
+    with torch.no_grad():
+        away = [policy.predict_noise(x, t, contexts[0]) - reference.predict_noise(x, t, contexts[1]) for t, x in asked]
+    torch.testing.assert_close(drift, torch.stack(away).square().mean(-1).mean(0))
+    assert drift.min() > 0 and rollout(policy, policy, *contexts[:1] * 2, x_T, settings)[1].max() == 0
 
 
 def test_following_a_reward_raises_it(tmp_path):

@@ -11,7 +11,7 @@ from hmralign.models.scorer import ScorerConfig
 from hmralign.models.scorer_features import scorer_input
 from hmralign.structures import InputError
 from hmralign.training.hypothesis_sets import PerturbConfig, hypothesis_set, perturbing
-from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig, train_scorer
+from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig, _with_hidden_keypoints, train_scorer
 from support.synthetic_persons import BODY, persons
 
 TINY = ScorerConfig(width=32, depth=1, context_width=16, context_depth=1)
@@ -21,6 +21,19 @@ CONFIG = ScorerTrainingConfig(model=TINY, batch_size=8, steps=12, save_every=5)
 @pytest.fixture(scope="module")
 def data() -> HypothesisSet:
     return hypothesis_set(BODY, persons(24), perturbing(6, PerturbConfig(levels=(1.0, 12.0)), 0), None)
+
+
+def test_hidden_keypoints_leave_no_trace(data):
+    """Neither in what was observed nor in how far bodies are from it; bodies themselves stay to be seen."""
+    hidden = _with_hidden_keypoints(data.input, 1.0, torch.Generator().manual_seed(0))
+    before, after = (x.observation.vector[:, :108].unflatten(1, (27, 4)) for x in (data.input, hidden))
+    gone = (after == 0).all(-1) & (before != 0).any(-1)
+    assert 0.03 < gone.float().mean() < 0.15
+    rows = gone[:, None].expand(-1, data.errors.shape[1], -1)
+    assert (data.input.landmarks[rows][:, 2:4] != 0).any() and (hidden.landmarks[rows][:, [2, 3, 5]] == 0).all()
+    assert torch.equal(after[~gone], before[~gone])
+    assert torch.equal(hidden.landmarks[~rows], data.input.landmarks[~rows])
+    assert torch.equal(hidden.landmarks[..., [0, 1, 4]], data.input.landmarks[..., [0, 1, 4]])
 
 
 def weights(scorer):

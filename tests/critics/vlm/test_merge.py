@@ -318,6 +318,26 @@ def test_of_groups_judged_in_pairs_by_the_toss_of_a_coin_at_most_alpha_pass(size
     assert np.mean(found) <= AT_MOST
 
 
+@pytest.mark.parametrize("position", ["fit", "ignore", 0.7])
+def test_the_p_value_of_pairs_is_that_of_nested_regressions(position):
+    """Beside a bias where it is fitted, against a known one, or against none."""
+    answers = _answers(8, np.linspace(-2, 2, 8), 3, seed=1, bias=1.5)
+    X = np.zeros((len(answers), 8))
+    for row, answer in enumerate(answers):
+        X[row, answer.first], X[row, answer.second] = 1, -1
+    known = 0.5 if isinstance(position, str) else 1 / (1 + np.exp(position))
+    y = np.array([p.first_wins for p in answers]) - known
+    without = np.ones((len(y), int(position == "fit")))
+    both = np.column_stack([without, X])
+    left = [
+        float(np.square(y - A @ np.linalg.lstsq(A, y)[0]).sum()) if A.size else float(y @ y) for A in (without, both)
+    ]
+    freedom = len(y) - np.linalg.matrix_rank(both)
+    expected = f_distribution.sf((left[0] - left[1]) / 7 / (left[1] / freedom), 7, freedom)
+    found = merge_preferences(answers, 8, MergeOptions(position=position)).p_value
+    assert found == pytest.approx(expected, rel=1e-6) and 1e-6 < found < 0.9
+
+
 def test_of_groups_judged_in_pairs_by_who_sees_clear_differences_most_pass():
     strengths = np.random.default_rng(0).permuted(np.tile(np.linspace(-4, 4, 12), (GROUPS, 1)), axis=1)
     found = [merge_preferences(_answers(12, s, 3, seed), 12).informative for seed, s in enumerate(strengths)]

@@ -86,6 +86,9 @@ def test_generic_noise_has_its_size_tails_and_chains(truth):
     )
     assert torch.corrcoef(torch.stack([elbow, wrist]))[0, 1] > 0.3
     assert torch.corrcoef(torch.stack([elbow, other]))[0, 1].abs() < 0.1
+    sizes = [error[:, [KEYPOINT_NAMES.index(f"{side}_{name}") for side in ("left", "right")]].norm(dim=-1).median()
+             for name in ("elbow", "wrist", "index_knuckle")]  # fmt: skip
+    assert sizes[0] * 1.03 < sizes[1] < sizes[2], "errors are handed down the limb: its end has those of all before it"
 
 
 def test_confident_keypoints_of_generic_noise_are_the_better_ones(truth):

@@ -109,6 +109,8 @@ def test_every_method_moves_the_denoiser_alone(method, store, tmp_path):
     assert moved == {"denoiser"}
     rows = [json.loads(line) for line in (tmp_path / "curve.jsonl").open()]
     assert [r["step"] for r in rows] == [0, 2, 3] and "held_out" in rows[-1] and "spread" in rows[-1]
+    if method in ("dpo", "kto", "group"):
+        assert rows[-1]["gap_better"] != 0, "the policy has left its reference, which stays"
 
 
 def test_options_of_best_of_n(store, tmp_path):
@@ -169,6 +171,8 @@ def test_silent_groups_are_left_out_and_nothing_left_is_an_error(groups):
         dpo_items(some, tiny_policy(), DpoConfig(top_k=2), seeded(0)),
     ):
         assert items.person.min() == 3
+        own = groups.x_0[items.person][:, :, None] == items.x_0[:, None]  # which of the person's own samples each is
+        assert own.all(-1).any(1).all()
     with pytest.raises(InputError, match="says nothing"):
         group_items(replace(groups, scores=torch.zeros_like(scores)), GroupConfig())
     with pytest.raises(InputError, match="at least 2"):

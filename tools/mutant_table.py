@@ -1,0 +1,584 @@
+"""The wrong changes of `mutants.py`. Snippets are of the files as they are: whoever changes a line moves them along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One wrong change. `file` is below `src/hmralign`, `tests` are below `tests`, divided by spaces."""
+
+    file: str
+    snippet: str
+    replacement: str
+    meaning: str
+    tests: str
+
+    @property
+    def selection(self) -> tuple[str, ...]:
+        return tuple(self.tests.split())
+
+
+def _of(file: str, tests: str, *changes: tuple[str, str, str]) -> tuple[Mutant, ...]:
+    """Changes (meaning, snippet, replacement) of one file with the same tests."""
+    return tuple(Mutant(file, snippet, replacement, meaning, tests) for meaning, snippet, replacement in changes)
+
+
+# fmt: off
+_RUN = "systems/align/test_run.py::test_"
+
+_ALIGNMENT = (
+    *_of(
+        "alignment/advantages.py", "alignment/test_advantages.py",
+        ("in the digits of the rewards", "rewards = rewards.double()", "rewards = rewards + 0"),
+        ("mean over groups instead of hypotheses", "rewards.mean(-1, keepdim=True)", "rewards.mean(0, keepdim=True)"),
+        ("drop and divide exchanged", 'below_floor == "drop"', 'below_floor == "divide"'),
+        ("variance of a sample", "centred.square().mean(-1, keepdim=True)",
+         "centred.square().sum(-1, keepdim=True) / (rewards.shape[-1] - 1)"),
+    ),
+    *_of(
+        "alignment/objectives.py", "alignment/test_objectives.py",
+        ("DPO prefers the loser", "-logsigmoid(-beta * delta)", "-logsigmoid(beta * delta)"),
+        ("DPO with the policy as its reference", "- (reference_chosen - reference_rejected)",
+         "- (policy_chosen - policy_rejected).detach()"),
+        ("DPO without its reference", "(policy_chosen - policy_rejected) - (reference_chosen - reference_rejected)",
+         "policy_chosen - policy_rejected"),
+        ("KTO's drift has a gradient", "gain.detach().mean()", "gain.mean()"),
+        ("KTO's drift is not clamped", "gain.detach().mean().clamp(min=0)", "gain.detach().mean()"),
+        ("KTO's gain upside down", "gain = reference - policy", "gain = policy - reference"),
+        ("literal form upside down", "return advantages * d\n    if mode == \"sigmoid\"",
+         "return -advantages * d\n    if mode == \"sigmoid\""),
+        ("sigmoid form upside down", "logsigmoid(-advantages.sign() * beta * d)",
+         "logsigmoid(advantages.sign() * beta * d)"),
+        ("sigmoid form forgets how much better", "-advantages.abs() * logsigmoid(", "-logsigmoid("),
+        ("one sigmoid over the batch", "(advantages * d).sum(-1, keepdim=True)", "(advantages * d).sum()"),
+        ("hinge without a hinge", "d.clamp(max=margin)", "d"),
+        ("positive form keeps the worse", "return advantages.clamp(min=0) * d", "return advantages * d"),
+        ("anchor on the worse too", "return advantages.clamp(min=0) * policy", "return advantages * policy"),
+        ("drift moves the reference", "(prediction - reference.detach())", "(prediction - reference)"),
+        ("NFT moves the old model", "old = old.detach()", "old = old + 0"),
+        ("NFT without its negative branch", "(1 + beta) * old - beta * prediction", "(1 - beta) * old + beta * prediction"),
+        ("worst instead of best of N", "scores.sort(dim=-1, descending=True", "scores.sort(dim=-1, descending=False"),
+    ),
+    *_of(
+        "alignment/methods.py", "alignment/test_methods.py training/test_preference.py::test_a_group_shares_its_draw_as_it_is_told_and_policy_and_reference_always_do",
+        ("winner and loser exchanged in DPO", "dpo(policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1]",
+         "dpo(policy[:, 1], policy[:, 0], reference[:, 1], reference[:, 0]"),
+        ("DPO's anchor on the loser", "chosen = policy[:, 0]", "chosen = policy[:, 1]"),
+        ("KTO supervised on the bad too", "losses.policy * (losses.weights > 0)", "losses.policy"),
+        ("NFT's optimality upside down", "0.5 + 0.5 * advantages", "0.5 - 0.5 * advantages"),
+        ("drift is rewarded", "return terms + config.kappa * _drift(losses) if config.kappa > 0 else terms\n\n\ndef _drift",
+         "return terms - config.kappa * _drift(losses) if config.kappa > 0 else terms\n\n\ndef _drift"),
+        ("groups never share their draw", "needs_prediction=config.kappa > 0 or config.mode == \"nft\",\n        shares=config.shares",
+         "needs_prediction=config.kappa > 0 or config.mode == \"nft\",\n        shares=\"nothing\""),
+        ("every group weighs the same", "return (std / std.mean().clamp(min=1e-12)).to(scores.dtype)",
+         "return (std * 0 + 1).to(scores.dtype)"),
+    ),
+    *_of(
+        "alignment/items.py", _RUN + "pairs_signs_and_groups_agree_with_the_scores " + _RUN + "the_best_are_the_best "
+        + _RUN + "silent_groups_are_left_out_and_nothing_left_is_an_error",
+        ("the best are the worst", "best = scores[kept].sort(dim=-1, descending=True", "best = scores[kept].sort(dim=-1, descending=False"),
+        ("pairs exchanged", "[groups.x_0[person, pairs.chosen], groups.x_0[person, pairs.rejected]]",
+         "[groups.x_0[person, pairs.rejected], groups.x_0[person, pairs.chosen]]"),
+        ("KTO's signs exchanged", "[torch.ones(len(person), 1), -torch.ones(len(person), 1)]",
+         "[-torch.ones(len(person), 1), torch.ones(len(person), 1)]"),
+        ("pairs of other persons", "person = kept[pairs.group]", "person = kept[pairs.group].flip(0)"),
+        ("samples of other groups", "return Items(kept, groups.x_0[kept], advantages", "return Items(kept, groups.x_0[: len(kept)], advantages"),
+        ("silent groups are kept", "return (~silent).nonzero()[:, 0]", "return (silent | ~silent).nonzero()[:, 0]"),
+    ),
+    *_of(
+        "alignment/held_out.py", _RUN + "every_group_is_trained_on_or_held_out_and_none_is_both",
+        ("held-out groups are trained on", "groups[order[n:].sort().values]", "groups[order.sort().values]"),
+        ("the same groups held out for every seed", "manual_seed(seed * 31 + 17)", "manual_seed(17)"),
+    ),
+    *_of(
+        "systems/align/run.py", _RUN + "nothing_is_learnt_of_held_out_groups " + _RUN + "every_method_moves_the_denoiser_alone",
+        ("all groups are trained on", "step_losses(policy, reference, trained, body", "step_losses(policy, reference, groups, body"),
+        ("the start is the result", "reference, rounds, best = _frozen(found.policy), number + 1",
+         "reference, rounds, best = reference, number + 1"),
+        ("the reference is trained", "policy = copy.deepcopy(reference)\n    choose", "policy = reference\n    choose"),
+    ),
+    *_of(
+        "alignment/rewards.py", _RUN + "a_reward_judges_the_body_as_the_photo_shows_it_in_whatever_variant_it_was_made "
+        + _RUN + "x_0_hat_of_a_perfect_prediction_costs_what_the_sample_does",
+        ("mirrored bodies judged against the plain photo", "plain = policy.x_0_variant(x_0, variant) if variant else x_0", "plain = x_0"),
+        ("reprojection is driven up", "return -weight * alpha_bar.square()", "return weight * alpha_bar.square()"),
+        ("alpha_bar instead of its square", "-weight * alpha_bar.square()", "-weight * alpha_bar"),
+    ),
+    *_of(
+        "alignment/direct_reward.py", "training/test_preference.py::test_the_gradient_of_the_reward_is_that_of_finite_differences "
+        "training/test_preference.py::test_earlier_steps_receive_no_gradient "
+        "training/test_preference.py::test_the_drift_of_a_rollout_is_its_distance_from_the_reference_at_the_steps_with_gradients "
+        "training/test_preference.py::test_following_a_reward_raises_it "
+        "training/test_preference.py::test_a_reward_in_parts_is_the_reward",
+        ("the reward is lowered", "(self.settings.kappa * away - reward).mean()", "(self.settings.kappa * away + reward).mean()"),
+        ("one step fewer with gradients", "number >= config.num_steps - config.last_steps", "number > config.num_steps - config.last_steps"),
+        ("drift from itself", "theirs = reference.predict_noise(x_t, t, reference_context)", "theirs = eps.detach()"),
+    ),
+)
+
+_TRAINING = (
+    *_of(
+        "training/offline.py", "training/test_offline.py",
+        ("mirrored contexts, plain samples", "            if variant:\n", "            if False:\n"),
+        ("plain contexts, mirrored samples", "context = self.contexts.of(policy, some.person, variant)", "context = self.contexts.of(policy, some.person, 0)"),
+        ("the reference sees the plain person", "self.contexts.of(self.reference, items.person, variant)", "self.contexts.of(self.reference, items.person, 0)"),
+        ("the same order in every pass", "self.config.seed * 9_000_011 + epoch", "self.config.seed * 9_000_011"),
+        ("order of the items as they are", "torch.randperm(len(self.items), generator=shuffled)", "torch.arange(len(self.items))"),
+        ("the same batch at every step", "torch.arange(step * n, step * n + n)", "torch.arange(0, n)"),
+        ("never mirrored", "variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))", "variant = 0"),
+    ),
+    *_of(
+        "training/objective.py", "training/test_objective.py",
+        ("policy and reference at other noise", "theirs = _weighed(reference, items, draw,", "theirs = _weighed(reference, items, Draw(draw.t, draw.eps.flip(0)),"),
+        ("the policy is its own reference", "theirs = _weighed(reference,", "theirs = _weighed(policy,"),
+        ("the reference sees the policy's context", "theirs = _weighed(reference, items, draw, reference_context", "theirs = _weighed(reference, items, draw, policy_context"),
+        ("times of pairs miss by one", "num_times - 1 - t]", "num_times - 2 - t]"),
+        ("weights of losses on predictions", "root = weighing.sqrt()[..., None]", "root = weighing[..., None]"),
+        ("losses are not weighed", "return weighing * per_sample_loss(", "return per_sample_loss("),
+        ("one noise per group where each has its own", 'noises = 1 if objective.shares == "time_and_noise" else m', "noises = 1"),
+    ),
+    *_of(
+        "training/preference.py", "training/test_preference.py::test_the_guard_says_why "
+        "training/test_preference.py::test_kept_contexts_and_a_trained_encoder_exclude_each_other "
+        "training/test_preference.py::test_the_result_is_the_average_and_not_the_last_weights "
+        "training/test_preference.py::test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_weights "
+        "training/test_preference.py::test_the_policy_moves_and_neither_the_reference_nor_the_encoder_does[dpo]",
+        ("the guard likes a fall", 'fallen = start["held_out"] - figures["held_out"]', 'fallen = figures["held_out"] - start["held_out"]'),
+        ("the last weights instead of the last good ones", "if self.stopped is not None and self.good is not None:", "if False:"),
+        ("the last weights instead of their average", "        module = self.ema.module\n        if self.stopped", "        module = self.accelerator.unwrap_model(self.policy)\n        if self.stopped"),
+        ("the encoder is trained too", 'if config.trainable == "all" else policy.denoiser).requires_grad_(True)', 'if config.trainable else policy.denoiser).requires_grad_(True)'),
+    ),
+    *_of(
+        "training/base.py", "training/test_base.py::test_a_batch_is_the_body_as_the_persons_virtual_camera_sees_it "
+        "training/test_base.py::test_the_loss_is_that_of_v_and_stratifies_times "
+        "training/test_base.py::test_a_mirrored_batch_is_the_batch_of_the_mirrored_persons",
+        ("mirrored input, plain target", "vector = torch.where(mirrored[:, None], mirror(vector), vector)", "vector = vector + 0"),
+        ("noise and sample exchanged in v", "target = velocity(x_0.expand_as(eps), eps, alpha_bar)", "target = velocity(eps, x_0.expand_as(eps), alpha_bar)"),
+        ("joints of the camera instead of the person", "joints = example.annotation.joints @ frame.R_person_cam.mT", "joints = example.annotation.joints @ frame.R_person_cam"),
+        ("shapes are not learnt", "return v_loss + betas_weight * betas_loss,", "return v_loss,"),
+    ),
+    *_of(
+        "training/scorer_losses.py", "training/test_scorer_losses.py",
+        ("RankNet prefers the worse", "torch.sign(errors[:, second] - errors[:, first])", "torch.sign(errors[:, first] - errors[:, second])"),
+        ("listwise prefers the worse", "target = (-errors / spread).softmax(1)", "target = (errors / spread).softmax(1)"),
+        ("shares over metrics instead of hypotheses", "(sharpness * outputs).log_softmax(1)", "(sharpness * outputs).log_softmax(-1)"),
+        ("outputs rise with the error", "target = -(errors.clamp(min=1e-3) / ERROR_UNIT).log()", "target = (errors.clamp(min=1e-3) / ERROR_UNIT).log()"),
+    ),
+    *_of(
+        "training/distillation_losses.py", "training/test_distillation_losses.py",
+        ("distils the opposite order", "torch.sign(scores[:, first] - scores[:, second])", "torch.sign(scores[:, second] - scores[:, first])"),
+        ("standard errors instead of their squares", "standard_errors.nan_to_num(0.0).square()", "standard_errors.nan_to_num(0.0)"),
+        ("weights ignored", "target = (weights * centred / spread", "target = (centred / spread"),
+    ),
+    *_of(
+        "training/scorer.py", "training/test_scorer_training.py",
+        ("mirrored input for errors of others", "return x, data.errors[index], None", "return x, data.errors[index.flip(0)], None"),
+        ("hidden keypoints keep their residuals", "landmarks[..., 2:4] *= keep[:, None, :, None]", "landmarks[..., 2:4] *= 1"),
+    ),
+)
+
+_DIFFUSION = (
+    *_of(
+        "diffusion/ddim.py", "diffusion/test_ddim.py",
+        ("x_0 clamped, eps of before", "        eps = (x_t - alpha_bar_t.sqrt() * x_0) / (1 - alpha_bar_t).sqrt()\n    # 2.", "    # 2."),
+        ("direction of this time instead of the next", "(1 - alpha_bar_prev - sigma_t**2)", "(1 - alpha_bar_t - sigma_t**2)"),
+        ("fresh noise too large", "(1 - alpha_bar_t / alpha_bar_prev)).sqrt()", "1).sqrt()"),
+        ("fresh noise without room for it", "(1 - alpha_bar_prev - sigma_t**2)", "(1 - alpha_bar_prev)"),
+        ("starts one step below pure noise", "round((k + 1) * schedule.num_steps / num_steps) - 1", "round((k + 1) * schedule.num_steps / num_steps) - 2"),
+        ("ends above the data", "[*times[1:], -1]", "[*times[1:], 0]"),
+        ("signal and noise not under roots", "x_prev = alpha_bar_prev.sqrt() * x_0", "x_prev = alpha_bar_prev * x_0"),
+        ("guidance is forgotten in eps", "            eps = (x_t - alpha_bar_t.sqrt() * x_0) / (1 - alpha_bar_t).sqrt()\n        x_t", "        x_t"),
+    ),
+    *_of(
+        "diffusion/parameterization.py", "diffusion",
+        ("sign of v", "return ab.sqrt() * eps - (1 - ab).sqrt() * x_0", "return ab.sqrt() * eps + (1 - ab).sqrt() * x_0"),
+        ("eps of v", "return ab.sqrt() * v + (1 - ab).sqrt() * x_t", "return ab.sqrt() * v - (1 - ab).sqrt() * x_t"),
+        ("v of x_0", "return (ab.sqrt() * x_t - x_0)", "return (x_0 - ab.sqrt() * x_t)"),
+        ("v of eps without its guard", "/ ab.sqrt().clamp(min=GUARD)", "/ ab.sqrt()"),
+    ),
+    *_of(
+        "diffusion/loss_weights.py", "diffusion/test_loss_weights.py",
+        ("v weighed by the noise", "return (1 / alpha_bar.clamp(min=1e-12)).clamp(max=limit)", "return (1 / (1 - alpha_bar).clamp(min=1e-12)).clamp(max=limit)"),
+        ("min-SNR upside down", "(gamma / snr.clamp(min=1e-12)).clamp(max=1.0)", "(snr / gamma).clamp(max=1.0)"),
+    ),
+    *_of(
+        "diffusion/schedule.py", "diffusion/test_ddim.py",
+        ("no signal before the first step", "torch.ones(1, dtype=self.alpha_bar.dtype)", "torch.zeros(1, dtype=self.alpha_bar.dtype)"),
+    ),
+    *_of(
+        "diffusion/ema.py", "diffusion/test_ddim.py",
+        ("average of too much", "alpha=1 - decay", "alpha=decay"),
+    ),
+)
+
+_HYPOTHESES = (
+    *_of(
+        "policies/lite_sampling.py", "policies/test_lite_sampling.py",
+        ("mirrored half not mirrored back", "halves.append(model.codec.mirror(x_0) if is_mirrored else x_0)", "halves.append(x_0)"),
+        ("both halves from the plain context", "model.denoiser.prepare(context), noise", "model.denoiser.prepare(plain), noise"),
+        ("the first is no mode", "    noise[0] = 0\n", ""),
+        ("shape from one side", "return (plain.betas + mirrored.betas) / 2", "return plain.betas"),
+    ),
+    *_of(
+        "policies/lite.py", "systems/align/test_run.py::test_a_variant_is_the_mirrored_person "
+        "systems/align/test_run.py::test_a_policy_round_trips_bodies_of_known_cameras "
+        "policies/test_lite_policy.py",
+        ("samples mirrored in the plain variant", "return self.model.codec.mirror(x_0) if variant % 2 else x_0", "return x_0 if variant % 2 else self.model.codec.mirror(x_0)"),
+        ("contexts of odd variants not mirrored", "return context.swapped if variant % 2 else context", "return context"),
+        ("truth in the camera's axes", "R = person_frame(observation).R_person_cam[:, None]\n        joints = posed_joints(self.body, body) @ R.mT", "R = person_frame(observation).R_person_cam[:, None]\n        joints = posed_joints(self.body, body) @ R"),
+        ("joints and twists exchanged", "[error[..., :_JOINT_DIMS].mean(-1), error[..., _JOINT_DIMS:].mean(-1)]", "[error[..., _JOINT_DIMS:].mean(-1), error[..., :_JOINT_DIMS].mean(-1)]"),
+        ("losses of the mirrored person", "prepare(context.plain).per_hypothesis()", "prepare(context.mirrored).per_hypothesis()"),
+        ("one loss for a whole group", "return self._squared_error(x_0, t, eps, context).mean(-1)", "return self._squared_error(x_0, t, eps, context).mean((-2, -1))[:, None].expand(t.shape)"),
+    ),
+    *_of(
+        "hypotheses/fusion.py", "hypotheses/test_fusion.py",
+        ("temperature upside down", "/ temperature).softmax(-1)", "* temperature).softmax(-1)"),
+        ("worse fits weigh more", "return score_weights(-squared_residual / 2, temperature)", "return score_weights(squared_residual / 2, temperature)"),
+        ("chi-square not halved", "-squared_residual / 2", "-squared_residual"),
+        ("the outlier is typical", "_distances(joints).mean(-1).argmin(-1)", "_distances(joints).mean(-1).argmax(-1)"),
+        ("weights do not count", "return mean_rotmat(rotmats.transpose(-4, -3), spread_weights)", "return mean_rotmat(rotmats.transpose(-4, -3), None)"),
+        ("distances from the spine", "relative = joints - joints[..., :1, :]", "relative = joints - joints[..., 3:4, :]"),
+    ),
+    *_of(
+        "hypotheses/spread.py", "policies/test_lite_sampling.py",
+        ("spread from the spine", "joints[..., :1, :]", "joints[..., 3:4, :]"),
+        ("spread over joints instead of hypotheses", ".sum(-1).mean(-2).sqrt()", ".mean(-2).sum(-1).mean(-1, keepdim=True).expand(joints.shape[:-3] + joints.shape[-2:-1]).sqrt()"),
+    ),
+)
+
+_METRICS = (
+    *_of(
+        "metrics/joint_errors.py", "metrics/test_joint_errors.py",
+        ("target not moved to its root", "        target = target - target[..., root, None, :]\n", ""),
+        ("plane and depth exchanged", "return across.mean(-1), along.abs().mean(-1)", "return along.abs().mean(-1), across.mean(-1)"),
+        ("depth along the optical axis", "sight = target[..., root, :]", "sight = target[..., root, :] * torch.tensor([0.0, 0.0, 1.0]).to(target)"),
+        ("the target is aligned", "aligned, _ = procrustes(pred, target)\n    return mpjpe(aligned, target)", "aligned, _ = procrustes(target, pred)\n    return mpjpe(aligned, pred)"),
+        ("root of the other mesh", "pred - pred_root[..., None, :], target - target_root", "pred - target_root[..., None, :], target - target_root"),
+        ("root mean square instead of mean", "return (pred - target).norm(dim=-1).mean(dim=-1)", "return (pred - target).square().sum(-1).mean(-1).sqrt()"),
+    ),
+    *_of(
+        "metrics/intervals.py", "metrics/test_intervals.py",
+        ("interval of half the width", "[(1 - level) / 2, (1 + level) / 2]", "[1 - level, level]"),
+        ("one person is drawn twice as often", "np.full(len(values), 1 / len(values))", "np.arange(1, len(values) + 1) / (len(values) * (len(values) + 1) / 2)"),
+        ("difference the wrong way round", "np.asarray(values, np.float64) - np.asarray(reference, np.float64)", "np.asarray(reference, np.float64) - np.asarray(values, np.float64)"),
+        ("unpaired difference", "np.asarray(values, np.float64) - np.asarray(reference, np.float64)", "np.asarray(values, np.float64) - np.asarray(reference, np.float64)[::-1]"),
+    ),
+    *_of(
+        "metrics/ranking.py", "metrics/test_ranking.py",
+        ("high errors are good", "rankdata(-errors, axis=1))", "rankdata(errors, axis=1))"),
+        ("ranks over groups", "return _correlation(rankdata(scores, axis=1)", "return _correlation(rankdata(scores, axis=0)"),
+        ("regret against the mean", "first.sum(1) - errors.min(1)", "first.sum(1) - errors.mean(1)"),
+        ("tau-a", "untied = np.sqrt(np.abs(s).sum(1) * np.abs(e).sum(1))", "untied = np.full(len(s), float(s.shape[1]))"),
+        ("Kendall upside down", "e = np.sign(errors[:, second] - errors[:, first])", "e = np.sign(errors[:, first] - errors[:, second])"),
+        ("silence counts as order", "np.where(silent, 0.0,", "np.where(silent, 1.0,"),
+    ),
+    *_of(
+        "metrics/uncertainty.py", "metrics/test_uncertainty.py",
+        ("covariance of a population", "/ (joints.shape[-3] - 1)", "/ joints.shape[-3]"),
+        ("scale not squared", "self.scale[:, None, None].square() * predicted", "self.scale[:, None, None] * predicted"),
+        ("quantiles of another share", "CHI2_3 = {0.5: 2.36597, 0.9: 6.25139}", "CHI2_3 = {0.5: 6.25139, 0.9: 2.36597}"),
+        ("likelihood without its volume", "+ torch.logdet(predicted.covariance))", ")"),
+        ("bins by error", "order = spread.argsort()", "order = error.argsort()"),
+    ),
+    *_of(
+        "evaluation/person_errors.py", "evaluation/test_person_errors.py",
+        ("mean instead of min of M", 'columns[f"min_of_{m}"] = each[:, :m].amin(1)', 'columns[f"min_of_{m}"] = each[:, :m].mean(1)'),
+        ("min of one more", 'columns[f"min_of_{m}_pa"] = each_pa[:, :m].amin(1)', 'columns[f"min_of_{m}_pa"] = each_pa[:, : m + 1].amin(1)'),
+        ("the mode is selected", '"selected": each[rows, selected]', '"selected": each[:, 0]'),
+        ("fused measured from the spine", "name: mpjpe(body, target, root=0)", "name: mpjpe(body, target, root=3)"),
+        ("group measured from the spine", "each = mpjpe(joints, target[:, None], root=0)", "each = mpjpe(joints, target[:, None], root=3)"),
+        ("plane and depth exchanged", "plane, depth = plane_and_depth_errors(body, target)", "depth, plane = plane_and_depth_errors(body, target)"),
+        ("failures cost nothing", "torch.where(bad, FAILURE_ERROR, values)", "torch.where(bad, 0.0, values)"),
+        ("mesh from the wrong root", "pve(mesh, target, body[:, 0], joints[:, 0])", "pve(mesh, target, joints[:, 0], joints[:, 0])"),
+        ("spread from the spine", "relative = joints - joints[..., :1, :]", "relative = joints - joints[..., 3:4, :]"),
+        ("PA of nothing", '"single_pa": each_pa.mean(1)', '"single_pa": each.mean(1)'),
+    ),
+    *_of(
+        "evaluation/markdown.py", "evaluation/test_summary.py",
+        ("plane and depth exchanged", '"fused_plane": "fused, image plane",\n        "fused_depth": "fused, depth"', '"fused_depth": "fused, image plane",\n        "fused_plane": "fused, depth"'),
+        ("PA figures under MPJPE", '(("MPJPE", ""), ("PA-MPJPE", "_pa"))', '(("MPJPE", "_pa"), ("PA-MPJPE", ""))'),
+    ),
+    *_of(
+        "evaluation/summary.py", "evaluation/test_summary.py",
+        ("differences the wrong way round", "paired_difference(evaluation.columns[n], reference.columns[n])", "paired_difference(reference.columns[n], evaluation.columns[n])"),
+        ("slices of everybody", "bootstrap_mean(values[mask])", "bootstrap_mean(values)"),
+        ("centimetres for millimetres", "in_mm = interval.scaled(1000.0)", "in_mm = interval.scaled(100.0)"),
+    ),
+    *_of(
+        "evaluation/critic_audit.py", "evaluation/test_critic_audit.py",
+        ("groups are drawn instead of clusters", "counts = cluster_counts(_numbered(clusters, len(scores)), draws, seed)", "counts = cluster_counts(np.arange(len(scores)), draws, seed)"),
+        ("bootstrap along the wrong axis", "return _interval(float(values.mean()), counts @ values / counts.sum(1))", "return _interval(float(values.mean()), (counts * values).sum(0) / counts.sum(0))"),
+        ("pairs in the wrong order are right", "right = ((1 + by_score * by_error) / 2", "right = ((1 - by_score * by_error) / 2"),
+        ("regret in metres", '"regret_mm": 1000 * regret(scores, errors)', '"regret_mm": regret(scores, errors)'),
+        ("difference the wrong way round", "cluster_interval(measured[n] - others[n], counts)", "cluster_interval(others[n] - measured[n], counts)"),
+    ),
+)
+
+_GEOMETRY = (
+    *_of(
+        "geometry/cameras.py", "geometry/test_cameras.py",
+        ("principal point with the wrong sign", "y = (pixels[..., 1] - K[..., 1, 2])", "y = (pixels[..., 1] + K[..., 1, 2])"),
+        ("pixels by their corners", "return (pixels + 0.5) * factor - 0.5", "return pixels * factor"),
+        ("horizontal for diagonal focal length", "equivalent_mm / FILM_DIAGONAL_MM * diagonal", "equivalent_mm / 36.0 * diagonal"),
+        ("crop by the shorter side", "margin * (box[..., 2:] - box[..., :2]).amax(dim=-1)", "margin * (box[..., 2:] - box[..., :2]).amin(dim=-1)"),
+        ("the virtual camera looks away", "return swing_between(ray / length, forward)", "return swing_between(forward, ray / length)"),
+    ),
+    *_of(
+        "geometry/placement.py", "geometry/test_placement.py",
+        ("sign of the depth equation", "bx, by = u * Z - X, v * Z - Y", "bx, by = X - u * Z, Y - v * Z"),
+        ("weights not squared", "w = weights.square()", "w = weights"),
+        ("the box is filled by its shorter side", "((least - most) / (high - low)).amax(-1, keepdim=True)", "((least - most) / (high - low)).amin(-1, keepdim=True)"),
+        ("turned the wrong way", "R = rotvec_to_rotmat(delta[..., :3]) @ R", "R = rotvec_to_rotmat(-delta[..., :3]) @ R"),
+    ),
+    *_of(
+        "geometry/frames.py", "geometry/test_frames.py",
+        ("turned about the pelvis", "(R @ (body.transl + pelvis_rest)[..., None])[..., 0] - pelvis_rest", "(R @ body.transl[..., None])[..., 0]"),
+        ("sides not exchanged", "rotmats[..., torch.tensor(table, device=rotmats.device), :, :] * flip", "rotmats * flip"),
+        ("sides exchanged, turns not mirrored", "flip = rotmats.new_tensor([-1.0, 1.0, 1.0])", "flip = rotmats.new_tensor([1.0, 1.0, 1.0])"),
+    ),
+    *_of(
+        "geometry/swing_twist.py", "geometry/test_swing_twist.py",
+        ("sign of the twist", "sin = (torch.linalg.cross(bone, side) * turned).sum(-1)", "sin = (torch.linalg.cross(side, bone) * turned).sum(-1)"),
+        ("swing and twist the other way round", "return swing @ twist_about(bone, cos_sin)", "return twist_about(bone, cos_sin) @ swing"),
+        ("bones at their reversal stand still", "return torch.where(reversed_bone, _half_turn(perpendicular(a)), swing)", "return torch.where(reversed_bone, eye, swing)"),
+        ("swing back", "cross = skew(torch.linalg.cross(a, b))", "cross = skew(torch.linalg.cross(b, a))"),
+        ("root turned back", "return project_to_rotmat(target.mT @ rest)", "return project_to_rotmat(rest.mT @ target)"),
+    ),
+    *_of(
+        "geometry/rotations.py", "hypotheses/test_fusion.py geometry",
+        ("half the angle", "return 2 * torch.asin(", "return torch.asin("),
+        ("degrees for radians", 'rotvec[..., "xyz".index(axis)] = angle', 'rotvec[..., "xyz".index(axis)] = angle.deg2rad()'),
+        ("the mean is no rotation", "return project_to_rotmat(rotmats.mean(dim=-3))", "return rotmats.mean(dim=-3)"),
+    ),
+    *_of(
+        "geometry/procrustes.py", "geometry/test_procrustes.py metrics/test_joint_errors.py",
+        ("turned back", "covariance = (share * y).mT @ x", "covariance = (share * x).mT @ y"),
+        ("scale of the target", "variance = (share * x.square())", "variance = (share * y.square())"),
+        ("centre without weights", "source_mean = (share * source).sum(dim=-2, keepdim=True)", "source_mean = source.mean(dim=-2, keepdim=True)"),
+        ("reflections are allowed", "project_to_rotmat(_unit_norm(covariance))", "torch.linalg.svd(_unit_norm(covariance))[0] @ torch.linalg.svd(_unit_norm(covariance))[2]"),
+    ),
+)
+
+_BODY = (
+    *_of(
+        "body/lbs.py", "body/test_lbs.py",
+        ("rotations composed the wrong way round", "world.append(above @ rotmats[..., list(joints_here), :, :])", "world.append(rotmats[..., list(joints_here), :, :] @ above)"),
+        ("bones turned by their own joint", "turned = (global_rotmats[..., above, :, :] @ bones[..., None])[..., 0]", "turned = (global_rotmats[..., [min(j, 23) for j in range(1, len(parents))], :, :] @ bones[..., None])[..., 0]"),
+        ("transl forgotten in joints", "    return joints + body.transl[..., None, :]\n", "    return joints\n"),
+        ("skin turned about the origin", "joints[..., :NUM_JOINTS, :] - (global_rotmats @ rest[..., None])[..., 0]", "joints[..., :NUM_JOINTS, :] - rest"),
+        ("correctives of the rest pose", "feature = (body_pose - torch.eye(3, dtype=body_pose.dtype, device=body_pose.device)).flatten(-3)", "feature = body_pose.flatten(-3)"),
+        ("joints of the mean shape", "return model.J_template + (betas @", "return model.J_template + 0 * (betas @"),
+        ("keypoints without their joints' share", "return pairs.to_keypoint @ turned + pairs.share @ joints[..., :NUM_JOINTS, :]", "return pairs.to_keypoint @ turned + joints[..., :1, :]"),
+    ),
+    *_of(
+        "body/inverse_kinematics.py", "body/test_inverse_kinematics.py",
+        ("the spine points to a collar", "{9: 12}", "{9: 13}"),
+        ("directions in the child's frame", "(parent_world.mT @ (joints[..., child, :]", "(parent_world @ (joints[..., child, :]"),
+        ("world rotations of the parent alone", "world[joint] = parent_world[..., slot, :, :] @ rotmat[..., slot, :, :]", "world[joint] = parent_world[..., slot, :, :]"),
+        ("twists of the next joint", "twist_about(bone, twist_cos_sin[..., index - 1, :])", "twist_about(bone, twist_cos_sin[..., index % 23, :])"),
+        ("twist before swing", "swing_between(bone, unit_or(direction, bone)) @ twist_about(bone, twist_cos_sin[..., index - 1, :])", "twist_about(bone, twist_cos_sin[..., index - 1, :]) @ swing_between(bone, unit_or(direction, bone))"),
+    ),
+    *_of(
+        "body/joint_limits.py", "body/test_joint_limits.py",
+        ("right sides have the left's ranges", 'if side == "right" and axis > 0:', 'if side == "right" and axis > 2:'),
+        ("degrees for radians", "return axes, low.deg2rad(), high.deg2rad()", "return axes, low, high"),
+        ("only upper limits", "(low - angles).clamp(min=0) + (angles - high).clamp(min=0)", "(angles - high).clamp(min=0)"),
+    ),
+    *_of(
+        "body/capsules.py", "body/test_capsules.py",
+        ("bodies apart are rewarded", "- _FLESH - distance).clamp(min=0).sum(-1)", "- _FLESH - distance).sum(-1)"),
+        ("distance of infinite lines", "s = ((b * t - d) / a.clamp(min=tiny)).clamp(0, 1)", "s = ((b * t - d) / a.clamp(min=tiny))"),
+        ("deepest instead of all overlaps", "- _FLESH - distance).clamp(min=0).sum(-1)", "- _FLESH - distance).clamp(min=0).amax(-1)"),
+    ),
+    *_of(
+        "body/retarget.py", "body/test_retarget.py",
+        ("shapes without their prior", "jacobian.mT @ jacobian + prior", "jacobian.mT @ jacobian + 1e-9 * prior"),
+        ("placed by the pelvis alone", "return moved.with_transl(gap.mean(-2))", "return moved.with_transl(gap[..., 0, :])"),
+    ),
+)
+
+_CRITICS = (
+    *_of(
+        "critics/learned_scorer.py", "critics/test_learned_scorer.py",
+        ("seen from one side", "(self.scored.scorer(x) + self.scored.scorer(mirrored_input(x))) / 2", "self.scored.scorer(x)"),
+        ("seen only in the mirror", "(self.scored.scorer(x) + self.scored.scorer(mirrored_input(x))) / 2", "self.scored.scorer(mirrored_input(x))"),
+        ("persons nobody saw are ranked", "torch.where(self.can_judge(example)[:, None], scores, scores.mean(1, keepdim=True))", "scores"),
+    ),
+    *_of(
+        "critics/critic.py", "critics/test_critics.py::test_the_annotation_is_removed_unless_it_is_needed "
+        "critics/test_critics.py::test_ground_truth_is_not_seen",
+        ("critics see the truth", "shown = example if critic.needs_truth else replace(example, annotation=None)", "shown = example"),
+    ),
+    *_of(
+        "critics/reprojection.py", "critics/test_critics.py",
+        ("far is good", "return -(weight * loss).sum(-1)", "return (weight * loss).sum(-1)"),
+        ("shares of the shorter side", "(observation.box[..., 2:] - observation.box[..., :2]).amax(dim=-1)", "(observation.box[..., 2:] - observation.box[..., :2]).amin(dim=-1)"),
+        ("bodies without their place", "landmark_points(body, params.betas, G, joints + params.transl[..., None, :], offsets)", "landmark_points(body, params.betas, G, joints, offsets)"),
+        ("lower median", "for k in (0, 1))", "for k in (1, 1))"),
+        ("unobserved keypoints count", "weight = observation.confidence[:, None]", "weight = torch.ones_like(observation.confidence[:, None])"),
+    ),
+    *_of(
+        "critics/controls.py", "critics/test_oracle.py critics/test_critics.py::test_controls",
+        ("oracle of the place", "mpjpe(joints, truth, root=0)", "mpjpe(joints, truth)"),
+        ("oracle prefers the worst", "return -(mpjpe(joints, truth, root=0)", "return (mpjpe(joints, truth, root=0)"),
+        ("vertices from the wrong root", "error = pve(mesh, target, root, truth.joints[person : person + 1, 0])", "error = pve(mesh, target, root, truth.joints[person : person + 1, 3])"),
+    ),
+    *_of(
+        "critics/noisy_oracle.py", "critics/test_oracle.py",
+        ("orders the wrong way round", "return signal * normal_scores(truth)", "return -signal * normal_scores(truth)"),
+        ("correlation of scores, not of ranks", "signal, spread = signal_and_noise(self.correlation, truth.shape[1])", "signal, spread = self.correlation, (1 - self.correlation**2) ** 0.5"),
+    ),
+    *_of(
+        "critics/mix.py", "critics/test_critics.py critics/test_catalogue.py",
+        ("sum instead of mean", "return total / torch.where(weights > 0, weights, 1.0)", "return total"),
+        ("parts that cannot judge still do", "share = weight * can_judge(critic, example).to(total)[:, None]", "share = weight * torch.ones_like(total[:, :1])"),
+    ),
+    *_of(
+        "critics/plausibility.py", "critics/test_critics.py critics/test_plausibility_terms.py",
+        ("penetration is rewarded", "excess / LIMIT_UNIT + overlap / PENETRATION_UNIT", "excess / LIMIT_UNIT - overlap / PENETRATION_UNIT"),
+        ("limits are rewarded", "return -cost / (1 + cost)", "return cost / (1 + cost)"),
+    ),
+    *_of(
+        "critics/consistency.py", "critics/test_consistency.py",
+        ("agreement over persons", "relative.mean(1, keepdim=True)", "relative.mean(0, keepdim=True)"),
+        ("the odd one out is best", "return -(relative", "return (relative"),
+    ),
+    *_of(
+        "critics/landmarks3d.py", "critics/test_landmarks3d.py",
+        ("weights do not count", "aligned, _ = procrustes(points, target, weight)", "aligned, _ = procrustes(points, target)"),
+    ),
+    *_of(
+        "critics/vlm/merge.py", " ".join(
+            f"critics/vlm/test_merge.py::test_{name}" for name in (
+                "both_bounds_count", "the_p_value_is_uniform_where_nothing_differs_and_that_of_nested_regressions",
+                "the_p_value_of_pairs_is_that_of_nested_regressions", "standard_errors_cover_the_truth",
+                "levels_of_calls_and_a_planted_position_bias_are_found_and_removed",
+                "strengths_are_the_most_probable_ones_by_another_optimiser",
+                "a_side_that_always_wins_stays_finite_and_ties_give_equal_scores",
+            )
+        ),
+        ("noise is informative", "beyond_chance = np.isnan(p_value) or p_value <= options.alpha", "beyond_chance = True"),
+        ("degrees of freedom exchanged", "f_distribution.sf(max(F, 0.0), items, freedom)", "f_distribution.sf(max(F, 0.0), freedom, items)"),
+        ("places count as a difference", "        score = score - float(place @ score) / power * place\n", "        score = score + 0\n"),
+        ("position bias added", "left = rows.score - known * rows.place", "left = rows.score + known * rows.place"),
+        ("bias of pairs is a difference", "(left - left.mean(), X - X.mean(0)) if fitted else (left, X)", "(left, X)"),
+        ("standard errors of items alone", "contrast[np.ix_(members, members)] -= 1 / len(members)", "contrast[np.ix_(members, members)] -= 0"),
+        ("the loser of a pair wins", "X[np.arange(len(wins)), first] += 1\n    X[np.arange(len(wins)), second] -= 1", "X[np.arange(len(wins)), first] -= 1\n    X[np.arange(len(wins)), second] += 1"),
+    ),
+)
+
+_PREFERENCES = (
+    *_of(
+        "preferences/pairs.py", "preferences/test_pairs.py",
+        ("top and bottom exchanged", "return order[:, :k], order[:, -k:]", "return order[:, -k:], order[:, :k]"),
+        ("ties are pairs", "real: Bool[Tensor, \"group n\"] = scores.gather(1, chosen) > scores.gather(1, rejected)", "real: Bool[Tensor, \"group n\"] = scores.gather(1, chosen) >= scores.gather(1, rejected)"),
+        ("i-th best against i-th of the bottom", "chosen, rejected = top, bottom.flip(-1)", "chosen, rejected = top, bottom"),
+    ),
+    *_of(
+        "preferences/statistics.py", "preferences/test_statistics.py",
+        ("equals do not share their rank", "parts.append(below + (_equals(part).double() + 1) / 2)", "parts.append(below + 1.0)"),
+        ("spread over groups", "scores.std(1, correction=0).mean()", "scores.std(0, correction=0).mean()"),
+    ),
+)
+
+_MODELS = (
+    *_of(
+        "models/context.py", "models/test_context.py",
+        ("mirrored without exchanging sides", "per_keypoint[..., list(MIRROR_KEYPOINTS), :] * flip", "per_keypoint * flip"),
+        ("sides exchanged, x not mirrored", "flip = torch.tensor([-1.0, 1.0, 1.0, 1.0]", "flip = torch.tensor([1.0, 1.0, 1.0, 1.0]"),
+        ("mask not mirrored", "features.mask.flip(-1)", "features.mask"),
+        ("unseen keypoints are seen", ".clamp(-_PLANE_LIMIT, _PLANE_LIMIT) * seen[..., None]", ".clamp(-_PLANE_LIMIT, _PLANE_LIMIT)"),
+        ("unknown cameras are known", "known * torch.log(frame.tan_half_size / 0.2)", "torch.log(frame.tan_half_size / 0.2) + 1"),
+    ),
+    *_of(
+        "models/pose_vector.py", "models/test_pose_vector.py",
+        ("twists not mirrored", "twist = twist[..., swap, :] * torch.tensor([1.0, -1.0], device=vector.device)", "twist = twist[..., swap, :]"),
+        ("joints mirrored without exchanging sides", "joints[..., list(MIRROR_JOINTS), :] * torch", "joints * torch"),
+        ("twists of the other side kept", "twist = twist[..., swap, :] *", "twist = twist *"),
+        ("one-sided statistics", "both = torch.cat([vectors, mirror(vectors)])", "both = vectors"),
+        ("joints from the spine", "relative = joints[..., 1:, :] - joints[..., :1, :]", "relative = joints[..., 1:, :] - joints[..., 3:4, :]"),
+    ),
+    *_of(
+        "models/person_frame.py", "models/test_person_frame.py",
+        ("size without its cosine", "tan_half = longest / focal * cosine", "tan_half = longest / focal"),
+        ("keypoints turned back", "turned = rays(observation.keypoints, observation.K) @ R.mT", "turned = rays(observation.keypoints, observation.K) @ R"),
+        ("guessed cameras are believed", "torch.where(observation.knows_camera[..., None, None], tangent / tan_half[..., None, None], crop)", "tangent / tan_half[..., None, None]"),
+    ),
+    *_of(
+        "models/lite.py", "models/test_lite.py",
+        ("v for eps", "return eps_from_v(self.predict_v(x_t, t, prepared), x_t, alpha_bar)", "return self.predict_v(x_t, t, prepared)"),
+        ("time does not matter", "prepared.modulation + self.time_modulation(", "prepared.modulation + 0 * self.time_modulation("),
+    ),
+    *_of(
+        "models/scorer_features.py", "models/test_scorer.py",
+        ("depth upside down", "return ((depth - pelvis) / DEPTH_UNIT)", "return ((pelvis - depth) / DEPTH_UNIT)"),
+        ("residuals not mirrored", "marks = torch.tensor([-1.0, 1.0, -1.0, 1.0, 1.0, 1.0]", "marks = torch.tensor([-1.0, 1.0, 1.0, 1.0, 1.0, 1.0]"),
+        ("rotations not mirrored", "columns = torch.tensor([1.0, -1.0, -1.0, -1.0, 1.0, 1.0]", "columns = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 1.0]"),
+        ("twists of the wrong sides", "x.twists[..., [j - 1 for j in joints[1:NUM_JOINTS]], :]", "x.twists"),
+        ("unseen keypoints have residuals", "/ _RESIDUAL_UNIT / 2) * seen", "/ _RESIDUAL_UNIT / 2)"),
+    ),
+    *_of(
+        "models/scorer.py", "models/test_scorer.py",
+        ("groups of all persons", "away = x.uvd - x.uvd.mean(1, keepdim=True)", "away = x.uvd - x.uvd.mean(0, keepdim=True)"),
+        ("the first member decides", "torch.stack([member(x) for member in self.members]).mean(0)", "torch.stack([member(x) for member in self.members])[0]"),
+    ),
+    *_of(
+        "models/scorer_calibration.py", "models/test_scorer_calibration.py",
+        ("quality rises with the error", "return torch.exp(-mpjpe / QUALITY_UNIT)", "return torch.exp(mpjpe / QUALITY_UNIT)"),
+        ("falls beyond the last knot", "above = 1 - (1 - y[-1]) * torch.exp((x[-1] - output).clamp(max=0))", "above = y[-1] * torch.exp((x[-1] - output).clamp(max=0))"),
+        ("between the wrong knots", "x_low, x_high, y_low, y_high = x[slot - 1], x[slot], y[slot - 1], y[slot]", "x_low, x_high, y_low, y_high = x[slot - 1], x[slot], y[slot], y[slot - 1]"),
+    ),
+)
+
+_DATA = (
+    *_of(
+        "data/synthetic/observation_noise.py", "data/synthetic/test_observation_noise.py",
+        ("mirrored layout, plain residual", "residual = torch.where(flip[:, None, None], _mirrored(residual), residual)", "residual = residual + 0"),
+        ("noise in pixels of no body", "keypoints + residual * body_height(keypoints)[:, None, None], confidence", "keypoints + residual, confidence"),
+        ("sides exchanged, confidence kept", "confidence[:, part] = torch.where(swapped[:, None], confidence[:, other], confidence[:, part])", "confidence[:, part] = confidence[:, part] + 0"),
+        ("the farthest layout", "(self.layouts[pick] - wanted[:, None]).abs().sum(-1).argmin(1)", "(self.layouts[pick] - wanted[:, None]).abs().sum(-1).argmax(1)"),
+        ("errors are handed up the limb", "noise[:, child] = noise[:, child] + self.along_limb * noise[:, parent]", "noise[:, parent] = noise[:, parent] + self.along_limb * noise[:, child]"),
+        ("what is above the occluder is hidden", "below = keypoints[..., 1] > level[:, None]", "below = keypoints[..., 1] < level[:, None]"),
+        ("limbs without feet instead of feet", "((FEET, self.no_feet), (KNUCKLES, self.no_knuckles))", "((KNUCKLES, self.no_feet), (FEET, self.no_knuckles))"),
+    ),
+    *_of(
+        "data/synthetic/label_noise.py", "data/synthetic/test_label_noise.py",
+        ("degrees for radians", "turn = math.radians(noise.degrees) / math.sqrt(3)", "turn = noise.degrees / math.sqrt(3)"),
+        ("angles per axis", "math.radians(noise.degrees) / math.sqrt(3)", "math.radians(noise.degrees)"),
+        ("limbs flattened instead of flipped", "flipped[:, list(limb)] -= 2 * depth", "flipped[:, list(limb)] -= depth"),
+        ("everybody keeps their label", "other[order] = order.roll(1)", "other[order] = order"),
+        ("wrong persons at their own place", "return replace(body[other], transl=body.transl)", "return body[other]"),
+        ("all labels are bad", "noisy = noisy_bodies(model, example.annotation.body[index], noise, generator)\n    body, joints = example.annotation.body,", "noisy = noisy_bodies(model, example.annotation.body[index], noise, generator)\n    body, joints = noisy_bodies(model, example.annotation.body, noise, generator),"),
+    ),
+    *_of(
+        "data/synthetic/poses.py", "data/synthetic/test_poses.py",
+        ("up is not mirrored", "* flip[:, None] * flip, up * flip", "* flip[:, None] * flip, up"),
+        ("degrees for radians", "scale = math.radians(mix.perturb_deg)", "scale = mix.perturb_deg"),
+        ("right collars like left ones", '(("left", 1.0), ("right", -1.0))', '(("left", 1.0), ("right", 1.0))'),
+        ("arms move with their collars", "out[:, shoulder] = turn.mT @ out[:, collar] @ out[:, shoulder]", "out[:, shoulder] = out[:, collar] @ out[:, shoulder]"),
+    ),
+    *_of(
+        "data/synthetic/views.py", "data/synthetic/test_views.py",
+        ("world upside down", "torch.diag(torch.tensor([1.0, -1.0, -1.0]))", "torch.diag(torch.tensor([-1.0, 1.0, -1.0]))"),
+        ("distance of another lens", "depth = (1.7 * K[:, 1, 1] / (size * height))", "depth = (1.7 * 1000 / (size * height))"),
+        ("people lean with the camera", "swing_between(up_in_pelvis, y_axis)", "swing_between(y_axis, up_in_pelvis)"),
+    ),
+    *_of(
+        "data/synthetic/generator.py", "data/synthetic/test_generator.py",
+        ("truth is the stretched body", "annotation = Annotation(body, true_joints + body.transl[:, None])", "annotation = Annotation(body, joints)"),
+        ("people outside the image are seen", "confidence = reported.confidence * _inside(reported.keypoints, views)", "confidence = reported.confidence * 1"),
+        ("the detector's landmarks are ours", "landmark_points(self.model, body.betas, global_rotmats, joints, self.noise.offsets)", "landmark_points(self.model, body.betas, global_rotmats, joints, None)"),
+    ),
+    *_of(
+        "data/synthetic/proportions.py", "data/synthetic/test_proportions.py",
+        ("each side stretched on its own bones", "stretched.append(stretched[PARENTS[joint]] + per_bone", "stretched.append(rest_joints[:, PARENTS[joint]] + per_bone"),
+        ("thighs for shanks", '{"thighs": self.thigh_mean, "shanks": self.shank_mean}', '{"thighs": self.shank_mean, "shanks": self.thigh_mean}'),
+    ),
+)
+
+MUTANTS: tuple[Mutant, ...] = (
+    *_ALIGNMENT, *_TRAINING, *_DIFFUSION, *_HYPOTHESES, *_METRICS, *_GEOMETRY, *_BODY, *_CRITICS, *_PREFERENCES, *_MODELS,
+    *_DATA,
+)
