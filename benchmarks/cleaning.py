@@ -44,7 +44,7 @@ from hmralign.models.person_frame import person_frame
 from hmralign.models.regressor import PoseRegressor, mirrored_average, regression_loss
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
 from hmralign.structures import Example, Hypotheses
-from hmralign.training.base import TrainingBatch, training_batch
+from hmralign.training.base_batches import TrainingBatch, training_batch
 
 BODY = load_free_body("3k5")
 FIRST_PERSON = 80_000

@@ -29,7 +29,8 @@ from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 from hmralign.systems.synth.write_synthwild import masked_chunk
-from hmralign.training.base import base_loss, training_batch
+from hmralign.training.base_batches import training_batch
+from hmralign.training.base_losses import base_loss
 from hmralign.training.configuration import read_training_config
 
 ROOT = Path(__file__).parents[1]

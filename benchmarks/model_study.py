@@ -47,7 +47,8 @@ from hmralign.models.person_frame import person_frame
 from hmralign.policies.lite_sampling import sample_group
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Example
-from hmralign.training.base import TrainingBatch, base_loss, training_batch
+from hmralign.training.base_batches import TrainingBatch, training_batch
+from hmralign.training.base_losses import base_loss
 
 ROOT = Path(__file__).parents[1]
 BODY = load_free_body("3k5")

@@ -26,7 +26,9 @@ from hmralign.models.lite import LiteConfig
 from hmralign.models.person_frame import person_frame
 from hmralign.models.regressor import PoseRegressor, mirrored_average, regression_loss
 from hmralign.structures import BodyParams, Observation
-from hmralign.training.base import BaseTrainingConfig, SyntheticBatches, codec_examples, open_all_shards
+from hmralign.training.base_batches import SyntheticBatches, codec_examples
+from hmralign.training.base_configuration import BaseTrainingConfig
+from hmralign.training.base_data import open_all_shards
 
 KNOWN = 40_000
 BATCH = 250

@@ -20,7 +20,8 @@ from hmralign.models.transformer_denoiser import TransformerDenoiser, from_token
 from hmralign.policies.lite_sampling import sample_group
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError
-from hmralign.training.base import base_loss, training_batch
+from hmralign.training.base_batches import training_batch
+from hmralign.training.base_losses import base_loss
 from support.synthetic_persons import BODY, TINY, persons, seeded
 
 CONFIG = LiteConfig(width=64, hidden=96, depth=2, context_width=32, context_depth=1, architecture="transformer")

@@ -19,15 +19,11 @@ from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import PoseCodec
 from hmralign.structures import Example, InputError
-from hmralign.training import base
-from hmralign.training.base import (
-    BaseTrainingConfig,
-    SyntheticBatches,
-    base_loss,
-    starting_weights,
-    train_base,
-    training_batch,
-)
+from hmralign.training import base, base_batches
+from hmralign.training.base import starting_weights, train_base
+from hmralign.training.base_batches import SyntheticBatches, training_batch
+from hmralign.training.base_configuration import BaseTrainingConfig
+from hmralign.training.base_losses import base_loss
 from hmralign.training.configuration import write_training_config
 from support.synthetic_persons import BODY, TINY, persons, seeded, tiny_model
 
@@ -38,7 +34,7 @@ CONFIG = BaseTrainingConfig(
 
 @pytest.fixture(autouse=True)
 def small_codec(monkeypatch):
-    monkeypatch.setattr(base, "CODEC_EXAMPLES", 300)
+    monkeypatch.setattr(base_batches, "CODEC_EXAMPLES", 300)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +42,7 @@ def straight(tmp_path_factory):
     """Folder and weights of an uninterrupted run of 12 steps."""
     folder = tmp_path_factory.mktemp("straight")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "CODEC_EXAMPLES", 300)
+        patch.setattr(base_batches, "CODEC_EXAMPLES", 300)
         return folder, train_base(CONFIG, folder)
 
 
@@ -83,11 +79,11 @@ KILLED = """
     import os, signal, sys
     from pathlib import Path
     import torch
-    from hmralign.training import base
+    from hmralign.training import base, base_batches
     from hmralign.training.configuration import read_training_config
 
     torch.set_num_threads(1)
-    base.CODEC_EXAMPLES = 300
+    base_batches.CODEC_EXAMPLES = 300
     loss, calls = base.base_loss, []
 
     def killing(*arguments):
