@@ -24,9 +24,11 @@ from hmralign.alignment.methods import (
 from hmralign.policies.policy import per_sample_loss
 from hmralign.structures import InputError
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
+from hmralign.training.guard import guard
 from hmralign.training.objective import Losses, Objective, draw_noise, paired_losses
 from hmralign.training.offline import OfflineStep
-from hmralign.training.preference import PreferenceTrainingConfig, choose_trainable, guard, train_policy
+from hmralign.training.preference import choose_trainable, train_policy
+from hmralign.training.preference_configuration import PreferenceTrainingConfig
 from support.synthetic_persons import seeded
 from support.toy_policy import DIMS, PERSONS, ToyPolicy, observation, toy_items
 

@@ -20,7 +20,7 @@ from hmralign.diffusion import ddim
 from hmralign.policies.policy import NoisePredictor
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
-from hmralign.training.preference import PreferenceTrainingConfig
+from hmralign.training.preference_configuration import PreferenceTrainingConfig
 
 Reward = Callable[[Float[Tensor, "person hyp dims"], Int[Tensor, " person"], int], Float[Tensor, "person hyp"]]
 """`(x_0, person, variant) -> reward`, differentiable in x_0; persons by number, seen in that variant."""

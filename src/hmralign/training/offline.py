@@ -13,7 +13,7 @@ from torch import Tensor
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
 from hmralign.training.objective import Draw, Items, Losses, Objective, draw_noise, paired_losses
-from hmralign.training.preference import PreferenceTrainingConfig
+from hmralign.training.preference_configuration import PreferenceTrainingConfig
 
 Auxiliary = Callable[[Any, Items, Draw, Any, int], Float[Tensor, "item member"]]
 """`(policy, items, draw, context, variant) -> terms` that are added to the objective's, such as the reprojection of
