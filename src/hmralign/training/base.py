@@ -1,14 +1,11 @@
-"""Training of a base model on synthetic persons: one loop, run by `accelerate`.
+"""Training of a base model on synthetic persons.
 
 examples -> features, x_0 -> (t, eps) -> v prediction -> loss -> weights and their average
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import math
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -16,28 +13,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hmralign.body.free_body import load_free_body
-from hmralign.diffusion.ema import Ema
 from hmralign.models.checkpoint import read_weights
 from hmralign.models.lite import LiteModel
 from hmralign.structures import InputError
-from hmralign.training.base_batches import SyntheticBatches, codec_examples
+from hmralign.training.base_batches import SyntheticBatches, TrainingBatch, codec_examples
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.base_data import open_all_shards
-from hmralign.training.base_losses import base_loss
-from hmralign.training.state import save_state
+from hmralign.training.base_losses import base_part
+from hmralign.training.curve import Curve, five_decimals
+from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.step import Part, Step
 
-logger = logging.getLogger("hmralign.training")
-
-
-def _progress(step: int, started: float, config: BaseTrainingConfig) -> float:
-    """Share of the run done: by steps, or by time when a stop time is set."""
-    by_steps = step / config.steps
-    return by_steps if config.max_hours is None else max(by_steps, (time.time() - started) / 3600 / config.max_hours)
-
-
-def _learning_rate(step: int, progress: float, config: BaseTrainingConfig) -> float:
-    cosine = 0.5 * (1 + math.cos(min(progress, 1.0) * math.pi)) if config.decay == "cosine" else 1.0
-    return config.learning_rate * min(1.0, (step + 1) / 500) * (0.01 + 0.99 * cosine)
+WARM_UP_STEPS = 500
+"""Steps in which the learning rate rises."""
 
 
 def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
@@ -47,60 +36,65 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     written by the caller, through `write_training_config` and `models.checkpoint.save_checkpoint`. Raises InputError
     for pose files, shards and states that are missing, damaged or of another model.
     """
-    from accelerate import Accelerator
-
     folder.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
     torch.manual_seed(config.seed)
-    state_file = folder / "state.pt"
-    earlier = state_file if state_file.exists() else config.start_from
+    state = folder / "state.pt"
+    earlier = state if state.exists() else Path(config.start_from) if config.start_from else None
     model = LiteModel(config.model)
-    from_checkpoint = earlier is not None and Path(earlier).suffix == ".safetensors"
     shards = open_all_shards(config)  # the loader's process opens them again; what is wrong is said here
     if earlier is None:
         model.codec.fit(codec_examples(config, shards))
-    elif from_checkpoint:
-        model.load_state_dict(starting_weights(Path(earlier), model))
+    elif earlier.suffix == ".safetensors":
+        model.load_state_dict(starting_weights(earlier, model))
     del shards
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    ema = Ema(model, config.ema_decay)
-    step, spent = 0, 0.0
-    if earlier is not None and not from_checkpoint:
-        step, spent = _restore(Path(earlier), model, ema, optimizer if earlier == state_file else None)
-        logger.info("starting from %s at step %d", earlier, step)
-    loader = DataLoader(SyntheticBatches(config, step), batch_size=None, num_workers=1, prefetch_factor=32)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    ema.module.to(accelerator.device)
-    started = time.time() - spent
-    running: list[dict[str, float]] = []
-    for batch in loader:
-        progress = _progress(step, started, config)
-        if progress >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(step, progress, config)
-        noise = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
-        loss, parts = base_loss(model, batch.to(accelerator.device), config.draws, config.betas_weight, noise)
-        if not torch.isfinite(loss):
-            raise RuntimeError(f"training diverged at step {step}: the loss is not finite")
-        optimizer.zero_grad()
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
-        optimizer.step()
-        ema.update(accelerator.unwrap_model(model))
-        step += 1
-        running.append({name: value.item() for name, value in parts.items()})
-        if step % 50 == 0:
-            _log(folder, step, time.time() - started, progress, running)
-            running = []
-        if step % config.save_every == 0:
-            _save_state(state_file, accelerator.unwrap_model(model), optimizer, ema, step, time.time() - started)
-    _save_state(state_file, accelerator.unwrap_model(model), optimizer, ema, step, time.time() - started)
-    averaged = ema.module.cpu()
+    columns = ("v_loss", "betas_loss")
+    curve = Curve(folder / "curve.jsonl", columns=columns, rounded=five_decimals, said_every=500)
+    loop = Loop(model, base_step(config), base_loop(config), state=state, curve=curve)
+    if earlier not in (None, state) and earlier.suffix != ".safetensors":
+        loop.begin_from(earlier)
+    averaged = loop.run()
     assert isinstance(averaged, LiteModel)
     return averaged
+
+
+def base_loop(config: BaseTrainingConfig) -> LoopConfig:
+    """The loop of a configuration, on the GPU where there is one."""
+    return LoopConfig(
+        rate=lambda step, done: learning_rate(step, done, config),
+        steps=config.steps,
+        seconds=None if config.max_hours is None else 3600 * config.max_hours,
+        weight_decay=config.weight_decay,
+        fused=True,
+        clip_norm=config.clip_norm,
+        ema_decay=config.ema_decay,
+        log_every=50,
+        log_last=False,
+        save_every=config.save_every,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+
+
+def learning_rate(step: int, done: float, config: BaseTrainingConfig) -> float:
+    """Rate of a step when a share of the run is done."""
+    return warm_cosine(
+        step, done, peak=config.learning_rate, warmup=WARM_UP_STEPS, floor=0.01, falls=config.decay == "cosine"
+    )
+
+
+def base_step(config: BaseTrainingConfig) -> Step:
+    """What a step minimises: the next batch of a process that draws ahead, from the first step that is asked for."""
+    batches: Iterator[TrainingBatch] | None = None
+
+    def parts(model: LiteModel, step: int) -> Iterator[Part]:
+        nonlocal batches
+        if batches is None:
+            loader = DataLoader(SyntheticBatches(config, step), batch_size=None, num_workers=1, prefetch_factor=32)
+            batches = iter(loader)
+        noise = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
+        batch = next(batches).to(next(model.parameters()).device)
+        yield base_part(model, batch, config.draws, config.betas_weight, noise)
+
+    return parts
 
 
 def starting_weights(path: Path, model: LiteModel) -> dict[str, Tensor]:
@@ -116,47 +110,3 @@ def starting_weights(path: Path, model: LiteModel) -> dict[str, Tensor]:
     if config != model.config or {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in weights.items()}:
         raise InputError(f"{path}: the checkpoint is of another model than the configuration's")
     return weights
-
-
-def _restore(path: Path, model: LiteModel, ema: Ema, optimizer: torch.optim.Optimizer | None) -> tuple[int, float]:
-    """Load a state that `_save_state` wrote; returns its step and seconds, or zeros without an optimizer to continue.
-
-    Raises InputError when the file is missing, damaged (a pickle with code is refused) or of another model.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such training state")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        parts = {name: state[name] for name in ("model", "optimizer", "ema")}
-        step, seconds = int(state["step"]), float(state["seconds"])
-    except Exception as error:  # torch has another class of error for every way in which a file is damaged
-        raise InputError(
-            f"{path}: not a whole training state ({type(error).__name__}); remove it to start over"
-        ) from error
-    try:
-        model.load_state_dict(parts["model"])
-        ema.load_state_dict(parts["ema"])
-        if optimizer is not None:
-            optimizer.load_state_dict(parts["optimizer"])
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: the training state is of another model than the configuration's") from error
-    return (step, seconds) if optimizer is not None else (0, 0.0)
-
-
-def _log(folder: Path, step: int, seconds: float, progress: float, parts: list[dict[str, float]]) -> None:
-    """Append the means since the last line; the first line after a resume may stand for fewer steps."""
-    means = {name: sum(p[name] for p in parts) / len(parts) for name in parts[0]}
-    row = {"step": step, "seconds": round(seconds, 1), **{k: round(v, 5) for k, v in means.items()}}
-    with (folder / "curve.jsonl").open("a") as handle:
-        handle.write(json.dumps(row) + "\n")
-    if step % 500 == 0:
-        logger.info("step %d (%.0f %%): %s", step, 100 * progress, row)
-
-
-def _save_state(path: Path, model: torch.nn.Module, optimizer, ema: Ema, step: int, seconds: float) -> None:
-    """Write the resume state atomically: a kill leaves the old file or the new one."""
-    state = {
-        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state_dict(), "step": step,
-        "seconds": seconds,
-    }  # fmt: skip
-    save_state(path, state)

@@ -7,18 +7,17 @@ The mean squared error of v over standardised coordinates (Salimans & Ho 2022), 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from hmralign.diffusion.parameterization import add_noise, velocity
 from hmralign.models.lite import LiteModel
 from hmralign.training.base_batches import TrainingBatch
+from hmralign.training.step import Part
 
 
-def base_loss(
+def base_part(
     model: LiteModel, batch: TrainingBatch, draws: int, betas_weight: float, generator: torch.Generator
-) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-    """Loss of one batch and its parts. Times are stratified over the draws and the batch."""
+) -> Part:
+    """Squared errors of v (draw, n, 130) and of the shape (n, betas). Times are stratified over draws and batch."""
     x_0 = model.codec.encode(batch.pose_vector)
     n, steps = len(x_0), model.denoiser.schedule.num_steps
     strata = (torch.randperm(draws * n, generator=generator) + torch.rand(draws * n, generator=generator)) / (draws * n)
@@ -28,6 +27,6 @@ def base_loss(
     context = model.context(batch.features)
     target = velocity(x_0.expand_as(eps), eps, alpha_bar)
     v = model.denoiser.predict_v(add_noise(x_0.expand_as(eps), eps, alpha_bar), t, model.denoiser.prepare(context))
-    v_loss = (v - target).square().mean()
-    betas_loss = (context.betas - batch.betas).square().mean()
-    return v_loss + betas_weight * betas_loss, {"v_loss": v_loss.detach(), "betas_loss": betas_loss.detach()}
+    terms = {"v_loss": (v - target).square(), "betas_loss": (context.betas - batch.betas).square()}
+    figures = {name: float(term.detach().mean()) for name, term in terms.items()}
+    return Part(terms, {"betas_loss": betas_weight}, figures=figures)
