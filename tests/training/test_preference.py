@@ -312,8 +312,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_weights(tmp_p
 
     class Bad(OfflineStep):
         def __call__(self, policy, step):
-            for loss, figures in super().__call__(policy, step):
-                yield (loss * float("nan") if step == 5 else loss), figures
+            for part in super().__call__(policy, step):
+                yield replace(part, share=float("nan")) if step == 5 else part
 
     policy = ToyPolicy()
     choose_trainable(policy, QUICK)
@@ -431,7 +431,7 @@ class FixedStart:
 
 
 def whole_loss(losses, policy):
-    return sum(loss for loss, _ in losses(policy, 0))
+    return sum(part.loss() for part in losses(policy, 0))
 
 
 @pytest.mark.parametrize("last_steps", [1, 3])
