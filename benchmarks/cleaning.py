@@ -20,6 +20,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -35,7 +36,6 @@ from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import can_judge, judge
 from hmralign.data.synthetic.label_noise import LabelNoise, drawn_bad, with_planted_noise
 from hmralign.data.synthwild_folder import open_split
-from hmralign.diffusion.ema import Ema
 from hmralign.metrics.intervals import Interval, bootstrap_mean, paired_difference
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.models.context import KeypointFeatures, keypoint_features
@@ -44,7 +44,10 @@ from hmralign.models.person_frame import person_frame
 from hmralign.models.regressor import PoseRegressor, mirrored_average, regression_loss
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
 from hmralign.structures import Example, Hypotheses
-from hmralign.training.base import TrainingBatch, training_batch
+from hmralign.training.base_batches import TrainingBatch, training_batch
+from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.step import Part
 
 BODY = load_free_body("3k5")
 FIRST_PERSON = 80_000
@@ -223,24 +226,20 @@ def trained(data: TrainingBatch, keep: np.ndarray, steps: int, seed: int) -> Pos
     rows = torch.from_numpy(np.flatnonzero(np.concatenate([keep, keep])))
     model = PoseRegressor(SMALL)
     model.codec.fit(data.pose_vector[rows])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=True)
-    ema, draw = Ema(model, EMA_DECAY), torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * (0.01 + 0.99 * cosine)
+    draw = torch.Generator().manual_seed(seed)
+
+    def parts(model: PoseRegressor, _: int) -> Iterator[Part]:
         batch = rows[torch.randint(len(rows), (BATCH,), generator=draw)]
-        loss = regression_loss(
-            model, data.features[batch], data.pose_vector[batch], data.betas[batch], BETAS_WEIGHT
-        ).mean()  # fmt: skip
-        if not torch.isfinite(loss):
-            raise RuntimeError(f"training diverged at step {step}: the loss is not finite")
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        ema.update(model)
-    averaged = ema.module.eval()
+        targets = data.pose_vector[batch], data.betas[batch]
+        yield Part({"loss": regression_loss(model, data.features[batch], *targets, BETAS_WEIGHT)})
+
+    config = LoopConfig(
+        lambda step, _: warm_cosine(step, step, steps, peak=LEARNING_RATE, warmup=WARM_UP_STEPS, floor=0.01),
+        steps,
+        fused=True,
+        ema_decay=EMA_DECAY,
+    )
+    averaged = Loop(model, parts, config).run()
     assert isinstance(averaged, PoseRegressor)
     return averaged
 

@@ -34,7 +34,8 @@ from hmralign.critics.silhouette import SilhouetteCritic, crop_silhouettes
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import BodyParams, Example, Hypotheses
 from hmralign.systems.synth.masks import MaskNoise, spoil
-from hmralign.training.base import BaseTrainingConfig, make_generator
+from hmralign.training.base_configuration import BaseTrainingConfig
+from hmralign.training.base_data import make_generator
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 GROUP_SIZE = 12

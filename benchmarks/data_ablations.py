@@ -40,7 +40,7 @@ from hmralign.data.synthwild_folder import open_split
 from hmralign.metrics.intervals import paired_difference
 from hmralign.models.context import KeypointFeatures
 from hmralign.policies.policy import SamplerConfig
-from hmralign.training.base import TrainingBatch, training_batch
+from hmralign.training.base_batches import TrainingBatch, training_batch
 
 REFERENCE = "everything"
 MIX, POSES = SyntheticMix(box_only_share=0.0), PoseMix()

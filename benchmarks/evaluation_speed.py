@@ -29,7 +29,8 @@ from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 from hmralign.systems.synth.write_synthwild import masked_chunk
-from hmralign.training.base import base_loss, training_batch
+from hmralign.training.base_batches import training_batch
+from hmralign.training.base_losses import base_part
 from hmralign.training.configuration import read_training_config
 
 ROOT = Path(__file__).parents[1]
@@ -108,9 +109,9 @@ def main() -> None:
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
 
         def step(network=network, batch=batch, config=config, optimizer=optimizer) -> None:
-            loss, _ = base_loss(network, batch, config.draws, config.betas_weight, torch.Generator().manual_seed(3))
+            part = base_part(network, batch, config.draws, config.betas_weight, torch.Generator().manual_seed(3))
             optimizer.zero_grad()
-            loss.backward()
+            part.loss().backward()
             optimizer.step()
 
         rows[f"training steps per CPU s, configs/{name}.yaml"] = 1 / cpu_seconds(step)

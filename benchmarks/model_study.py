@@ -21,6 +21,8 @@ import json
 import math
 import statistics
 import time
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -35,7 +37,6 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.data.synthwild_folder import open_split
-from hmralign.diffusion.ema import Ema
 from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.metrics.joint_errors import mpjpe
@@ -47,7 +48,10 @@ from hmralign.models.person_frame import person_frame
 from hmralign.policies.lite_sampling import sample_group
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Example
-from hmralign.training.base import TrainingBatch, base_loss, training_batch
+from hmralign.training.base_batches import TrainingBatch, training_batch
+from hmralign.training.base_losses import base_part
+from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.step import Part
 
 ROOT = Path(__file__).parents[1]
 BODY = load_free_body("3k5")
@@ -148,27 +152,24 @@ def fresh_model(variant: Variant, seed: int, persons: TrainingSet) -> LiteModel:
 def train(variant: Variant, seed: int, persons: TrainingSet, cpu_seconds: float) -> tuple[LiteModel, dict]:
     """The averaged model after that much process time, and what the training was."""
     model = fresh_model(variant, seed, persons)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=True)
-    ema = Ema(model, 0.9995)
-    start, step, last = time.process_time(), 0, []
-    while (progress := (time.process_time() - start) / cpu_seconds) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(progress)
+    last: deque[float] = deque(maxlen=100)
+
+    def parts(model: LiteModel, step: int) -> Iterator[Part]:
         noise = torch.Generator().manual_seed(seed * 7_000_003 + step)
-        loss, parts = base_loss(model, persons.batch(step, seed, mask=variant.mask), DRAWS, BETAS_WEIGHT, noise)
-        if not torch.isfinite(loss):
-            raise RuntimeError(f"training diverged at step {step}: the loss is not finite")
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        ema.update(model)
-        step += 1
-        last = [*last[-99:], float(parts["v_loss"])]
+        part = base_part(model, persons.batch(step, seed, mask=variant.mask), DRAWS, BETAS_WEIGHT, noise)
+        last.append(part.figures["v_loss"])
+        yield part
+
+    config = LoopConfig(
+        lambda _, done: learning_rate(done), steps=None, seconds=cpu_seconds, fused=True, ema_decay=0.9995,
+        clock=time.process_time,
+    )  # fmt: skip
+    loop = Loop(model, parts, config)
+    averaged = loop.run()
     parameters = sum(p.numel() for p in model.parameters())
-    averaged = ema.module
     assert isinstance(averaged, LiteModel)
-    return averaged, {"steps": step, "parameters": parameters, "train_v_loss": round(statistics.mean(last), 4)}
+    v_loss = round(statistics.mean(last), 4)
+    return averaged, {"steps": loop.progress.step, "parameters": parameters, "train_v_loss": v_loss}
 
 
 def learning_rate(progress: float) -> float:
@@ -197,7 +198,7 @@ def errors(model: LiteModel, example: Example, sampler: SamplerConfig) -> dict[s
 @torch.no_grad()
 def v_loss(model: LiteModel, example: Example) -> float:
     noise = torch.Generator().manual_seed(0)
-    return float(base_loss(model, training_batch(example, BODY), 8, BETAS_WEIGHT, noise)[1]["v_loss"])
+    return base_part(model, training_batch(example, BODY), 8, BETAS_WEIGHT, noise).figures["v_loss"]
 
 
 def milliseconds_per_person(model: LiteModel, example: Example, sampler: SamplerConfig) -> float:

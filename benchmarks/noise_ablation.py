@@ -30,7 +30,8 @@ from hmralign.models.lite import LiteConfig, LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.policies.lite_sampling import sample_group
 from hmralign.policies.policy import SamplerConfig
-from hmralign.training.base import BaseTrainingConfig, train_base
+from hmralign.training.base import train_base
+from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.configuration import write_training_config
 
 SMALL = LiteConfig(width=192, hidden=384, depth=3, context_width=192, context_depth=2)

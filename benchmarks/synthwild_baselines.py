@@ -4,7 +4,6 @@ Each predicts one body per person and is measured like a model with M = 1. They 
 and neighbour) or the training data of `lite-lab` (regressor); none sees wild labels.
 """
 
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_joints, rest_joints, vertices
 from hmralign.data.synthwild_folder import open_split
-from hmralign.diffusion.ema import Ema
 from hmralign.evaluation.person_errors import Predicted
 from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import Evidence, predict
@@ -26,7 +24,12 @@ from hmralign.models.lite import LiteConfig
 from hmralign.models.person_frame import person_frame
 from hmralign.models.regressor import PoseRegressor, mirrored_average, regression_loss
 from hmralign.structures import BodyParams, Observation
-from hmralign.training.base import BaseTrainingConfig, SyntheticBatches, codec_examples, open_all_shards
+from hmralign.training.base_batches import SyntheticBatches, codec_examples
+from hmralign.training.base_configuration import BaseTrainingConfig
+from hmralign.training.base_data import open_all_shards
+from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.step import Part
 
 KNOWN = 40_000
 BATCH = 250
@@ -92,23 +95,22 @@ def train_regressor(config: BaseTrainingConfig, model: LiteConfig, cpu_seconds: 
     torch.manual_seed(config.seed)
     regressor = PoseRegressor(model)
     regressor.codec.fit(codec_examples(config, open_all_shards(config)))
-    ema = Ema(regressor, config.ema_decay)
-    optimizer = torch.optim.AdamW(regressor.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    start = time.process_time()
-    for step, batch in enumerate(SyntheticBatches(config)):
-        progress = (time.process_time() - start) / cpu_seconds
-        if progress >= 1:
-            break
-        for group in optimizer.param_groups:
-            cosine = 0.5 * (1 + math.cos(math.pi * progress))
-            group["lr"] = config.learning_rate * min(1.0, (step + 1) / 300) * (0.01 + 0.99 * cosine)
-        loss = regression_loss(regressor, batch.features, batch.pose_vector, batch.betas).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(regressor.parameters(), config.clip_norm)
-        optimizer.step()
-        ema.update(regressor)
-    averaged = ema.module.eval()
+    batches = iter(SyntheticBatches(config))
+
+    def parts(model: PoseRegressor, _: int) -> Iterator[Part]:
+        batch = next(batches)
+        yield Part({"loss": regression_loss(model, batch.features, batch.pose_vector, batch.betas)})
+
+    loop = LoopConfig(
+        lambda step, done: warm_cosine(step, done, peak=config.learning_rate, warmup=300, floor=0.01),
+        steps=None,
+        seconds=cpu_seconds,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        ema_decay=config.ema_decay,
+        clock=time.process_time,
+    )
+    averaged = Loop(regressor, parts, loop).run()
     assert isinstance(averaged, PoseRegressor)
     return averaged
 

@@ -6,8 +6,8 @@ import torch
 from hmralign.body.free_body import load_free_body
 from hmralign.cli.main import main
 from hmralign.models.checkpoint import load_checkpoint
-from hmralign.training import base
-from hmralign.training.base import BaseTrainingConfig
+from hmralign.training import base_batches
+from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.configuration import read_training_config, write_training_config
 from support.synthetic_persons import TINY
 
@@ -17,7 +17,7 @@ CONFIG = BaseTrainingConfig(model=TINY, batch_size=8, draws=1, steps=3, save_eve
 @pytest.fixture
 def train(tmp_path, monkeypatch):
     """Runs the command in a folder of its own; options as pairs of flag and value."""
-    monkeypatch.setattr(base, "CODEC_EXAMPLES", 100)
+    monkeypatch.setattr(base_batches, "CODEC_EXAMPLES", 100)
     write_training_config(tmp_path / "tiny.yaml", CONFIG)
 
     def run(*more, config=tmp_path / "tiny.yaml"):

@@ -20,7 +20,8 @@ from hmralign.models.transformer_denoiser import TransformerDenoiser, from_token
 from hmralign.policies.lite_sampling import sample_group
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError
-from hmralign.training.base import base_loss, training_batch
+from hmralign.training.base_batches import training_batch
+from hmralign.training.base_losses import base_part
 from support.synthetic_persons import BODY, TINY, persons, seeded
 
 CONFIG = LiteConfig(width=64, hidden=96, depth=2, context_width=32, context_depth=1, architecture="transformer")
@@ -125,7 +126,7 @@ def test_gradients_reach_every_parameter():
     model = random_model().train()
     o = replace(OBSERVED, mask=torch.rand(6, 48, 48, generator=seeded(4)), has_mask=torch.ones(6, dtype=torch.bool))
     batch = training_batch(replace(persons(6), observation=o), BODY)
-    base_loss(model, batch, 2, 0.1, seeded(0))[0].backward()
+    base_part(model, batch, 2, 0.1, seeded(0)).loss().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().max() > 1e-9, name
@@ -141,11 +142,11 @@ def test_the_loss_falls_on_a_repeated_batch(architecture, prediction):
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(60):
-        loss, parts = base_loss(model, batch, 4, 0.1, seeded(0))
+        part = base_part(model, batch, 4, 0.1, seeded(0))
         optimizer.zero_grad()
-        loss.backward()
+        part.loss().backward()
         optimizer.step()
-        losses.append(float(parts["v_loss"]))
+        losses.append(part.figures["v_loss"])
     assert losses[-1] < 0.5 * losses[0]
 
 

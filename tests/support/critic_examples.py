@@ -13,7 +13,8 @@ from hmralign.detection.person_mask import PersonMask, mask_in_box
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.rendering.zbuffer import render
 from hmralign.structures import BodyParams, Example, Hypotheses
-from hmralign.training.base import BaseTrainingConfig, make_generator
+from hmralign.training.base_configuration import BaseTrainingConfig
+from hmralign.training.base_data import make_generator
 
 
 def sizes_of(example: Example) -> list[tuple[int, int]]:

@@ -19,16 +19,13 @@ from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import PoseCodec
 from hmralign.structures import Annotation, Example, InputError
-from hmralign.training import base
-from hmralign.training.base import (
-    BaseTrainingConfig,
-    SyntheticBatches,
-    base_loss,
-    starting_weights,
-    train_base,
-    training_batch,
-)
+from hmralign.training import base, base_batches
+from hmralign.training.base import starting_weights, train_base
+from hmralign.training.base_batches import SyntheticBatches, training_batch
+from hmralign.training.base_configuration import BaseTrainingConfig
+from hmralign.training.base_losses import base_part
 from hmralign.training.configuration import write_training_config
+from hmralign.training.step import Part
 from support.synthetic_persons import BODY, TINY, mirrored, mirrored_body, persons, seeded, tiny_model
 
 CONFIG = BaseTrainingConfig(
@@ -38,7 +35,7 @@ CONFIG = BaseTrainingConfig(
 
 @pytest.fixture(autouse=True)
 def small_codec(monkeypatch):
-    monkeypatch.setattr(base, "CODEC_EXAMPLES", 300)
+    monkeypatch.setattr(base_batches, "CODEC_EXAMPLES", 300)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +43,7 @@ def straight(tmp_path_factory):
     """Folder and weights of an uninterrupted run of 12 steps."""
     folder = tmp_path_factory.mktemp("straight")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "CODEC_EXAMPLES", 300)
+        patch.setattr(base_batches, "CODEC_EXAMPLES", 300)
         return folder, train_base(CONFIG, folder)
 
 
@@ -83,12 +80,12 @@ KILLED = """
     import os, signal, sys
     from pathlib import Path
     import torch
-    from hmralign.training import base
+    from hmralign.training import base, base_batches
     from hmralign.training.configuration import read_training_config
 
     torch.set_num_threads(1)
-    base.CODEC_EXAMPLES = 300
-    loss, calls = base.base_loss, []
+    base_batches.CODEC_EXAMPLES = 300
+    loss, calls = base.base_part, []
 
     def killing(*arguments):
         calls.append(1)
@@ -96,7 +93,7 @@ KILLED = """
             os.kill(os.getpid(), signal.SIGKILL)
         return loss(*arguments)
 
-    base.base_loss = killing
+    base.base_part = killing
     base.train_base(read_training_config(sys.argv[1]), Path(sys.argv[2]))
 """
 
@@ -111,7 +108,7 @@ def test_a_killed_run_is_continued_to_the_straight_run(straight, tmp_path):
 
 
 def test_a_finished_run_is_not_trained_further(straight, monkeypatch):
-    monkeypatch.setattr(base, "base_loss", None)
+    monkeypatch.setattr(base, "base_part", None)
     assert_same_weights(straight[1], train_base(CONFIG, straight[0]))
 
 
@@ -170,14 +167,14 @@ def test_missing_data_is_said_in_one_line(tmp_path, changes):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(tmp_path, monkeypatch):
-    loss, calls = base.base_loss, []
+    loss, calls = base.base_part, []
 
     def diverging(*arguments):
         calls.append(1)
-        total, parts = loss(*arguments)
-        return (total * torch.nan if len(calls) == 6 else total), parts
+        part = loss(*arguments)
+        return replace(part, share=torch.nan) if len(calls) == 6 else part
 
-    monkeypatch.setattr(base, "base_loss", diverging)
+    monkeypatch.setattr(base, "base_part", diverging)
     with pytest.raises(RuntimeError, match="diverged at step 5"):
         train_base(CONFIG, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -189,24 +186,25 @@ def test_the_curve_holds_means(tmp_path, monkeypatch):
 
     def counting(model, *_):
         calls.append(1)
-        return sum(p.sum() * 0 for p in model.parameters()), {"v_loss": torch.tensor(float(len(calls)))}
+        nothing = sum(p.sum() * 0 for p in model.parameters())
+        return Part({"loss": nothing}, figures={"v_loss": float(len(calls)), "betas_loss": 0.0})
 
-    monkeypatch.setattr(base, "base_loss", counting)
+    monkeypatch.setattr(base, "base_part", counting)
     config = replace(CONFIG, batch_size=2, save_every=100)
     train_base(replace(config, steps=30), tmp_path)
     train_base(replace(config, steps=100), tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [50, 100]
-    assert [row["v_loss"] for row in rows] == [40.5, 75.5], "the first 30 steps were lost with the first run"
+    assert [row["v_loss"] for row in rows] == [25.5, 75.5], "of 50 steps each, in whichever run they were taken"
 
 
 def test_learning_rate_warms_up_and_falls():
     config = BaseTrainingConfig(steps=5000)
-    rates = [base._learning_rate(step, step / 5000, config) for step in (0, 250, 500, 2750, 4999)]
+    rates = [base.learning_rate(step, step / 5000, config) for step in (0, 250, 500, 2750, 4999)]
     assert rates[0] < 1e-5 < rates[1] < rates[2] < 1e-3 and rates[2] == pytest.approx(1e-3, rel=0.05)
     assert rates[3] == pytest.approx(0.43e-3, rel=0.05) and rates[4] == pytest.approx(1e-5, rel=0.05)
     constant = BaseTrainingConfig(steps=5000, decay="none")
-    assert base._learning_rate(4999, 4999 / 5000, constant) == pytest.approx(1e-3)
+    assert base.learning_rate(4999, 4999 / 5000, constant) == pytest.approx(1e-3)
 
 
 def batches(first, count, **changes):
@@ -276,7 +274,7 @@ def test_the_loss_is_that_of_v_and_stratifies_times(monkeypatch):
         return seen["v"]
 
     monkeypatch.setattr(model.denoiser, "predict_v", watched)
-    total, parts = base_loss(model, batch, 50, 0.5, seeded(0))
+    part = base_part(model, batch, 50, 0.5, seeded(0))
     assert seen["x"].shape == (50, 6, 130)
     place = seen["t"].flatten().sort().values * 0.3 - torch.arange(300)
     assert place.min() > -0.31 and place.max() < 1, "one time in each of the 300 equal parts of 0..1000"
@@ -285,8 +283,10 @@ def test_the_loss_is_that_of_v_and_stratifies_times(monkeypatch):
     eps = (seen["x"] - alpha_bar[..., None].sqrt() * x_0) / (1 - alpha_bar)[..., None].sqrt()
     torch.testing.assert_close(add_noise(x_0, eps, alpha_bar), seen["x"], atol=1e-3, rtol=0)
     expected = (seen["v"] - velocity(x_0, eps, alpha_bar)).square().mean()
-    torch.testing.assert_close(parts["v_loss"], expected, rtol=2e-2, atol=0)
-    torch.testing.assert_close(total, parts["v_loss"] + 0.5 * parts["betas_loss"])
+    terms = {name: term.mean() for name, term in part.terms.items()}
+    torch.testing.assert_close(terms["v_loss"], expected, rtol=2e-2, atol=0)
+    torch.testing.assert_close(part.loss(), terms["v_loss"] + 0.5 * terms["betas_loss"])
+    assert part.figures == {name: float(mean) for name, mean in terms.items()}
 
     def knowing(x_t, t, prepared):
         """v of who knows x_0."""
@@ -294,7 +294,7 @@ def test_the_loss_is_that_of_v_and_stratifies_times(monkeypatch):
         return velocity(x_0, (x_t - ab.sqrt() * x_0) / (1 - ab).sqrt(), ab[..., 0])
 
     monkeypatch.setattr(model.denoiser, "predict_v", knowing)
-    assert base_loss(model, batch, 50, 0.5, seeded(0))[1]["v_loss"] < 1e-2 * expected
+    assert base_part(model, batch, 50, 0.5, seeded(0)).figures["v_loss"] < 1e-2 * expected
 
 
 def test_the_loss_falls_when_one_batch_is_repeated():
@@ -304,7 +304,7 @@ def test_the_loss_falls_when_one_batch_is_repeated():
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     history = []
     for step in range(80):
-        loss, _ = base_loss(model, batch, 4, 0.1, seeded(step))
+        loss = base_part(model, batch, 4, 0.1, seeded(step)).loss()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

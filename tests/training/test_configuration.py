@@ -9,7 +9,7 @@ from hmralign.data.synthetic.generator import SyntheticMix
 from hmralign.data.synthetic.views import ViewMix
 from hmralign.models.lite import LiteConfig
 from hmralign.structures import InputError
-from hmralign.training.base import BaseTrainingConfig
+from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.configuration import read_training_config, write_training_config
 
 ROOT = Path(__file__).parents[2]

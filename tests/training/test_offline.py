@@ -15,7 +15,7 @@ from hmralign.alignment.methods import (
 )
 from hmralign.training.contexts import LiveContexts, cache_contexts
 from hmralign.training.offline import OfflineStep
-from hmralign.training.preference import PreferenceTrainingConfig
+from hmralign.training.preference_configuration import PreferenceTrainingConfig
 from support.toy_policy import ToyPolicy, observation, toy_items
 
 CONFIG = PreferenceTrainingConfig(batch_size=24, context_variants=2)

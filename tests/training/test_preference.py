@@ -24,9 +24,11 @@ from hmralign.alignment.methods import (
 from hmralign.policies.policy import per_sample_loss
 from hmralign.structures import InputError
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
+from hmralign.training.guard import guard
 from hmralign.training.objective import Losses, Objective, draw_noise, paired_losses
 from hmralign.training.offline import OfflineStep
-from hmralign.training.preference import PreferenceTrainingConfig, choose_trainable, guard, train_policy
+from hmralign.training.preference import choose_trainable, train_policy
+from hmralign.training.preference_configuration import PreferenceTrainingConfig
 from support.synthetic_persons import seeded
 from support.toy_policy import DIMS, PERSONS, ToyPolicy, observation, toy_items
 
@@ -310,8 +312,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_weights(tmp_p
 
     class Bad(OfflineStep):
         def __call__(self, policy, step):
-            for loss, figures in super().__call__(policy, step):
-                yield (loss * float("nan") if step == 5 else loss), figures
+            for part in super().__call__(policy, step):
+                yield replace(part, share=float("nan")) if step == 5 else part
 
     policy = ToyPolicy()
     choose_trainable(policy, QUICK)
@@ -438,7 +440,7 @@ class FixedStart:
 
 
 def whole_loss(losses, policy):
-    return sum(loss for loss, _ in losses(policy, 0))
+    return sum(part.loss() for part in losses(policy, 0))
 
 
 @pytest.mark.parametrize("last_steps", [1, 3])

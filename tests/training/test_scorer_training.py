@@ -1,6 +1,12 @@
 """A scorer's training: resumed equals straight, members differ, it learns, and what is wrong is named."""
 
+import json
+import signal
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +26,11 @@ CONFIG = ScorerTrainingConfig(model=TINY, batch_size=8, steps=12, save_every=5)
 
 @pytest.fixture(scope="module")
 def data() -> HypothesisSet:
+    return sets()
+
+
+def sets() -> HypothesisSet:
+    """Perturbed truth of 24 persons."""
     return hypothesis_set(BODY, persons(24), perturbing(6, PerturbConfig(levels=(1.0, 12.0)), 0), None)
 
 
@@ -62,6 +73,47 @@ def test_a_resumed_run_is_the_straight_run(tmp_path, data, loss):
     resumed = train_scorer(data, config, tmp_path / "b")
     assert torch.equal(weights(straight), weights(resumed))
     assert not torch.equal(weights(straight.members[0]), weights(straight.members[1]))
+    assert curve(tmp_path / "a") == curve(tmp_path / "b") and [row["member"] for row in curve(tmp_path / "a")] == [0, 1]
+
+
+def curve(folder):
+    rows = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "cpu_seconds"} for row in rows]
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    import torch
+    sys.path[:0] = [sys.argv[1], sys.argv[2]]
+    from hmralign.training import scorer
+    from test_scorer_training import CONFIG, replace, sets
+
+    torch.set_num_threads(1)
+    loss, calls = scorer.scorer_loss, []
+
+    def killing(*arguments):
+        calls.append(1)
+        if len(calls) == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss(*arguments)
+
+    scorer.scorer_loss = killing
+    scorer.train_scorer(sets(), replace(CONFIG, members=2), Path(sys.argv[3]))
+"""
+
+
+def test_a_killed_run_is_continued_to_the_straight_run(tmp_path, data):
+    """SIGKILL in the eighth step of the second member; its last state is that of the fifth."""
+    here = Path(__file__).parent
+    code = [sys.executable, "-c", textwrap.dedent(KILLED), here.parent, here, tmp_path / "killed"]
+    killed = subprocess.run(code, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    steps = [torch.load(tmp_path / f"killed/member_{n}.pt", weights_only=True)["step"] for n in (0, 1)]
+    assert steps == [12, 5]
+    config = replace(CONFIG, members=2)
+    straight, resumed = (weights(train_scorer(data, config, tmp_path / n)) for n in ("straight", "killed"))
+    assert (straight - resumed).abs().max() < 1e-6 and (straight - resumed).abs().mean() < 1e-7
 
 
 def test_it_learns_to_order_perturbed_truth(tmp_path, data):
@@ -76,7 +128,7 @@ def test_it_learns_to_order_perturbed_truth(tmp_path, data):
 
 def test_a_damaged_state_and_one_of_another_scorer_are_refused(tmp_path, data):
     train_scorer(data, CONFIG, tmp_path)
-    with pytest.raises(InputError, match=r"member_0\.pt: the training state is of another scorer"):
+    with pytest.raises(InputError, match=r"member_0\.pt: the training state is of another model"):
         train_scorer(data, replace(CONFIG, model=replace(TINY, width=64)), tmp_path)
     state = tmp_path / "member_0.pt"
     state.write_bytes(state.read_bytes()[:500])

@@ -20,7 +20,8 @@ from hmralign.diffusion import ddim
 from hmralign.policies.policy import NoisePredictor
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
-from hmralign.training.preference import PreferenceTrainingConfig
+from hmralign.training.preference_configuration import PreferenceTrainingConfig
+from hmralign.training.step import Part
 
 Reward = Callable[[Float[Tensor, "person hyp dims"], Int[Tensor, " person"], int], Float[Tensor, "person hyp"]]
 """`(x_0, person, variant) -> reward`, differentiable in x_0; persons by number, seen in that variant."""
@@ -90,7 +91,7 @@ class RolloutStep:
         if not isinstance(self.reference, NoisePredictor):
             raise InputError("direct reward goes through the sampler; the policy has no `predict_noise`")
 
-    def __call__(self, policy: Any, step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    def __call__(self, policy: Any, step: int) -> Iterator[Part]:
         """Parts of a step's loss."""
         draw_from = torch.Generator().manual_seed(self.config.seed * 7_000_003 + step)
         n = max(1, min(self.config.batch_size // self.settings.hypotheses, self.persons))
@@ -98,10 +99,9 @@ class RolloutStep:
         variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))
         x_T = torch.randn(n, self.settings.hypotheses, self.dims, generator=draw_from)
         for part in torch.arange(n).tensor_split(min(self.config.accumulate, n)):
-            share = len(part) / n
             reward, away = self._followed(policy, person[part], variant, x_T[part])
-            loss = share * (self.settings.kappa * away - reward).mean()
-            yield loss, {"reward": share * float(reward.detach().mean()), "drift": share * float(away.detach().mean())}
+            figures = {"reward": float(reward.detach().mean()), "drift": float(away.detach().mean())}
+            yield Part({"objective": self.settings.kappa * away - reward}, share=len(part) / n, figures=figures)
 
     def _followed(self, policy: Any, person: Tensor, variant: int, x_T: Tensor) -> tuple[Tensor, Tensor]:
         ours, theirs = (self.contexts.of(p, person, variant) for p in (policy, self.reference))

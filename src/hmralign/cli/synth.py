@@ -36,7 +36,7 @@ def run_synth(options: SynthOptions, terminal: Terminal) -> int:
     from dataclasses import replace
 
     from hmralign.systems.synth.write_shards import SynthConfig, write_synthetic_shards
-    from hmralign.training.base import BaseTrainingConfig
+    from hmralign.training.base_configuration import BaseTrainingConfig
     from hmralign.training.configuration import read_training_config
 
     training = read_training_config(options.config) if options.config else BaseTrainingConfig()

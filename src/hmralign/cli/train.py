@@ -62,7 +62,8 @@ def _train_base(options: TrainOptions) -> Path:
 
     from hmralign.body.free_body import load_free_body
     from hmralign.models.checkpoint import save_checkpoint
-    from hmralign.training.base import train_base, training_sources
+    from hmralign.training.base import train_base
+    from hmralign.training.base_data import training_sources
     from hmralign.training.configuration import read_training_config, write_training_config
 
     config = read_training_config(options.config)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
-from hmralign.training.base import BaseTrainingConfig
+from hmralign.training.base_configuration import BaseTrainingConfig
 
 Config = TypeVar("Config")
 

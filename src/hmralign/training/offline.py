@@ -13,7 +13,8 @@ from torch import Tensor
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
 from hmralign.training.objective import Draw, Items, Losses, Objective, draw_noise, paired_losses
-from hmralign.training.preference import PreferenceTrainingConfig
+from hmralign.training.preference_configuration import PreferenceTrainingConfig
+from hmralign.training.step import Part
 
 Auxiliary = Callable[[Any, Items, Draw, Any, int], Float[Tensor, "item member"]]
 """`(policy, items, draw, context, variant) -> terms` that are added to the objective's, such as the reprojection of
@@ -44,23 +45,22 @@ class OfflineStep:
                 f"objective '{self.objective.name}' compares the samples of a batch with each other; use accumulate = 1"
             )
 
-    def __call__(self, policy: Any, step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    def __call__(self, policy: Any, step: int) -> Iterator[Part]:
         """Parts of a step's loss. What is drawn does not depend on how many parts there are."""
         draw_from = torch.Generator().manual_seed(self.config.seed * 7_000_003 + step)
         items = self.items[self._batch(step)]
         variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))
         draw = draw_noise(items, self.objective, policy.schedule.num_steps, draw_from)
         for part in torch.arange(len(items)).tensor_split(min(self.config.accumulate, len(items))):
-            share = len(part) / len(items)
             some, seen = items[part], Draw(draw.t[part], draw.eps[part])
             if variant:
                 some = Items(some.person, policy.x_0_variant(some.x_0, variant), some.weights)
             context = self.contexts.of(policy, some.person, variant)
             losses = self._losses(policy, some, seen, context, variant, self.objective)
-            loss = self.objective.terms(losses).mean()
+            terms = {"objective": self.objective.terms(losses)}
             if self.auxiliary is not None:
-                loss = loss + self.auxiliary(policy, some, seen, context, variant).mean()
-            yield share * loss, {k: share * v for k, v in self._figures(losses).items()}
+                terms["auxiliary"] = self.auxiliary(policy, some, seen, context, variant)
+            yield Part(terms, share=len(part) / len(items), figures=self._figures(losses))
 
     def _losses(
         self, policy: Any, items: Items, draw: Draw, context: Any, variant: int, objective: Objective

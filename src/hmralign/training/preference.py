@@ -1,6 +1,6 @@
-"""The alignment loop: steps of an objective on a policy, its average, a guard, and a state to resume from.
+"""Training of a policy on preferences: steps of an objective, looks at held-out persons, a guard.
 
-    step losses -> gradients -> policy -> average -> probe and monitor -> guard
+    step losses -> loop -> average -> probe and monitor -> guard
 
 What the steps minimise is told from outside (`StepLosses`): an offline objective on stored groups, or a reward through
 the sampler. All randomness is a pure function of (seed, step), so a resumed run is the straight run.
@@ -8,25 +8,24 @@ the sampler. All randomness is a pure function of (seed, step), so a resumed run
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from hmralign.diffusion.ema import Ema
-from hmralign.diffusion.loss_weights import LossWeight
 from hmralign.policies.policy import Denoiser
-from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
+from hmralign.training.curve import Curve
+from hmralign.training.guard import guard
+from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.loop import Checks, Loop, LoopConfig
 from hmralign.training.low_rank import add_low_rank, merge_low_rank
-from hmralign.training.state import save_state
+from hmralign.training.preference_configuration import PreferenceTrainingConfig
+from hmralign.training.step import Part, Step
 
 logger = logging.getLogger("hmralign.align")
 
@@ -35,86 +34,12 @@ Monitor = Callable[[Any], dict[str, float]]
 spread within the groups of the start) and `spread`, where they are."""
 
 
-SMALLEST_STD = 0.01
-"""Of held-out scores; critics span about one unit, and hypotheses that are all alike have next to none."""
-
-
-@dataclass(frozen=True)
-class PreferenceTrainingConfig:
-    """How a policy is trained, whatever the objective."""
-
-    steps: int = 300
-    """Optimiser steps."""
-    batch_size: int = 256
-    """Hypotheses per step; an item with several members counts as several."""
-    accumulate: int = 1
-    """A batch is computed in so many parts."""
-    learning_rate: float = 1e-4
-    """Peak of AdamW."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """The learning rate falls to zero as a cosine, or stays."""
-    warmup: int = 20
-    """Steps in which the learning rate rises."""
-    weight_decay: float = 0.0
-    """Of AdamW."""
-    clip_norm: float = 1.0
-    """Gradient norm is clipped to this."""
-    ema_decay: float = 0.98
-    """Decay of the weight average, which is the result."""
-    loss_weight: LossWeight = "v"
-    """lambda_t: weight of a squared noise error at time t."""
-    trainable: Literal["denoiser", "all", "lora"] = "denoiser"
-    """What is trained; `lora` adds low-rank updates to the denoiser's linear layers and merges them in the end."""
-    lora_rank: int = 8
-    """Rank of these updates."""
-    cache_context: bool = True
-    """Compute contexts once; must be false where the encoder is trained."""
-    context_variants: int = 2
-    """Ways in which each person is seen (plain, mirrored, with keypoints hidden ...)."""
-    dropout: bool = False
-    """Leave the policy's dropout on, as the public ADHMR code does; the reference's is always off."""
-    seed: int = 0
-    """Of batches, times and noise."""
-    save_every: int = 100
-    """Steps between saved states."""
-    check_every: int = 50
-    """Steps between looks at the held-out persons."""
-    tensorboard: bool = False
-    """Also write curves for TensorBoard (`pip install tensorboard`)."""
-    max_loss_ratio: float = 3.0
-    """Guard: the averaged policy's loss on its training samples, over the reference's."""
-    max_drop: float = 1.0
-    """Guard: by how much the held-out score may fall below the start's, in standard deviations within a group."""
-    min_spread: float = 0.2
-    """Guard: smallest spread of hypotheses, as a share of the start's."""
-
-    def __post_init__(self) -> None:
-        """Raise InputError for a value with which no run makes sense."""
-        for name in (
-            "steps", "batch_size", "accumulate", "learning_rate", "clip_norm", "lora_rank", "context_variants",
-            "save_every", "check_every", "max_loss_ratio", "max_drop",
-        ):  # fmt: skip
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"alignment configuration: {name} must be positive, got {getattr(self, name)}")
-        if not 0 <= self.ema_decay < 1 or not 0 <= self.min_spread < 1:
-            raise InputError("alignment configuration: ema_decay and min_spread must be in 0..1, 1 excluded")
-        if not 0 <= self.weight_decay < math.inf or not 0 <= self.seed < 2**31 or self.warmup < 0:
-            raise InputError(
-                "alignment configuration: weight_decay and warmup must not be negative, seed in 0..2147483647"
-            )
-        if self.trainable == "all" and self.cache_context:
-            raise InputError(
-                "alignment configuration: trainable = all trains the encoder, whose contexts cannot be kept; "
-                "set cache_context = false"
-            )
-
-
 @runtime_checkable
 class StepLosses(Protocol):
     """What a step minimises."""
 
-    def __call__(self, policy: Any, step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        """Parts of the loss of a step, which sum up to it, each with figures to log."""
+    def __call__(self, policy: Any, step: int) -> Iterator[Part]:
+        """Parts of the loss of a step, which add up to it."""
         ...
 
     def probe(self, policy: Any) -> dict[str, float]:
@@ -156,201 +81,70 @@ def train_policy(
     if not isinstance(policy, nn.Module) or not isinstance(policy, Denoiser):
         raise InputError("what is aligned must be a torch module with the methods of `Denoiser`")
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(policy, config, folder)
-    run.restore()
-    if run.step == 0:
-        run.look(losses, monitor)  # the start, against which the guard compares
-    while run.step < config.steps and run.stopped is None:
-        rows = run.take_step(losses)
-        if rows is None:
-            run.stop(f"the loss is not finite at step {run.step}")
-            break
-        if run.step % config.check_every == 0 or run.step == config.steps:
-            run.look(losses, monitor)
-        if run.step % config.save_every == 0:
-            run.save()
-    run.save()
-    return run.outcome()
+    listeners = (_to_tensorboard(folder),) if config.tensorboard else ()
+    loop = Loop(
+        policy,
+        _parts_of(losses, config),
+        _loop(config),
+        state=folder / "state.pt",
+        curve=Curve(folder / "curve.jsonl", listeners=listeners),
+        checks=_checks(losses, config, monitor),
+    )
+    average, went = loop.run(), loop.progress
+    merge_low_rank(average)
+    return Outcome(average.eval().requires_grad_(False), went.step, went.stopped, went.good_figures)
 
 
-class _Run:
-    """State of one run."""
+def _loop(config: PreferenceTrainingConfig) -> LoopConfig:
+    def rate(step: int, _: float) -> float:
+        falls = config.schedule == "cosine"
+        return warm_cosine(step, step, config.steps, peak=config.learning_rate, warmup=config.warmup, falls=falls)
 
-    def __init__(self, policy: Any, config: PreferenceTrainingConfig, folder: Path) -> None:
-        from accelerate import Accelerator
-
-        self.config, self.folder = config, folder
-        # Contexts, references and critics are on the CPU: alignment there costs seconds, and was tested nowhere else.
-        self.accelerator = Accelerator(cpu=True)
-        trained = [p for p in policy.parameters() if p.requires_grad]
-        if not trained:
-            raise InputError("no parameter of the policy is trainable; call `choose_trainable` first")
-        optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.ema = Ema(policy, config.ema_decay)
-        self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
-        self.ema.module.to(self.accelerator.device)
-        self.step, self.seconds = 0, 0.0
-        self.start: dict[str, float] | None = None
-        self.good: dict[str, Tensor] | None = None
-        self.good_look: dict[str, float] = {}
-        self.stopped: str | None = None
-        self.pending: list[dict[str, float]] = []
-        self.events = _event_writer(folder) if config.tensorboard else None
-
-    def take_step(self, losses: StepLosses) -> list[dict[str, float]] | None:
-        """One optimiser step; None where the loss is not finite."""
-        begun = time.perf_counter()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        self.policy.train(self.config.dropout)
-        if self.config.dropout:  # it draws from the global generator, which a resumed run must find as it was
-            torch.manual_seed(self.config.seed * 5_000_011 + self.step)
-        self.optimizer.zero_grad()
-        rows = []
-        for loss, figures in losses(self.policy, self.step):
-            if not bool(torch.isfinite(loss)):
-                return None
-            self.accelerator.backward(loss)
-            rows.append({"loss": float(loss.detach()), **figures})
-        norm = self.accelerator.clip_grad_norm_(self.policy.parameters(), self.config.clip_norm)
-        if norm is None or not bool(torch.isfinite(norm)):
-            return None
-        self.optimizer.step()
-        self.ema.update(self.accelerator.unwrap_model(self.policy))
-        self.step += 1
-        self.seconds += time.perf_counter() - begun
-        self.pending.append({"gradient_norm": float(norm), **_sum_of(rows)})
-        return rows
-
-    def _learning_rate(self) -> float:
-        c = self.config
-        fall = 0.5 * (1 + math.cos(math.pi * self.step / c.steps)) if c.schedule == "cosine" else 1.0
-        return c.learning_rate * min(1.0, (self.step + 1) / max(c.warmup, 1)) * fall
-
-    @torch.no_grad()
-    def look(self, losses: StepLosses, monitor: Monitor | None) -> None:
-        """Measure the average, log, and let the guard decide."""
-        figures = losses.probe(self.ema.module)
-        if monitor is not None:
-            figures |= monitor(self.ema.module)
-        if self.start is None:
-            if figures.get("held_out_std") == 0:
-                raise InputError("the held-out critic gives all hypotheses of a person one score: it guards nothing")
-            self.start = dict(figures)
-        row = {"step": self.step, "seconds": round(self.seconds, 2), **_mean_of(self.pending), **figures}
-        self.pending = []
-        with (self.folder / "curve.jsonl").open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({k: _plain(v) for k, v in row.items()}) + "\n")
-        if self.events is not None:
-            for name, value in row.items():
-                self.events.add_scalar(name, value, self.step)
-            self.events.flush()
-        logger.info("step %d of %d: %s", self.step, self.config.steps, _short(row))
-        if reason := guard(figures, self.start, self.config):
-            self.stop(f"{reason} at step {self.step}")
-        else:
-            self.good = {name: value.clone() for name, value in self.ema.module.state_dict().items()}
-            self.good_look = dict(figures)
-
-    def stop(self, reason: str) -> None:
-        """Remember why; the outcome is the last good average."""
-        self.stopped = reason
-        logger.warning("alignment stopped: %s; the weights of the last good look are kept", reason)
-
-    def save(self) -> None:
-        """Write the state whole."""
-        state = {
-            "policy": self.accelerator.unwrap_model(self.policy).state_dict(), "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema.state_dict(), "step": self.step, "seconds": self.seconds, "start": self.start,
-            "good": self.good, "good_look": self.good_look, "stopped": self.stopped, "pending": self.pending,
-        }  # fmt: skip
-        save_state(self.folder / "state.pt", state)
-
-    def restore(self) -> None:
-        """Continue from a state; lines of the curve beyond it are dropped, for they will be written again."""
-        path = self.folder / "state.pt"
-        if not path.exists():
-            (self.folder / "curve.jsonl").unlink(missing_ok=True)
-            return
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.step, self.seconds = int(state["step"]), float(state["seconds"])
-            self.start, self.good, self.stopped = state["start"], state["good"], state["stopped"]
-            self.pending, self.good_look = state["pending"], state["good_look"]
-            parts = state["policy"], state["ema"], state["optimizer"]
-        except Exception as error:  # torch has another class of error for every way in which a file is damaged
-            raise InputError(f"{path}: not a whole alignment state ({type(error).__name__}); remove it") from error
-        try:
-            self.accelerator.unwrap_model(self.policy).load_state_dict(parts[0])
-            self.ema.load_state_dict(parts[1])
-            self.optimizer.load_state_dict(parts[2])
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: the state is of another model or another choice of what is trained") from error
-        _cut_curve(self.folder / "curve.jsonl", self.step)
-        logger.info("continuing at step %d", self.step)
-
-    def outcome(self) -> Outcome:
-        """The averaged policy, merged, in eval mode on the CPU."""
-        module = self.ema.module
-        if self.stopped is not None and self.good is not None:
-            module.load_state_dict(self.good)
-        merge_low_rank(module)
-        return Outcome(module.cpu().eval().requires_grad_(False), self.step, self.stopped, self.good_look)
+    return LoopConfig(
+        rate=rate,
+        steps=config.steps,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        ema_decay=config.ema_decay,
+        log_every=config.check_every,
+        save_every=config.save_every,
+        device="cpu",  # where contexts, references and critics are; alignment was tested nowhere else
+    )
 
 
-def guard(figures: dict[str, float], start: dict[str, float], config: PreferenceTrainingConfig) -> str | None:
-    """Why a run should stop; None where all is well. Figures that are not there are not judged."""
-    for name, value in figures.items():
-        if not math.isfinite(value):
-            return f"{name} is not finite"
-    if figures.get("loss_ratio", 1.0) > config.max_loss_ratio:
-        return f"the loss is {figures['loss_ratio']:.2f} times the reference's"
-    if "held_out" in figures and "held_out" in start:
-        fallen = start["held_out"] - figures["held_out"]
-        if fallen > config.max_drop * max(start.get("held_out_std", 1.0), SMALLEST_STD):
-            return f"the held-out score fell by {fallen:.3g}"
-    if "spread" in figures and "spread" in start and figures["spread"] < config.min_spread * start["spread"]:
-        return f"the spread of hypotheses fell to {figures['spread'] / start['spread']:.0%} of the start's"
-    return None
+def _parts_of(losses: StepLosses, config: PreferenceTrainingConfig) -> Step:
+    def parts(policy: Any, step: int) -> Iterator[Part]:
+        policy.train(config.dropout)
+        if config.dropout:  # it draws from the global generator, which a resumed run must find as it was
+            torch.manual_seed(config.seed * 5_000_011 + step)
+        yield from losses(policy, step)
+
+    return parts
 
 
-def _event_writer(folder: Path) -> Any:
+def _checks(losses: StepLosses, config: PreferenceTrainingConfig, monitor: Monitor | None) -> Checks:
+    def look(average: Any) -> dict[str, float]:
+        return losses.probe(average) | ({} if monitor is None else monitor(average))
+
+    def judged(figures: dict[str, float], start: dict[str, float]) -> str | None:
+        if start.get("held_out_std") == 0:
+            raise InputError("the held-out critic gives all hypotheses of a person one score: it guards nothing")
+        return guard(figures, start, config)
+
+    return Checks(look, judged)
+
+
+def _to_tensorboard(folder: Path) -> Callable[[int, Mapping[str, float]], None]:
+    """A listener that shows the curve in TensorBoard. Raises InputError where the package is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError("training.tensorboard needs the package: pip install tensorboard") from error
-    return SummaryWriter(str(folder / "tensorboard"))
+    events = SummaryWriter(str(folder / "tensorboard"))
 
+    def show(step: int, figures: Mapping[str, float]) -> None:
+        for name, value in figures.items():
+            events.add_scalar(name, value, step)
+        events.flush()
 
-def _cut_curve(path: Path, step: int) -> None:
-    if not path.exists():
-        return
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                rows.append(line)
-        except (ValueError, KeyError, TypeError):
-            break  # a line that was being written when the run was killed
-    write_whole(path, "".join(f"{row}\n" for row in rows))
-
-
-def _sum_of(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Parts of one step: losses add up, and so do their shares of other figures."""
-    return {name: sum(row[name] for row in rows) for name in rows[0]} if rows else {}
-
-
-def _mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
-    if not rows:
-        return {}
-    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-
-
-def _plain(value: Any) -> float | int | str:
-    if isinstance(value, int):
-        return value
-    return float(f"{value:.6g}") if math.isfinite(value) else str(value)
-
-
-def _short(row: dict[str, Any]) -> str:
-    return ", ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "seconds"))
+    return show

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmralign.diffusion.ema import Ema
 from hmralign.models.scorer import Scorer, ScorerConfig, ScorerNetwork
 from hmralign.models.scorer_features import ScorerInput, mirrored_input
 from hmralign.structures import InputError, TensorRecord
+from hmralign.training.curve import Curve, five_decimals
 from hmralign.training.distillation_losses import weighted_listwise, weighted_ranknet
+from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.loop import Loop, LoopConfig
 from hmralign.training.scorer_losses import error_regression, listwise, ranknet
-from hmralign.training.state import save_state
+from hmralign.training.step import Part
 
-logger = logging.getLogger("hmralign.scorer")
+WARM_UP_STEPS = 100
+"""Steps in which the learning rate rises."""
 
 ScorerLoss = Literal["ranknet", "listwise", "listwise_regression", "listwise_ranknet"]
 
@@ -150,39 +150,32 @@ def _train_member(data: HypothesisSet, config: ScorerTrainingConfig, folder: Pat
     seed = config.seed * 1009 + number
     torch.manual_seed(seed)
     model = _Trained(config.model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    ema = Ema(model, config.ema_decay)
-    state_file = folder / f"member_{number}.pt"
-    step = _restore(state_file, model, optimizer, ema)
-    begun, running = time.process_time(), []
-    while step < config.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(step, config)
+
+    def parts(model: _Trained, step: int) -> Iterator[Part]:
         x, errors, weights = _drawn(data, config, torch.Generator().manual_seed(seed * 7_000_003 + step))
-        loss = scorer_loss(model, x, errors, config, weights).mean()
-        if not bool(torch.isfinite(loss)):
-            raise RuntimeError(f"training of the scorer diverged at step {step}: the loss is not finite")
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-        optimizer.step()
-        ema.update(model)
-        step += 1
-        running.append(float(loss.detach()))
-        if step % 100 == 0 or step == config.steps:
-            row = {"member": number, "step": step, "cpu_seconds": round(time.process_time() - begun, 1)}
-            _log(folder / "curve.jsonl", row | {"loss": round(sum(running) / len(running), 5)})
-            running = []
-        if step % config.save_every == 0 or step == config.steps:
-            _save(state_file, model, optimizer, ema, step)
-    averaged = ema.module
+        yield Part({"loss": scorer_loss(model, x, errors, config, weights)})
+
+    curve = Curve(
+        folder / "curve.jsonl", {"member": number}, ("loss",), "cpu_seconds", rounded=five_decimals, said_every=500
+    )
+    averaged = Loop(model, parts, _loop(config), state=folder / f"member_{number}.pt", curve=curve).run()
     assert isinstance(averaged, _Trained)
     return averaged
 
 
-def _rate(step: int, config: ScorerTrainingConfig) -> float:
-    warm = min(1.0, (step + 1) / 100)
-    return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+def _loop(config: ScorerTrainingConfig) -> LoopConfig:
+    return LoopConfig(
+        rate=lambda step, _: warm_cosine(
+            step, step, config.steps, peak=config.learning_rate, warmup=WARM_UP_STEPS, floor=0.01
+        ),
+        steps=config.steps,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        ema_decay=config.ema_decay,
+        log_every=100,
+        save_every=config.save_every,
+        clock=time.process_time,
+    )
 
 
 def _drawn(
@@ -208,33 +201,3 @@ def _with_hidden_keypoints(x: ScorerInput, share: float, generator: torch.Genera
     landmarks[..., 2:4] *= keep[:, None, :, None]
     landmarks[..., 5] *= keep[:, None]
     return replace(x, observation=replace(x.observation, vector=vector), landmarks=landmarks)
-
-
-def _log(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(row) + "\n")
-    if row["step"] % 500 == 0:
-        logger.info("member %(member)d, step %(step)d: loss %(loss).4f", row)
-
-
-def _save(path: Path, model: _Trained, optimizer: torch.optim.Optimizer, ema: Ema, step: int) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state_dict(), "step": step}
-    save_state(path, state)
-
-
-def _restore(path: Path, model: _Trained, optimizer: torch.optim.Optimizer, ema: Ema) -> int:
-    """Step to continue at. Raises InputError for a state that is damaged or of another model."""
-    if not path.exists():
-        return 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        parts, step = (state["model"], state["optimizer"], state["ema"]), int(state["step"])
-    except Exception as error:  # torch has another class of error for every way in which a file is damaged
-        raise InputError(f"{path}: not a whole training state ({type(error).__name__}); remove it") from error
-    try:
-        model.load_state_dict(parts[0])
-        optimizer.load_state_dict(parts[1])
-        ema.load_state_dict(parts[2])
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: the training state is of another scorer") from error
-    return step

@@ -34,7 +34,9 @@ from hmralign.systems.clean.sources import (
     joints_apart,
     label_body,
 )
-from hmralign.training.base import BaseTrainingConfig, SyntheticBatches, training_sources
+from hmralign.training.base_batches import SyntheticBatches
+from hmralign.training.base_configuration import BaseTrainingConfig
+from hmralign.training.base_data import training_sources
 from support.group_stores import files_of
 from support.prediction_files import HYP, PERSONS, free_arrays, write
 from support.synthetic_persons import BODY, exact, persons, seeded

@@ -16,7 +16,7 @@ from hmralign.data.shards import open_shards
 from hmralign.geometry.cameras import apply_affine, crop_affine, project
 from hmralign.structures import MASK_SIZE, InputError
 from hmralign.systems.synth.write_shards import SynthConfig, write_synthetic_shards
-from hmralign.training.base import BaseTrainingConfig
+from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.configuration import write_training_config
 
 TRAINING = BaseTrainingConfig(measured_noise=None)

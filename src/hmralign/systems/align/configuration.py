@@ -14,7 +14,7 @@ from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, Kt
 from hmralign.critics.names import CriticChoice
 from hmralign.structures import InputError
 from hmralign.training.configuration import from_mapping
-from hmralign.training.preference import PreferenceTrainingConfig
+from hmralign.training.preference_configuration import PreferenceTrainingConfig
 
 Method = Literal["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"]
 

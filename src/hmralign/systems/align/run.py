@@ -40,16 +40,10 @@ from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
+from hmralign.training.guard import SMALLEST_STD
 from hmralign.training.objective import Items, Objective
 from hmralign.training.offline import OfflineStep
-from hmralign.training.preference import (
-    SMALLEST_STD,
-    Monitor,
-    Outcome,
-    StepLosses,
-    choose_trainable,
-    train_policy,
-)
+from hmralign.training.preference import Monitor, Outcome, StepLosses, choose_trainable, train_policy
 
 logger = logging.getLogger("hmralign.align")
 

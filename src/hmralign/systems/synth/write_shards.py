@@ -14,7 +14,8 @@ from hmralign.data.synthetic.generator import Generator
 from hmralign.storage.whole_file import remove_parts, write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.synth.masks import MaskNoise, drawn_masks
-from hmralign.training.base import BaseTrainingConfig, make_generator
+from hmralign.training.base_configuration import BaseTrainingConfig
+from hmralign.training.base_data import make_generator
 
 logger = logging.getLogger("hmralign.synth")
 
