@@ -24,6 +24,8 @@ from hmralign.structures import InputError
 FORMAT_VERSION = 1
 APPLICATION_ID = 0x484D524D
 """Marks an SQLite file as a memory."""
+BUSY_SECONDS = 30.0
+"""How long one process waits for another that is writing."""
 
 Kind = Literal["text", "number", "whole", "list", "bytes"]
 _SQL: dict[Kind, str] = {"text": "TEXT", "number": "REAL", "whole": "INTEGER", "list": "TEXT", "bytes": "BLOB"}
@@ -131,6 +133,15 @@ PROTOTYPE = Table(
 )  # fmt: skip
 TABLES = (FACT, EPISODE, EPISODE_IMAGE, RULE, RULE_USE, CONFLICT, RETIRED, TILE, PROTOTYPE)
 """In an order in which rows may be inserted."""
+
+
+def connect(path: Path, *, read_only: bool, immutable: bool) -> sqlite3.Connection:
+    """Open the file; one that is `immutable` is written by nobody, and has no lock."""
+    if not read_only:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+    return sqlite3.connect(uri, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
 
 
 def prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
