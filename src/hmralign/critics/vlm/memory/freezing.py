@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hmralign.critics.vlm.memory import content
 from hmralign.critics.vlm.memory.reading import read_fact
-from hmralign.critics.vlm.memory.tables import FACT, RETIRED, RULE, connect, naming
+from hmralign.critics.vlm.memory.tables import APPLICATION_ID, FACT, FORM, RETIRED, RULE, naming
+from hmralign.storage.sqlite_file import open_sqlite
 from hmralign.storage.whole_file import remove_parts, whole_file
 from hmralign.structures import InputError
 
@@ -19,6 +20,8 @@ LEFT_OUT = "left out at freezing"
 """Why a rule is retired in a frozen memory that keeps only some."""
 _WAL_BYTE, _WAL = 18, 2
 """Where an SQLite file says that it has a write-ahead log; frozen ones have none."""
+_ID_BYTES = slice(68, 72)
+"""Where it says whose file it is."""
 
 
 def write_frozen(source: sqlite3.Connection, path: Path, keep: Collection[str] | None, time: str) -> str:
@@ -38,24 +41,33 @@ def write_frozen(source: sqlite3.Connection, path: Path, keep: Collection[str] |
     return frozen_hash
 
 
-def is_frozen(path: Path) -> bool:
-    """Whether a file has to be opened to read alone. What is wrong with it is found later; this writes nothing."""
+def open_frozen(path: Path) -> sqlite3.Connection | None:
+    """The connection to a memory that is frozen; None for any other file, or none. Nothing is written.
+
+    Raises InputError for a memory that is damaged, and may be frozen.
+    """
+    if not _may_be_frozen(path):
+        return None
+    connection = open_sqlite(path, FORM, read_only=True, immutable=True)
     try:
-        with path.open("rb") as file:
-            header = file.read(_WAL_BYTE + 1)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise InputError(f"the memory {path} cannot be opened: {error.strerror}") from error
-    if len(header) <= _WAL_BYTE or header[_WAL_BYTE] == _WAL:
-        return False
-    connection = connect(path, read_only=True, immutable=True)
-    try:
-        return bool(read_fact(connection, content.FROZEN))
-    except sqlite3.DatabaseError:
-        return False
-    finally:
+        with naming(path):
+            frozen = read_fact(connection, content.FROZEN)
+    except BaseException:
         connection.close()
+        raise
+    if not frozen:
+        connection.close()
+    return connection if frozen else None
+
+
+def _may_be_frozen(path: Path) -> bool:
+    """Whether the header of a file is that of a memory without a write-ahead log."""
+    if not path.is_file():
+        return False
+    with naming(path), path.open("rb") as file:
+        header = file.read(_ID_BYTES.stop)
+    is_memory = header[_ID_BYTES] == APPLICATION_ID.to_bytes(4, "big")
+    return is_memory and header[_WAL_BYTE] != _WAL
 
 
 def _freeze_copy(copy: sqlite3.Connection, keep: Collection[str] | None, time: str) -> str:

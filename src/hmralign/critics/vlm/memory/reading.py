@@ -14,6 +14,7 @@ from hmralign.critics.vlm.memory.tables import (
     CONFLICT,
     EPISODE,
     EPISODE_IMAGE,
+    FACT,
     PROTOTYPE,
     RETIRED,
     RULE,
@@ -28,8 +29,7 @@ SPACE = "space"
 
 def read_fact(connection: sqlite3.Connection, name: str) -> str:
     """What holds for all of a memory; empty where nothing is said."""
-    found = connection.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
-    return "" if found is None else found[0]
+    return next((row["value"] for row in FACT.rows(connection, "WHERE name = ?", (name,))), "")
 
 
 def read_space(connection: sqlite3.Connection) -> EmbeddingSpace | None:

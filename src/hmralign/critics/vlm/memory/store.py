@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from hmralign.critics.vlm.memory import content
+from hmralign.critics.vlm.memory.checking import check_content
 from hmralign.critics.vlm.memory.counting import Counting, counted_rules
-from hmralign.critics.vlm.memory.freezing import is_frozen, write_frozen
+from hmralign.critics.vlm.memory.freezing import open_frozen, write_frozen
 from hmralign.critics.vlm.memory.prototype_index import PrototypeIndex, read_index
 from hmralign.critics.vlm.memory.reading import (
     read_conflicts,
@@ -30,8 +31,9 @@ from hmralign.critics.vlm.memory.reading import (
     read_tile,
 )
 from hmralign.critics.vlm.memory.records import EmbeddingSpace, Episode, LoggedUse, NewRule, PastEpisode, StoredRule
-from hmralign.critics.vlm.memory.tables import connect, naming, prepare
+from hmralign.critics.vlm.memory.tables import FORM, naming
 from hmralign.critics.vlm.memory.writing import Writer
+from hmralign.storage.sqlite_file import open_sqlite
 from hmralign.storage.whole_file import remove_parts, whole_file
 from hmralign.structures import InputError, Prototype, Rule
 
@@ -52,22 +54,22 @@ class Memory:
     def open(cls, path: str | Path, *, read_only: bool = False) -> Memory:
         """Open a memory, or begin one. A frozen one is always opened to read alone, and its hash is checked.
 
-        Raises InputError for a file that is missing though it is only to be read, damaged, of something else, newer,
-        or frozen and changed since.
+        Everything in it is checked before it is used. Raises InputError for a file that is missing though it is only to
+        be read, damaged, of something else, newer, or frozen and changed since.
         """
         path = Path(path)
         if read_only and not path.is_file():
             raise InputError(f"{path} is no file; expected a memory")
-        frozen = is_frozen(path)
-        with naming(path):
-            connection = connect(path, read_only=read_only or frozen, immutable=frozen)
+        frozen = open_frozen(path)
+        read_only = read_only or frozen is not None
+        connection = frozen or open_sqlite(path, FORM, read_only=read_only)
         try:
             with naming(path):
-                prepare(connection, path, create=not (read_only or frozen))
-                memory = cls(path, connection, read_fact(connection, content.FROZEN), read_only or frozen)
-            if memory.frozen and memory.content_hash() != memory._frozen_hash:
+                memory = cls(path, connection, read_fact(connection, content.FROZEN), read_only)
+            if memory.frozen and (frozen is None or memory.content_hash() != memory._frozen_hash):
                 raise InputError(f"the memory {path} was frozen and has been changed since; expected its frozen hash "
                                  f"{memory._frozen_hash[:12]}")  # fmt: skip
+            check_content(connection, path)
         except BaseException:
             connection.close()
             raise
