@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from hmralign.critics.vlm.memory.counting import Counting
 from hmralign.critics.vlm.memory.credit import EffectOptions, harmful_rules, helpful_rules, rule_effects
 from hmralign.critics.vlm.memory.episodes import EpisodeOptions, JudgedGroup, control_credit, make_episode
 from hmralign.critics.vlm.memory.pruning import PruningOptions, rules_to_keep, rules_to_retire
@@ -34,7 +35,7 @@ from hmralign.critics.vlm.memory.records import EmbeddingSpace, NewRule, RuleUse
 from hmralign.critics.vlm.memory.retrieval import Query, RetrievalOptions, Retrieved, retrieve
 from hmralign.critics.vlm.memory.rule_filter import polarity, review_rule
 from hmralign.critics.vlm.memory.selection import FROZEN_SELECTION, SelectionOptions
-from hmralign.critics.vlm.memory.store import Counting, Memory
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.structures import Critique, Finding, MemoryContext, Rule
 
 GROUP_SIZE, KINDS, DIM = 20, 6, 8

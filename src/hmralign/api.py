@@ -36,7 +36,9 @@ from hmralign.data.images import ImageSource, LoadedImage, load_image
 from hmralign.detection.detection import Detection, Detector
 from hmralign.detection.find_people import NobodyFound, find_people
 from hmralign.detection.observe import camera_of, photo_title
+from hmralign.detection.process_lock import ProcessLock
 from hmralign.fitting.keypoint_update import RefinementConfig
+from hmralign.models.after_fork import make_torch_ready
 from hmralign.models.scorer_checkpoint import load_scorer
 from hmralign.policies.catalogue import open_policy, policy_skeleton
 from hmralign.policies.policy import BodyProposer, SamplerConfig
@@ -60,6 +62,11 @@ class Recoverer:
 
     The same photo, settings and seed give the same answer, whatever was recovered before. Use it as a context manager,
     or call `close`, to end the detector's process early; it ends with Python otherwise.
+
+    Any number of threads may call one recoverer: the detector, also one of yours, sees one photo at a time, everything
+    else runs side by side. A process that is forked, or that is handed a copy, has a recoverer of its own with a
+    detector process of its own; in a forked one torch computes with one thread, as its others do not survive the fork.
+    On a GPU start processes by "spawn": CUDA does not survive a fork either.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class Recoverer:
         self.body, self.config = body, config
         self._estimated_on = estimated_on or body
         self._policy, self._detector, self._provenance = policy, detector, provenance
+        self._detecting = ProcessLock()
 
     @staticmethod
     def load(
@@ -164,17 +172,27 @@ class Recoverer:
             NobodyFound: the detector finds no person in the photo, and there are no boxes.
             InputError: the photo, a file or an array is wrong.
         """
+        make_torch_ready()
         boxes = boxes if boxes is None or isinstance(boxes, str | Path | np.ndarray) else _box_array(boxes)
         seconds: dict[str, float] = {}
         with measured(seconds, "load"):
             photo = load_image(image)
             camera = camera_of(photo, K, focal_px)
         with measured(seconds, "detect"):
-            found = find_people(photo, self.detector if keypoints is None else None, boxes, keypoints)
+            found = self._find_people(photo, boxes, keypoints)
         recovered = recover_people(self._policy, photo, camera, found, self.config, seconds)
         if self.provenance.retargeted:
             recovered = retarget_photo(recovered, self._estimated_on, self.body)
         return People(recovered, self.body, self.provenance, _inputs(photo, boxes, keypoints, K, focal_px))
+
+    def _find_people(
+        self, photo: LoadedImage, boxes: str | Path | np.ndarray | None, keypoints: str | Path | np.ndarray | None
+    ) -> list[Detection]:
+        """Whom the detector finds, asked by one thread at a time, or who is given."""
+        if keypoints is not None:
+            return find_people(photo, None, boxes, keypoints)
+        with self._detecting.held():
+            return find_people(photo, self.detector, boxes, keypoints)
 
     def already_saved(
         self,
@@ -201,14 +219,15 @@ class Recoverer:
     @property
     def detector(self) -> Detector | None:
         """The detector, started when it is first needed. Raises InputError when it is not installed."""
-        if self._detector == "mediapipe":
-            from hmralign.detection.mediapipe_detector import MediapipeDetector
+        with self._detecting.held():
+            if self._detector == "mediapipe":
+                from hmralign.detection.mediapipe_detector import MediapipeDetector
 
-            started = MediapipeDetector()
-            self._detector = started
-            self._provenance = replace(self._provenance, detector_versions=started.versions)
-        assert not isinstance(self._detector, str)
-        return self._detector
+                started = MediapipeDetector()
+                self._provenance = replace(self._provenance, detector_versions=started.versions)
+                self._detector = started
+            assert not isinstance(self._detector, str)
+            return self._detector
 
     @property
     def provenance(self) -> Provenance:
@@ -219,9 +238,9 @@ class Recoverer:
         """End the detector's process, if one runs; the recoverer starts another when it is used again."""
         from hmralign.detection.mediapipe_detector import MediapipeDetector
 
-        if isinstance(self._detector, MediapipeDetector):
-            self._detector.close()
-            self._detector = "mediapipe"
+        with self._detecting.held():
+            if isinstance(self._detector, MediapipeDetector):
+                self._detector.close()
 
     def __enter__(self) -> Recoverer:
         return self

@@ -29,8 +29,7 @@ def image(mode):
 
 
 def test_arrays_arrive_in_order(client):
-    client.set_image(image(0))
-    found = client.detect(TILE)
+    found = client.detect(image(0), TILE)
     assert found.tile.tolist() == [0.0] and found.score.tolist() == [1.0]
     assert found.box.tolist() == [[2.0, 3.0, 4.0, 5.0]]
     assert found.points.shape == (1, 4, 2) and found.points[0, 3, 1] == 13.0
@@ -39,55 +38,49 @@ def test_arrays_arrive_in_order(client):
 
 def test_starts_only_when_needed_and_ends_on_close(client):
     assert client.process_id is None
-    client.set_image(image(0))
-    assert client.process_id is None
-    client.detect(TILE)
+    client.detect(image(0), TILE)
     pid = client.process_id
     client.close()
     assert client.process_id is None
     with pytest.raises(OSError):
         os.kill(pid, 0)
-    assert client.detect(TILE).score.tolist() == [1.0]  # a closed client starts again, image included
+    assert client.detect(image(0), TILE).score.tolist() == [1.0]  # a closed client starts again, image included
 
 
 def test_killed_process_is_replaced_and_gets_the_image_again(client):
-    client.set_image(image(0))
-    client.detect(TILE)
+    client.detect(image(0), TILE)
     first = client.process_id
     os.kill(first, signal.SIGKILL)
-    assert client.detect(TILE).score.tolist() == [1.0]
+    assert client.detect(image(0), TILE).score.tolist() == [1.0]
     assert client.process_id not in (None, first)
 
 
 def test_death_during_a_request_is_survived_once(client):
-    client.set_image(image(1))
-    assert client.detect(TILE).score.tolist() == [1.0]
+    assert client.detect(image(1), TILE).score.tolist() == [1.0]
 
 
 def test_second_death_raises_and_the_next_image_works(client):
-    client.set_image(image(2))
     with pytest.raises(DetectorError, match="ended twice during 'detect'"):
-        client.detect(TILE)
-    client.set_image(image(0))
-    assert client.detect(TILE).score.tolist() == [1.0]
+        client.detect(image(2), TILE)
+    assert client.detect(image(0), TILE).score.tolist() == [1.0]
 
 
-@pytest.mark.parametrize(("mode", "message"), [(4, "ended twice"), (5, "refused 'detect': ValueError: no")])
+@pytest.mark.parametrize(
+    ("mode", "message"), [(4, "ended twice"), (5, "refused 'detect': ValueError: no"), (6, "ended twice")]
+)
 def test_nonsense_and_refusals_are_errors(client, mode, message):
-    client.set_image(image(mode))
     with pytest.raises(DetectorError, match=message):
-        client.detect(TILE)
+        client.detect(image(mode), TILE)
 
 
 def test_hanging_process_is_ended(tmp_path):
     worker = shutil.copy(FAKE, tmp_path / "worker.py")
     with MediapipeClient(Path(sys.executable), worker=worker, timeout=0.7) as client:
-        client.set_image(image(3))
         with pytest.raises(DetectorError, match="did not answer 'detect'"):
-            client.detect(TILE)
+            client.detect(image(3), TILE)
         assert client.process_id is None
 
 
 def test_missing_python_is_named(tmp_path):
     with MediapipeClient(tmp_path / "python") as client, pytest.raises(DetectorError, match="cannot be started"):
-        client.detect(TILE)
+        client.detect(image(0), TILE)

@@ -57,10 +57,9 @@ def test_both_graphs_agree_with_mediapipes_own(name):
     reference = json.loads(done.stdout.strip().splitlines()[-1])
     image = photo(name)
     with MediapipeClient(python) as client:
-        client.set_image(image)
-        found = client.detect([(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))])
+        found = client.detect(image, [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))])
         best = int(np.argmax(found.score))
-        read = client.landmarks([region_of_points(found.points[best, 0], found.points[best, 1])])
+        read = client.landmarks(image, [region_of_points(found.points[best, 0], found.points[best, 1])])
     expected = np.array(reference["landmarks"])
     sure = expected[:, 2] > 0.8
     side = np.ptp(expected[sure, :2], axis=0).max()

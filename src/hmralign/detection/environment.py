@@ -163,9 +163,8 @@ def _self_test(folder: Path) -> dict[str, str]:
     ramp = np.linspace(0, 255, 64, dtype=np.uint8)
     image = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], np.uint8(128)), axis=-1)
     with MediapipeClient(environment_python(folder)) as client:
-        client.set_image(np.ascontiguousarray(image))
-        client.detect([(0.0, 0.0, 64.0, 64.0)], min_score=0.5)
-        found = client.landmarks([(32.0, 32.0, 64.0, 0.0)])
+        client.detect(image, [(0.0, 0.0, 64.0, 64.0)], min_score=0.5)
+        found = client.landmarks(image, [(32.0, 32.0, 64.0, 0.0)])
         if not np.isfinite(found.landmarks).all():
             raise HmralignError("the detector's self-test gave numbers that are not finite")
         return client.versions

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
@@ -33,6 +34,7 @@ from hmralign.detection.person_candidates import (
     quality,
 )
 from hmralign.detection.person_mask import PersonMask
+from hmralign.detection.process_lock import ProcessLock
 from hmralign.structures import InputError
 
 Region = tuple[float, float, float, float]
@@ -73,13 +75,19 @@ class MediapipeDetectorConfig:
 class MediapipeDetector:
     """Finds people with a detector process; use as a context manager, or call `close`.
 
-    Raises `InputError` when the detector environment is missing.
+    Any number of threads may share one: it reads one photo at a time. A forked process, or a copy, starts a detector
+    process of its own. Raises `InputError` when the detector environment is missing.
     """
 
     def __init__(self, environment: Path | None = None, config: MediapipeDetectorConfig | None = None):
         self.config = config or MediapipeDetectorConfig()
-        self._client = MediapipeClient(environment_python(require_detector_environment(environment)))
+        self._environment = require_detector_environment(environment)
+        self._client = MediapipeClient(environment_python(self._environment))
+        self._lock = ProcessLock()
         self._last: tuple[tuple, list[Judged]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MediapipeDetector, (self._environment, self.config)
 
     def __enter__(self) -> MediapipeDetector:
         return self
@@ -128,9 +136,8 @@ class MediapipeDetector:
         size = image.shape[:2]
         judged: list[Judged] = []
         for shown in [image, paint_out(image, others)] if others else [image]:
-            self._client.set_image(shown)
             # The box itself stands for the proposal of the person detector.
-            findings = self._read([(region, 1.0, 3) for region in regions_for_box(box, size)])
+            findings = self._read(shown, [(region, 1.0, 3) for region in regions_for_box(box, size)])
             judged += [(f, quality(f, size)) for f in findings if self._is_person(f, size)]
         return [
             (f, q)
@@ -140,25 +147,31 @@ class MediapipeDetector:
         ]
 
     def _people(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Judged]:
-        """People of a shrunk image, best first; the last image is remembered, as it may be asked for box by box."""
-        key = (image.shape, zlib.crc32(image.tobytes()))
-        if self._last is None or self._last[0] != key:
-            size = image.shape[:2]
-            self._client.set_image(image)
-            people = self._search(
-                make_tiles(size[0], size[1], self.config.tile_scales), size, [], self.config.min_quality
-            )
-            people = self._search_behind(image, people)
-            people = [self._without_neighbours(image, i, people) for i in range(len(people))]
-            self._last = (key, sorted(people, key=lambda pair: -pair[1]))
-        return self._last[1]
+        """People of a shrunk image, best first; the last image is remembered, as it may be asked for box by box.
+
+        One thread at a time: the others wait here, rather than have the detector process change images between them.
+        """
+        with self._lock.held():
+            key = (image.shape, zlib.crc32(image.tobytes()))
+            if self._last is None or self._last[0] != key:
+                tiles = make_tiles(image.shape[0], image.shape[1], self.config.tile_scales)
+                people = self._search(image, tiles, [], self.config.min_quality)
+                people = self._search_behind(image, people)
+                people = [self._without_neighbours(image, i, people) for i in range(len(people))]
+                self._last = (key, sorted(people, key=lambda pair: -pair[1]))
+            return self._last[1]
 
     def _search(
-        self, tiles: Sequence[Region], size: tuple[int, int], known: Sequence[Finding], min_quality: float
+        self,
+        image: UInt8[np.ndarray, "height width 3"],
+        tiles: Sequence[Region],
+        known: Sequence[Finding],
+        min_quality: float,
     ) -> list[Judged]:
-        """New people in the current image, beside those known."""
-        proposals = self._client.detect(tiles, min_score=self.config.min_detection)
-        findings = self._read(distinct_regions(proposals)[: self.config.max_regions])
+        """New people in an image, beside those known."""
+        size = image.shape[:2]
+        proposals = self._client.detect(image, tiles, min_score=self.config.min_detection)
+        findings = self._read(image, distinct_regions(proposals)[: self.config.max_regions])
         people: list[Judged] = []
         for finding, trust in merge_findings(findings, size):
             others = [*known, *(p for p, _ in people)]
@@ -177,8 +190,7 @@ class MediapipeDetector:
         size = image.shape[:2]
         known = [finding for finding, _ in people]
         tiles = [tile for finding in known for tile in tiles_around(finding, size)]
-        self._client.set_image(paint_out(image, known))
-        return people + self._search(tiles, size, known, self.config.min_quality_behind)
+        return people + self._search(paint_out(image, known), tiles, known, self.config.min_quality_behind)
 
     def _without_neighbours(
         self, image: UInt8[np.ndarray, "height width 3"], index: int, people: Sequence[Judged]
@@ -189,23 +201,24 @@ class MediapipeDetector:
         near = [f for k, (f, _) in enumerate(people) if k != index and stand_close(f, finding)]
         if not near:
             return finding, trust
-        self._client.set_image(paint_out(image, near))
-        again = self._read([(finding.region, finding.detection, finding.support)])
+        again = self._read(paint_out(image, near), [(finding.region, finding.detection, finding.support)])
         if not again or landmark_distance(finding, again[0], size) > 0.12 or not self._is_person(again[0], size):
             return finding, trust
         better = quality(again[0], size)
         return (again[0], better) if better > trust else (finding, trust)
 
-    def _read(self, proposals: Sequence[tuple[Region, float, int]]) -> list[Finding]:
-        """Two passes of the landmark network over proposed regions (region, score, support)."""
+    def _read(
+        self, image: UInt8[np.ndarray, "height width 3"], proposals: Sequence[tuple[Region, float, int]]
+    ) -> list[Finding]:
+        """Two passes of the landmark network over proposed regions (region, score, support) of an image."""
         if not proposals:
             return []
-        first = self._client.landmarks([region for region, _, _ in proposals], mask_size=0)
+        first = self._client.landmarks(image, [region for region, _, _ in proposals], mask_size=0)
         alive = [i for i, score in enumerate(first.score) if score > 0.2]
         if not alive:
             return []
         regions = [region_of_points(first.landmarks[i, 33, :2], first.landmarks[i, 34, :2]) for i in alive]
-        second = self._client.landmarks(regions)
+        second = self._client.landmarks(image, regions)
         return [
             Finding(
                 landmarks=second.landmarks[k],

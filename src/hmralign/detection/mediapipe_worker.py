@@ -15,7 +15,8 @@ Messages, both ways: two little-endian uint32 (length of a JSON header, length o
 `exit`      |                                           |           |
 
 Array replies list `name, dtype, shape` in the header and lie one after the other in the payload. Coordinates are in
-pixels of the image, (0, 0) the centre of the top-left one. A failed request replies `error`.
+pixels of the image, (0, 0) the centre of the top-left one. A failed request replies `error`. Every request has a
+`number`, which its reply repeats.
 """
 
 import json
@@ -281,7 +282,7 @@ def main():
             reply, arrays = worker.answer(header, payload)
         except Exception as error:  # the other side decides what to do with it
             reply, arrays = {"error": f"{type(error).__name__}: {error}"}, {}
-        send(reply, arrays)
+        send({**reply, "number": header.get("number")}, arrays)
 
 
 if __name__ == "__main__":

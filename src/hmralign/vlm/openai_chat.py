@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import ipaddress
 import os
 import re
 import ssl
@@ -17,14 +16,14 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from hmralign.structures.errors import InputError
 from hmralign.vlm.api_key import ApiKey
 from hmralign.vlm.chat import ChatReply, ChatRequest, LimitField
 from hmralign.vlm.completion import read_completion
-from hmralign.vlm.errors import RemoteRefused, ServerError, ServerTrouble, shortened
+from hmralign.vlm.errors import ServerError, ServerTrouble, shortened
 from hmralign.vlm.request_body import PictureField, SchemaField, request_body
+from hmralign.vlm.server_address import check_address, host_of, is_loopback
 from hmralign.vlm.server_errors import trouble_of_status
 
 MOST_ANSWER_BYTES = 8 << 20
@@ -71,34 +70,7 @@ class OpenAIServer:
     @property
     def is_here(self) -> bool:
         """Whether it runs on this machine."""
-        return is_loopback(urlsplit(self.base_url).hostname or "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine. Names other than `localhost` are taken to be elsewhere: they are not resolved."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_address(base_url: str, *, allow_remote: bool) -> None:
-    """Raise InputError for an address that is none, `RemoteRefused` for another machine without leave."""
-    try:
-        parts = urlsplit(base_url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or " " in base_url or not base_url.isprintable():
-        raise InputError(f"{shortened(base_url)!r} is no address of a server; expected http://host:port/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError(f"the address of {host} holds a user, a key or a query; keys come from the environment")
-    if not allow_remote and not is_loopback(host):
-        raise RemoteRefused(
-            f"{host} is not this machine, and photos of people would be sent to it; say --allow-remote if they may"
-        )
+        return is_loopback(host_of(self.base_url))
 
 
 class OpenAIChat:

@@ -25,6 +25,7 @@ import torch
 
 from hmralign.body.model import BodyModel
 from hmralign.critics.vlm.answers import MinedRules, parse_rules
+from hmralign.critics.vlm.memory.counting import Counting
 from hmralign.critics.vlm.memory.credit import EffectOptions, helpful_rules, rule_effects
 from hmralign.critics.vlm.memory.embeddings import Embedder
 from hmralign.critics.vlm.memory.episodes import JudgedGroup, control_credit, make_episode, truth_score
@@ -32,7 +33,7 @@ from hmralign.critics.vlm.memory.pruning import PruningOptions, retirements, rul
 from hmralign.critics.vlm.memory.records import NewRule, RuleUse
 from hmralign.critics.vlm.memory.retrieval import Retrieved
 from hmralign.critics.vlm.memory.rule_filter import review_rule
-from hmralign.critics.vlm.memory.store import Counting, Memory
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.critics.vlm.plan import group_generator
 from hmralign.critics.vlm.prompts import ReviewedCase, reflection_request
 from hmralign.preferences.store import GroupStore

@@ -6,9 +6,11 @@ import stat
 import numpy as np
 import pytest
 
+from hmralign.critics.vlm.memory.counting import Counting
+from hmralign.critics.vlm.memory.freezing import LEFT_OUT
 from hmralign.critics.vlm.memory.records import EmbeddingSpace, NewRule
 from hmralign.critics.vlm.memory.retrieval import Query, retrieve
-from hmralign.critics.vlm.memory.store import LEFT_OUT, Counting, Memory, diff
+from hmralign.critics.vlm.memory.store import Memory, diff
 from hmralign.critics.vlm.memory.success import success_threshold
 from hmralign.critics.vlm.memory.tables import FORMAT_VERSION
 from hmralign.structures import InputError

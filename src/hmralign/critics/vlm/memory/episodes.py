@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import rankdata
 
+from hmralign.critics.vlm.memory.prototype_index import PrototypeIndex
 from hmralign.critics.vlm.memory.records import EmbeddingSpace, Episode, NewPrototype, NewRule, RuleUse
 from hmralign.critics.vlm.memory.rule_filter import names_a_prediction, plain, refuse_unsafe
-from hmralign.critics.vlm.memory.store import PrototypeIndex
 from hmralign.critics.vlm.memory.success import LEVEL, TAU, success_threshold
 from hmralign.critics.vlm.memory.tags import tags_of
 from hmralign.metrics.ranking import spearman

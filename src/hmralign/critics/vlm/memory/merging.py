@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from hmralign.critics.vlm.memory.content import FROZEN, PICTURES
+from hmralign.critics.vlm.memory.freezing import LEFT_OUT
+from hmralign.critics.vlm.memory.records import require_same_space
 from hmralign.critics.vlm.memory.rule_filter import RuleFilterOptions, compare_rules
-from hmralign.critics.vlm.memory.store import LEFT_OUT, Memory, new_memory, require_same_space
+from hmralign.critics.vlm.memory.store import Memory, new_memory
 from hmralign.critics.vlm.memory.tables import (
     CONFLICT,
     EPISODE,

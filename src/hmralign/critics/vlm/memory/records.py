@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -203,6 +204,14 @@ class PastEpisode:
     rules: tuple[str, ...]
     shown: tuple[str, ...]
     journal_keys: tuple[str, ...]
+
+
+def require_same_space(known: EmbeddingSpace | None, given: EmbeddingSpace | None, path: Path) -> None:
+    """Raise InputError where embeddings do not compare."""
+    if known is not None and known != given:
+        raise InputError(
+            f"the memory {path} has embeddings of {known}, and was given one of {given}; expected the same"
+        )
 
 
 def rule_id(text: str) -> str:

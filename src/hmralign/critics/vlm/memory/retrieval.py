@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from hmralign.critics.vlm.memory.records import EmbeddingSpace
+from hmralign.critics.vlm.memory.counting import Counting
+from hmralign.critics.vlm.memory.prototype_index import PrototypeIndex
+from hmralign.critics.vlm.memory.records import EmbeddingSpace, require_same_space
 from hmralign.critics.vlm.memory.selection import SelectionOptions, select_rules
-from hmralign.critics.vlm.memory.store import Counting, Memory, PrototypeIndex, require_same_space
+from hmralign.critics.vlm.memory.store import Memory
 from hmralign.critics.vlm.memory.text_similarity import text_vectors
 from hmralign.structures import InputError, MemoryContext
 

@@ -12,26 +12,35 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hmralign.structures import InputError
+from hmralign.storage import sqlite_file
+from hmralign.storage.sqlite_file import SQLiteForm
 
 FORMAT_VERSION = 1
 APPLICATION_ID = 0x484D524D
 """Marks an SQLite file as a memory."""
 
-Kind = Literal["text", "number", "whole", "list", "bytes"]
-_SQL: dict[Kind, str] = {"text": "TEXT", "number": "REAL", "whole": "INTEGER", "list": "TEXT", "bytes": "BLOB"}
+Kind = Literal["text", "number", "whole", "texts", "numbers", "bytes"]
+_SQL: dict[Kind, str] = {
+    "text": "TEXT", "number": "REAL", "whole": "INTEGER", "texts": "TEXT", "numbers": "TEXT", "bytes": "BLOB",
+}  # fmt: skip
+_TYPES: dict[Kind, tuple[type, ...]] = {"text": (str,), "number": (int, float), "whole": (int,), "bytes": (bytes,)}
+_LARGEST = 1 << 63
+"""Whole number that SQLite can hold; JSON can hold others."""
+_ITEMS: dict[Kind, Kind] = {"texts": "text", "numbers": "number"}
+"""Lists, by the kind of what is in them."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column; a `list` is kept as JSON."""
+    """A column; lists are kept as JSON. Numbers are finite."""
 
     name: str
     kind: Kind = "text"
@@ -49,10 +58,31 @@ class Column:
         """Whether a value read from a file of somebody else's may stand here."""
         if value is None:
             return self.optional
-        if self.kind == "list":
-            return isinstance(value, list)
-        types = {"text": str, "number": (int, float), "whole": int, "bytes": bytes}
-        return isinstance(value, types[self.kind]) and not isinstance(value, bool)
+        if self.kind in _ITEMS:
+            return isinstance(value, list) and all(_is(item, _ITEMS[self.kind]) for item in value)
+        return _is(value, self.kind)
+
+    def stored(self, value: Any) -> Any:
+        """A value as it stands in the file."""
+        return json.dumps(value) if self.kind in _ITEMS else value
+
+    def loaded(self, stored: Any) -> Any:
+        """A value from what stands in the file. Raises ValueError for what this program does not write there."""
+        try:
+            value = json.loads(stored) if self.kind in _ITEMS and isinstance(stored, str) else stored
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"a '{self.name}' is no JSON") from error
+        if not self.fits(value):
+            raise ValueError(f"a '{self.name}' is {str(value)[:40]!r}, expected {self.kind}")
+        return value
+
+
+def _is(value: Any, kind: Kind) -> bool:
+    if isinstance(value, float):
+        return kind == "number" and math.isfinite(value)
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) > _LARGEST):
+        return False
+    return isinstance(value, _TYPES[kind])
 
 
 @dataclass(frozen=True)
@@ -71,16 +101,16 @@ class Table:
 
     def insert(self, connection: sqlite3.Connection, row: dict[str, Any]) -> None:
         """One row, by name."""
-        values = [json.dumps(row[c.name]) if c.kind == "list" else row[c.name] for c in self.columns]
+        values = [column.stored(row[column.name]) for column in self.columns]
         marks = ", ".join("?" * len(values))
         connection.execute(f"INSERT INTO {self.name} VALUES ({marks})", values)
 
     def rows(self, connection: sqlite3.Connection, where: str = "", values: tuple = ()) -> Iterator[dict[str, Any]]:
-        """Rows by name, in the order of the key."""
+        """Rows by name, in the order of the key. Raises ValueError for a value that this program does not write."""
         names = ", ".join(c.name for c in self.columns)
         query = f"SELECT {names} FROM {self.name} {where} ORDER BY {', '.join(self.key)}"
         for row in connection.execute(query, values):
-            yield {c.name: json.loads(v) if c.kind == "list" else v for c, v in zip(self.columns, row, strict=True)}
+            yield {column.name: column.loaded(value) for column, value in zip(self.columns, row, strict=True)}
 
 
 _C = Column
@@ -89,8 +119,8 @@ EPISODE = Table(
     "episode",
     (
         _C("id"), _C("time"), _C("judge"), _C("sequence"), _C("group_size", "whole"), _C("rho", "number"),
-        _C("threshold", "number"), _C("scores", "list"), _C("errors", "list"), _C("shown", "list"),
-        _C("journal_keys", "list"),
+        _C("threshold", "number"), _C("scores", "numbers"), _C("errors", "numbers"), _C("shown", "texts"),
+        _C("journal_keys", "texts"),
     ),
     ("id",),
 )  # fmt: skip
@@ -100,7 +130,7 @@ RULE = Table(
     (
         _C("id"),
         _C("text"),
-        _C("tags", "list"),
+        _C("tags", "texts"),
         _C("episode", optional=True, refers="episode(id)"),
         _C("author"),
         _C("time"),
@@ -124,7 +154,7 @@ PROTOTYPE = Table(
     "prototype",
     (
         _C("id"), _C("episode", refers="episode(id)"), _C("hypothesis", "whole"), _C("reasoning"),
-        _C("score", "number"), _C("tags", "list"), _C("embedding", "bytes", optional=True),
+        _C("score", "number"), _C("tags", "texts"), _C("embedding", "bytes", optional=True),
         _C("photo", optional=True, refers="tile(sha256)"), _C("overlay", optional=True, refers="tile(sha256)"),
     ),
     ("id",),
@@ -133,56 +163,10 @@ TABLES = (FACT, EPISODE, EPISODE_IMAGE, RULE, RULE_USE, CONFLICT, RETIRED, TILE,
 """In an order in which rows may be inserted."""
 
 
-def prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
-    """Check that this is a memory that can be read, or make an empty one. Nothing is written to any other file.
-
-    Raises InputError for a newer version, a file of something else, and a damaged one.
-    """
-    connection.execute("PRAGMA foreign_keys = ON")
-    empty = _is_empty(connection, path)
-    if empty and not create:
-        raise InputError(f"{path} is an empty file; expected a memory")
-    if create:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("BEGIN IMMEDIATE")
-        if _is_empty(connection, path):
-            _create(connection)
-        connection.execute("COMMIT")
-    trouble = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if trouble != "ok":
-        raise InputError(f"the memory {path} is damaged: {trouble.splitlines()[-1]}")
+FORM = SQLiteForm("memory", APPLICATION_ID, FORMAT_VERSION, tuple(table.sql for table in TABLES))
+"""What `storage.sqlite_file` opens and checks."""
 
 
-def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
-    application, version, tables = (
-        connection.execute(query).fetchone()[0]
-        for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-    )
-    if application != APPLICATION_ID and (application or tables):
-        raise InputError(f"{path} is an SQLite file of something else; expected a memory")
-    if version > FORMAT_VERSION:
-        raise InputError(f"{path} is a memory of version {version}; this program reads up to {FORMAT_VERSION}")
-    return not tables
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    for table in TABLES:
-        connection.execute(table.sql)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Errors of SQLite and of the file system name the memory."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise InputError(f"the memory {path} cannot be used: {error}") from error
-    except (sqlite3.DatabaseError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"the memory {path} is damaged, or is no memory: {error}") from error
-    except OSError as error:
-        raise InputError(f"the memory {path} cannot be opened: {error.strerror}") from error
+def naming(path: Path) -> AbstractContextManager[None]:
+    """Errors of SQLite, of the file system and of values that cannot be read name the memory, as InputErrors."""
+    return sqlite_file.naming(path, FORM.noun)

@@ -23,6 +23,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from hmralign.critics.vlm.memory.checking import check_content
 from hmralign.critics.vlm.memory.content import FROZEN, PICTURES
 from hmralign.critics.vlm.memory.records import rule_id
 from hmralign.critics.vlm.memory.store import Memory, new_memory
@@ -72,6 +73,7 @@ def import_memory(folder: str | Path, path: str | Path) -> str:
     with new_memory(path) as memory:
         with naming(folder):
             _read_tables(memory, folder)
+        check_content(memory.connection, folder)
         content = memory.content_hash()
         if content != facts["content_hash"]:
             raise InputError(
@@ -108,7 +110,7 @@ def _write_embeddings(rows: list[dict[str, Any]], part: Path) -> None:
 def _read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder} has no readable {_FACTS}; expected an exported memory") from error
     version = facts.get("format_version") if isinstance(facts, dict) else None
     if version != FORMAT_VERSION:
@@ -135,7 +137,7 @@ def _read_tables(memory: Memory, folder: Path) -> None:
 def _read_rows(table: Table, folder: Path) -> list[dict[str, Any]]:
     name, rows = f"{table.name}.jsonl", []
     for number, line in enumerate((folder / name).read_text(encoding="utf-8").splitlines(), start=1):
-        row = json.loads(line)
+        row = _json(line, f"{folder / name}, line {number}")
         columns = {c.name: c for c in table.columns}
         if not isinstance(row, dict) or row.keys() != columns.keys():
             raise InputError(f"{folder / name}, line {number}: expected an object with {', '.join(columns)}")
@@ -152,11 +154,20 @@ def _read_rows(table: Table, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: this is no JSON") from error
+
+
 def _place_embeddings(rows: list[dict[str, Any]], folder: Path) -> None:
     try:
         matrix = load((folder / _EMBEDDINGS).read_bytes())["embeddings"]
     except (SafetensorError, KeyError) as error:
         raise InputError(f"{folder / _EMBEDDINGS} is damaged: {error}") from error
+    if matrix.ndim != 2 or matrix.dtype != np.float32:
+        raise InputError(f"{folder / _EMBEDDINGS} has {matrix.dtype} {matrix.shape}, expected float32 (cases, numbers)")
     own = [row for row in rows if row["embedding"]]
     if len(own) != len(matrix):
         raise InputError(f"{folder / _EMBEDDINGS} has {len(matrix)} rows, expected {len(own)}")
