@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from hmralign.structures.extensions import is_extension
-
 CriticChoice = str
 """One of `CRITICS`, or the name of a critic of the user's own (`structures.extensions`)."""
 
@@ -34,7 +32,11 @@ CRITICS: Mapping[str, str] = {
 
 def is_critic(name: str) -> bool:
     """Whether a name is one of `CRITICS`, or stands for a critic of the user's own."""
-    return name in CRITICS or is_extension("critics", name)
+    if name in CRITICS:
+        return True
+    from hmralign.structures.extensions import is_extension  # loads torch, which a command's `--help` does without
+
+    return is_extension("critics", name)
 
 
 def score_name(name: str) -> str:
