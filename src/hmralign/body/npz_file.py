@@ -1,50 +1,171 @@
 """Arrays of an `.npz` archive that anybody may have made: never unpickled, never unpacked beyond a limit.
 
-Bodies, poses, noise and priors come in such archives. Whatever is wrong with one ends in one sentence that names it.
+Bodies, poses, predictions, noise and priors come in such archives. Whatever is wrong with one ends in one sentence that
+names it. What an archive says of itself is not trusted: its table of contents is read up to a limit, two arrays of one
+name are refused, and an array's header is compared with the bytes behind it before anything is reserved for it.
 """
 
 from __future__ import annotations
 
+import io
+import math
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
+from hmralign.storage.limited_file import require_regular
+from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
+from hmralign.structures.errors import shown
 
 MAX_UNPACKED_BYTES = 2_000_000_000
 """Unpacked size of the arrays that are read from one archive; the largest released body has 250 MB of them, ten hours
 of poses at 30 per second have 310 MB."""
 
+MAX_VALUES = 500_000_000
+"""Numbers in the arrays that are read from one archive: each may become one of single precision."""
+
+MAX_DIRECTORY_BYTES = 2**20
+"""Of the table of contents, which takes about 60 bytes for each array."""
+
+_KINDS = "biufcUS"
+"""Numbers and text; structures, dates and objects are nobody's."""
+
 
 def npz_sizes(path: Path) -> dict[str, int]:
-    """Unpacked bytes of each array by name, as the archive states them. Raises InputError where it is no archive."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
-    except Exception as error:  # see `read_npz`
-        raise InputError(f"{path}: not an npz archive ({_sentence(error)})") from error
+    """Unpacked bytes of each array by name, as the archive states them.
 
-
-def read_npz(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
-    """The named arrays; the others are not touched.
-
-    Raises InputError, naming the file, where it is missing or damaged, lacks an array, holds pickles in place of
-    numbers or unpacks to more than `MAX_UNPACKED_BYTES`.
+    Raises InputError where it is no archive, has two arrays of one name, or too many.
     """
-    sizes = npz_sizes(path)
-    if missing := [name for name in names if name not in sizes]:
-        raise InputError(f"{path}: lacks the arrays {missing}")
-    unpacked = sum(sizes[name] for name in names)
-    if unpacked > MAX_UNPACKED_BYTES:
-        raise InputError(f"{path}: unpacks to {unpacked} bytes, expected at most {MAX_UNPACKED_BYTES}")
+    with _opened(path) as archive:
+        return {name: info.file_size for name, info in _entries(path, archive).items()}
+
+
+def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The named arrays, or all; the others are not touched.
+
+    Raises InputError, naming the file, where it is missing or damaged, lacks an array, has two of one name, holds
+    pickles in place of numbers or unpacks to more than `MAX_UNPACKED_BYTES` or `MAX_VALUES`.
+    """
+    with _opened(path) as archive:
+        entries = _entries(path, archive)
+        names = list(entries) if names is None else list(names)
+        if missing := [name for name in names if name not in entries]:
+            raise InputError(f"{path}: lacks the arrays {missing}")
+        chosen = {name: entries[name] for name in names}
+        unpacked = sum(info.file_size for info in chosen.values())
+        if unpacked > MAX_UNPACKED_BYTES:
+            raise InputError(f"{path}: unpacks to {unpacked} bytes, expected at most {MAX_UNPACKED_BYTES}")
+        values = sum(_values_of_header(path, archive, name, info) for name, info in chosen.items())
+        if values > MAX_VALUES:
+            raise InputError(f"{path}: unpacks to {values} values, expected at most {MAX_VALUES}")
+        return {name: _array(archive, name, info) for name, info in chosen.items()}
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> Path:
+    """Write arrays as an archive, whole or not at all. Raises ValueError for objects, which would be pickled."""
+    plain = {name: np.asanyarray(array) for name, array in arrays.items()}
+    if objects := [name for name, array in plain.items() if array.dtype.hasobject]:
+        raise ValueError(f"{path}: {objects} hold objects, expected numbers or text")
+    content = io.BytesIO()
+    save = np.savez_compressed if compressed else np.savez
+    save(content, **plain)  # pyright: ignore[reportArgumentType]
+    return write_whole(path, content.getvalue())
+
+
+class _Directory:
+    """A file of which no more than the table of contents is read at once, while `opening` it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.opening = file, True
+        self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        if not self.opening:
+            return self.file.read(size)
+        content = self.file.read(MAX_DIRECTORY_BYTES + 1 if size < 0 else min(size, MAX_DIRECTORY_BYTES + 1))
+        if len(content) > MAX_DIRECTORY_BYTES:
+            raise ValueError("its table of contents is too long")
+        return content
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive. InputError for whatever is wrong: zipfile, zlib and numpy have a class each for every damage."""
+    what = "not an npz archive"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names}
-    except Exception as error:  # zipfile, zlib, lzma and numpy have a class each for every way of being damaged
-        raise InputError(f"{path}: damaged npz archive ({_sentence(error)})") from error
+        require_regular(path)
+        with path.open("rb") as file:
+            directory = _Directory(file)
+            with zipfile.ZipFile(directory) as archive:  # pyright: ignore[reportArgumentType]
+                directory.opening, what = False, "damaged npz archive"
+                yield archive
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: {what} ({_sentence(error)})") from error
+
+
+def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in entries:
+            raise InputError(f"{path}: has two arrays '{shown(name)}', expected one")
+        entries[name] = info
+    return entries
+
+
+def _values_of_header(path: Path, archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> int:
+    """Number of values that an array says to have. Raises InputError where it cannot have them."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # Python unpacks the others in pieces whose size it does not limit.
+        raise InputError(f"{path}: '{shown(name)}' is packed in an unusual way, expected what numpy writes")
+    try:
+        with archive.open(info) as file:
+            shape, dtype = _header(file)  # pyright: ignore[reportArgumentType]
+            start = file.tell()
+    except Exception as error:  # see `_opened`
+        raise ValueError(f"'{shown(name)}': {_sentence(error)}") from error
+    if dtype.hasobject:
+        raise InputError(f"{path}: damaged npz archive ('{shown(name)}' holds objects, read with allow_pickle=False)")
+    if dtype.kind not in _KINDS:
+        raise InputError(f"{path}: '{shown(name)}' is of type {shown(str(dtype))}, expected numbers or text")
+    values = math.prod(shape)
+    if values * dtype.itemsize != info.file_size - start or values > info.file_size:
+        raise InputError(
+            f"{path}: damaged npz archive ('{shown(name)}' has {info.file_size - start} bytes, its header says "
+            f"{shown(shape)} of {shown(str(dtype))})"
+        )
+    return values
+
+
+def _header(file: zipfile.ZipExtFile) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"an array of format {version}, expected 1.0 or 2.0")
+    if len(shape) > 32 or any(n < 0 for n in shape):
+        raise ValueError(f"an array of shape {shown(shape)}")
+    return shape, dtype
+
+
+def _array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> np.ndarray:
+    try:
+        with archive.open(info) as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+            file.read(1)  # the end, where the check sum is compared
+            return array
+    except Exception as error:  # see `_opened`
+        raise ValueError(f"'{shown(name)}': {_sentence(error)}") from error
 
 
 def _sentence(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return shown(" ".join(str(error).split()) or type(error).__name__, 200)
