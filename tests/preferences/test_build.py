@@ -209,7 +209,7 @@ def test_one_process_writes_and_its_death_frees_the_store(policy, shards, straig
     assert builder.wait() == (-signal.SIGKILL, "")
     with writing(folder):
         code, error = builder.run(**job)
-        assert code == 1 and error.startswith("InputError") and "another process is writing to this store" in error
+        assert code == 1 and error.startswith("HeldElsewhereError: ") and "process is writing to this store" in error
     assert builder.run(**job) == (0, "")
     assert files_of(folder) == straight
 

@@ -26,7 +26,8 @@ class Builder:
     """Starts jobs, one after the other. Close it, or use it in a `with`."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+        paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -147,6 +148,7 @@ def die_at(name: str, call: int, when: str) -> None:
             with path.open("ab") as index:
                 index.write(content[: len(content) * 2 // 3])
         elif when == "halfway" and name == "write_json":
+            arguments[0].parent.mkdir(parents=True, exist_ok=True)
             arguments[0].with_name(f".{arguments[0].name}.0123abcd.part").write_text("half")
         elif when == "halfway":
             path = next(a for a in arguments if isinstance(a, Path))

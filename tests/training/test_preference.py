@@ -245,7 +245,7 @@ def test_a_loss_that_is_not_per_sample_is_refused():
 
 def test_what_a_policy_lacks_is_named(tmp_path):
     class Bare(nn.Module):
-        """No more than `DiffusionPolicy`."""
+        """No more than `Denoiser`."""
 
         def __init__(self):
             super().__init__()
@@ -262,7 +262,7 @@ def test_what_a_policy_lacks_is_named(tmp_path):
         context = policy.context(observation())[items.person]
         with pytest.raises(InputError, match=missing):
             paired_losses(policy, policy, items, draw, context, context, objective, "v")
-    with pytest.raises(InputError, match="DiffusionPolicy"):
+    with pytest.raises(InputError, match="methods of `Denoiser`"):
         train_policy(nn.Linear(2, 2), rollout_step(DirectRewardConfig()), QUICK, tmp_path)
 
 

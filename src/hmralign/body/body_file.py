@@ -24,10 +24,11 @@ from hmralign.body.hand_fold import TREES, fold_hands
 from hmralign.body.keypoint_transfer import transfer_keypoints
 from hmralign.body.leaf_vertices import find_leaf_vertices
 from hmralign.body.model import BodyModel
-from hmralign.body.npz_file import npz_sizes, read_npz
+from hmralign.body.npz_file import MAX_UNPACKED_BYTES, npz_sizes, read_npz
 from hmralign.body.restricted_pickle import pickled_array, read_pickle
 from hmralign.body.skeleton import JOINT_NAMES, NUM_BETAS
 from hmralign.structures import InputError
+from hmralign.structures.errors import shown
 
 MAX_VERTICES = 100_000
 
@@ -76,7 +77,9 @@ def _read_pkl(path: Path) -> dict[str, np.ndarray]:
         try:
             arrays[key] = pickled_array(content[key])
         except (ValueError, IndexError, TypeError) as error:
-            raise InputError(f"Body file {path}: array {key!r} cannot be read: {error}.") from error
+            raise InputError(f"Body file {path}: array {key!r} cannot be read: {shown(str(error), 200)}.") from error
+        if sum(array.nbytes for array in arrays.values()) > MAX_UNPACKED_BYTES:
+            raise InputError(f"Body file {path}: its arrays have more than {MAX_UNPACKED_BYTES} bytes.")
     return arrays
 
 
@@ -87,12 +90,13 @@ def _require_keys(path: Path, found: dict[str, np.ndarray] | dict[str, object]) 
 
 def _assembled(name: str, arrays: dict[str, np.ndarray]) -> BodyModel:
     _check(arrays)
+    arrays["shapedirs"] = arrays["shapedirs"][..., :NUM_BETAS]  # a file may have any number
     numbers = {key: np.asarray(arrays[key], np.float64) for key in _KEYS if key not in ("kintree_table", "f")}
     weights, regressor, posedirs = fold_hands(numbers["weights"], numbers["J_regressor"], numbers["posedirs"])
     model = BodyModel.from_arrays(
         name=name,
         v_template=numbers["v_template"],
-        shapedirs=numbers["shapedirs"][..., :NUM_BETAS],
+        shapedirs=numbers["shapedirs"],
         weights=weights,
         faces=arrays["f"],
         J_regressor=regressor,

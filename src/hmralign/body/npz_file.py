@@ -63,14 +63,17 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.n
         values = sum(_values_of_header(path, archive, name, info) for name, info in chosen.items())
         if values > MAX_VALUES:
             raise InputError(f"{path}: unpacks to {values} values, expected at most {MAX_VALUES}")
-        return {name: _array(archive, info) for name, info in chosen.items()}
+        return {name: _array(archive, name, info) for name, info in chosen.items()}
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> Path:
-    """Write arrays as an archive, whole or not at all; never a pickle."""
+    """Write arrays as an archive, whole or not at all. Raises ValueError for objects, which would be pickled."""
+    plain = {name: np.asanyarray(array) for name, array in arrays.items()}
+    if objects := [name for name, array in plain.items() if array.dtype.hasobject]:
+        raise ValueError(f"{path}: {objects} hold objects, expected numbers or text")
     content = io.BytesIO()
     save = np.savez_compressed if compressed else np.savez
-    save(content, allow_pickle=False, **arrays)
+    save(content, **plain)  # pyright: ignore[reportArgumentType]
     return write_whole(path, content.getvalue())
 
 
@@ -122,9 +125,12 @@ def _values_of_header(path: Path, archive: zipfile.ZipFile, name: str, info: zip
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         # Python unpacks the others in pieces whose size it does not limit.
         raise InputError(f"{path}: '{shown(name)}' is packed in an unusual way, expected what numpy writes")
-    with archive.open(info) as file:
-        shape, dtype = _header(file)  # pyright: ignore[reportArgumentType]
-        start = file.tell()
+    try:
+        with archive.open(info) as file:
+            shape, dtype = _header(file)  # pyright: ignore[reportArgumentType]
+            start = file.tell()
+    except Exception as error:  # see `_opened`
+        raise ValueError(f"'{shown(name)}': {_sentence(error)}") from error
     if dtype.hasobject:
         raise InputError(f"{path}: damaged npz archive ('{shown(name)}' holds objects, read with allow_pickle=False)")
     if dtype.kind not in _KINDS:
@@ -151,11 +157,14 @@ def _header(file: zipfile.ZipExtFile) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(info) as file:
-        array = np.lib.format.read_array(file, allow_pickle=False)
-        file.read(1)  # the end, where the check sum is compared
-        return array
+def _array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> np.ndarray:
+    try:
+        with archive.open(info) as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+            file.read(1)  # the end, where the check sum is compared
+            return array
+    except Exception as error:  # see `_opened`
+        raise ValueError(f"'{shown(name)}': {_sentence(error)}") from error
 
 
 def _sentence(error: Exception) -> str:

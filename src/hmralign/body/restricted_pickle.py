@@ -4,6 +4,10 @@ A pickle is a program: it names callables and calls them. Here every name leads 
 body files need (numpy arrays, sparse matrices of SciPy, chumpy's `Ch` and `Select`, plain containers) note what they
 are given, and any other name ends the reading. Neither numpy's nor SciPy's own constructors are reached, because both
 trust the state they are handed; arrays are built afterwards, from checked bytes. chumpy is not needed.
+
+A program of a few bytes can also ask for much: the memo lets it name one long text again and again, and a tuple that
+holds itself twice, forty levels deep, is never done being hashed. So a pickle has a budget: `MAX_OPCODES` instructions,
+and for what calls are handed, twice its own size in texts and as many things; keys are texts and plain numbers.
 """
 
 from __future__ import annotations
@@ -18,13 +22,21 @@ from typing import Any
 
 import numpy as np
 
+from hmralign.storage.limited_file import read_limited
 from hmralign.structures import InputError
+from hmralign.structures.errors import shown
 
 MAX_PICKLE_BYTES = 1_000_000_000
 """Larger files are refused unread; the largest released body takes a quarter of it."""
 
 MAX_VALUES = 200_000_000
 """Numbers in one array."""
+
+MAX_SPARSE_VALUES = 20_000_000
+"""Numbers in one array that is sparse in the file: 55 joints of 100,000 vertices have a quarter of it."""
+
+MAX_OPCODES = 300_000
+"""Instructions of one pickle; released bodies have some thousands."""
 
 _DTYPES = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
 
@@ -45,7 +57,9 @@ class _Array:
     state: tuple[Any, ...] = ()
 
     def __setstate__(self, state: Any) -> None:
-        self.state = tuple(state)[-4:]  # a version number may come first
+        if not isinstance(state, tuple) or len(state) not in (4, 5):
+            raise ValueError("an array has no state that fits")
+        self.state = state[-4:]  # a version number may come first
 
 
 class _Instance:
@@ -119,8 +133,55 @@ def _new_instance(kind: object, base: object, state: object) -> object:
 def _encoded(text: str, encoding: str) -> bytes:
     """`_codecs.encode`, by which Python 3 writes bytes in old protocols."""
     if encoding != "latin1":
-        raise ValueError(f"bytes are encoded as {encoding!r}, expected latin1")
+        raise ValueError(f"bytes are encoded as {shown(encoding)}, expected latin1")
     return text.encode("latin1")
+
+
+def _require_key(key: object) -> None:
+    """Raise ValueError for what may take long to hash, or to hash again."""
+    if not (type(key) in (str, bytes, float, bool, type(None)) or (type(key) is int and key.bit_length() <= 64)):
+        raise ValueError(f"a key is a {type(key).__name__.strip('_')}, expected a text or a number")
+
+
+def _of_keys(kind: Callable[..., object]) -> Callable[..., object]:
+    """A constructor of sets."""
+
+    def make(items: object = ()) -> object:
+        if not isinstance(items, _CONTAINERS):
+            raise ValueError("a set is made of no container")
+        for item in items:
+            _require_key(item)
+        return kind(items)
+
+    return make
+
+
+def _of_pairs(kind: Callable[..., object]) -> Callable[..., object]:
+    """A constructor of dictionaries."""
+
+    def make(pairs: object = ()) -> object:
+        if not isinstance(pairs, _CONTAINERS):
+            raise ValueError("a dictionary is made of no container")
+        if not isinstance(pairs, dict):
+            for key, _ in pairs:
+                _require_key(key)
+        return kind(pairs)
+
+    return make
+
+
+def _of_anything(kind: Callable[..., object]) -> Callable[..., object]:
+    """A constructor of lists or tuples."""
+
+    def make(items: object = ()) -> object:
+        if not isinstance(items, _CONTAINERS):
+            raise ValueError("a list is made of no container")
+        return kind(items)
+
+    return make
+
+
+_CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
 def _globals() -> dict[tuple[str, str], Any]:
@@ -132,7 +193,7 @@ def _globals() -> dict[tuple[str, str], Any]:
         ("chumpy", "Ch"): _Ch,
         ("chumpy.reordering", "Select"): _Select,
         ("_codecs", "encode"): _Function(_encoded),
-        ("collections", "OrderedDict"): OrderedDict,
+        ("collections", "OrderedDict"): _Function(_of_pairs(OrderedDict)),
     }
     for numpy_core in ("numpy.core", "numpy._core"):
         allowed[f"{numpy_core}.multiarray", "_reconstruct"] = _Function(_new_array)
@@ -149,7 +210,9 @@ def _globals() -> dict[tuple[str, str], Any]:
     for module in ("copy_reg", "copyreg"):  # Python 2, Python 3
         allowed[module, "_reconstructor"] = _Function(_new_instance)
     for module in ("__builtin__", "builtins"):
-        allowed |= {(module, kind.__name__): kind for kind in (dict, list, tuple, set, frozenset)}
+        allowed |= {(module, kind.__name__): _Function(_of_keys(kind)) for kind in (set, frozenset)}
+        allowed |= {(module, kind.__name__): _Function(_of_anything(kind)) for kind in (list, tuple)}
+        allowed[module, "dict"] = _Function(_of_pairs(dict))
         allowed[module, "object"] = _OBJECT
         allowed[module, "bytes"] = _Function(lambda: b"")  # old protocols write only empty bytes this way
     return allowed
@@ -164,28 +227,89 @@ _REFUSED_OPCODES = frozenset(b"PQ\x82\x83\x84\x97\x98")
 _BYTEARRAY8 = 0x96
 
 
+def _counted(load: Callable[[Any], None], before: Callable[[Any], None] | None = None) -> Callable[[Any], None]:
+    """An instruction that is counted, and checked by what it finds on the stack."""
+
+    def counted(self: Any) -> None:
+        self.opcodes += 1
+        if self.opcodes > MAX_OPCODES:
+            raise ValueError(f"it has more than {MAX_OPCODES} instructions")
+        if before is not None:
+            before(self)
+        load(self)
+
+    return counted
+
+
+def _read_bytearray(self: Any) -> None:
+    """As the original, which first reserves the claimed size."""
+    self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+
+def _every_key(step: int) -> Callable[[Any], None]:
+    """Checks the keys among what stands on the stack since the last mark."""
+
+    def check(self: Any) -> None:
+        for key in self.stack[::step]:
+            _require_key(key)
+
+    return check
+
+
+_CHECKS: dict[int, Callable[[Any], None]] = {
+    b"s"[0]: lambda self: _require_key(self.stack[-2]),  # SETITEM
+    b"u"[0]: _every_key(2),  # SETITEMS
+    b"d"[0]: _every_key(2),  # DICT
+    b"\x90"[0]: _every_key(1),  # ADDITEMS
+    b"\x91"[0]: _every_key(1),  # FROZENSET
+    b"R"[0]: lambda self: self.charge(self.stack[-1]),  # REDUCE
+    b"\x81"[0]: lambda self: self.charge(self.stack[-1]),  # NEWOBJ
+    b"\x92"[0]: lambda self: self.charge((self.stack[-2], self.stack[-1])),  # NEWOBJ_EX
+    b"b"[0]: lambda self: self.charge(self.stack[-1]),  # BUILD
+}
+"""What is looked at before an instruction is followed."""
+
+
 class _Recorder(pickle._Unpickler):
-    """Finds the recorders of this file and nothing else; imports nothing.
+    """Finds the recorders of this file and nothing else; imports nothing, and keeps to its budget.
 
     It is the unpickler written in Python, because the one in C reserves memory for whatever size or memo number a few
     damaged bytes claim. Bodies have few opcodes and large strings, so it is hardly slower.
     """
 
-    path: Path
-    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _REFUSED_OPCODES}  # noqa: RUF012
+    dispatch = {  # noqa: RUF012
+        code: _counted(_read_bytearray if code == _BYTEARRAY8 else load, _CHECKS.get(code))
+        for code, load in pickle._Unpickler.dispatch.items()
+        if code not in _REFUSED_OPCODES
+    }
 
-    def load_bytearray8(self: Any) -> None:
-        """As the original, which first reserves the claimed size."""
-        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+    def __init__(self, path: Path, content: bytes) -> None:
+        super().__init__(BytesIO(content), encoding="latin1")
+        self.path, self.opcodes = path, 0
+        self.items_left, self.bytes_left = 2 * MAX_OPCODES, 2 * len(content) + MAX_OPCODES
 
-    dispatch[_BYTEARRAY8] = load_bytearray8
+    def charge(self, given: object) -> None:
+        """Count what a call is given: it copies as much. Raises ValueError where it is beyond the budget."""
+        if isinstance(given, tuple):
+            self.items_left -= len(given)
+        for part in given if isinstance(given, tuple) and self.items_left >= 0 else [given]:
+            if isinstance(part, str | bytes | bytearray):
+                self.bytes_left -= len(part)
+            elif isinstance(part, _CONTAINERS):
+                self.items_left -= len(part)
+        if min(self.items_left, self.bytes_left) < 0:
+            raise ValueError("it repeats more than it holds")
+
+    def _instantiate(self, klass: Any, args: Any) -> None:
+        self.charge(tuple(args))
+        super()._instantiate(klass, args)  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a global of the pickle. Raises InputError for a global that no body needs."""
         if (module, name) not in _GLOBALS:
             raise InputError(
-                f"Body file {self.path} was refused: it wants to use '{module}.{name}', expected only numpy arrays, "
-                "SciPy's sparse matrices, chumpy's Ch and plain containers."
+                f"Body file {self.path} was refused: it wants to use '{shown(f'{module[:80]}.{name[:80]}')}', expected "
+                "only numpy arrays, SciPy's sparse matrices, chumpy's Ch and plain containers."
             )
         return _GLOBALS[module, name]
 
@@ -199,13 +323,12 @@ def read_pickle(path: Path) -> dict[str, object]:
     try:
         if path.stat().st_size > MAX_PICKLE_BYTES:
             raise InputError(f"Body file {path} has {path.stat().st_size} bytes, expected at most {MAX_PICKLE_BYTES}.")
-        reader = _Recorder(BytesIO(path.read_bytes()), encoding="latin1")
-        reader.path = path
-        content = reader.load()
+        content = _Recorder(path, read_limited(path, MAX_PICKLE_BYTES)).load()
     except InputError:
         raise
     except Exception as error:  # a damaged pickle raises almost anything
-        raise InputError(f"Cannot read the body file {path}: {type(error).__name__}, {error}.") from error
+        said = ", ".join(filter(None, [type(error).__name__, shown(str(error), 200)]))
+        raise InputError(f"Cannot read the body file {path}: {said}.") from error
     if not isinstance(content, dict):
         raise InputError(f"Body file {path} holds a {type(content).__name__.strip('_')}, expected a dictionary.")
     return content
@@ -230,7 +353,7 @@ def pickled_array(value: object) -> np.ndarray:
 
 
 def _shape(value: object) -> tuple[int, ...]:
-    if not isinstance(value, tuple) or not all(isinstance(n, int) and n >= 0 for n in value):
+    if not isinstance(value, tuple) or len(value) > 8 or not all(type(n) is int and 0 <= n < 2**62 for n in value):
         raise ValueError("its shape is no tuple of lengths")
     if math.prod(value) > MAX_VALUES:
         raise ValueError(f"it has {math.prod(value)} values, expected at most {MAX_VALUES}")
@@ -242,12 +365,18 @@ def _dense(array: object) -> np.ndarray:
         raise ValueError("an array was expected")
     shape, dtype, fortran, raw = array.state
     shape = _shape(shape)
-    if not isinstance(dtype, _Dtype) or dtype.code not in _DTYPES or dtype.order not in ("<", ">", "=", "|"):
+    code, order = (dtype.code, dtype.order) if isinstance(dtype, _Dtype) else (None, None)
+    if (
+        not isinstance(code, str)
+        or code not in _DTYPES
+        or not isinstance(order, str)
+        or order not in ("<", ">", "=", "|")
+    ):
         raise ValueError("it holds no plain numbers")
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
     if not isinstance(raw, bytes | bytearray):
         raise ValueError("its content is no bytes")
-    plain = np.dtype(str(dtype.code)).newbyteorder(dtype.order)
+    plain = np.dtype(code).newbyteorder(order)
     if len(raw) != math.prod(shape) * plain.itemsize:
         raise ValueError(f"it has {len(raw)} bytes, expected {math.prod(shape) * plain.itemsize}")
     return np.frombuffer(bytearray(raw), plain).reshape(shape, order="F" if fortran else "C")
@@ -266,6 +395,8 @@ def _dense_matrix(matrix: _Csc | _Csr) -> np.ndarray:
         or starts.dtype.kind not in "iu"
     ):
         raise ValueError("it is no sparse matrix: the lengths of its parts do not fit")
+    if math.prod(shape) > MAX_SPARSE_VALUES:
+        raise ValueError(f"it is sparse and has {math.prod(shape)} values, expected at most {MAX_SPARSE_VALUES}")
     lengths = np.diff(starts.astype(np.int64))
     inside = ((minor >= 0) & (minor < shape[1 - major_axis])).all()
     if starts[0] != 0 or starts[-1] != len(values) or (lengths < 0).any() or not inside:

@@ -21,6 +21,11 @@ from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import InputError
 
 Split = Literal["train", "val", "test"]
+
+MAX_POSES = 2_000_000
+"""In one file, 18 hours at 30 per second: more would take more than 4 GB of memory."""
+
+_POSES_AT_ONCE = 50_000
 _SPLIT_CODE = {"train": 0, "val": 1, "test": 2}
 
 
@@ -42,13 +47,17 @@ def load_pose_file(path: str | Path, split: Split) -> PoseSet:
     poses, code = _arrays(path)
     if poses.ndim != 3 or poses.shape[1:] != (24, 3) or code.shape != poses.shape[:1]:
         raise InputError(f"{path}: expected 'poses' (n, 24, 3) and 'split' (n,), got {poses.shape} and {code.shape}")
+    if len(poses) > MAX_POSES:
+        raise InputError(f"{path}: has {len(poses)} poses, expected at most {MAX_POSES}; keep fewer per second")
     chosen = poses[code == _SPLIT_CODE[split]]
     if len(chosen) == 0:
         raise InputError(f"{path}: split '{split}' is empty")
     if not np.isfinite(chosen).all():
         raise InputError(f"{path}: split '{split}' contains NaN or infinite angles")
     rotvecs = torch.from_numpy(chosen)
-    rotmats = rotvec_to_rotmat(rotvecs)
+    rotmats = torch.empty(*rotvecs.shape, 3)
+    for some, into in zip(rotvecs.split(_POSES_AT_ONCE), rotmats.split(_POSES_AT_ONCE), strict=True):
+        into.copy_(rotvec_to_rotmat(some))
     # The second row of the root matrix is what y (up) looks like from the pelvis.
     return PoseSet(rotmats[:, 1:], rotmats[:, 0, 1, :], rotvecs, hashlib.sha256(path.read_bytes()).hexdigest())
 

@@ -27,6 +27,7 @@ pixels of the full image. `docs/prediction_files.md` says which output of which 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,11 +38,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmralign.body.npz_file import MAX_UNPACKED_BYTES, npz_sizes, read_npz
+from hmralign.body.npz_file import npz_sizes, read_npz
 from hmralign.body.skeleton import NUM_BETAS, NUM_JOINTS, NUM_KEYPOINTS
 from hmralign.data.keypoint_box import keypoint_box
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import MASK_SIZE, InputError, Observation
+from hmralign.structures.errors import shown
 
 Skeleton = Literal["smpl", "free"]
 
@@ -57,7 +59,11 @@ _OPTIONAL = (
     "global_orient", "body_pose", "betas", "transl", "pred_cam", *_CROP, "joints", "rest_joints", "box", "knows_camera",
     "mask", "detector",
 )  # fmt: skip
+MAX_PERSONS, MAX_BODIES = 200_000, 1_000_000
+"""Persons, and hypotheses of all of them, in one file: what may take some GB of memory."""
+
 _NOT_A_ROTATION = 1e-3
+_MATRICES_AT_ONCE = 2**20
 _CAMERA_SHARE, _CAMERA_PX = 0.01, 1.0
 """How far K may be from the camera of `pred_cam`: its focal length, and the centre of its image."""
 _FAR_FROM_PELVIS = 0.6
@@ -135,9 +141,9 @@ def read_predictions(path: str | Path) -> PredictionFile:
     reader = _Reader(path)
     ids, skeleton, detector = reader.ids, reader.text("skeleton"), reader.text("detector", UNKNOWN_DETECTOR)
     if skeleton not in ("smpl", "free"):
-        raise InputError(f"{path}: 'skeleton' is '{skeleton[:40]}', expected 'smpl' or 'free'")
+        raise InputError(f"{path}: 'skeleton' is '{shown(skeleton)}', expected 'smpl' or 'free'")
     if detector.endswith(".npz"):
-        raise InputError(f"{path}: 'detector' is '{detector[:40]}', expected a name, not a file")
+        raise InputError(f"{path}: 'detector' is '{shown(detector)}', expected a name, not a file")
     rotmats, joints = _rotations(reader), reader.numbers("joints", (NUM_JOINTS, 3), hyp=True)
     if rotmats is None and joints is None:
         raise InputError(f"{path}: has neither rotations ('global_orient', 'body_pose') nor 'joints'; expected some")
@@ -162,26 +168,27 @@ class _Reader:
         if missing := [name for name in _REQUIRED if name not in sizes]:
             raise InputError(f"{path}: lacks {missing}, which every file of predictions has")
         if unknown := [name for name in sizes if name not in (*_REQUIRED, *_OPTIONAL)]:
-            raise InputError(f"{path}: has the arrays {unknown[:5]}, which mean nothing here; leave them out")
-        if sum(sizes.values()) > MAX_UNPACKED_BYTES:
-            raise InputError(f"{path}: unpacks to {sum(sizes.values())} bytes, expected at most {MAX_UNPACKED_BYTES}")
-        self.arrays = {name: self._array(name) for name in sizes}
+            raise InputError(f"{path}: has the arrays {shown(unknown)}, which mean nothing here; leave them out")
+        self.arrays = self._read(path)
         self.ids = self._ids()
         self.hypotheses: int | None = None
 
-    def _array(self, name: str) -> np.ndarray:
+    def _read(self, path: Path) -> dict[str, np.ndarray]:
         try:
-            return read_npz(self.path, [name])[name]
+            return read_npz(path)
         except InputError as error:
-            raise InputError(f"array '{name}' cannot be read, expected numbers or text: {error}") from error
+            raise InputError(f"an array cannot be read, expected numbers or text: {error}") from error
 
     def _ids(self) -> tuple[str, ...]:
         ids = self.arrays["id"]
         if ids.dtype.kind != "U" or ids.ndim != 1 or len(ids) == 0:
             raise InputError(f"{self.path}: 'id' is {ids.dtype} of shape {ids.shape}, expected text of shape (P,)")
-        names = [str(name) for name in ids]
-        if twice := [name for n, name in enumerate(names) if name in set(names[:n])][:1]:
-            raise InputError(f"{self.path}: 'id' names '{twice[0][:80]}' twice; expected one entry per person")
+        if len(ids) > MAX_PERSONS:
+            raise InputError(f"{self.path}: has {len(ids)} persons, expected at most {MAX_PERSONS} in one file")
+        names = ids.tolist()
+        if len(set(names)) != len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise InputError(f"{self.path}: 'id' names '{shown(twice)}' twice; expected one entry per person")
         return tuple(names)
 
     def text(self, name: str, default: str = "") -> str:
@@ -205,7 +212,12 @@ class _Reader:
         """The array, of one of the shapes behind (P,) or (P, H)."""
         array = self.arrays[name]
         if hyp and self.hypotheses is None and array.ndim >= 2:
-            self.hypotheses = array.shape[1]  # of the first such array, which the others have to fit
+            self.hypotheses = count = array.shape[1]  # of the first such array, which the others have to fit
+            if count * len(self.ids) > MAX_BODIES:
+                raise InputError(
+                    f"{self.path}: '{name}' has {count} hypotheses of {len(self.ids)} persons, expected at most "
+                    f"{MAX_BODIES} bodies in one file"
+                )
         lead = [len(self.ids), self.hypotheses] if hyp else [len(self.ids)]
         if array.dtype.kind not in "iufb" or array.shape not in [(*lead, *s) for s in shapes] or 0 in array.shape:
             expected = " or ".join(str((*("PH"[: len(lead)]), *s)).replace("'", "") for s in shapes)
@@ -219,7 +231,7 @@ class _Reader:
         """Raises InputError naming the first person of whom anything is `wrong`."""
         bad = wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
         if bool(bad.any()):
-            raise InputError(f"{self.path}: '{name}' of person '{self.ids[int(bad.nonzero()[0])]}' {what}")
+            raise InputError(f"{self.path}: '{name}' of person '{shown(self.ids[int(bad.nonzero()[0])])}' {what}")
 
 
 def _rotations(reader: _Reader) -> Tensor | None:
@@ -241,14 +253,23 @@ def _rotations(reader: _Reader) -> Tensor | None:
             rotmats = values.reshape(*shape[:2], count, 3, 3)
             _refuse_no_rotations(reader, name, rotmats)
         else:
-            rotmats = rotvec_to_rotmat(values.reshape(*shape[:2], count, 3))
+            rotmats = _from_vectors(values.reshape(-1, 3)).reshape(*shape[:2], count, 3, 3)
         parts.append(rotmats)
     return torch.cat(parts, dim=2)
 
 
+def _from_vectors(rotvecs: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
+    rotmats = torch.empty(len(rotvecs), 3, 3)
+    for some, into in zip(rotvecs.split(_MATRICES_AT_ONCE), rotmats.split(_MATRICES_AT_ONCE), strict=True):
+        into.copy_(rotvec_to_rotmat(some))
+    return rotmats
+
+
 def _refuse_no_rotations(reader: _Reader, name: str, rotmats: Tensor) -> None:
-    away = (rotmats @ rotmats.mT - torch.eye(3)).abs().amax((-2, -1))
-    wrong = (away > _NOT_A_ROTATION) | (torch.linalg.det(rotmats) < 0)
+    some = rotmats.reshape(-1, 3, 3).split(_MATRICES_AT_ONCE)
+    away = torch.cat([(r @ r.mT - torch.eye(3)).abs().amax((-2, -1)) for r in some]) > _NOT_A_ROTATION
+    mirrored = torch.cat([torch.linalg.det(r) < 0 for r in some])
+    wrong = (away | mirrored).reshape(rotmats.shape[:-2])
     reader.refuse(wrong, name, "has a matrix that is no rotation; expected orthonormal, determinant 1")
 
 

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from hmralign.data.shards import save_whole
 from hmralign.storage.folder_lock import held_folder
-from hmralign.storage.whole_file import write_json, write_whole
+from hmralign.storage.whole_file import naming_file, write_json, write_whole
 from hmralign.structures import (
     Annotation,
     BodyParams,
@@ -525,15 +525,15 @@ def _rows(path: Path) -> int | None:
 
 
 def _append_lines(path: Path, records: list[dict[str, Any]]) -> None:
-    """All lines in one write, on disk before this returns."""
+    """All lines in one write, on disk before this returns. Raises OSError that names the file."""
     lines = [json.dumps(record) for record in records]  # as ASCII: names of files need not be valid text
     if any(len(line) > _MAX_LINE for line in lines):
         raise InputError("a line of the index is too long; shorten the names of the photos")
     before = path.stat().st_size if path.is_file() else 0
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        content = "".join(f"{line}\n" for line in lines).encode()
+    with naming_file(path):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
+            content = "".join(f"{line}\n" for line in lines).encode()
             written = os.write(handle, content)
             if written != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -541,8 +541,8 @@ def _append_lines(path: Path, records: list[dict[str, Any]]) -> None:
         except OSError:
             os.ftruncate(handle, before)
             raise
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager

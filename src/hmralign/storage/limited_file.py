@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hmralign.structures.errors import InputError
 
+_STEP = 2**20
+
 
 def read_limited(path: Path, max_bytes: int) -> bytes:
     """The content of a file.
@@ -14,11 +16,14 @@ def read_limited(path: Path, max_bytes: int) -> bytes:
     missing or cannot be read.
     """
     require_regular(path)
+    content, step = [], min(path.stat().st_size, max_bytes) + 1  # as much is reserved, and no more is read at once
     with path.open("rb") as file:
-        content = file.read(max_bytes + 1)  # the size that the file system states may be out of date
-    if len(content) > max_bytes:
-        raise InputError(f"{path}: has more than {_size(max_bytes)}")
-    return content
+        while part := file.read(step):
+            content.append(part)
+            if sum(map(len, content)) > max_bytes:
+                raise InputError(f"{path}: has more than {_size(max_bytes)}")
+            step = _STEP  # it has grown, or the file system does not know its size
+    return b"".join(content)
 
 
 def require_regular(path: Path) -> None:

@@ -19,16 +19,16 @@ import logging
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hmralign.body.npz_file import read_npz, write_npz
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
 from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.store import GroupStore
-from hmralign.storage.whole_file import write_json, write_whole
+from hmralign.storage.whole_file import write_json
 from hmralign.structures import InputError
 from hmralign.studies.alignment.measure import Columns, Kind
 from hmralign.studies.alignment.person_groups import BaseWeights
@@ -162,22 +162,20 @@ def write_measurement(path: Path, columns: dict[Kind, Columns], seconds: float) 
     arrays: dict[str, Any] = {
         f"{kind}.{name}": values.astype(np.float32) for kind, found in columns.items() for name, values in found.items()
     }
-    content = BytesIO()
-    np.savez(content, cpu_seconds=np.array(seconds), **arrays)
-    write_whole(path, content.getvalue())
+    write_npz(path, {"cpu_seconds": np.array(seconds), **arrays}, compressed=False)
 
 
 def read_measurement(path: Path) -> tuple[dict[Kind, Columns], float]:
     """What `write_measurement` wrote. Raises InputError for a file that is damaged."""
     found: dict[Any, Columns] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for name in file.files:
-                kind, _, column = name.partition(".")
-                if column:
-                    found.setdefault(kind, {})[column] = file[name].astype(np.float64)
-            return found, float(file["cpu_seconds"])
-    except (OSError, ValueError, KeyError) as error:
+        arrays = read_npz(path)
+        for name, values in arrays.items():
+            kind, _, column = name.partition(".")
+            if column:
+                found.setdefault(kind, {})[column] = values.astype(np.float64)
+        return found, float(arrays["cpu_seconds"])
+    except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a measurement ({error}); remove it") from error
 
 

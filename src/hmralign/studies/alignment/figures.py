@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.data.synthetic.synthwild import VERSION
 from hmralign.studies.alignment.cells import Cell, Facts, read_facts, read_measurement
@@ -232,6 +233,5 @@ def _cpu_seconds(study: Study) -> dict[str, int]:
     training = sum(f.cpu_seconds for p in work.glob("cells/*/facts.json") if (f := read_facts(p.parent)) is not None)
     measuring = 0.0
     for path in work.glob("cells/*/*.npz"):
-        with np.load(path, allow_pickle=False) as file:
-            measuring += float(file["cpu_seconds"])
+        measuring += float(read_npz(path, ["cpu_seconds"])["cpu_seconds"])
     return {"training": round(training), "measuring": round(measuring), "groups": round(study.group_seconds())}

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hmralign.body.npz_file import npz_sizes, read_npz
+from hmralign.body.npz_file import read_npz, write_npz
 from hmralign.data.shards import write_index, write_shard
-from hmralign.storage.whole_file import write_whole
 from hmralign.systems.clean.sources import PredictionLabels, ShardLabels
 
 SHARD_SIZE = 5_000
@@ -44,12 +42,10 @@ def write_cleaned_predictions(
 ) -> Path:
     """The kept persons with the one hypothesis that was judged to be theirs, every array in its own type."""
     source = labels.predictions.path
-    arrays = read_npz(source, list(npz_sizes(source)))
+    arrays = read_npz(source)
     rows = np.asarray(kept)
     for name, array in arrays.items():
         if array.ndim == 0:
             continue  # a word about all persons
         arrays[name] = array[rows, np.asarray(hypotheses)][:, None] if name in _PER_HYPOTHESIS else array[rows]
-    file = BytesIO()
-    np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
-    return write_whole(path, file.getvalue())
+    return write_npz(path, arrays)

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
+from hmralign.body.npz_file import write_npz
 from hmralign.data.synthetic.synthwild import VERSION
 from hmralign.data.synthwild_folder import BenchmarkSplit, open_split
 from hmralign.evaluation.openings import log_opening
@@ -33,7 +33,6 @@ from hmralign.evaluation.summary import (
 from hmralign.metrics.uncertainty import JointGaussians, Recalibration
 from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import BodyProposer
-from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 
@@ -188,6 +187,4 @@ def write_columns(path: Path, evaluation: Evaluation) -> None:
     """Per-person columns (metres) as npz, for paired comparisons later."""
     arrays: dict[str, Any] = {name: values.astype(np.float32) for name, values in evaluation.columns.items()}
     arrays["protocol"] = np.array(json.dumps(evaluation.protocol.record()))
-    content = BytesIO()
-    np.savez_compressed(content, **arrays)
-    write_whole(path, content.getvalue())
+    write_npz(path, arrays)

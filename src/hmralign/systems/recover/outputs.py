@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from pathlib import Path
@@ -26,10 +25,12 @@ import numpy as np
 from PIL import Image
 
 from hmralign.body.model import BodyModel
+from hmralign.body.npz_file import write_npz
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.geometry.rotations import rotmat_to_rotvec
 from hmralign.reports.mesh_files import write_glb, write_obj
 from hmralign.reports.person_report import write_report
+from hmralign.storage.whole_file import write_json
 from hmralign.storage.whole_folder import finished_folder
 from hmralign.structures import InputError
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto, measured
@@ -95,7 +96,7 @@ def write_photo(
             into = draft / person_folder(number)
             into.mkdir()
             _person_files(into, photo, number, meshes[number], pictures[number], body, provenance, keep)
-        _save_json(draft / PHOTO_RECORD, photo_summary(photo, provenance, fingerprint))
+        write_json(draft / PHOTO_RECORD, photo_summary(photo, provenance, fingerprint))
     return folder
 
 
@@ -133,8 +134,8 @@ def _person_files(
     _save_png(folder / "overlay.png", pictures.fused)
     person_sheet(photo, number, pictures).save(folder / "contact_sheet.png")
     _write_meshes(folder, person, meshes, body, keep)
-    _save_arrays(folder / "hypotheses.npz", person_arrays(photo, person, body, provenance))
-    _save_json(folder / PERSON_RECORD, person_summary(photo, number, provenance))
+    write_npz(folder / "hypotheses.npz", person_arrays(photo, person, body, provenance))
+    write_json(folder / PERSON_RECORD, person_summary(photo, number, provenance))
 
 
 def _write_meshes(folder: Path, person: RecoveredPerson, meshes: PersonMeshes, body: BodyModel, keep: Keep) -> None:
@@ -222,13 +223,3 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def _save_png(path: Path, picture: np.ndarray) -> None:
     Image.fromarray(picture).save(path)
-
-
-def _save_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    path.write_bytes(buffer.getvalue())
