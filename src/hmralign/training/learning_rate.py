@@ -6,15 +6,9 @@ import math
 
 
 def warm_cosine(
-    step: int,
-    done: int | float,
-    of: int | float = 1.0,
-    *,
-    peak: float,
-    warmup: int,
-    floor: float = 0.0,
+    step: int, done: int | float, of: int | float = 1.0, *, peak: float, warmup: int, floor: float = 0.0,
     falls: bool = True,
-) -> float:
+) -> float:  # fmt: skip
     """Rate of a step, counted from 0, when `done` of `of` is behind it: steps of all steps, or a share of one.
 
     It rises over `warmup` steps, and falls to `floor` (a share of the peak) unless told to stay.

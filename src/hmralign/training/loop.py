@@ -127,12 +127,12 @@ class Loop:
         self.parts_of, self.config, self.state_file, self.curve, self.checks = parts_of, config, state, curve, checks
         # Placed by hand: an accelerator's own device is that of the process, and the next run may be on another one.
         self.accelerator = Accelerator(device_placement=False)
-        model.to(_device(config.device, self.accelerator.device))
+        self.model = model.to(_device(config.device, self.accelerator.device))
         self.ema = Ema(model, config.ema_decay)
         optimizer = torch.optim.AdamW(
             trained, lr=config.rate(0, 0.0), weight_decay=config.weight_decay, fused=config.fused or None
         )
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.prepared, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.progress, self.saved = Progress(), True
 
     def begin_from(self, path: Path) -> None:
@@ -177,17 +177,17 @@ class Loop:
             group["lr"] = self.config.rate(self.progress.step, self._done())
         self.optimizer.zero_grad()
         rows = []
-        for part in self.parts_of(self.model, self.progress.step):
+        for part in self.parts_of(self.prepared, self.progress.step):
             loss = part.loss()
             if not bool(torch.isfinite(loss)):
                 return False
             self.accelerator.backward(loss)
             rows.append({"loss": float(loss.detach()), **{k: part.share * v for k, v in part.figures.items()}})
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        norm = self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.config.clip_norm)
         if norm is None or not bool(torch.isfinite(norm)):
             return False
         self.optimizer.step()
-        self.ema.update(self.accelerator.unwrap_model(self.model))
+        self.ema.update(self.model)
         self.progress.step += 1
         self.progress.seconds += self.config.clock() - begun
         self.progress.pending.append({"gradient_norm": float(norm), **_sum_of(rows)})
@@ -250,7 +250,7 @@ class Loop:
 
     def _parts(self) -> dict[str, Any]:
         """What has a state of its own."""
-        return {"model": self.accelerator.unwrap_model(self.model), "ema": self.ema, "optimizer": self.optimizer}
+        return {"model": self.model, "ema": self.ema, "optimizer": self.optimizer}
 
     def _load(self, path: Path, state: dict[str, Any], names: tuple[str, ...]) -> None:
         try:
