@@ -348,7 +348,7 @@ def test_the_result_is_the_average_and_not_the_last_weights(tmp_path):
     choose_trainable(policy, QUICK)
     outcome = train_policy(policy, step_of(*OBJECTIVES["dpo"]), QUICK, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
-    average, last = (torch.cat([v.flatten() for v in s.values()]) for s in (state["ema"]["module"], state["policy"]))
+    average, last = (torch.cat([v.flatten() for v in s.values()]) for s in (state["ema"]["module"], state["model"]))
     assert torch.equal(weights(outcome.policy), average) and not torch.equal(average, last)
 
 

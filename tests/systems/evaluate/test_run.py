@@ -176,6 +176,7 @@ def test_the_command(data, weights, tmp_path, capsys):
     ],
 )
 def test_wrong_input(data, weights, tmp_path, capsys, change, sentence):
-    base = ["evaluate", *weights, "--data", str(data), "--split", "tiny/val", "--out", str(tmp_path / "out")]
-    assert main([*base, *change]) == 2
+    base = ["evaluate", *weights, "--data", str(data), "--out", str(tmp_path / "out")]
+    split = [] if "--split" in change else ["--split", "tiny/val"]
+    assert main([*base, *split, *change]) == 2
     assert sentence in capsys.readouterr().err
