@@ -136,16 +136,31 @@ def _prepare(connection: sqlite3.Connection, path: Path, form: SQLiteForm, *, cr
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("BEGIN")  # one moment for all that is read: another process may be making the tables
         empty = _is_empty(connection, path, form)
+        connection.execute("COMMIT")
         if not empty:
             _check(connection, path, form)
     if empty and not create:
         raise InputError(f"{path} is an empty file; expected a {form.noun}")
     if create:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
     if empty:
         _create(connection, path, form)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch the write-ahead log on. SQLite does not wait where another process is doing the same."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 def _is_empty(connection: sqlite3.Connection, path: Path, form: SQLiteForm) -> bool:
