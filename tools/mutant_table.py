@@ -111,7 +111,7 @@ _ALIGNMENT = (
         "training/test_preference.py::test_the_drift_of_a_rollout_is_its_distance_from_the_reference_at_the_steps_with_gradients "
         "training/test_preference.py::test_following_a_reward_raises_it "
         "training/test_preference.py::test_a_reward_in_parts_is_the_reward",
-        ("the reward is lowered", "self.settings.kappa * away - reward}", "self.settings.kappa * away + reward}"),
+        ("the reward is lowered", '{"objective": self.settings.kappa * away - reward}', '{"objective": self.settings.kappa * away + reward}'),
         ("one step fewer with gradients", "number >= config.num_steps - config.last_steps", "number > config.num_steps - config.last_steps"),
         ("drift from itself", "theirs = reference.predict_noise(x_t, t, reference_context)", "theirs = eps.detach()"),
     ),
@@ -139,20 +139,30 @@ _TRAINING = (
         ("one noise per group where each has its own", 'noises = 1 if objective.shares == "time_and_noise" else m', "noises = 1"),
     ),
     *_of(
-        "training/preference.py", "training/test_preference.py::test_the_guard_says_why "
-        "training/test_preference.py::test_kept_contexts_and_a_trained_encoder_exclude_each_other "
-        "training/test_preference.py::test_the_result_is_the_average_and_not_the_last_weights "
-        "training/test_preference.py::test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_weights "
-        "training/test_preference.py::test_the_policy_moves_and_neither_the_reference_nor_the_encoder_does[dpo]",
+        "training/guard.py", "training/test_preference.py::test_the_guard_says_why",
+        ("the guard likes a fall", 'fallen = start["held_out"] - figures["held_out"]', 'fallen = figures["held_out"] - start["held_out"]'),
+        ("any spread is enough", 'figures["spread"] < config.min_spread * start["spread"]', 'figures["spread"] < config.min_spread'),
+    ),
+    *_of(
+        "training/preference.py", "training/test_preference.py::test_kept_contexts_and_a_trained_encoder_exclude_each_other "
+        "training/test_preference.py::test_the_policy_moves_and_neither_the_reference_nor_the_encoder_does",
         ("the encoder is trained too", 'if config.trainable == "all" else policy.denoiser).requires_grad_(True)', 'if config.trainable else policy.denoiser).requires_grad_(True)'),
     ),
     *_of(
-        "training/guard.py", "training/test_preference.py::test_the_guard_says_why",
-        ("the guard likes a fall", 'fallen = start["held_out"] - figures["held_out"]', 'fallen = figures["held_out"] - start["held_out"]'),
+        "training/loop.py", "training/test_loop.py::test_the_loop_is_adamw_on_the_mean_of_the_terms "
+        "training/test_loop.py::test_a_guard_stops_a_run_and_the_last_good_average_is_kept "
+        "training/test_loop.py::test_a_batch_in_parts_is_the_batch "
+        "training/test_preference.py::test_the_result_is_the_average_and_not_the_last_weights",
+        ("the last weights instead of the last good ones", "if self.progress.stopped is not None and self.progress.good is not None:", "if False:"),
+        ("the last weights instead of their average", "return self.ema.module.cpu()", "return self.model.cpu()"),
+        ("gradients of all steps add up", "        self.optimizer.zero_grad()\n", ""),
+        ("the rate stays", '            group["lr"] = self.config.rate(self.progress.step, self._done())', '            group["lr"] = self.config.rate(0, 0.0)'),
     ),
     *_of(
-        "training/loop.py", "training/test_preference.py::test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_weights",
-        ("the last weights instead of the last good ones", "if self.progress.stopped is not None and self.progress.good is not None:", "if False:"),
+        "training/step.py", "training/test_loop.py::test_terms_are_averaged_weighed_and_added "
+        "training/test_loop.py::test_a_batch_in_parts_is_the_batch",
+        ("parts count alike", "return self.share * reduce(", "return reduce("),
+        ("sums instead of means", "self.weights.get(name, 1.0) * x.mean()", "self.weights.get(name, 1.0) * x.sum()"),
     ),
     *_of(
         "training/base_batches.py", "training/test_base.py::test_a_batch_is_the_body_as_the_persons_virtual_camera_sees_it "
@@ -163,7 +173,7 @@ _TRAINING = (
     *_of(
         "training/base_losses.py", "training/test_base.py::test_the_loss_is_that_of_v_and_stratifies_times",
         ("noise and sample exchanged in v", "target = velocity(x_0.expand_as(eps), eps, alpha_bar)", "target = velocity(eps, x_0.expand_as(eps), alpha_bar)"),
-        ("shapes are not learnt", '{"betas_loss": betas_weight}', '{"betas_loss": 0.0}'),
+        ("shapes are not learnt", '{"betas_loss": betas_weight}', '{"betas_loss": 0 * betas_weight}'),
     ),
     *_of(
         "training/scorer_losses.py", "training/test_scorer_losses.py",
@@ -346,6 +356,7 @@ _GEOMETRY = (
     *_of(
         "geometry/swing_twist.py", "geometry/test_swing_twist.py",
         ("sign of the twist", "sin = (torch.linalg.cross(bone, side) * turned).sum(-1)", "sin = (torch.linalg.cross(side, bone) * turned).sum(-1)"),
+        ("twist before swing", "twist = swing.mT @ rotmat", "twist = rotmat @ swing.mT"),
         ("bones at their reversal stand still", "return torch.where(reversed_bone, _half_turn(perpendicular(a)), swing)", "return torch.where(reversed_bone, eye, swing)"),
         ("swing back", "cross = skew(torch.linalg.cross(a, b))", "cross = skew(torch.linalg.cross(b, a))"),
         ("root turned back", "return project_to_rotmat(target.mT @ rest)", "return project_to_rotmat(rest.mT @ target)"),
@@ -549,10 +560,10 @@ _DATA = (
     ),
     *_of(
         "data/synthetic/label_noise.py", "data/synthetic/test_label_noise.py",
-        ("the good labels are spoilt", "index = bad.nonzero()[:, 0]", "index = (~bad).nonzero()[:, 0]"),
         ("degrees for radians", "turn = math.radians(noise.degrees) / math.sqrt(3)", "turn = noise.degrees / math.sqrt(3)"),
         ("angles per axis", "math.radians(noise.degrees) / math.sqrt(3)", "math.radians(noise.degrees)"),
         ("limbs flattened instead of flipped", "flipped[:, list(limb)] -= 2 * depth", "flipped[:, list(limb)] -= depth"),
+        ("all labels are bad", "index = bad.nonzero()[:, 0]", "index = torch.arange(len(bad))"),
         ("everybody keeps their label", "other[order] = order.roll(1)", "other[order] = order"),
         ("wrong persons at their own place", "return replace(body[other], transl=body.transl)", "return body[other]"),
     ),

@@ -43,7 +43,7 @@ def test_a_person_has_one_shape_seen_from_both_sides():
     assert (CONTEXT.plain.betas - mean).abs().max() > 0.01
     torch.testing.assert_close(shapes(CONTEXT.plain, CONTEXT.mirrored), mean)
     for o in (OBSERVED, mirrored(OBSERVED)):
-        group, _ = sample_group(POLICY.model, BODY, o, SamplerConfig(3, 2), seeded(0))
+        group = sample_group(POLICY.model, BODY, o, SamplerConfig(3, 2), seeded(0))
         torch.testing.assert_close(group.betas, mean[:, None].expand(-1, 3, -1), atol=1e-4, rtol=0)
     bodies = POLICY.to_body(X_0, replace(OBSERVED))
     torch.testing.assert_close(bodies.body.betas, mean[:, None].expand(-1, 3, -1))
