@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from hmralign import __version__
-from hmralign.cli.main import COMMANDS, main, overview
+from hmralign.cli import exit_codes
+from hmralign.cli.commands import COMMANDS, overview
+from hmralign.cli.main import main
 from hmralign.cli.photo_folders import folder_names, names_several
 
 
@@ -74,3 +76,11 @@ def test_one_file_is_one_photo_and_everything_else_several(tmp_path):
     (tmp_path / "odd[1].jpg").touch()
     assert not names_several(["photo.jpg"]) and not names_several([str(tmp_path / "odd[1].jpg")])
     assert names_several(["a.jpg", "b.jpg"]) and names_several([str(tmp_path)]) and names_several(["*.jpg"])
+
+
+def test_the_table_of_exit_codes_is_that_of_the_program():
+    table = (Path(__file__).parents[2] / "docs" / "exit_codes.md").read_text(encoding="utf-8")
+    told = [
+        int(cells[1]) for line in table.splitlines() if (cells := line.split("|"))[1:] and cells[1].strip().isdigit()
+    ]
+    assert told == sorted(code for name, code in vars(exit_codes).items() if name.isupper())

@@ -11,7 +11,8 @@ import tyro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmralign.cli.main import COMMANDS, main
+from hmralign.cli.commands import COMMANDS
+from hmralign.cli.main import main
 from hmralign.cli.options import parse_options, read_config
 from hmralign.cli.recover import RecoverOptions
 from hmralign.cli.run_file import write_run_file

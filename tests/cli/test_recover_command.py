@@ -1,5 +1,6 @@
 """`hmralign recover` from arguments to files, on keypoint files and a tiny random checkpoint."""
 
+import errno
 import json
 import shutil
 import signal
@@ -257,6 +258,22 @@ def test_an_unexpected_error_in_one_photo_is_recorded_as_one(example, monkeypatc
     assert example.recover(photos, keypoints=example.write_keypoints("a.png", "b.png")) == 3
     line = json.loads((example.out / "failures.jsonl").read_text())
     assert line["kind"] == "unexpected" and "ZeroDivisionError" in line["error"]
+
+
+def test_a_full_disk_is_no_fault_of_a_photo(example, capsys, monkeypatch):
+    """It ends the run of several photos with one sentence that names what could not be written."""
+    photos = example.folder / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(example.photo, photos / name)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hmralign.systems.recover.outputs.person_summary", full)
+    assert example.recover(photos, keypoints=example.write_keypoints("a.png", "b.png")) == 2
+    assert capsys.readouterr().err == f"hmralign: {example.out / 'a'}: No space left on device\n"
+    assert {p.name for p in example.out.iterdir()} == {"run.yaml"}
 
 
 KILLED = """

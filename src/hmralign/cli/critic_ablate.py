@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmralign.cli.critic_judge_options import SOME_FAILED
+from hmralign.cli.exit_codes import SOME_FAILED, WRONG_INPUT
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -93,7 +93,7 @@ def _run(config: StudyConfig, out: Path, options: CriticAblateOptions, terminal:
         document = run_ablations(config, out)
     except (BudgetError, ServerError) as error:
         terminal.note(f"hmralign: {' '.join(str(error).split())}; the same command goes on")
-        return 2 if isinstance(error, ServerError) and error.trouble == "account" else SOME_FAILED
+        return WRONG_INPUT if isinstance(error, ServerError) and error.trouble == "account" else SOME_FAILED
     unjudged = sum(
         len((arm[part] or {}).get("unjudged", ())) for arm in document["arms"].values() for part in ("learnt", "scored")
     )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from hmralign.cli.critic_judge_options import (
-    SOME_FAILED,
     LimitField,
     Preset,
     body_of,
@@ -19,6 +18,7 @@ from hmralign.cli.critic_judge_options import (
     store_folder,
     warn_of,
 )
+from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 

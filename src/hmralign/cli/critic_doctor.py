@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmralign.cli.critic_judge_options import SOME_FAILED, ServerOptions, at_least, ending_early, open_backend
+from hmralign.cli.critic_judge_options import ServerOptions, at_least, ending_early, open_backend
+from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.terminal import Terminal
 
 

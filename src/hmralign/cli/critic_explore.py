@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from hmralign.cli.critic_judge_options import (
-    SOME_FAILED,
     AskingOptions,
     Embedding,
     body_of,
@@ -21,6 +20,7 @@ from hmralign.cli.critic_judge_options import (
     store_folder,
     warn_of,
 )
+from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.terminal import Terminal
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hmralign.cli.exit_codes import SOME_FAILED, WRONG_INPUT
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 Preset = Literal["default", "paper"]
 LimitField = Literal["max_tokens", "max_completion_tokens"]
 Embedding = Literal["pose", "clip", "mix", "none"]
-
-SOME_FAILED = 3
-"""Exit code where some groups have no verdict, or a budget or the server ended the run."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +220,7 @@ def ending_early(run: Callable[[Any, Terminal], int]) -> Callable[[Any, Terminal
                 raise
             terminal.note(f"hmralign: {' '.join(str(error).split())}")
             wrong_input = isinstance(error, ServerError) and error.trouble == "account"
-            return 2 if wrong_input else SOME_FAILED
+            return WRONG_INPUT if wrong_input else SOME_FAILED
 
     return wrapped
 

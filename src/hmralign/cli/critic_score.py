@@ -11,7 +11,6 @@ import tyro
 
 from hmralign.cli.critic_estimate import say_hours
 from hmralign.cli.critic_judge_options import (
-    SOME_FAILED,
     AskingOptions,
     body_of,
     ending_early,
@@ -21,6 +20,7 @@ from hmralign.cli.critic_judge_options import (
     store_folder,
     warn_of,
 )
+from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from hmralign.cli import ctrl_c
+from hmralign.cli.exit_codes import DONE, SOME_FAILED
 from hmralign.cli.photo_folders import folder_names, names_several, require_writable
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Terminal
@@ -147,7 +149,7 @@ def _recover_all(
         try:
             done.append(recover_photo(recoverer, photo, folder, options))
         except Exception as error:
-            if not several or not options.skip_bad:
+            if not several or not options.skip_bad or _concerns_all(error):
                 raise
             failures.append(_failure(photo, error))
             _append(log, failures[-1])
@@ -190,10 +192,17 @@ def _failure(photo: Path, error: Exception) -> PhotoFailure:
     return PhotoFailure(photo, "unexpected", f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
+def _concerns_all(error: Exception) -> bool:
+    """Whether the next photo would fail as well: the disk is full, or Ctrl-C broke an import."""
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return is_full or ctrl_c.was_pressed()
+
+
 def _append(log: Path, failure: PhotoFailure) -> None:
+    from hmralign.storage.line_log import append_line
+
     line = json.dumps({"file": str(failure.file), "kind": failure.kind, "error": failure.error}, ensure_ascii=False)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(line + os.linesep)
+    append_line(log, line)
 
 
 def _finish(
@@ -222,7 +231,7 @@ def _finish(
         }
     )
     terminal.say(_final_line(done, failures, report))
-    return 3 if failures else 0
+    return SOME_FAILED if failures else DONE
 
 
 def _photo_document(outcome: PhotoOutcome) -> dict[str, Any]:

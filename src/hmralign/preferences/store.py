@@ -42,12 +42,12 @@ from hmralign.structures import (
     Annotation,
     BodyParams,
     Example,
-    HmralignError,
     Hypotheses,
     InputError,
     Landmarks3d,
     Observation,
     PreferenceGroups,
+    UnwritableError,
 )
 
 FORMAT_VERSION = 1
@@ -62,7 +62,7 @@ _NOT_A_ROTATION = 1e-3
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,80}\Z")
 
 
-class StoreFullError(HmralignError):
+class StoreFullError(UnwritableError):
     """The disk has no room for another shard; what is there is whole."""
 
 

@@ -3,7 +3,7 @@
 from hmralign.structures.body_params import BodyParams
 from hmralign.structures.camera import Camera
 from hmralign.structures.critique import Critique, Finding, MemoryContext, Prototype, Rule, Verdict
-from hmralign.structures.errors import HmralignError, InputError
+from hmralign.structures.errors import HmralignError, InputError, UnwritableError
 from hmralign.structures.hypotheses import Hypotheses
 from hmralign.structures.observation import MASK_SIZE, Annotation, Example, Landmarks3d, Observation
 from hmralign.structures.person_group import PersonGroup
@@ -29,5 +29,6 @@ __all__ = [
     "Prototype",
     "Rule",
     "TensorRecord",
+    "UnwritableError",
     "Verdict",
 ]

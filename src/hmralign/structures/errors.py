@@ -23,6 +23,10 @@ class InputError(HmralignError, ValueError):
     """The input is wrong: a file, an array, a checkpoint.  The command line turns it into exit code 2."""
 
 
+class UnwritableError(HmralignError):
+    """A result cannot be written, as where the disk is full.  The command line turns it into exit code 2."""
+
+
 def shown(value: object, most: int = 80) -> str:
     """A name or value that a file gives, as a sentence may quote it: one line of at most `most` characters.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hmralign.storage.line_log import append_line
 from hmralign.storage.whole_file import write_whole
 
 logger = logging.getLogger("hmralign.training")
@@ -48,8 +49,7 @@ class Curve:
         names = self.columns or tuple(figures)
         written = {name: self.rounded(figures[name]) for name in names}
         line = {**self.labels, "step": step, self.clock: round(seconds, 2), **written}
-        with self.path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(line) + "\n")
+        append_line(self.path, json.dumps(line))
         for listener in self.listeners:
             listener(step, {self.clock: seconds, **{name: figures[name] for name in names}})
         if step % self.said_every == 0:

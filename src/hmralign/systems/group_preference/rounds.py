@@ -15,6 +15,7 @@ from typing import Any
 
 from hmralign.critics.vlm.memory.retrieval import Retrieved
 from hmralign.critics.vlm.memory.store import Memory
+from hmralign.storage.whole_file import naming_file
 from hmralign.structures import InputError, MemoryContext
 
 FORMAT_VERSION = 1
@@ -85,7 +86,7 @@ class Rounds:
     def _append(self, lines: list[dict[str, Any]]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         whole = self.path.read_bytes().rfind(b"\n") + 1 if self.path.is_file() else 0
-        with self.path.open("r+b" if self.path.is_file() else "xb") as file:
+        with naming_file(self.path), self.path.open("r+b" if self.path.is_file() else "xb") as file:
             file.truncate(whole)  # half a line that a kill left
             file.seek(whole)
             file.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from hmralign.critics.vlm.memory.content import FROZEN, PICTURES
 from hmralign.critics.vlm.memory.records import rule_id
 from hmralign.critics.vlm.memory.store import Memory, new_memory
 from hmralign.critics.vlm.memory.tables import FACT, FORMAT_VERSION, PROTOTYPE, RULE, TABLES, TILE, Table, naming
+from hmralign.storage.whole_folder import finished_folder
 from hmralign.structures import InputError
 from hmralign.structures.critique import HIGHEST_SCORE
 
@@ -43,10 +43,7 @@ def export_memory(memory: Memory, folder: str | Path, *, images: bool = True) ->
     folder = Path(folder)
     if folder.exists():
         raise InputError(f"{folder} exists already; expected a new folder for the export")
-    part = folder.with_name(f"{folder.name}.part")
-    with naming(memory.path):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with finished_folder(folder) as part:
         # One transaction: an episode that is committed meanwhile is in all files or in none.
         memory.connection.execute("BEGIN")
         try:
@@ -57,7 +54,6 @@ def export_memory(memory: Memory, folder: str | Path, *, images: bool = True) ->
             memory.connection.execute("ROLLBACK")
         facts = {"format_version": FORMAT_VERSION, "images": images, "content_hash": content}
         (part / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        part.rename(folder)
     return content
 
 
@@ -84,7 +80,8 @@ def import_memory(folder: str | Path, path: str | Path) -> str:
 
 
 def _write_table(memory: Memory, table: Table, part: Path, images: bool) -> None:
-    rows = [row for row in table.rows(memory.connection) if not (table is FACT and row["name"] == FROZEN)]
+    with naming(memory.path):
+        rows = [row for row in table.rows(memory.connection) if not (table is FACT and row["name"] == FROZEN)]
     if table is TILE:
         if not images:
             return
