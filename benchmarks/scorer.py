@@ -171,7 +171,7 @@ def proposals(test: TestSet, args: argparse.Namespace) -> tuple[Example, Hypothe
 
 def described(example: Example, group: Hypotheses) -> HypothesisSet:
     body, offsets = load_free_body("3k5"), noise_of("mediapipe").offsets
-    return hypothesis_set(body, example, lambda some, chunk: group.body[chunk * 250 : chunk * 250 + 250], offsets)
+    return hypothesis_set(body, example, lambda some, numbers: group.body[numbers.start : numbers.stop], offsets)
 
 
 def columns(test: TestSet, args: argparse.Namespace, sets: dict[str, HypothesisSet]) -> dict[str, np.ndarray]:

@@ -50,6 +50,20 @@ def test_seeds_and_correlation_reach_the_critics_that_draw(name):
     assert torch.equal(exact.argmax(1), judge(make_critic("oracle", body), group, example).argmax(1))
 
 
+@pytest.mark.parametrize("name", ["random", "oracle-noisy"])
+def test_what_is_drawn_on_a_person_depends_on_its_name_alone(name):
+    body, example, group = scene()
+    names, order = ("a", "b", "c", "d"), [2, 0, 3]
+    whole = judge(make_critic(name, body, persons=names), group, example)
+    some = make_critic(name, body, persons=[names[k] for k in order])
+    assert torch.equal(judge(some, group[order], example[order]), whole[order])
+    assert len(set(map(tuple, whole.tolist()))) == 4 or name == "oracle-noisy"
+    renamed = judge(make_critic(name, body, persons=("a", "b", "c", "e")), group, example)
+    assert torch.equal(renamed[:3], whole[:3]) and not torch.equal(renamed[3], whole[3])
+    with pytest.raises(InputError, match="3 generators for 4 persons"):
+        judge(some, group, example)
+
+
 def test_the_mix_has_the_weights_of_the_lab():
     body, example, group = scene()
     parts = {k: judge(make_critic(k, body), group, example) for k, w in LAB_WEIGHTS.items() if w > 0}  # type: ignore[arg-type]

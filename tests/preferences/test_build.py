@@ -19,6 +19,7 @@ from hmralign.preferences import build as build_module
 from hmralign.preferences.build import GroupsConfig, build_groups, score_store
 from hmralign.preferences.person_source import ShardSource, SourceBatch
 from hmralign.preferences.store import CriticFacts, GroupStore, writing
+from hmralign.storage.seeds import seeded
 from hmralign.structures import Example, InputError
 from support.group_stores import SIZE, STEPS, files_of, shard_folder, tiny_policy
 from support.store_builder import Builder
@@ -28,6 +29,8 @@ PERSONS, PER_SHARD = 11, 2
 SHARDS = 6
 CONFIG = {"group_size": SIZE, "num_steps": STEPS, "shard_size": PER_SHARD, "with_truth": True, "seed": 3}
 CRITICS = ["oracle-noisy", "random"]
+FIRST = [f"shards:train/{number:06d}" for number in range(0, PERSONS, PER_SHARD)]
+"""Of each shard, the first group."""
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +65,10 @@ def built(policy, shards, folder, critics=(), persons=None, source=None, checkpo
 
 @pytest.fixture
 def sampled(monkeypatch):
-    """Shards that were sampled in this process."""
-    shards, real = [], build_module.sample_batch
-    monkeypatch.setattr(build_module, "sample_batch", lambda *a: shards.append(a[-1]) or real(*a))
-    return shards
+    """First groups of the shards that were sampled in this process."""
+    first, real = [], build_module.sample_batch
+    monkeypatch.setattr(build_module, "sample_batch", lambda *a: first.append(a[1].ids[0]) or real(*a))
+    return first
 
 
 # -- the straight run --------------------------------------------------------------------------------------------------
@@ -78,9 +81,8 @@ def test_groups_are_what_the_policy_samples(policy, shards, tmp_path):
     assert (store.facts.skeleton_hash, store.facts.seed) == (BODY.skeleton_hash, 3)
     example = ShardSource.open(shards).shards[torch.tensor([2, 3])]
     read = store.read(1, truth=True)
-    generator = torch.Generator().manual_seed(3 * 1_000_003 + 1)
-    x_0 = policy.sample(policy.context(example.observation), SIZE, generator)
-    assert torch.equal(read.x_0, x_0)
+    generators = [seeded(3, "groups", name) for name in store.ids[2:4]]
+    assert torch.equal(read.x_0, policy.sample_each(policy.context(example.observation), SIZE, generators))
     assert torch.equal(read.example.observation.mask, example.observation.mask)
     assert torch.equal(read.example.annotation.joints, example.annotation.joints)
     torch.testing.assert_close(posed_joints(BODY, read.hypotheses.body), read.hypotheses.joints, atol=1e-4, rtol=0)
@@ -103,9 +105,9 @@ def test_the_same_seed_gives_the_same_files_in_every_process(policy, shards, str
 def test_nothing_is_done_where_all_is_done(policy, shards, tmp_path, sampled):
     built(policy, shards, tmp_path, CRITICS)
     before, times = files_of(tmp_path), {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
-    assert sampled == list(range(SHARDS))
+    assert sampled == FIRST
     built(policy, shards, tmp_path, CRITICS)
-    assert sampled == list(range(SHARDS)) and files_of(tmp_path) == before
+    assert sampled == FIRST and files_of(tmp_path) == before
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == times
 
 
@@ -114,7 +116,7 @@ def test_another_critic_scores_without_sampling_and_changes_no_group(policy, sha
     before = files_of(tmp_path)
     built(policy, shards, tmp_path, ["oracle-noisy"])
     after = files_of(tmp_path)
-    assert sampled == list(range(SHARDS)) and {p: after[p] for p in before} == before
+    assert sampled == FIRST and {p: after[p] for p in before} == before
     assert {p.split("/")[1] for p in set(after) - set(before)} == {"oracle-noisy"}
 
 
@@ -273,7 +275,7 @@ def test_a_store_is_continued_by_the_same_policy_seed_size_and_source(policy, sh
     taller, source = replace(BODY, J_template=1.1 * BODY.J_template), ShardSource.open(shards)
     with pytest.raises(InputError, match="with skeleton_hash = "):
         build_groups(policy, taller, "c" * 64, ("lab/train",), source, tmp_path / "store", GroupsConfig(**CONFIG))
-    assert files_of(tmp_path / "store") == before and sampled == list(range(SHARDS))
+    assert files_of(tmp_path / "store") == before and sampled == FIRST
 
 
 def test_more_persons_are_added_where_a_shard_ends(policy, shards, tmp_path):
@@ -334,7 +336,7 @@ def test_persons_of_the_same_name_and_persons_that_are_skipped(policy, tmp_path,
     assert store.ids == ("a", "b") and store.skipped == {"c": "behind a wall", "d": "no reason was given"}
     before = files_of(tmp_path)
     built(policy, None, tmp_path, source=ListSource(*source.given[:3]))
-    assert sampled == [0, 1] and files_of(tmp_path) == before
+    assert sampled == ["a", "e"] and files_of(tmp_path) == before
 
 
 def test_masks_are_sampled_from_as_they_are_stored(policy, tmp_path):
@@ -342,9 +344,9 @@ def test_masks_are_sampled_from_as_they_are_stored(policy, tmp_path):
     mask = torch.rand(2, 48, 48, generator=torch.Generator().manual_seed(0))
     example = replace(example, observation=replace(example.observation, mask=mask, has_mask=torch.tensor([True, True])))
     read = built(policy, None, tmp_path, source=ListSource(SourceBatch(("a", "b"), example))).read(0)
-    generator = torch.Generator().manual_seed(3 * 1_000_003)
+    generators = [seeded(3, "groups", name) for name in "ab"]
     assert not torch.equal(read.example.observation.mask, mask)
-    assert torch.equal(read.x_0, policy.sample(policy.context(read.example.observation), SIZE, generator))
+    assert torch.equal(read.x_0, policy.sample_each(policy.context(read.example.observation), SIZE, generators))
 
 
 def test_samples_that_are_not_finite_are_named(policy, tmp_path, monkeypatch):
@@ -390,10 +392,10 @@ def test_annotations_are_shown_to_critics_that_need_them_only(with_truth):
     for name, needs, declared in [("blind", False, False), ("blinder", False, True), ("seeing", True, True)]:
         critic = Watching(needs)
         with writing(with_truth) as store:
-            score_store(store, name, lambda shard, c=critic: c, CriticFacts(name, declared))
+            score_store(store, name, lambda ids, c=critic: c, CriticFacts(name, declared))
         assert [e.annotation is not None for e in critic.shown] == [needs] * 3
     with writing(with_truth) as store, pytest.raises(InputError, match="needs ground truth"):
-        score_store(store, "liar", lambda shard: Watching(True), CriticFacts("liar", False))
+        score_store(store, "liar", lambda ids: Watching(True), CriticFacts("liar", False))
 
 
 def test_truth_that_is_not_there_is_refused_before_anything_is_sampled(policy, shards, tmp_path, sampled):
@@ -407,7 +409,7 @@ def test_truth_that_is_not_there_is_refused_before_anything_is_sampled(policy, s
     assert not list(tmp_path.iterdir()) and sampled == []
     built(policy, shards, tmp_path / "c", with_truth=False, persons=2)
     with writing(tmp_path / "c") as store, pytest.raises(InputError, match="critic 'mine' needs truth"):
-        score_store(store, "mine", lambda shard: Watching(True), CriticFacts("mine", True))
+        score_store(store, "mine", lambda ids: Watching(True), CriticFacts("mine", True))
     assert GroupStore.open(tmp_path / "c").critics() == ()
 
 
@@ -427,25 +429,57 @@ def nan(scores):
 def test_a_critic_that_fails_is_named_with_its_groups_and_goes_on_later(with_truth, answer, said):
     name = f"fails-{answer.__name__.strip('<>')}"
     facts = CriticFacts(name, False)
-    critics = [Watching(), Watching(answer=answer), Watching()]
+    critics = dict(zip(FIRST, [Watching(), Watching(answer=answer), Watching()], strict=False))
     before = files_of(with_truth)
     with writing(with_truth) as store:
         with pytest.raises(InputError) as raised:
-            score_store(store, name, lambda shard: critics[shard], facts)
+            score_store(store, name, lambda ids: critics[ids[0]], facts)
         for part in (f"critic '{name}'", "'shards:train/000002' to 'shards:train/000003'", said):
             assert part in str(raised.value)
-        assert store.unscored(name) == [1, 2] and not critics[2].shown
+        assert store.unscored(name) == [1, 2] and not critics[FIRST[2]].shown
         with pytest.raises(InputError, match="are missing"):
             store.scores(name)
         calm = Watching()
-        score_store(store, name, lambda shard: calm, facts)
+        score_store(store, name, lambda ids: calm, facts)
     assert len(calm.shown) == 2 and GroupStore.open(with_truth).scores(name).shape == (6, SIZE)
     after = files_of(with_truth)
     assert {p: after[p] for p in before} == before
 
 
+def test_a_group_is_the_same_alone_in_another_order_and_in_another_shard(policy, tmp_path):
+    """Its samples, its bodies, and what critics draw on it: the noise is of its name, whoever else is there."""
+    example = persons(8)
+    names = tuple(f"person {n}" for n in range(8))
+
+    def built_of(where, order, size, seed=3):
+        cut = [order[k : k + size] for k in range(0, len(order), size)]
+        source = ListSource(*(SourceBatch(tuple(names[n] for n in c), example[torch.tensor(c)]) for c in cut))
+        store = built(policy, None, tmp_path / where, CRITICS, source=source, seed=seed)
+        shards = [store.read(shard) for shard in range(store.num_shards)]
+        x_0 = dict(zip(store.ids, torch.cat([s.x_0 for s in shards]), strict=True))
+        joints = dict(zip(store.ids, torch.cat([s.hypotheses.joints for s in shards]), strict=True))
+        return x_0, joints, *(dict(zip(store.ids, store.scores(c), strict=True)) for c in CRITICS)
+
+    whole = built_of("whole", list(range(8)), 8)
+    others = [
+        built_of("small shards", list(range(8)), 3),
+        built_of("reversed", list(range(8))[::-1], 8),
+        built_of("alone", [5], 1),
+        built_of("some", [6, 0, 5], 2),
+    ]
+    for x_0, joints, noisy, chance in others:
+        for name in x_0:
+            torch.testing.assert_close(x_0[name], whole[0][name], atol=1e-2, rtol=0)
+            torch.testing.assert_close(joints[name], whole[1][name], atol=1e-2, rtol=0)
+            assert torch.equal(noisy[name].argsort(), whole[2][name].argsort())
+            assert torch.equal(chance[name], whole[3][name])
+    first, second = whole[0]["person 0"], whole[0]["person 1"]
+    assert (first[1] - second[1]).abs().max() > 0.1, "noise of their own"
+    assert not torch.equal(built_of("another seed", [5], 1, seed=4)[3]["person 5"], whole[3]["person 5"])
+
+
 def test_scores_do_not_depend_on_the_order_of_shards(policy, shards, tmp_path):
-    """Critics that draw start anew for each shard, so that a shard scored later or alone has the same scores."""
+    """Critics that draw start anew for each group, so that one scored later or alone has the same scores."""
     store = built(policy, shards, tmp_path, CRITICS)
     before = {name: store.scores(name) for name in CRITICS}
     for name in CRITICS:

@@ -19,6 +19,7 @@ from hmralign.preferences import person_source as sources
 from hmralign.preferences.build import GroupsConfig, build_groups
 from hmralign.preferences.person_source import GroupSource, PhotoSource, ShardSource, as_stored, unique_names
 from hmralign.preferences.store import GroupStore
+from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
 from support.group_stores import SIZE, STEPS, files_of, shard_folder, tiny_policy
 from support.recover_example import HEIGHT, WIDTH, example_photo
@@ -223,7 +224,8 @@ def test_masks_that_are_stored_are_those_that_were_sampled_from(album, tmp_path)
     assert seen.has_mask.all() and 0 < seen.mask.max() < 1
     raw = next(iter(PhotoSource(album[:1], detector()).batches(8, set()))).example.observation
     assert torch.equal(seen.mask, as_stored(raw).mask) and torch.equal(as_stored(seen).mask, seen.mask)
-    assert torch.equal(read.x_0, policy.sample(policy.context(seen), SIZE, torch.Generator().manual_seed(0)))
+    generators = [seeded(0, "groups", name) for name in read.ids]
+    assert torch.equal(read.x_0, policy.sample_each(policy.context(seen), SIZE, generators))
 
 
 def test_the_hash_of_photos_is_of_names_and_sizes(album, tmp_path):

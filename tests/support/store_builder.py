@@ -26,8 +26,8 @@ class Builder:
     """Starts jobs, one after the other. Close it, or use it in a `with`."""
 
     def __init__(self) -> None:
-        paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+        paths = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), *sys.path]))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}  # the package that the test imports
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -112,12 +112,13 @@ def build(job, policy) -> None:
     source = ShardSource.open(Path(job["shards"]))
     sample = module.sample_batch
 
-    def logged(policy, batch, config, shard):
+    def logged(policy, batch, config):
+        shard = int(batch.ids[0].rpartition("/")[2]) // config.shard_size
         with open(job["log"], "a") as log:
             log.write(f"{shard} {batch.ids[0]}\n")
         if job.get("hang") == shard:
             signal.pause()
-        return sample(policy, batch, config, shard)
+        return sample(policy, batch, config)
 
     if "log" in job:
         module.sample_batch = logged

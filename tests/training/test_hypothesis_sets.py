@@ -48,20 +48,24 @@ def test_wide_noise_spans_more_than_the_published_one():
     assert wide.max() > 3 * small.max() and wide.min() < small.min()
 
 
-def test_proposals_are_a_function_of_seed_and_chunk():
+def test_a_proposal_is_of_a_seed_and_a_person():
     policy = LitePolicy(tiny_model(), BODY, num_steps=2)
     for make in (lambda s: sampling(policy, 4, s), lambda s: perturbing(4, WIDE_NOISE, s)):
-        a, b, other = make(0)(PERSONS, 1), make(0)(PERSONS, 1), make(0)(PERSONS, 2)
-        assert torch.equal(a.body_pose, b.body_pose) and not torch.equal(a.body_pose, other.body_pose)
+        whole, again = make(0)(PERSONS, range(5)), make(0)(PERSONS, range(5))
+        assert torch.equal(whole.body_pose, again.body_pose)
+        assert not torch.equal(whole.body_pose, make(1)(PERSONS, range(5)).body_pose)
+        part = make(0)(PERSONS[2:5], range(2, 5))  # in another chunk
+        torch.testing.assert_close(part.body_pose, whole.body_pose[2:5], atol=1e-3, rtol=0)
+        moved = make(0)(PERSONS[2:5], range(3, 6)).body_pose
+        assert (moved - part.body_pose).abs().amax((1, 2, 3, 4)).min() > 1e-2, "by its number"
 
 
 def test_a_set_does_not_depend_on_where_it_is_cut(monkeypatch):
     from hmralign.training import hypothesis_sets as module
 
-    fixed = perturbed_truth(PERSONS.annotation, 3, WIDE_NOISE, seeded(0))
-    whole = hypothesis_set(BODY, PERSONS, lambda e, c: fixed, None)
+    whole = hypothesis_set(BODY, PERSONS, perturbing(3, WIDE_NOISE, 0), None)
     monkeypatch.setattr(module, "CHUNK", 2)
-    parts = hypothesis_set(BODY, PERSONS, lambda e, c: fixed[slice(2 * c, 2 * c + 2)], None)
+    parts = hypothesis_set(BODY, PERSONS, perturbing(3, WIDE_NOISE, 0), None)
     torch.testing.assert_close(whole.errors, parts.errors)
     torch.testing.assert_close(whole.input.landmarks, parts.input.landmarks)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hmralign.diffusion import ddim
 from hmralign.policies.policy import NoisePredictor
+from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
@@ -93,7 +94,7 @@ class RolloutStep:
 
     def __call__(self, policy: Any, step: int) -> Iterator[Part]:
         """Parts of a step's loss."""
-        draw_from = torch.Generator().manual_seed(self.config.seed * 7_000_003 + step)
+        draw_from = seeded(self.config.seed, "direct reward", step)
         n = max(1, min(self.config.batch_size // self.settings.hypotheses, self.persons))
         person = torch.randperm(self.persons, generator=draw_from)[:n]
         variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))
@@ -113,6 +114,6 @@ class RolloutStep:
     def probe(self, policy: Any) -> dict[str, float]:
         """Reward of fixed rollouts of the first persons."""
         n = min(64, self.persons)
-        x_T = torch.randn(n, self.settings.hypotheses, self.dims, generator=torch.Generator().manual_seed(424_243))
+        x_T = torch.randn(n, self.settings.hypotheses, self.dims, generator=seeded(0, "direct reward probe"))
         reward, away = self._followed(policy, torch.arange(n), 0, x_T)
         return {"probe_reward": float(reward.mean()), "probe_drift": float(away.mean())}

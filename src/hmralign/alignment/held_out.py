@@ -11,6 +11,7 @@ from hmralign.alignment.items import ScoredGroups
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.critics.critic import Critic, judge
 from hmralign.hypotheses.spread import joint_spread
+from hmralign.storage.seeds import seeded
 from hmralign.structures import Example, Observation
 
 
@@ -28,7 +29,7 @@ class HeldOut:
         device = next(policy.parameters()).device
         seen = self.observation.to(device)
         with torch.no_grad():
-            x_0 = policy.sample(policy.context(seen), self.hypotheses, torch.Generator().manual_seed(77))
+            x_0 = policy.sample(policy.context(seen), self.hypotheses, seeded(0, "held out look"))
             bodies = policy.to_body(x_0, seen)
         figures = {"spread": float(joint_spread(bodies.joints[:, :, :NUM_JOINTS]).mean())}
         for name, critic in self.critics.items():
@@ -40,7 +41,7 @@ class HeldOut:
 
 def split_held_out(groups: ScoredGroups, share: float, at_most: int, seed: int) -> tuple[ScoredGroups, ScoredGroups]:
     """Training and held-out groups, by a seeded draw; at least one of each, unless nothing is to be held out."""
-    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed * 31 + 17))
+    order = torch.randperm(len(groups), generator=seeded(seed, "held out"))
     if share == 0 or len(groups) < 2:
         return groups, groups[order[:0]]
     n = max(1, min(at_most, round(share * len(groups)), len(groups) - 1))

@@ -42,15 +42,14 @@ def views(
 def _draw(store: GroupStore, critic: str, options: GroupsOptions, path: Path) -> None:
     from io import BytesIO
 
-    import torch
-
     from hmralign.preferences.sheet import drawn_groups, groups_sheet, widest_groups
     from hmralign.preferences.stored_body import stored_body
+    from hmralign.storage.seeds import seeded
     from hmralign.storage.whole_file import write_whole
 
     if options.sheet_choice == "random":
         seed = store.facts.seed if options.seed is None else options.seed
-        numbers = drawn_groups(len(store), options.sheet_groups, torch.Generator().manual_seed(seed))
+        numbers = drawn_groups(len(store), options.sheet_groups, seeded(seed, "sheet"))
     else:
         numbers = widest_groups(store.scores(critic), options.sheet_groups)
     picture = BytesIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from hmralign.body.model import BodyModel
@@ -21,11 +22,13 @@ def make_critic(
     seed: int = 0,
     correlation: float = 0.5,
     image_size: tuple[int, int] | None = None,
+    persons: Sequence[str] | None = None,
 ) -> Critic:
     """The critic of that name, for hypotheses of `body`.
 
-    `detector` says whose noise and landmark offsets the keypoints and landmarks have; `seed` starts the generator of
-    the critics that draw; `correlation` is the quality of `oracle-noisy` (Spearman, on average over groups);
+    `detector` says whose noise and landmark offsets the keypoints and landmarks have. `seed` is for the critics that
+    draw: on each of `persons` by its name alone where they are given (the critic then judges those and no others), else
+    on one after the other. `correlation` is the quality of `oracle-noisy` (Spearman, on average over groups).
     `image_size` (width, height), where it is everybody's, is for silhouettes. `mix` has the weights fitted on
     SynthWild's lab split (`critics.mix.LAB_WEIGHTS`); `scorer` was trained for photos, `scorer-lab` on SynthWild's lab
     alone. A critic of the user's own is called with the `CriticSetting`.
@@ -35,7 +38,9 @@ def make_critic(
     """
     if not is_critic(name):
         raise InputError(f"there is no critic {name!r}; expected one of {', '.join(CRITICS)}, or FILE.py:FUNCTION.")
-    setting = CriticSetting(body, noise_of(detector), seed, correlation, image_size)
+    setting = CriticSetting(
+        body, noise_of(detector), seed, correlation, image_size, None if persons is None else tuple(persons)
+    )
     critic = load_extension("critics", CRITICS.get(name, name))(setting)
     if not isinstance(critic, Critic):
         raise InputError(f"{name}: made a {type(critic).__name__}, which is no critic (see `hmralign.critics.critic`)")

@@ -12,6 +12,7 @@ from torch import Tensor
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_JOINTS
+from hmralign.critics.draws import Generators, drawn
 from hmralign.critics.setting import CriticSetting
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, pa_pve, pve
 from hmralign.structures import Annotation, Example, Hypotheses, InputError
@@ -23,18 +24,16 @@ _BODIES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class RandomCritic:
-    """Uniform scores in [0, 1): what ranking by chance gives. Each call draws anew from `generator`."""
+    """Uniform scores in [0, 1): what ranking by chance gives. Each call draws anew from the generators."""
 
-    generator: torch.Generator
+    generators: Generators
 
     name = "random"
     needs_truth = False
 
     def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
-        """Scores drawn on the generator's device."""
-        joints = hypotheses.joints
-        scores = torch.rand(joints.shape[:2], generator=self.generator, device=self.generator.device)
-        return scores.to(joints)
+        """Scores, whoever is judged. Raises InputError as `drawn`."""
+        return drawn(torch.rand, hypotheses.joints.shape[:2], self.generators).to(hypotheses.joints)
 
 
 @dataclass(frozen=True)
@@ -107,4 +106,4 @@ def make_oracle_pve(setting: CriticSetting) -> OracleCritic:
 
 def make_random(setting: CriticSetting) -> RandomCritic:
     """Scores that mean nothing, a control."""
-    return RandomCritic(setting.generator())
+    return RandomCritic(setting.generators("random"))

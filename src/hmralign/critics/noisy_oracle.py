@@ -27,6 +27,7 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from hmralign.critics.controls import OracleCritic
+from hmralign.critics.draws import Generators, drawn
 from hmralign.critics.setting import CriticSetting
 from hmralign.structures import Example, Hypotheses, InputError
 
@@ -37,11 +38,11 @@ class NoisyOracleCritic:
 
     A score is a standard normal number that says where a hypothesis stands in its group, so unlike other critics'
     it depends on the rest of the group and knows no difference between a group of good and one of bad hypotheses. At
-    correlation 1 the order is the oracle's. Each call draws anew from `generator`. Groups with ties in the oracle
+    correlation 1 the order is the oracle's. Each call draws anew from the generators. Groups with ties in the oracle
     correlate a little less. Raises `InputError` for a correlation outside of [0, 1].
     """
 
-    generator: torch.Generator
+    generators: Generators
     correlation: float
     oracle: OracleCritic = OracleCritic()  # noqa: RUF009 - it is frozen
 
@@ -57,9 +58,9 @@ class NoisyOracleCritic:
         return f"{self.oracle.name}_noisy_{self.correlation:g}"
 
     def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
-        """Scores; raises `InputError` as the oracle does."""
+        """Scores; raises `InputError` as the oracle and `drawn` do."""
         truth = self.oracle(hypotheses, example)
-        noise = torch.randn(truth.shape, generator=self.generator, device=self.generator.device).to(truth)
+        noise = drawn(torch.randn, truth.shape, self.generators).to(truth)
         signal, spread = signal_and_noise(self.correlation, truth.shape[1])
         return signal * normal_scores(truth) + spread * noise
 
@@ -116,4 +117,4 @@ def _spread(size: int) -> float:
 
 def make_noisy_oracle(setting: CriticSetting) -> NoisyOracleCritic:
     """An oracle of that correlation with the truth. Raises InputError for one outside of [0, 1]."""
-    return NoisyOracleCritic(setting.generator(), setting.correlation)
+    return NoisyOracleCritic(setting.generators("oracle-noisy"), setting.correlation)

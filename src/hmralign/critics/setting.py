@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from hmralign.body.model import BodyModel
+from hmralign.critics.draws import Generators
 from hmralign.fitting.evidence import KeypointNoise
+from hmralign.storage.seeds import seeded
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,11 @@ class CriticSetting:
     """Quality of `oracle-noisy`: Spearman, on average over groups."""
     image_size: tuple[int, int] | None = None
     """Width and height in pixels where they are everybody's, for silhouettes."""
+    persons: tuple[str, ...] | None = None
+    """Names of those whom the critic will judge in its one call; None where it may be asked about anybody."""
 
-    def generator(self) -> torch.Generator:
-        """A new generator of the seed."""
-        return torch.Generator().manual_seed(self.seed)
+    def generators(self, critic: str) -> Generators:
+        """What a critic of that name draws from: for each of the persons by its name alone, or one for everybody."""
+        if self.persons is None:
+            return seeded(self.seed, critic)
+        return tuple(seeded(self.seed, critic, person) for person in self.persons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,6 +135,14 @@ class LitePolicy(nn.Module):
         """M samples per person, half of them from the mirror image; the first is the zero-noise mode."""
         config = SamplerConfig(num_hypotheses=num_hypotheses, num_steps=self.num_steps)
         return sample_vectors(self.model, context.plain, context.mirrored, config, generator)
+
+    @torch.no_grad()
+    def sample_each(
+        self, context: LiteContext, num_hypotheses: int, generators: Sequence[torch.Generator]
+    ) -> Float[Tensor, "person hyp 130"]:
+        """As `sample`, in one batch, with noise of its own for each person."""
+        config = SamplerConfig(num_hypotheses=num_hypotheses, num_steps=self.num_steps)
+        return sample_vectors(self.model, context.plain, context.mirrored, config, generators)
 
     @torch.no_grad()
     def propose(self, observation: Observation, sampler: SamplerConfig, generator: torch.Generator) -> PersonGroup:

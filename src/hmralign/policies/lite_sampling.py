@@ -7,7 +7,7 @@ vector is used twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -30,12 +30,16 @@ Guidance = Callable[[Tensor, Tensor, bool], Tensor]
 
 
 def paired_noise(
-    num_hypotheses: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "plain 130"], Float[Tensor, "mirrored 130"]]:
+    num_hypotheses: int, generator: torch.Generator | Sequence[torch.Generator]
+) -> tuple[Float[Tensor, "*person plain 130"], Float[Tensor, "*person mirrored 130"]]:
     """Starting noise of the plain and the mirrored half; index 0 of each is the zero-noise mode.
 
-    All persons share it, so a person's answer does not depend on who else is in the photo.
+    A person's answer does not depend on who else is in the photo: all share the noise of one generator, or each has the
+    noise of its own.
     """
+    if not isinstance(generator, torch.Generator):
+        plain, mirrored = zip(*(paired_noise(num_hypotheses, own) for own in generator), strict=True)
+        return torch.stack(plain), torch.stack(mirrored)
     pairs = (num_hypotheses + 1) // 2
     noise = torch.randn(pairs, POSE_DIM, generator=generator)
     noise[0] = 0
@@ -81,7 +85,7 @@ def sample_vectors(
     plain: Context,
     mirrored: Context,
     config: SamplerConfig,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
     guidance: Guidance | None = None,
 ) -> Float[Tensor, "person hyp 130"]:
     """Standardised pose vectors of M hypotheses per person, all as seen in the photo. Raises InputError for M < 1."""
@@ -90,7 +94,7 @@ def sample_vectors(
     halves = []
     contexts = zip((False, True), (plain, mirrored), paired_noise(config.num_hypotheses, generator), strict=True)
     for is_mirrored, context, noise in contexts:
-        if len(noise):
+        if noise.shape[-2]:
             guide = None if guidance is None else partial(_guided, guidance, is_mirrored)
             x_0 = _run(model, model.denoiser.prepare(context), noise.to(context.betas.device), config, guide)
             halves.append(model.codec.mirror(x_0) if is_mirrored else x_0)
@@ -109,7 +113,7 @@ def _run(
     guidance: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> Float[Tensor, "person half 130"]:
     per_hypothesis = prepared.per_hypothesis()
-    x_T = noise.expand(len(prepared.modulation), *noise.shape)
+    x_T = noise.expand(len(prepared.modulation), *noise.shape[-2:])
     return ddim.sample(
         lambda x_t, t: model.denoiser(x_t, t, per_hypothesis),
         x_T,

@@ -9,6 +9,7 @@
 | `PartedPolicy` | losses of parts of the vector | the two sigmoids of the public ADHMR code |
 | `BodyEncoder` | x_0 of a body | truth, pseudo-labels and refined bodies as targets |
 | `AugmentedPolicy` | variants of a context | cached contexts with augmentation |
+| `PersonSampler` | samples of many persons with noise of their own at once | preference groups, sooner |
 | `SavedPolicy` | a checkpoint of itself | `hmralign align` |
 
 A policy says what it can by having the methods. Most are a `torch.nn.Module`; what is in the diffused vector is their
@@ -18,6 +19,7 @@ own business. `examples/foreign_denoiser.py` wraps a model that knows nothing of
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -167,6 +169,27 @@ class SavedPolicy(Protocol):
     def save(self, path: Path, sources: tuple[str, ...]) -> Path:
         """Write the weights whole or not at all; `sources` say what they were trained on. Returns where they are."""
         ...
+
+
+@runtime_checkable
+class PersonSampler(Protocol):
+    """A policy that samples many persons at once, each from a generator of its own."""
+
+    def sample_each(
+        self, context: Any, num_hypotheses: int, generators: Sequence[torch.Generator]
+    ) -> Float[Tensor, "person hyp dims"]:
+        """As `sample`; what is drawn for a person depends on its generator alone, one for each person."""
+        ...
+
+
+def sample_each(
+    policy: Denoiser, context: Any, num_hypotheses: int, generators: Sequence[torch.Generator]
+) -> Float[Tensor, "person hyp dims"]:
+    """Samples of each person from a generator of its own: all at once by a `PersonSampler`, else one by one."""
+    if isinstance(policy, PersonSampler):
+        return policy.sample_each(context, num_hypotheses, generators)
+    alone = [policy.sample(context[i : i + 1], num_hypotheses, each) for i, each in enumerate(generators)]
+    return torch.cat(alone)
 
 
 def per_sample_loss(

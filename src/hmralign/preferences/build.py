@@ -2,8 +2,8 @@
 
     source -> policy.context -> policy.sample -> policy.to_body -> store -> critics -> scores
 
-Sampling a shard depends on (seed, shard) alone and scoring it on (critic, shard), so that a run that was killed and
-continued gives what the straight run gives.
+What is drawn for a group depends on (seed, id of the group) alone, whatever shard it is in and whoever else is there: a
+run that was killed and continued gives what the straight run gives, and another cut into shards gives the same groups.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from hmralign.critics.critic import Critic, judge
 from hmralign.critics.mix import LAB_WEIGHTS
 from hmralign.critics.names import CriticChoice, score_name
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
-from hmralign.policies.policy import DiffusionPolicy
+from hmralign.policies.policy import DiffusionPolicy, sample_each
 from hmralign.preferences.person_source import GroupSource, SourceBatch, as_stored
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
+from hmralign.storage.seeds import seeded
 from hmralign.structures import Example, InputError, PreferenceGroups
 
 logger = logging.getLogger("hmralign.groups")
 
-CriticOfShard = Callable[[int], Critic]
-"""A critic for one shard: critics that draw start anew for each, so that the order of shards does not matter."""
+CriticOf = Callable[[tuple[str, ...]], Critic]
+"""A critic for the groups of these ids: critics that draw start anew for each, so that their order does not matter."""
 
 
 @dataclass(frozen=True)
@@ -105,41 +106,40 @@ def build_groups(
                 store.skip(batch.ids[0], batch.skipped or "no reason was given")
                 logger.warning("%s gives no group: %s", batch.ids[0], batch.skipped)
                 continue
-            store.append(sample_batch(policy, batch, config, store.num_shards))
+            store.append(sample_batch(policy, batch, config))
             logger.info("%d groups", len(store))
         score_by_all(store, judges, body, config)
     return GroupStore.open(folder)  # the writer may not outlive the lock
 
 
-def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupsConfig, shard: int) -> PreferenceGroups:
-    """Groups of one shard; what is drawn depends on (seed, shard), and on masks as the store keeps them."""
+def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupsConfig) -> PreferenceGroups:
+    """Groups of some persons, who are seen with their masks as the store keeps them."""
     example = batch.example
     assert example is not None
     observation = as_stored(example.observation)
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + shard)
+    generators = [seeded(config.seed, "groups", group) for group in batch.ids]
     with torch.no_grad():
-        x_0 = policy.sample(policy.context(observation), config.group_size, generator)
+        x_0 = sample_each(policy, policy.context(observation), config.group_size, generators)
         hypotheses = policy.to_body(x_0, observation)
     annotation = example.annotation if config.with_truth else None
     kept = Example(observation, annotation, example.landmarks3d)
     return PreferenceGroups(batch.ids, x_0, hypotheses, kept, batch.crops, batch.crop_windows)
 
 
-def named_critic(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> CriticOfShard:
-    """A shard's critic by name."""
+def named_critic(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> CriticOf:
+    """Critics by name."""
 
-    def of_shard(shard: int) -> Critic:
-        seed = config.seed * 1_000_003 + shard
-        return make_critic(name, body, config.detector, seed=seed, correlation=config.correlation)
+    def critic_of(ids: tuple[str, ...]) -> Critic:
+        return make_critic(name, body, config.detector, config.seed, config.correlation, persons=ids)
 
-    return of_shard
+    return critic_of
 
 
 def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> CriticFacts:
     """What scores by that critic depend on."""
     settings: dict[str, Any] = {"critic": score_name(name), "detector": config.detector, "mesh_hash": body.mesh_hash}
     if name in ("random", "oracle-noisy"):
-        settings["seed"] = config.seed
+        settings |= {"seed": config.seed, "draws": "by group"}
     if name == "mix":
         settings["weights"] = dict(LAB_WEIGHTS)
     if name in SHIPPED_SCORERS:
@@ -169,7 +169,7 @@ def score_by_all(
         score_store(store, facts.name, named_critic(name, body, config), facts)
 
 
-def score_store(store: GroupWriter, name: str, critic_of: CriticOfShard, facts: CriticFacts) -> None:
+def score_store(store: GroupWriter, name: str, critic_of: CriticOf, facts: CriticFacts) -> None:
     """Let a critic judge every shard it has not judged; groups are not sampled again.
 
     Raises InputError naming the critic and the groups where it raises, gives scores that are not finite or are of
@@ -179,7 +179,7 @@ def score_store(store: GroupWriter, name: str, critic_of: CriticOfShard, facts: 
     store.declare_critic(name, facts)
     for shard in store.unscored(name):
         groups = store.read(shard, truth=facts.needs_truth)
-        critic = critic_of(shard)
+        critic = critic_of(groups.ids)
         try:
             scores = judge(critic, groups.hypotheses, groups.example)
         except InputError as error:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from hmralign.body.free_body import load_free_body
 from hmralign.models.checkpoint import read_weights
 from hmralign.models.lite import LiteModel
+from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
 from hmralign.training.base_batches import SyntheticBatches, TrainingBatch, codec_examples
 from hmralign.training.base_configuration import BaseTrainingConfig
@@ -37,7 +38,7 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     for pose files, shards and states that are missing, damaged or of another model.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(derived_seed(config.seed, "weights"))
     state = folder / "state.pt"
     earlier = state if state.exists() else Path(config.start_from) if config.start_from else None
     model = LiteModel(config.model)
@@ -90,7 +91,7 @@ def base_step(config: BaseTrainingConfig) -> Step:
         if batches is None:
             loader = DataLoader(SyntheticBatches(config, step), batch_size=None, num_workers=1, prefetch_factor=32)
             batches = iter(loader)
-        noise = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
+        noise = seeded(config.seed, "step", step)
         batch = next(batches).to(next(model.parameters()).device)
         yield base_part(model, batch, config.draws, config.betas_weight, noise)
 

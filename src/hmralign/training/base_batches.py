@@ -18,6 +18,7 @@ from hmralign.data.synthetic.generator import Generator
 from hmralign.models.context import KeypointFeatures, keypoint_features
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import mirror, pack
+from hmralign.storage.seeds import seeded
 from hmralign.structures import Example, TensorRecord
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.base_data import make_generator, open_all_shards
@@ -72,7 +73,7 @@ class SyntheticBatches(IterableDataset):
 
     def _block(self, generator: Generator, shards: ShardSet | None, block: int) -> list[TrainingBatch]:
         c = self.config
-        draw = torch.Generator().manual_seed(c.seed * 1_000_003 + block)
+        draw = seeded(c.seed, "batches", block)
         from_shards = round(c.batch_size * c.shard_share) if shards is not None else 0
         parts = []
         if from_shards < c.batch_size:
@@ -92,7 +93,7 @@ def _split(batch: TrainingBatch, parts: int) -> list[TrainingBatch]:
 
 def codec_examples(config: BaseTrainingConfig, shards: ShardSet | None) -> Float[Tensor, "n 130"]:
     """Pose vectors on which the codec's statistics are measured: of the generator, or of shards where all is shards."""
-    draw = torch.Generator().manual_seed(config.seed)
+    draw = seeded(config.seed, "codec")
     source = make_generator(config)
     if shards is not None and config.shard_share == 1:
         examples = shards.draw(CODEC_EXAMPLES, draw)

@@ -20,8 +20,9 @@ from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, pa_pve, pve
 from hmralign.models.scorer_features import scorer_input
-from hmralign.policies.policy import DiffusionPolicy
-from hmralign.structures import Annotation, BodyParams, Example, Hypotheses, InputError
+from hmralign.policies.policy import DiffusionPolicy, sample_each
+from hmralign.storage.seeds import seeded
+from hmralign.structures import Annotation, BodyParams, Example, InputError
 from hmralign.training.scorer import HypothesisSet
 
 logger = logging.getLogger("hmralign.scorer")
@@ -94,31 +95,30 @@ def body_errors(
     return torch.stack(columns, dim=-1)
 
 
-Proposer = Callable[[Example, int], BodyParams]
-"""`(persons, number of the chunk) -> bodies of axes (person, hyp)`."""
+Proposer = Callable[[Example, range], BodyParams]
+"""`(persons, their numbers in the set) -> bodies of axes (person, hyp)`; a person's do not depend on the others."""
 
 
 def perturbing(hypotheses: int, config: PerturbConfig, seed: int) -> Proposer:
-    """Proposals that are perturbed truth."""
+    """Proposals that are perturbed truth, each person's drawn by its number."""
 
-    def propose(example: Example, chunk: int) -> BodyParams:
-        if example.annotation is None:
+    def propose(example: Example, numbers: range) -> BodyParams:
+        truth = example.annotation
+        if truth is None:
             raise InputError("perturbed truth needs persons with truth")
-        draw = torch.Generator().manual_seed(seed * 1_000_003 + chunk)
-        return perturbed_truth(example.annotation, hypotheses, config, draw)
+        draws = (seeded(seed, "perturbed truth", number) for number in numbers)
+        return BodyParams.cat([perturbed_truth(truth[i : i + 1], hypotheses, config, d) for i, d in enumerate(draws)])
 
     return propose
 
 
 def sampling(policy: DiffusionPolicy, hypotheses: int, seed: int) -> Proposer:
-    """Proposals that a model samples."""
+    """Proposals that a model samples, each person's from noise drawn by its number."""
 
     @torch.no_grad()
-    def propose(example: Example, chunk: int) -> BodyParams:
-        draw = torch.Generator().manual_seed(seed * 1_000_003 + chunk)
-        seen = example.observation
-        sampled: Hypotheses = policy.to_body(policy.sample(policy.context(seen), hypotheses, draw), seen)
-        return sampled.body
+    def propose(example: Example, numbers: range) -> BodyParams:
+        seen, draws = example.observation, [seeded(seed, "samples", number) for number in numbers]
+        return policy.to_body(sample_each(policy, policy.context(seen), hypotheses, draws), seen).body
 
     return propose
 
@@ -130,12 +130,13 @@ def hypothesis_set(
     """Propose, measure and describe, chunk by chunk. Raises InputError for persons without truth."""
     parts = []
     count = len(examples.observation.box)
-    for chunk, start in enumerate(range(0, count, CHUNK)):
-        some = examples[slice(start, min(start + CHUNK, count))]
+    for start in range(0, count, CHUNK):
+        numbers = range(start, min(start + CHUNK, count))
+        some = examples[numbers.start : numbers.stop]
         if some.annotation is None:
             raise InputError("groups with known errors need persons with truth")
-        bodies = propose(some, chunk)
+        bodies = propose(some, numbers)
         errors = body_errors(body, bodies, some.annotation)
         parts.append(HypothesisSet(scorer_input(body, bodies, some.observation, offsets), errors))
-        logger.info("%d of %d groups", min(start + CHUNK, count), count)
+        logger.info("%d of %d groups", numbers.stop, count)
     return HypothesisSet.join(parts)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
 from hmralign.training.objective import Draw, Items, Losses, Objective, draw_noise, paired_losses
@@ -47,7 +48,7 @@ class OfflineStep:
 
     def __call__(self, policy: Any, step: int) -> Iterator[Part]:
         """Parts of a step's loss. What is drawn does not depend on how many parts there are."""
-        draw_from = torch.Generator().manual_seed(self.config.seed * 7_000_003 + step)
+        draw_from = seeded(self.config.seed, "step", step)
         items = self.items[self._batch(step)]
         variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))
         draw = draw_noise(items, self.objective, policy.schedule.num_steps, draw_from)
@@ -76,7 +77,7 @@ class OfflineStep:
         places = torch.arange(step * n, step * n + n)
         orders = {}
         for epoch in places.div(len(self.items), rounding_mode="floor").unique().tolist():
-            shuffled = torch.Generator().manual_seed(self.config.seed * 9_000_011 + epoch)
+            shuffled = seeded(self.config.seed, "order", epoch)
             orders[epoch] = torch.randperm(len(self.items), generator=shuffled)
         return torch.stack([orders[int(p) // len(self.items)][int(p) % len(self.items)] for p in places])
 
@@ -96,7 +97,7 @@ class OfflineStep:
     @torch.no_grad()
     def probe(self, policy: Any) -> dict[str, float]:
         """Loss over the reference's on fixed items at fixed noise, and the gaps of better and worse members."""
-        draw_from = torch.Generator().manual_seed(424_243)
+        draw_from = seeded(0, "probe")
         index = torch.randperm(len(self.items), generator=draw_from)[:PROBED]
         items = self.items[index]
         plain = Objective("probe", lambda losses: losses.policy)

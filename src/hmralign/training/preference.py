@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from hmralign.policies.policy import Denoiser
+from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
 from hmralign.training.curve import Curve
 from hmralign.training.guard import guard
@@ -64,7 +65,7 @@ def choose_trainable(policy: Any, config: PreferenceTrainingConfig) -> None:
     if config.dropout and not any(isinstance(m, nn.Dropout) for m in policy.modules()):
         logger.warning("training.dropout is on, but the policy has no dropout: it does nothing")
     if config.trainable == "lora":
-        add_low_rank(policy.denoiser, config.lora_rank, torch.Generator().manual_seed(config.seed))
+        add_low_rank(policy.denoiser, config.lora_rank, seeded(config.seed, "low rank"))
     else:
         (policy if config.trainable == "all" else policy.denoiser).requires_grad_(True)
 
@@ -116,7 +117,7 @@ def _parts_of(losses: StepLosses, config: PreferenceTrainingConfig) -> Step:
     def parts(policy: Any, step: int) -> Iterator[Part]:
         policy.train(config.dropout)
         if config.dropout:  # it draws from the global generator, which a resumed run must find as it was
-            torch.manual_seed(config.seed * 5_000_011 + step)
+            torch.manual_seed(derived_seed(config.seed, "dropout", step))
         yield from losses(policy, step)
 
     return parts

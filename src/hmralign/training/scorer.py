@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hmralign.models.scorer import Scorer, ScorerConfig, ScorerNetwork
 from hmralign.models.scorer_features import ScorerInput, mirrored_input
+from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError, TensorRecord
 from hmralign.training.curve import Curve, five_decimals
 from hmralign.training.distillation_losses import weighted_listwise, weighted_ranknet
@@ -147,12 +148,12 @@ def train_scorer(data: HypothesisSet, config: ScorerTrainingConfig, folder: Path
 
 
 def _train_member(data: HypothesisSet, config: ScorerTrainingConfig, folder: Path, number: int) -> _Trained:
-    seed = config.seed * 1009 + number
-    torch.manual_seed(seed)
+    seed = derived_seed(config.seed, "member", number)
+    torch.manual_seed(derived_seed(seed, "weights"))
     model = _Trained(config.model)
 
     def parts(model: _Trained, step: int) -> Iterator[Part]:
-        x, errors, weights = _drawn(data, config, torch.Generator().manual_seed(seed * 7_000_003 + step))
+        x, errors, weights = _drawn(data, config, seeded(seed, "step", step))
         yield Part({"loss": scorer_loss(model, x, errors, config, weights)})
 
     curve = Curve(

@@ -122,7 +122,7 @@ class Peeking:
 
 def test_nobody_sees_the_annotation(shards, tmp_path):
     critic = Peeking()
-    score_labels(opened(shards), lambda chunk: critic, tmp_path, 4, lambda items, what: items)
+    score_labels(opened(shards), lambda ids: critic, tmp_path, 4, lambda items, what: items)
     assert critic.seen == [None, None, None]
     assert opened(shards).labels(slice(0, 3)).example.annotation is None
 
@@ -375,7 +375,11 @@ def test_a_critic_that_fails_keeps_what_was_judged(shards, tmp_path):
 
     with pytest.raises(InputError, match=r"labels 'shards:train/000004' to 'shards:train/000007'.*'failing'"):
         score_labels(
-            opened(shards), lambda chunk: Failing() if chunk == 1 else Peeking(), tmp_path, 4, lambda items, what: items
+            opened(shards),
+            lambda ids: Failing() if ids[0] == "shards:train/000004" else Peeking(),
+            tmp_path,
+            4,
+            lambda items, what: items,
         )
     assert [p.name for p in tmp_path.iterdir()] == ["scores_00000.safetensors"]
 

@@ -141,7 +141,7 @@ def scores_of(store: GroupStore, name: str, count: int, body: BodyModel) -> tupl
     critic_of, parts = named_critic(name, body, config), []
     for shard in _shards(store, count):
         groups = store.read(shard, truth=True)
-        parts.append(judge(critic_of(shard), groups.hypotheses, groups.example))
+        parts.append(judge(critic_of(groups.ids), groups.hypotheses, groups.example))
     return torch.cat(parts)[:count].double().numpy(), "judged now"
 
 

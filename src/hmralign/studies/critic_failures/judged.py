@@ -75,9 +75,9 @@ def judged_groups(store: GroupStore, critics: Sequence[str], body: BodyModel) ->
 
 def truth_scores(store: GroupStore, name: CriticChoice, body: BodyModel) -> Float[np.ndarray, " group"]:
     """What a critic says of the true bodies, each a group of one."""
-    critic = make_critic(name, body, store.facts.detector, seed=store.facts.seed)
-    parts = []
+    facts, parts = store.facts, []
     for shard in range(store.num_shards):
+        critic = make_critic(name, body, facts.detector, seed=facts.seed, persons=store.shard_ids(shard))
         example = store.read(shard, truth=True).example
         truth = example.annotation
         assert truth is not None

@@ -37,6 +37,7 @@ from hmralign.policies.policy import state_hash
 from hmralign.preferences.build import GroupsConfig, build_groups
 from hmralign.preferences.person_source import SourceBatch
 from hmralign.preferences.store import GroupStore
+from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
@@ -143,7 +144,7 @@ def _one_round(
     reward: Critic | None,
     detector: str,
 ) -> tuple[Outcome, int]:
-    training = replace(config.training, seed=config.training.seed + 1000 * number)
+    training = replace(config.training, seed=derived_seed(config.training.seed, "round", number))
     trained, held_out = split_held_out(groups, config.held_out_share, config.max_held_out, config.training.seed)
     policy = copy.deepcopy(reference)
     choose_trainable(policy, training)
@@ -191,7 +192,7 @@ def step_losses(
 
 def method_items(groups: ScoredGroups, policy: Any, config: AlignConfig) -> tuple[Items, Objective]:
     """Items and objective of an offline method."""
-    generator = torch.Generator().manual_seed(config.training.seed * 101 + 3)
+    generator = seeded(config.training.seed, "items")
     match config.method:
         case "sft":
             return sft_items(groups, policy, config.sft, generator), best_of_n_objective(config.sft)
@@ -266,7 +267,7 @@ def _sampled_anew(
     facts = store.facts
     settings = GroupsConfig(
         group_size=facts.group_size, num_steps=facts.sampler_steps, detector=facts.detector,
-        with_truth=facts.with_truth, shard_size=facts.shard_size, seed=facts.seed + number,
+        with_truth=facts.with_truth, shard_size=facts.shard_size, seed=derived_seed(facts.seed, "round", number),
     )  # fmt: skip
     if not config.uses_scores:
         raise InputError(f"{config.method} has no scores to refresh; expected refresh.rounds = 1")

@@ -25,12 +25,12 @@ from hmralign.critics.critic import Critic
 from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.critics.names import CriticChoice
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
-from hmralign.preferences.build import GroupsConfig, critic_facts, named_critic
+from hmralign.preferences.build import CriticOf, GroupsConfig, critic_facts, named_critic
 from hmralign.storage.whole_file import write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
 from hmralign.systems.clean.cleaned_copy import write_cleaned_predictions, write_cleaned_shards
 from hmralign.systems.clean.folder import FORMAT_VERSION, borrow_scores, cleaning_folder
-from hmralign.systems.clean.scores import CriticOfChunk, LabelScores, Progress, score_labels
+from hmralign.systems.clean.scores import LabelScores, Progress, score_labels
 from hmralign.systems.clean.sheet import borderline_sheet
 from hmralign.systems.clean.sources import LabelSource, PredictionLabels, ShardLabels
 
@@ -157,12 +157,12 @@ def _require_outside(source: LabelSource, folder: Path) -> None:
         raise InputError(f"{folder}: lies in the source, which is never written to; use another folder")
 
 
-def _critic_of(config: CleanConfig, body: BodyModel, detector: str) -> CriticOfChunk:
-    """One critic for all chunks, or a new one for each where it draws."""
+def _critic_of(config: CleanConfig, body: BodyModel, detector: str) -> CriticOf:
+    """One critic for all labels, or one for each chunk where it draws on each label by its name."""
     if config.critic == "random":
         return named_critic(config.critic, body, _judging(config, detector))
     critic = make_critic(config.critic, body, detector)
-    return lambda chunk: critic
+    return lambda ids: critic
 
 
 def _judging(config: CleanConfig, detector: str) -> GroupsConfig:

@@ -23,14 +23,13 @@ from hmralign.critics.critic import Critic, can_judge, judge
 from hmralign.critics.mix import MixCritic
 from hmralign.critics.recorded import RecordedCritic, recorded_mix
 from hmralign.data.shards import save_whole
+from hmralign.preferences.build import CriticOf
 from hmralign.storage.whole_file import remove_parts
 from hmralign.structures import InputError
 from hmralign.systems.clean.sources import LabelSource
 
 Progress = Callable[[Sequence[int], str], Iterable[int]]
 """Goes through numbers of chunks and shows how far it is."""
-
-CriticOfChunk = Callable[[int], Critic]
 
 _PART = "part."
 
@@ -60,7 +59,7 @@ class LabelScores:
 
 
 def score_labels(
-    source: LabelSource, critic_of: CriticOfChunk, folder: Path, chunk_size: int, progress: Progress
+    source: LabelSource, critic_of: CriticOf, folder: Path, chunk_size: int, progress: Progress
 ) -> LabelScores:
     """Judge what is not judged yet, then everything in one file.
 
@@ -73,7 +72,7 @@ def score_labels(
         chunks = [slice(s, min(s + chunk_size, len(source.ids))) for s in range(0, len(source.ids), chunk_size)]
         missing = [n for n in range(len(chunks)) if not _chunk_file(folder, n).is_file()]
         for number in progress(missing, "judging labels"):
-            scored = _scored_chunk(source, chunks[number], critic_of(number))
+            scored = _scored_chunk(source, chunks[number], critic_of(source.ids[chunks[number]]))
             save_whole(_tensors(scored), _chunk_file(folder, number))
         parts = [read_scores(_chunk_file(folder, n), c.stop - c.start) for n, c in enumerate(chunks)]
         save_whole(_tensors(_joined(parts)), whole)

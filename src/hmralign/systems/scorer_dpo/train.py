@@ -31,6 +31,7 @@ from hmralign.models.scorer_calibration import Calibration, fit_calibration
 from hmralign.models.scorer_checkpoint import CalibratedScorer, save_scorer
 from hmralign.models.scorer_features import mirrored_input
 from hmralign.policies.catalogue import open_policy
+from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.scorer_dpo.distil import (
@@ -45,8 +46,6 @@ from hmralign.training.hypothesis_sets import WIDE_NOISE, hypothesis_set, pertur
 from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig, train_scorer
 
 logger = logging.getLogger("hmralign.scorer")
-
-_SEED_STRIDE = 100
 
 
 @dataclass(frozen=True)
@@ -126,31 +125,30 @@ def scorer_sets(config: ScorerDataConfig, body: BodyModel) -> ScorerSets:
     policies = [open_policy(c, body, detector=config.detector).diffusion() for c in config.checkpoints]
     training, calibration = [], []
 
-    def add(examples: Example, held: int, start_seed: int, *, perturb: bool = False) -> None:
+    def add(purpose: str, examples: Example, held: int, *, perturb: bool = False) -> None:
         count = len(examples.observation.box)
         for number, part in enumerate(torch.arange(count - held).chunk(len(policies))):
-            seed = start_seed + number
+            seed = derived_seed(config.seed, purpose, number)
             kind = perturbing(config.hypotheses, WIDE_NOISE, seed) if perturb else None
             propose = kind or sampling(policies[number], config.hypotheses, seed)
             training.append(hypothesis_set(body, examples[part], propose, offsets))
         if held:
-            propose = sampling(policies[0], config.hypotheses, start_seed + _SEED_STRIDE)
+            propose = sampling(policies[0], config.hypotheses, derived_seed(config.seed, purpose, "calibration"))
             calibration.append(hypothesis_set(body, examples[torch.arange(count - held, count)], propose, offsets))
 
-    base = config.seed * 10_000
     if config.as_observed:
-        add(shards[torch.arange(config.as_observed + held_out)], held_out, base + 1)
+        add("as observed", shards[torch.arange(config.as_observed + held_out)], held_out)
     if config.perturbed:
-        add(shards[torch.arange(config.perturbed)], 0, base + 2001, perturb=True)
+        add("perturbed", shards[torch.arange(config.perturbed)], 0, perturb=True)
     if config.seen_again:
         first = config.as_observed + held_out if len(shards) > 2 * needed else 0
         annotation = shards[torch.arange(first, len(shards))].annotation
         assert annotation is not None
-        draw = torch.Generator().manual_seed(base + 4001)
+        draw = seeded(config.seed, "seen again", "observations")
         count = config.seen_again + held_out
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         again = reobserved(body, annotation, name, load_measured_noise(config.detector), count, draw)
-        add(again, held_out, base + 6001)
+        add("seen again", again, held_out)
     return ScorerSets(HypothesisSet.join(training), HypothesisSet.join(calibration), (source,))
 
 

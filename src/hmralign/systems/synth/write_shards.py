@@ -11,6 +11,7 @@ import torch
 
 from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
+from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import remove_parts, write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.synth.masks import MaskNoise, drawn_masks
@@ -59,7 +60,8 @@ def write_synthetic_shards(config: SynthConfig, training: BaseTrainingConfig, fo
         if (folder / f"shard_{k:05d}.safetensors").exists():
             continue
         size = min(config.shard_size, config.examples - k * config.shard_size)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + k)
+        # Persons are drawn many at once, for speed, so they are of a shard of that size; `facts` record both.
+        generator = seeded(config.seed, "shard", k)
         write_shard(folder, k, masked_examples(source, size, config.masks, generator))
         logger.info("shard %d of %d", k + 1, count)
     write_index(folder, examples=config.examples, **facts)

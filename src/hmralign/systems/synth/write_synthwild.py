@@ -158,6 +158,7 @@ def masked_chunk(split: Split, chunk: int, unseen: PoseSet | None = None) -> tup
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        # Not `storage.seeds.seeded`: SynthWild v1 is frozen, and other seeds would be other persons under its name.
         generator = torch.Generator().manual_seed(split.seed * 1_000_003 + chunk)
         example, seen = sample_chunk(split, chunk, generator, unseen)
         return with_masks(example, seen, split.mask_share, generator), slices_of(example, seen)
