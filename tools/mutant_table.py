@@ -89,7 +89,7 @@ _ALIGNMENT = (
     *_of(
         "alignment/held_out.py", _RUN + "every_group_is_trained_on_or_held_out_and_none_is_both",
         ("held-out groups are trained on", "groups[order[n:].sort().values]", "groups[order.sort().values]"),
-        ("the same groups held out for every seed", "manual_seed(seed * 31 + 17)", "manual_seed(17)"),
+        ("the same groups held out for every seed", "seeded(seed, \"held out\")", "seeded(0, \"held out\")"),
     ),
     *_of(
         "systems/align/run.py", _RUN + "nothing_is_learnt_of_held_out_groups " + _RUN + "every_method_moves_the_denoiser_alone",
@@ -123,7 +123,7 @@ _TRAINING = (
         ("mirrored contexts, plain samples", "            if variant:\n", "            if False:\n"),
         ("plain contexts, mirrored samples", "context = self.contexts.of(policy, some.person, variant)", "context = self.contexts.of(policy, some.person, 0)"),
         ("the reference sees the plain person", "self.contexts.of(self.reference, items.person, variant)", "self.contexts.of(self.reference, items.person, 0)"),
-        ("the same order in every pass", "self.config.seed * 9_000_011 + epoch", "self.config.seed * 9_000_011"),
+        ("the same order in every pass", '"order", epoch)', '"order")'),
         ("order of the items as they are", "torch.randperm(len(self.items), generator=shuffled)", "torch.arange(len(self.items))"),
         ("the same batch at every step", "torch.arange(step * n, step * n + n)", "torch.arange(0, n)"),
         ("never mirrored", "variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))", "variant = 0"),
