@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from structure import LARGEST_SHARE, MOST_ARROWS, room_arrows, shares
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_no_folder_holds_more_than_its_share_of_the_lines():
