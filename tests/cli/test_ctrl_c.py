@@ -27,7 +27,10 @@ RECOVER = ["recover", "missing.jpg", "--detector", "none", "--boxes", "missing.j
 
 
 def run(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    # A shell makes its background jobs deaf to Ctrl-C, and so would be what this test starts from one.
+    listening = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", listening + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, done.stdout, done.stderr
 
 

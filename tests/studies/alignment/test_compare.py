@@ -37,8 +37,9 @@ def weights(tmp_path_factory):
 
 def argv(data, weights, *more: str) -> list[str]:
     base = ["evaluate", "alignment", "--base", weights[0], "--aligned", *weights[1:], "--data", str(data)]
-    few = ["--num-hypotheses", "10", "--num-steps", "1", "--persons", "5", "--forgetting-persons", "0"]
-    return [*base, "--split", "tiny/val", *few, *more]
+    usual = {"--split": "tiny/val", "--num-hypotheses": "10", "--num-steps": "1", "--persons": "5"}
+    few = [word for option, value in usual.items() if option not in more for word in (option, value)]
+    return [*base, *few, "--forgetting-persons", "0", *more]
 
 
 def test_differences_are_those_of_evaluate(data, weights):
