@@ -103,7 +103,15 @@ def test_painting_over_an_image_that_was_sent_shows_the_new_one(client):
     assert client.detect(pixels, [(0.0, 0.0, 4.0, 4.0)]).tile[0] == 9
 
 
-def test_after_an_interruption_the_late_reply_is_not_taken_for_the_next(client):
+@pytest.fixture
+def hears_ctrl_c():
+    """Ctrl-C raises KeyboardInterrupt: a shell makes its background jobs deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_after_an_interruption_the_late_reply_is_not_taken_for_the_next(client, hears_ctrl_c):
     assert asked(client, 5, 0) == 5
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
