@@ -10,7 +10,7 @@ from hmralign.critics.vlm.memory.records import prototype_id
 from hmralign.critics.vlm.memory.store import Memory
 from hmralign.structures import MemoryContext, Prototype
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "vlm"))
 
 from judge_simulator import (
     ASPECTS,

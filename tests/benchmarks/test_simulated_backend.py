@@ -17,7 +17,7 @@ from hmralign.vlm.chat import ImagePart
 from support.ablation_stores import STYLE, stores
 from support.synthetic_persons import BODY
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "vlm"))
 
 from judge_simulator import ASPECTS, ERROR_OF_DEFECT, ERROR_OF_NOTHING, JudgeConfig, Miner, SimulatedJudge
 from simulated_backend import SimulatedBackend, part_of

@@ -15,7 +15,7 @@ from hmralign.structures import Example, Hypotheses, InputError
 LAB_WEIGHTS = {"reprojection": 1.0, "silhouette": 0.28, "plausibility": 0.09}
 """Weights that order raw samples best, by critic name.
 
-Fitted by `benchmarks/mix_weights.py` with a pairwise logistic loss against MPJPE on half of SynthWild's lab/val
+Fitted by `benchmarks/critics/mix_weights.py` with a pairwise logistic loss against MPJPE on half of SynthWild's lab/val
 (`lite-lab`, M = 32), never on wild. On the other half the Spearman correlation rises from 0.36 with `recover`'s weights
 (1, 1, 0.5) to 0.40, which reprojection alone reaches as well; the first choice is not measurably better
 (docs/results/mix_weights.md). `recover` ranks refined hypotheses, for which nothing was fitted.

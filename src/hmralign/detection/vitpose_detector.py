@@ -5,7 +5,7 @@ The networks are those of the `transformers` library; their weights lie in a fol
 
     DIR/person/   RT-DETR or RT-DETRv2    config.json, preprocessor_config.json, model.safetensors
     DIR/pose/     ViTPose or ViTPose+     the same three; 17 keypoints (COCO) or 133 (COCO-WholeBody)
-    DIR/noise.npz optional: the noise of these models, measured by benchmarks/detector_noise.py
+    DIR/noise.npz optional: the noise of these models, measured by benchmarks/noise/detector_noise.py
 
 There is no person mask. Tested with random weights only: none of real models were at hand.
 """

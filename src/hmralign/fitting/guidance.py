@@ -3,7 +3,7 @@
 Source of the idea: guidance on the predicted x_0 (Chung et al. 2023, *DPS*; Stathopoulos et al. 2024, *ScoreHMR*), here
 without a gradient: each of the 12 limb joints moves in the image plane towards the ray of its keypoint, by the share
 that a Kalman update of that joint alone would take. It is kept as an alternative to measure against
-`keypoint_update`; `benchmarks/refinement.py` compares them.
+`keypoint_update`; `benchmarks/recovery/refinement.py` compares them.
 """
 
 from __future__ import annotations

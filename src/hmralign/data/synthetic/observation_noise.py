@@ -110,7 +110,7 @@ _NOISE_SHAPES: dict[str, tuple[int, ...]] = {
 
 @lru_cache
 def load_measured_noise(detector: str | Path = "mediapipe", *, photos: bool = True) -> MeasuredNoise:
-    """The residuals shipped for a detector, or those of an npz file (`benchmarks/detector_noise.py` makes one).
+    """The residuals shipped for a detector, or those of an npz file (`benchmarks/noise/detector_noise.py` makes one).
 
     A file is read once per process. Raises InputError when none were measured, or the file is missing or wrong.
 

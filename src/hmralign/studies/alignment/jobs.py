@@ -25,7 +25,7 @@ from hmralign.studies.alignment.person_groups import build_store, cut_store, is_
 from hmralign.studies.alignment.study import Measurement, Study
 from hmralign.studies.workers import BusyError, held
 
-WHY = "benchmarks/alignment.py"
+WHY = "benchmarks/alignment/alignment.py"
 """What the log of test readings says."""
 
 
