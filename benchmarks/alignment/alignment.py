@@ -5,12 +5,12 @@
 `DIR` holds wild/train, wild/val, wild/test, lab/train, lab/val and broad/train of SynthWild. What is compared stands in
 `hmralign.studies.alignment`: the rows in `rows.py`, who is measured and how often in `settings.py`. A cell (one
 row, base, fine-tuning seed and rate) is a folder in `--work`; a run that was cut off goes on where it was, and several
-processes may work on one folder at the same time. `report` writes docs/results/alignment.json and alignment.md with
-what is there; docs/results/alignment_reading.md, where it is there, is put at the top.
+processes may work on one folder at the same time. `report` writes docs/results/alignment.md, alignment.json with the
+figures in its tables, and alignment.json in `--work` with all figures; docs/results/alignment_reading.md, where it is
+there, is put at the top.
 """
 
 import argparse
-import json
 import logging
 import sys
 from dataclasses import replace
@@ -18,12 +18,13 @@ from pathlib import Path
 
 import torch
 
-from hmralign.storage.whole_file import write_whole
+from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import InputError
 from hmralign.studies.alignment.figures import study_document
 from hmralign.studies.alignment.phases import PHASES
 from hmralign.studies.alignment.report import study_markdown
 from hmralign.studies.alignment.settings import SECOND_BASES, StudySettings
+from hmralign.studies.alignment.shown import shown_text
 from hmralign.studies.alignment.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -46,11 +47,12 @@ def settings_of(args: argparse.Namespace) -> StudySettings:
 
 
 def report(study: Study, out: Path) -> None:
-    """What is there, as JSON and as Markdown."""
+    """What is there: the whole document in the work folder, its tables and the figures in them at `out`."""
     document = study_document(study, COMMANDS)
     reading = out.with_name(f"{out.stem}_reading.md")
     text = study_markdown(document, reading.read_text(encoding="utf-8") if reading.is_file() else None)
-    write_whole(out.with_suffix(".json"), (json.dumps(document, indent=1) + "\n").encode())
+    write_json(study.settings.work / "alignment.json", document, indent=1)
+    write_whole(out.with_suffix(".json"), shown_text(document))
     write_whole(out.with_suffix(".md"), text.encode())
 
 

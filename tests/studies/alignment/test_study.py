@@ -17,6 +17,7 @@ from hmralign.studies.alignment.measure import weighted_column
 from hmralign.studies.alignment.phases import PHASES, final_jobs, sweep_stores
 from hmralign.studies.alignment.report import READING, study_markdown
 from hmralign.studies.alignment.rows import Row, row_named
+from hmralign.studies.alignment.shown import shown, shown_text
 from hmralign.studies.alignment.study import Study
 from support.alignment_study import know_splits, tiny_benchmark, tiny_settings
 from support.openings import read_openings
@@ -138,6 +139,13 @@ def test_the_document_is_plain_and_the_report_shows_it(done):
     assert markdown == study_markdown(json.loads(text), "It helps.\n")
     assert len(document["rows"]["best-of-N, reprojection"]["raw"]["minus_base_mm"]["min_of_100"]) == 3
     assert "min_of_100" not in document["rows"]["SFT lab and broad labels"]["raw"]["mm"]
+
+
+def test_what_is_kept_beside_the_tables_makes_the_same_tables(done):
+    document = study_document(done, ("a command",))
+    kept = json.loads(shown_text(document))
+    assert study_markdown(kept, "It helps.\n") == study_markdown(document, "It helps.\n")
+    assert kept == shown(document) == shown(kept) and len(json.dumps(kept)) < 0.6 * len(json.dumps(document))
 
 
 def test_a_finished_cell_is_not_made_again_and_one_that_was_cut_off_is(data, tmp_path, monkeypatch):
