@@ -7,8 +7,9 @@ small deterministic regressor (`models/regressor.py`) is trained for the same nu
 that the critic leaves, on as many drawn at random, and on those that are not spoilt (an oracle), and measured on
 lab/val. Critics are also asked which labels are spoilt: average precision, and precision and recall of what is dropped.
 
-The critic's threshold is found without truth: as `hmralign clean` does by default (outliers), with the share of bad
-labels taken as known (as many are dropped as are bad), or the paper's 0.6 (for the scorers). No masks for the
+The critic's threshold is found without truth: as `hmralign clean` does by default (margin: against samples of `lite` on
+the same keypoints), by outliers, with the share of bad labels taken as known (as many are dropped as are bad), or the
+paper's 0.6 (for the scorers). No masks for the
 regressor; half of the persons have one for the critics. Persons and planted noise are the same for both training seeds.
 
 Each result is a file in `--runs` when it is done, and is not computed again while its settings, labels and scores are
@@ -31,7 +32,8 @@ from model_study import ROOT, stored, write
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.cleaning.detection import average_precision, detection
-from hmralign.cleaning.selection import OUTLIER_DEVIATIONS, PAPER_THRESHOLD, KeepRule, select
+from hmralign.cleaning.reference import SampleReference
+from hmralign.cleaning.selection import DEFAULT_MARGINS, OUTLIER_DEVIATIONS, PAPER_THRESHOLD, KeepRule, select
 from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import can_judge, judge
 from hmralign.data.synthetic.label_noise import LabelNoise, drawn_bad, with_planted_noise
@@ -43,6 +45,7 @@ from hmralign.models.lite import LiteConfig
 from hmralign.models.person_frame import person_frame
 from hmralign.models.regressor import PoseRegressor, mirrored_average, regression_loss
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
+from hmralign.policies.catalogue import open_policy
 from hmralign.structures import Example, Hypotheses
 from hmralign.training.base_batches import TrainingBatch, training_batch
 from hmralign.training.learning_rate import warm_cosine
@@ -70,7 +73,8 @@ CRITICS = ("scorer", "scorer-lab", "reprojection", "plausibility", "mix", "rando
 FEWEST_SHARE = 0.05
 """Of the labels; with fewer no model is trained."""
 SLOW = ("plausibility", "mix")
-RULES = ("outliers", "known share", "0.6")
+RULES = ("margin", "outliers", "known share", "0.6")
+SAMPLES = 16
 ARMS = ("all", *(f"cleaned, {rule}" for rule in RULES), "random", "oracle")
 DETECTOR = {**dict.fromkeys(SHIPPED_SCORERS, "mediapipe")}
 """Whose landmark offsets a critic assumes. Lab keypoints have none, which critics by rule are told; the scorers were
@@ -145,12 +149,12 @@ def scored(args: argparse.Namespace, critic: str, name: str, labels: Planted) ->
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }  # fmt: skip
 
-    def once(file: str, extra: dict, example: Example) -> dict:
+    def once(file: str, extra: dict, example: Example, judged=critic_scores) -> dict:
         path = args.runs / f"scores_{slug(critic)}_{file}.json"
         result = stored(path, settings | extra)
         if result is None:
             begun = time.process_time()
-            values = critic_scores(critic, example).tolist()
+            values = judged(critic, example).tolist()
             result = {"settings": settings | extra, "scores": values, "cpu_seconds": time.process_time() - begun}
             write(path, json.dumps(result) + "\n")
         return result
@@ -161,7 +165,19 @@ def scored(args: argparse.Namespace, critic: str, name: str, labels: Planted) ->
     bad = once(slug(name), {"noise": asdict(NOISES[name])}, labels.noisy[rows])
     both = np.array(true["scores"])
     both[rows.numpy()] = bad["scores"]
-    return {"true": np.array(true["scores"]), "noisy": both, "count": count}
+    if critic not in SHIPPED_SCORERS:
+        return {"true": np.array(true["scores"]), "noisy": both, "count": count, "reference": None}
+    sampled = once("samples", {"samples": SAMPLES}, labels.truth[torch.arange(count)], sample_scores)
+    return {"true": np.array(true["scores"]), "noisy": both, "count": count, "reference": np.array(sampled["scores"])}
+
+
+def sample_scores(critic: str, example: Example) -> np.ndarray:
+    """The critic's mean score of samples of `lite` on each person's keypoints."""
+    reference = SampleReference(open_policy("lite", BODY).diffusion(), SAMPLES)
+    judge_, parts = make_critic(critic, BODY, DETECTOR[critic]), []
+    for rows in torch.arange(len(example.observation.box)).split(CHUNK):
+        parts.append(reference.scores(judge_, example.observation[rows], [f"lab/train/{int(r):06d}" for r in rows]))
+    return torch.cat(parts).double().numpy()
 
 
 def at_share(scores: dict, labels: Planted, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -170,8 +186,9 @@ def at_share(scores: dict, labels: Planted, share: float) -> tuple[np.ndarray, n
     return np.where(bad, scores["noisy"], scores["true"]), bad
 
 
-def keep_rule(rule: str, share: float) -> KeepRule:
+def keep_rule(rule: str, share: float, critic: str) -> KeepRule:
     return {
+        "margin": KeepRule(margin=DEFAULT_MARGINS.get(critic, 0.0)),
         "outliers": KeepRule(outliers=OUTLIER_DEVIATIONS),
         "known share": KeepRule(keep_share=1 - share),
         "0.6": KeepRule(PAPER_THRESHOLD),
@@ -187,7 +204,8 @@ def found(args: argparse.Namespace, name: str, labels: Planted) -> dict:
             values, bad = at_share(scores, labels, share)
             row = {"labels": len(bad), "average_precision": average_precision(values, bad)}
             for rule in RULES if critic in SHIPPED_SCORERS else ("known share",):
-                hit = detection(~select(values, keep_rule(rule, share)).keep, bad)
+                chosen = select(values, keep_rule(rule, share, critic), reference=scores["reference"])
+                hit = detection(~chosen.keep, bad)
                 row[rule] = {"dropped": hit.dropped, "precision": hit.precision, "recall": hit.recall, "f1": hit.f1}
             rows.setdefault(critic, {})[f"{share:g}"] = row
     return rows
@@ -196,18 +214,20 @@ def found(args: argparse.Namespace, name: str, labels: Planted) -> dict:
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-def kept_rows(arm: str, scores: np.ndarray, bad: np.ndarray, share: float, seed: int) -> np.ndarray:
+def kept_rows(
+    arm: str, critic: str, scores: np.ndarray, reference: np.ndarray | None, bad: np.ndarray, share: float, seed: int
+) -> np.ndarray:
     """Marks of the labels that an arm trains on; the random ones are as many as are left where the share is known."""
     if arm == "all":
         return np.ones(len(bad), bool)
     if arm == "oracle":
         return ~bad
     if arm == "random":
-        count = int(select(scores, keep_rule("known share", share)).keep.sum())
+        count = int(select(scores, keep_rule("known share", share, critic)).keep.sum())
         marks = np.zeros(len(bad), bool)
         marks[np.random.default_rng(1000 + seed).permutation(len(bad))[:count]] = True
         return marks
-    return select(scores, keep_rule(arm.removeprefix("cleaned, "), share)).keep
+    return select(scores, keep_rule(arm.removeprefix("cleaned, "), share, critic), reference=reference).keep
 
 
 def doubled(example: Example) -> TrainingBatch:
@@ -292,9 +312,12 @@ def cells_of(args: argparse.Namespace, name: str, labels: Planted, test: Example
 
         for seed in args.seeds:
             for arm in ARMS:
-                if arm in ("cleaned, 0.6", "cleaned, outliers") and args.critic not in SHIPPED_SCORERS:
+                if (
+                    arm in ("cleaned, 0.6", "cleaned, outliers", "cleaned, margin")
+                    and args.critic not in SHIPPED_SCORERS
+                ):
                     continue
-                keep = kept_rows(arm, values, bad, share, seed)
+                keep = kept_rows(arm, args.critic, values, scores["reference"], bad, share, seed)
                 cell = {"noise": asdict(NOISES[name]), "share": share, "arm": arm}
                 key = f"{slug(name)}_{share:g}_{slug(arm)}" + (f"_{slug(args.critic)}" if "cleaned" in arm else "")
                 if keep.sum() < FEWEST_SHARE * len(keep):
@@ -364,12 +387,13 @@ def markdown(result: dict) -> str:
         "",
         f"## Training, cleaned by {s['critic']}",
         "",
-        "`outliers`, `known share` and `0.6` say how the threshold was found; `random` are as many labels as the known",
-        "share leaves. `0.6` is empty where it leaves too few to train on.",
+        "`margin`, `outliers`, `known share` and `0.6` say how the threshold was found; `random` are as many labels as",
+        "the known share leaves. `0.6` is empty where it leaves too few to train on.",
         "",
-        "| noise | bad | off by, median mm | all labels | outliers, minus all | kept | known share, minus all | "
+        "| noise | bad | off by, median mm | all labels | margin, minus all | kept | outliers, minus all | kept | "
+        "known share, minus all | "
         "the same minus random | 0.6, minus all | kept | random, minus all | oracle, minus all |",
-        "| --- |" + " ---: |" * 11,
+        "| --- |" + " ---: |" * 13,
     ]
     for name, block in result["noises"].items():
         for share, rows in block["training"].items():
@@ -384,6 +408,8 @@ def markdown(result: dict) -> str:
                 f"{100 * float(share):g} %",
                 f"{block['label_error_mm']['median']:.0f}",
                 cell_text(rows.get("all", {}).get("mpjpe_mm")),
+                minus("cleaned, margin"),
+                kept("cleaned, margin"),
                 minus("cleaned, outliers"),
                 kept("cleaned, outliers"),
                 minus("cleaned, known share"),
@@ -426,8 +452,13 @@ def dropped_of_true(args: argparse.Namespace, labels: Planted, name: str) -> dic
     """Share of true labels that each scorer would drop."""
     shares: dict[str, dict[str, float]] = {}
     for critic in (c for c in SHIPPED_SCORERS if available(c)):
-        true = scored(args, critic, name, labels)["true"]
-        shares[critic] = {r: float(1 - select(true, keep_rule(r, 0)).keep.mean()) for r in ("outliers", "0.6")}
+        scores = scored(args, critic, name, labels)
+        shares[critic] = {
+            rule: float(
+                1 - select(scores["true"], keep_rule(rule, 0, critic), reference=scores["reference"]).keep.mean()
+            )
+            for rule in ("margin", "outliers", "0.6")
+        }
     return shares
 
 
@@ -436,12 +467,14 @@ def rule_lines(result: dict) -> list[str]:
     scorers = [c for c in SHIPPED_SCORERS if all(c in b["found"] for b in result["noises"].values())]
     if not scorers:
         return []
-    columns = [(critic, rule) for critic in scorers for rule in ("outliers", "0.6")]
+    columns = [(critic, rule) for critic in scorers for rule in ("margin", "outliers", "0.6")]
     lines = [
         "",
         "## Thresholds that need no share",
         "",
-        "Precision and recall of what is dropped, and the share of all labels that is dropped. Outliers lie",
+        "Precision and recall of what is dropped, and the share of all labels that is dropped. Below the margin lie",
+        "labels scored " + " and ".join(f"{m:g} (`{c}`)" for c, m in DEFAULT_MARGINS.items()) + " below the mean of",
+        f"{SAMPLES} samples of `lite` on the same keypoints (the default of `hmralign clean`); outliers lie",
         f"{OUTLIER_DEVIATIONS:g} robust deviations below the most common score; 0.6 is the paper's.",
         "",
         "| noise | bad | " + " | ".join(f"{critic}, {rule}" for critic, rule in columns) + " |",

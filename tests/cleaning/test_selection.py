@@ -1,11 +1,15 @@
 """Labels are kept by their score alone: never by their place, and never without a reason."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hmralign.cleaning.selection import (
+    DEFAULT_MARGINS,
     NO_EVIDENCE,
     PAPER_THRESHOLD,
     KeepRule,
@@ -91,6 +95,9 @@ def test_scores_that_differ_in_the_last_digits_are_told_apart():
         ({"keep_share": 0.0}, "at most 1"),
         ({"keep_share": 1.1}, "at most 1"),
         ({"keep_share": float("nan")}, "at most 1"),
+        ({"margin": -0.1}, "at least 0"),
+        ({"margin": float("nan")}, "at least 0"),
+        ({"margin": 0.1, "threshold": 0.5}, "exactly one"),
     ],
 )
 def test_a_rule_that_is_none(arguments, words):
@@ -147,3 +154,36 @@ def test_a_silent_critic_finds_no_outliers_and_few_labels_are_not_judged_by_what
     assert select(np.full(30, -0.5), KeepRule(outliers=2.5)).keep.all()
     with pytest.raises(InputError, match="19 judged labels are too few"):
         outlier_threshold(np.zeros(19))
+
+
+# -- margins -----------------------------------------------------------------------------------------------------------
+
+
+@given(some_scores, st.floats(0, 0.5), st.randoms(use_true_random=False))
+def test_a_margin_looks_at_the_distance_from_the_reference_alone(scores, margin, random):
+    reference = np.array([random.random() for _ in scores])
+    chosen = select(scores, KeepRule(margin=margin), reference=reference)
+    assert chosen.keep.tolist() == [s - r >= -margin for s, r in zip(scores, reference, strict=True)]
+    assert chosen.threshold == -margin and (chosen.levels == scores - reference).all()
+    moved = select(scores + 0.25, KeepRule(margin=margin), reference=reference + 0.25)
+    assert np.allclose(moved.levels, chosen.levels)
+
+
+def test_the_reason_of_a_margin_says_what_the_score_was_held_against():
+    chosen = select(np.array([0.3, 0.3]), KeepRule(margin=0.03), reference=np.array([0.25, 0.4]))
+    assert chosen.reasons == (
+        None,
+        "score less the samples' -0.10 < -0.03 (against the mean of samples on the same keypoints)",
+    )
+
+
+def test_a_margin_needs_a_reference_of_every_label():
+    with pytest.raises(InputError, match="there are none"):
+        select(SCORES, KeepRule(margin=0.1))
+    with pytest.raises(InputError, match="3 reference scores for 5"):
+        select(SCORES, KeepRule(margin=0.1), reference=np.zeros(3))
+
+
+def test_the_defaults_are_those_of_the_committed_measurement():
+    result = Path(__file__).parents[2] / "docs/results/cleaning_rules.json"
+    assert json.loads(result.read_text())["best_margins"] == DEFAULT_MARGINS

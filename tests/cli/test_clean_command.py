@@ -85,17 +85,19 @@ def test_what_makes_a_choice_worthless_is_said(shards, tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_scorer_finds_outliers_by_default(tmp_path, capsys):
-    shards = shard_folder(tmp_path / "many", 24, per_shard=24)
+def test_the_scorer_holds_labels_against_samples_by_default(tmp_path, capsys):
+    shards = shard_folder(tmp_path / "few", N)
     assert main(["clean", str(shards), "--out", str(tmp_path / "out"), "--sheet-items", "0"]) == 0
     summary = json.loads((tmp_path / "out/summary.json").read_text())
-    assert summary["rule"]["outliers"] == 2.5 and len(summary["critic"]["weights_sha256"]) == 64
+    assert summary["rule"]["margin"] == 0.03 and summary["threshold"] == -0.03
+    assert len(summary["critic"]["weights_sha256"]) == len(summary["reference"]["sha256"]) == 64
     edges = summary["scores"]["histogram"]["edges"]
-    assert (edges[0], edges[-1]) == (0.0, 1.0) and 0 < summary["threshold"] < 1
-    assert "by scorer" in capsys.readouterr().out
-    few = shard_folder(tmp_path / "few", N)
-    refused(capsys, main(["clean", str(few), "--out", str(tmp_path / "b"), "--sheet-items", "0"]), "6 judged labels")
-    assert main(["clean", str(few), "--out", str(tmp_path / "c"), "--threshold", "0.9", "--sheet-items", "0"]) == 0
+    assert (edges[0], edges[-1]) == (0.0, 1.0)
+    said = capsys.readouterr().out
+    assert "by scorer" in said and "of true labels the same threshold drops 1 % of lab/val and 6 % of wild/val" in said
+    outliers = main(["clean", str(shards), "--out", str(tmp_path / "b"), "--sheet-items", "0", "--outliers", "2.5"])
+    refused(capsys, outliers, "6 judged labels")
+    assert main(["clean", str(shards), "--out", str(tmp_path / "c"), "--threshold", "0.9", "--sheet-items", "0"]) == 0
     assert "nothing reached the threshold 0.9" in capsys.readouterr().err
 
 

@@ -21,7 +21,11 @@ PAPER_THRESHOLD = 0.6
 """tau of ADHMR sec. 5.4, for scores in [0, 1]."""
 
 OUTLIER_DEVIATIONS = 2.5
-"""Default distance of outliers: of normally distributed scores of good labels it drops one in 160."""
+"""A usual distance of outliers: of normally distributed scores of good labels it drops one in 160."""
+
+DEFAULT_MARGINS = {"scorer": 0.03, "scorer-lab": 0.06}
+"""Margins of the shipped scorers: the best mean F1 over seven kinds of bad labels at 5, 15 and 40 % in lab/val and
+wild/val (`docs/results/cleaning_rules.md`)."""
 
 FEWEST_FOR_OUTLIERS = 20
 """Judged labels without which nothing can be said of what is usual."""
@@ -32,7 +36,8 @@ NO_EVIDENCE = "not judged: the critic has no evidence on it"
 
 @dataclass(frozen=True)
 class KeepRule:
-    """What a label must reach: a score, a place among the others, or a usual score. Exactly one of the three."""
+    """What a label must reach: a score, a place among the others, a usual score, or nearly what a model's samples score
+    on the same keypoints. Exactly one of the four."""
 
     threshold: float | None = None
     """Least score that is kept, in the critic's unit."""
@@ -40,31 +45,39 @@ class KeepRule:
     """Share of the judged labels that is kept, the best ones; in (0, 1]."""
     outliers: float | None = None
     """Labels are dropped whose score lies so many robust standard deviations below the most common one."""
+    margin: float | None = None
+    """Labels are dropped whose score lies more than this below the mean score of samples on the same keypoints."""
 
     def __post_init__(self) -> None:
         """Raise InputError for none or several, and for values that choose nothing."""
-        if sum(value is not None for value in (self.threshold, self.keep_share, self.outliers)) != 1:
-            raise InputError("a rule is a threshold, a share to keep, or a distance of outliers; expected exactly one")
+        if sum(value is not None for value in (self.threshold, self.keep_share, self.outliers, self.margin)) != 1:
+            raise InputError("a rule is a threshold, a share, a distance of outliers or a margin; expected exactly one")
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise InputError(f"threshold is {self.threshold}; expected a finite number")
         if self.keep_share is not None and not 0 < self.keep_share <= 1:
             raise InputError(f"share to keep is {self.keep_share}; expected more than 0 and at most 1")
         if self.outliers is not None and not 0 < self.outliers < math.inf:
             raise InputError(f"distance of outliers is {self.outliers}; expected a positive finite number")
+        if self.margin is not None and not 0 <= self.margin < math.inf:
+            raise InputError(f"margin is {self.margin}; expected a finite number of at least 0")
 
-    def threshold_of(self, scores: Float[np.ndarray, " judged"]) -> float:
-        """Least score that is kept of these."""
+    def threshold_of(self, levels: Float[np.ndarray, " judged"]) -> float:
+        """Least level that is kept of these: scores, or for a margin their distances from the samples' mean."""
+        if self.margin is not None:
+            return -self.margin
         if self.threshold is not None:
             return self.threshold
         if self.keep_share is not None:
-            return share_threshold(scores, self.keep_share)
+            return share_threshold(levels, self.keep_share)
         assert self.outliers is not None
-        return outlier_threshold(scores, self.outliers)
+        return outlier_threshold(levels, self.outliers)
 
     def __str__(self) -> str:
         """What stands behind a threshold that was found; nothing for one that was given."""
         if self.keep_share is not None:
             return f"the best {100 * self.keep_share:g} %"
+        if self.margin is not None:
+            return "against the mean of samples on the same keypoints"
         return "" if self.outliers is None else f"{self.outliers:g} deviations below the usual"
 
 
@@ -75,10 +88,12 @@ class Selection:
     keep: Bool[np.ndarray, " item"]
     judged: Bool[np.ndarray, " item"]
     """Labels on which the critic had evidence."""
+    levels: Float[np.ndarray, " item"]
+    """What was held against the threshold: scores, or for a margin their distances from the samples' mean."""
     threshold: float
-    """Least score that is kept: given, or found from the share."""
+    """Least level that is kept: given, or found from the share."""
     ties: int
-    """Judged labels whose score is the threshold; all of them are kept."""
+    """Judged labels whose level is the threshold; all of them are kept."""
     reasons: tuple[str | None, ...]
     """Why each label was dropped; None for those that are kept."""
 
@@ -90,6 +105,7 @@ def select(
     judged: Bool[np.ndarray, ...] | None = None,
     keep_unjudged: bool = False,
     parts: Mapping[str, Float[np.ndarray, ...]] | None = None,
+    reference: Float[np.ndarray, ...] | None = None,
 ) -> Selection:
     """Keep the labels whose score is at least the threshold that the rule gives or finds.
 
@@ -97,20 +113,22 @@ def select(
     order of the items never matters and a little more than the share may be kept. `judged` marks labels on which the
     critic had evidence (all by default): the others have no score, count in no share, and go unless `keep_unjudged`.
     `parts` are the scores of a mix's parts, NaN where a part had nothing to say; they are told in the reasons.
+    `reference` are the mean scores of samples on each label's keypoints (`cleaning.reference`), which a margin needs.
 
-    Raises InputError for no items, a judged score that is NaN or infinite, parts of another number of items, a share of
-    no judged label, and outliers among too few.
+    Raises InputError for no items, a judged score that is NaN or infinite, parts or references of another number of
+    items, a share of no judged label, outliers among too few, and a margin without reference.
     """
     scores = np.asarray(scores, np.float64)
     judged = np.ones(len(scores), bool) if judged is None else judged
-    _check(scores, judged, parts or {})
-    threshold = rule.threshold_of(scores[judged])
-    keep = np.where(judged, np.where(judged, scores, -np.inf) >= threshold, keep_unjudged)
+    levels = scores - _reference_of(rule, reference, len(scores))
+    _check(levels, judged, parts or {})
+    threshold = rule.threshold_of(levels[judged])
+    keep = np.where(judged, np.where(judged, levels, -np.inf) >= threshold, keep_unjudged)
     reasons = [None if k else NO_EVIDENCE for k in keep]
     for item in np.flatnonzero(judged & ~keep).tolist():
-        reasons[item] = _reason(float(scores[item]), threshold, rule) + _said_by(parts or {}, item)
-    ties = int((scores[judged] == threshold).sum())
-    return Selection(keep, judged, float(threshold), ties, tuple(reasons))
+        reasons[item] = _reason(float(levels[item]), threshold, rule) + _said_by(parts or {}, item)
+    ties = int((levels[judged] == threshold).sum())
+    return Selection(keep, judged, levels, float(threshold), ties, tuple(reasons))
 
 
 def share_threshold(scores: Float[np.ndarray, " item"], keep_share: float) -> float:
@@ -150,6 +168,17 @@ def half_sample_mode(ordered: Float[np.ndarray, " item"]) -> float:
     return float(ordered.mean())
 
 
+def _reference_of(rule: KeepRule, reference: np.ndarray | None, items: int) -> np.ndarray:
+    """What scores are held against: the reference for a margin, nothing for the other rules."""
+    if rule.margin is None:
+        return np.zeros(items)
+    if reference is None:
+        raise InputError("a margin is held against scores of samples on the same keypoints, and there are none")
+    if len(reference) != items:
+        raise InputError(f"{len(reference)} reference scores for {items} items")
+    return np.asarray(reference, np.float64)
+
+
 def _check(scores: np.ndarray, judged: np.ndarray, parts: Mapping[str, np.ndarray]) -> None:
     if len(scores) == 0:
         raise InputError("there are no scores to select by")
@@ -171,7 +200,8 @@ def _reason(score: float, threshold: float, rule: KeepRule) -> str:
             break
     else:
         said, bound = repr(score), repr(threshold)
-    return f"score {said} < {bound}" + (f" ({rule})" if str(rule) else "")
+    what = "score" if rule.margin is None else "score less the samples'"
+    return f"{what} {said} < {bound}" + (f" ({rule})" if str(rule) else "")
 
 
 def _said_by(parts: Mapping[str, np.ndarray], item: int) -> str:

@@ -43,8 +43,14 @@ class CleanOptions:
     keep_share: float | None = None
     """Instead: the share of the labels that is kept, the best ones, such as 0.8."""
     outliers: float | None = None
-    """Instead: drop labels so many robust standard deviations below the most common score. The default, 2.5, where a
-    scorer judges; other critics need one of the three."""
+    """Instead: drop labels so many robust standard deviations below the most common score, such as 2.5. Right only
+    where good labels score alike, as in a laboratory."""
+    margin: float | None = None
+    """Instead: drop labels whose score lies more than this below the mean score of samples of `lite` on the same
+    keypoints. The default where a scorer judges: 0.03 for scorer, 0.06 for scorer-lab; other critics need one of the
+    four."""
+    samples: int = 16
+    """Samples of `lite` per label that a margin is held against."""
     keep_unjudged: bool = False
     """Keep labels on which the critic has no evidence, such as a mask; they are dropped otherwise."""
     hypothesis: Literal["first", "best"] = "first"
@@ -82,6 +88,8 @@ def run_clean(options: CleanOptions, terminal: Terminal) -> int:
         threshold=options.threshold,
         keep_share=options.keep_share,
         outliers=options.outliers,
+        margin=options.margin,
+        num_samples=options.samples,
         keep_unjudged=options.keep_unjudged,
         chunk_size=options.chunk_size,
         sheet_items=options.sheet_items,
@@ -107,7 +115,7 @@ def _checked(options: CleanOptions) -> tuple[Path, Path]:
         raise UsageError("--out is missing; expected the folder of the results")
     if not is_critic(options.critic):
         raise UsageError(f"there is no critic '{options.critic}'; expected one of {', '.join(CRITICS)}")
-    rules = [name for name in ("threshold", "keep_share", "outliers") if getattr(options, name) is not None]
+    rules = [name for name in ("threshold", "keep_share", "outliers", "margin") if getattr(options, name) is not None]
     if len(rules) > 1:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in rules)
         raise UsageError(f"{flags} are given; expected one of them")
@@ -167,7 +175,9 @@ def _warn(summary: dict[str, Any], critic: str, terminal: Terminal) -> None:
 def _final_line(summary: dict[str, Any], critic: str, out: Path) -> str:
     counts = summary["counts"]
     copy = "" if summary["cleaned"] is None else f"; the kept ones are {out / summary['cleaned']}"
+    good = [f"{100 * share:.0f} % of {split}" for split, share in summary["good_labels_dropped"].items()]
+    price = f"; of true labels the same threshold drops {' and '.join(good)}" if good else ""
     return (
         f"{counts['kept']} of {counts['labels']} labels of {summary['source']['name']} kept, {counts['dropped']} "
-        f"dropped (threshold {summary['threshold']:.3g} by {critic}){copy}: see {out}"
+        f"dropped (threshold {summary['threshold']:.3g} by {critic}){copy}{price}: see {out}"
     )

@@ -284,10 +284,33 @@ def test_a_critic_that_draws_does_not_mind_being_stopped(shards, tmp_path):
     assert other["scores_sha256"] != json.loads((tmp_path / "a/summary.json").read_text())["scores_sha256"]
 
 
+def test_samples_are_judged_beside_the_labels_and_kept(shards, tmp_path):
+    """Another rule needs no new samples; a run with another number of them is another run."""
+    first = clean_labels(opened(shards), BODY, tmp_path / "a", CleanConfig(chunk_size=4, sheet_items=2, num_samples=3))
+    assert first["reference"]["samples"] == 3 and first["rule"]["margin"] == 0.03
+    assert 0 <= first["good_labels_dropped"]["wild/val"] < 0.2
+    scored = read_scores(tmp_path / "a/scores/scores.safetensors", N)
+    assert scored.reference is not None
+    kept = (scored.scores[:, 0] - scored.reference >= -0.03).nonzero()[:, 0].tolist()
+    assert numbers(tmp_path / "a", "cleaned") == kept
+    once = clean_labels(
+        opened(shards),
+        BODY,
+        tmp_path / "b",
+        CleanConfig(chunk_size=4, sheet_items=0, num_samples=3, margin=0.5),
+        scores_from=tmp_path / "a",
+    )
+    assert once["scores_sha256"] == first["scores_sha256"] and once["counts"]["dropped"] <= first["counts"]["dropped"]
+    with pytest.raises(InputError, match="reference"):
+        clean_labels(
+            opened(shards), BODY, tmp_path / "c", CleanConfig(chunk_size=4, num_samples=4), scores_from=tmp_path / "a"
+        )
+
+
 def test_only_scorers_find_their_rule_themselves():
     with pytest.raises(InputError, match="give a threshold or a share"):
         _ = CleanConfig(critic="reprojection").rule
-    assert CleanConfig().rule == KeepRule(outliers=2.5) and CleanConfig(keep_share=0.5).rule == KeepRule(keep_share=0.5)
+    assert CleanConfig().rule == KeepRule(margin=0.03) and CleanConfig(keep_share=0.5).rule == KeepRule(keep_share=0.5)
     with pytest.raises(InputError, match="exactly one"):
         _ = CleanConfig(threshold=0.5, keep_share=0.5).rule
 

@@ -19,12 +19,15 @@ import numpy as np
 
 from hmralign.body.model import BodyModel
 from hmralign.cleaning.borderline import borderline_items
-from hmralign.cleaning.selection import OUTLIER_DEVIATIONS, KeepRule, Selection, select
+from hmralign.cleaning.good_labels import good_labels_dropped
+from hmralign.cleaning.reference import SampleReference
+from hmralign.cleaning.selection import DEFAULT_MARGINS, KeepRule, Selection, select
 from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import Critic
 from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.critics.names import CriticChoice
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
+from hmralign.policies.catalogue import OpenedPolicy, open_policy
 from hmralign.preferences.build import CriticOf, GroupsConfig, critic_facts, named_critic
 from hmralign.storage.whole_file import write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
@@ -50,7 +53,12 @@ class CleanConfig:
     keep_share: float | None = None
     """Instead: share of the judged labels that is kept."""
     outliers: float | None = None
-    """Instead: robust standard deviations below the most common score. What the scorers use where nothing is given."""
+    """Instead: robust standard deviations below the most common score."""
+    margin: float | None = None
+    """Instead: how far below the mean score of samples on the same keypoints a label may lie. What the scorers use
+    where nothing is given."""
+    num_samples: int = 16
+    """Samples of `lite` per label that a margin is held against; a scorer judges them whatever the rule is."""
     keep_unjudged: bool = False
     """Keep labels on which the critic has no evidence; they are dropped otherwise."""
     chunk_size: int = 256
@@ -66,18 +74,26 @@ class CleanConfig:
         """Raise InputError for sizes that are none."""
         if self.chunk_size < 1 or self.sheet_items < 0:
             raise InputError("labels judged at once must be at least 1, labels on the sheet at least 0")
+        if self.num_samples < 1:
+            raise InputError(f"{self.num_samples} samples per label; expected at least 1")
 
     @property
     def rule(self) -> KeepRule:
-        """Raises InputError for several rules, and for none with a critic whose good scores have no common shape."""
-        if self.threshold is None and self.keep_share is None and self.outliers is None:
-            if self.critic not in SHIPPED_SCORERS:
-                raise InputError(
-                    f"no rule was given, and scores of critic '{self.critic}' are not such that one could be found; "
-                    "give a threshold or a share to keep"
-                )
-            return KeepRule(outliers=OUTLIER_DEVIATIONS)
-        return KeepRule(self.threshold, self.keep_share, self.outliers)
+        """Raises InputError for several rules, and for none with a critic for which none was measured."""
+        given = (self.threshold, self.keep_share, self.outliers, self.margin)
+        if any(value is not None for value in given):
+            return KeepRule(*given)
+        if self.critic not in DEFAULT_MARGINS:
+            raise InputError(
+                f"no rule was given, and none was measured for critic '{self.critic}'; give a threshold or a share to "
+                "keep"
+            )
+        return KeepRule(margin=DEFAULT_MARGINS[self.critic])
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether samples are judged beside the labels."""
+        return self.critic in SHIPPED_SCORERS or self.margin is not None
 
 
 def straight(items: Sequence[int], what: str) -> Iterable[int]:
@@ -104,13 +120,14 @@ def clean_labels(
     """
     _require_outside(source, folder)
     rule, facts = config.rule, judge_facts(config, body, source.detector)
-    plan = _plan(source, body, config, rule, facts)
+    policy = open_policy("lite", body, detector=source.detector) if config.has_reference else None
+    plan = _plan(source, body, config, rule, facts | _reference_facts(policy, config))
     with cleaning_folder(folder, plan):
         if scores_from is not None:
             borrow_scores(scores_from, folder, plan)
-        scored = score_labels(
-            source, _critic_of(config, body, source.detector), folder / "scores", config.chunk_size, progress
-        )
+        reference = None if policy is None else SampleReference(policy.diffusion(), config.num_samples, config.seed)
+        critic_of = _critic_of(config, body, source.detector)
+        scored = score_labels(source, critic_of, folder / "scores", config.chunk_size, progress, reference)
         selection = select_labels(scored, rule, config.keep_unjudged)
         _write_lists(folder, source, scored, selection)
         if config.sheet_items:
@@ -149,7 +166,16 @@ def select_labels(scored: LabelScores, rule: KeepRule, keep_unjudged: bool = Fal
         judged=scored.judged.numpy(),
         keep_unjudged=keep_unjudged,
         parts={name: scored.of_chosen(values).double().numpy() for name, values in scored.parts.items()},
+        reference=None if scored.reference is None else scored.reference.double().numpy(),
     )
+
+
+def _reference_facts(policy: OpenedPolicy | None, config: CleanConfig) -> dict[str, Any]:
+    """What the scores of samples depend on, for the plan."""
+    if policy is None:
+        return {}
+    facts = {"checkpoint": policy.name, "sha256": policy.sha256, "samples": config.num_samples, "seed": config.seed}
+    return {"reference": facts}
 
 
 def _require_outside(source: LabelSource, folder: Path) -> None:
@@ -202,8 +228,7 @@ def _write_lists(folder: Path, source: LabelSource, scored: LabelScores, selecti
 def _draw(
     path: Path, source: LabelSource, body: BodyModel, scored: LabelScores, selection: Selection, config: CleanConfig
 ) -> None:
-    scores = scored.of_chosen(scored.scores).double().numpy()
-    items = borderline_items(scores, selection, config.sheet_items)
+    items = borderline_items(selection, config.sheet_items)
     if not items:
         path.unlink(missing_ok=True)  # nothing could be judged
         return
@@ -248,8 +273,12 @@ def _summary(
             "at_the_threshold": selection.ties,
         },
         "threshold": round(selection.threshold, 6),
+        "good_labels_dropped": good_labels_dropped(
+            facts.get("weights_sha256", ""), selection.threshold, by_margin=plan["rule"]["margin"] is not None
+        ),
         "rule": plan["rule"],
         "critic": facts,
+        "reference": plan["scoring"].get("reference"),
         "scores": _distribution(scores) if len(scores) else None,
         "judged_by_parts": _judged_by(scored),
         "source": {"name": source.name, "sha256": source.sha256, **source.facts},

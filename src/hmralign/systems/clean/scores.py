@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from hmralign.cleaning.reference import SampleReference
 from hmralign.critics.critic import Critic, can_judge, judge
 from hmralign.critics.mix import MixCritic
 from hmralign.critics.recorded import RecordedCritic, recorded_mix
@@ -31,7 +32,7 @@ from hmralign.systems.clean.sources import LabelSource
 Progress = Callable[[Sequence[int], str], Iterable[int]]
 """Goes through numbers of chunks and shows how far it is."""
 
-_PART = "part."
+_PART, _REFERENCE = "part.", "reference"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class LabelScores:
     """Labels on which the critic has evidence."""
     parts: dict[str, Float[Tensor, "item hyp"]]
     """Scores of a mix's parts, NaN where a part has no evidence; empty for other critics."""
+    reference: Float[Tensor, " item"] | None = None
+    """The critic's mean score of samples on each label's keypoints, where they were asked for."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -59,9 +62,14 @@ class LabelScores:
 
 
 def score_labels(
-    source: LabelSource, critic_of: CriticOf, folder: Path, chunk_size: int, progress: Progress
+    source: LabelSource,
+    critic_of: CriticOf,
+    folder: Path,
+    chunk_size: int,
+    progress: Progress,
+    reference: SampleReference | None = None,
 ) -> LabelScores:
-    """Judge what is not judged yet, then everything in one file.
+    """Judge what is not judged yet, then everything in one file; samples too where there is a reference.
 
     Raises InputError naming the items where the critic fails or gives scores that are not finite (what was scored
     before stays), and for a file that is damaged or of other items.
@@ -72,7 +80,7 @@ def score_labels(
         chunks = [slice(s, min(s + chunk_size, len(source.ids))) for s in range(0, len(source.ids), chunk_size)]
         missing = [n for n in range(len(chunks)) if not _chunk_file(folder, n).is_file()]
         for number in progress(missing, "judging labels"):
-            scored = _scored_chunk(source, chunks[number], critic_of(source.ids[chunks[number]]))
+            scored = _scored_chunk(source, chunks[number], critic_of(source.ids[chunks[number]]), reference)
             save_whole(_tensors(scored), _chunk_file(folder, number))
         parts = [read_scores(_chunk_file(folder, n), c.stop - c.start) for n, c in enumerate(chunks)]
         save_whole(_tensors(_joined(parts)), whole)
@@ -87,24 +95,29 @@ def read_scores(path: Path, items: int) -> LabelScores:
     try:
         tensors = load(path.read_bytes())
         scores, judged = tensors.pop("scores"), tensors.pop("judged")
+        reference = tensors.pop(_REFERENCE, None)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a file of scores ({error}); remove it to have them judged again") from error
     if scores.ndim != 2 or len(scores) != items or tuple(judged.shape) != (items,) or not scores.isfinite().all():
         raise InputError(f"{path}: its scores are not those of {items} items; remove it to have them judged again")
-    return LabelScores(scores, judged, {name.removeprefix(_PART): tensors[name] for name in sorted(tensors)})
+    if reference is not None and (tuple(reference.shape) != (items,) or not reference.isfinite().all()):
+        raise InputError(f"{path}: its reference is not that of {items} items; remove it to have them judged again")
+    parts = {name.removeprefix(_PART): tensors[name] for name in sorted(tensors)}
+    return LabelScores(scores, judged, parts, reference)
 
 
 def _chunk_file(folder: Path, number: int) -> Path:
     return folder / f"scores_{number:05d}.safetensors"
 
 
-def _scored_chunk(source: LabelSource, items: slice, critic: Critic) -> LabelScores:
+def _scored_chunk(source: LabelSource, items: slice, critic: Critic, reference: SampleReference | None) -> LabelScores:
     batch = source.labels(items)
     recorded: list[RecordedCritic] = []
     if isinstance(critic, MixCritic):
         critic, recorded = recorded_mix(critic)
     try:
         scores = judge(critic, batch.hypotheses, batch.example)
+        sampled = None if reference is None else reference.scores(critic, batch.example.observation, source.ids[items])
     except InputError as error:
         first, last = source.ids[items.start], source.ids[items.stop - 1]
         raise InputError(f"labels '{first}' to '{last}': {error}") from error
@@ -112,17 +125,21 @@ def _scored_chunk(source: LabelSource, items: slice, critic: Critic) -> LabelSco
     for part in recorded:
         heard = part.can_judge(batch.example)[:, None]
         parts[part.name] = torch.where(heard, part.scores, torch.nan)
-    return LabelScores(scores, can_judge(critic, batch.example), parts)
+    return LabelScores(scores, can_judge(critic, batch.example), parts, sampled)
 
 
 def _tensors(scored: LabelScores) -> dict[str, Tensor]:
     named = {f"{_PART}{name}": values.contiguous() for name, values in scored.parts.items()}
+    if scored.reference is not None:
+        named[_REFERENCE] = scored.reference.contiguous()
     return {"scores": scored.scores.contiguous(), "judged": scored.judged.contiguous(), **named}
 
 
 def _joined(parts: Sequence[LabelScores]) -> LabelScores:
+    references = [p.reference for p in parts if p.reference is not None]
     return LabelScores(
         torch.cat([p.scores for p in parts]),
         torch.cat([p.judged for p in parts]),
         {name: torch.cat([p.parts[name] for p in parts]) for name in parts[0].parts},
+        torch.cat(references) if references else None,
     )

@@ -58,5 +58,5 @@ def _tile(
     over = draw_overlays(ground.picture, mesh, body.faces, ground.camera, vertex_colors=color)[0]
     turned = draw_side_views(mesh, body.faces, (side, side), vertex_colors=color)[0]
     evidence, over = (draw_keypoints(p, seen.keypoints, seen.confidence, ground.window) for p in (ground.picture, over))
-    score = float(scored.of_chosen(scored.scores)[item])
+    score = float(selection.levels[item])
     return Tile((evidence, over, turned), source.ids[item], f"{'kept' if is_kept else 'dropped'}, {score:.3f}")
