@@ -195,3 +195,30 @@ def test_noise_of_detectors():
     measured, unknown = noise_of("mediapipe"), noise_of("somebody's file")
     assert measured.sigma.shape == unknown.sigma.shape == (27, len(GENERIC_SIGMA))
     assert measured.offsets.abs().max() > 0 and unknown.offsets.abs().max() == 0
+
+
+class OneByOne:
+    """A policy that can only propose with one generator."""
+
+    def __init__(self, policy):
+        self.policy, self.body = policy, policy.body
+
+    def propose(self, observation, sampler, generator):
+        return self.policy.propose(observation, sampler, generator)
+
+
+def test_persons_with_draws_of_their_own_do_not_share_noise():
+    """Two equal persons get other bodies but for the zero-noise modes; one alone gets what it gets in company."""
+    twice = OBSERVED[torch.zeros(2, dtype=torch.long)]
+    policy = LitePolicy(MODEL, BODY)
+
+    def bodies(observation, numbers, of=policy):
+        draws = [seeded(n) for n in numbers]
+        return estimate_bodies(of, observation, SamplerConfig(6, 2), RefinementConfig("none"), NOISE, draws).hypotheses
+
+    apart = bodies(twice, (1, 2))
+    away = (apart.joints[0] - apart.joints[1]).flatten(1).abs().amax(-1)
+    assert (away[:2] < 1e-5).all() and (away[2:] > 1e-3).all()
+    alone = bodies(twice[1:], (2,))
+    torch.testing.assert_close(alone.joints[0], apart.joints[1], atol=2e-5, rtol=0)
+    torch.testing.assert_close(bodies(twice, (1, 2), OneByOne(policy)).joints, apart.joints, atol=2e-5, rtol=0)

@@ -45,6 +45,8 @@ class Protocol:
     camera: str = "intrinsics as the observation has them, known for half of the persons"
     answer: str = "fused: mean on the rotation manifold, refined on the keypoints where refinement is on"
     seed: int = 0
+    noise: str = "drawn for each person"
+    """Readings that lack this entry gave all persons the same noise vectors: their `min M` moves with the seed."""
 
     def record(self) -> dict[str, Any]:
         """As plain values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +15,7 @@ from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.fitting.person_fit import PersonFit
 from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.hypotheses.spread import joint_spread
-from hmralign.policies.policy import BodyProposer, SamplerConfig
+from hmralign.policies.policy import BodyProposer, SamplerConfig, propose_each
 from hmralign.structures import BodyParams, Hypotheses, InputError, Observation, PersonGroup
 
 Weigh = Callable[[Hypotheses, Observation], Float[Tensor, "person hyp"]]
@@ -38,13 +38,13 @@ def estimate_bodies(
     sampler: SamplerConfig,
     refinement: RefinementConfig,
     noise: KeypointNoise,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
     weigh: Weigh | None = None,
 ) -> Estimate:
     """Hypotheses of all observed persons (one batch axis), their fused answer and the spread per joint.
 
-    Without `weigh` every hypothesis counts alike in the answer. Raises InputError for an empty batch, evidence or
-    intrinsics that are not finite, M < 1, and a proposal that is not of these persons.
+    `generator` serves everybody, or each person has one. Without `weigh` every hypothesis counts alike in the answer.
+    Raises InputError for an empty batch, evidence or intrinsics that are not finite, M < 1, and a proposal of others.
     """
     check_observation(observation)
     body = policy.body
@@ -57,10 +57,16 @@ def estimate_bodies(
 
 
 def proposed(
-    policy: BodyProposer, observation: Observation, sampler: SamplerConfig, generator: torch.Generator
+    policy: BodyProposer,
+    observation: Observation,
+    sampler: SamplerConfig,
+    generator: torch.Generator | Sequence[torch.Generator],
 ) -> PersonGroup:
     """What a policy proposes, held to its contract. Raises InputError for another number of persons or hypotheses."""
-    group = policy.propose(observation, sampler, generator)
+    if isinstance(generator, torch.Generator):
+        group = policy.propose(observation, sampler, generator)
+    else:
+        group = propose_each(policy, observation, sampler, generator)
     expected = (len(observation.box), sampler.num_hypotheses)
     if tuple(group.rotmats.shape[:2]) != expected or tuple(group.betas.shape[:2]) != expected:
         raise InputError(

@@ -149,6 +149,13 @@ class LitePolicy(nn.Module):
         """M bodies per person, half of them from the mirror image; see `lite_sampling`."""
         return sample_group(self.model, self.body, observation, sampler, generator)
 
+    @torch.no_grad()
+    def propose_each(
+        self, observation: Observation, sampler: SamplerConfig, generators: Sequence[torch.Generator]
+    ) -> PersonGroup:
+        """As `propose`, in one batch, with noise of its own for each person."""
+        return sample_group(self.model, self.body, observation, sampler, generators)
+
     def to_body(self, x_0: Float[Tensor, "person hyp 130"], observation: Observation) -> Hypotheses:
         """Bodies where the keypoints put them, `cam` frame, metres. Shapes are those the encoder predicts."""
         return PersonFit.of(self.body, observation, self.noise).hypotheses(self.to_group(x_0, observation))

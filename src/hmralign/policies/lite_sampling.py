@@ -52,10 +52,10 @@ def sample_group(
     body: BodyModel,
     observation: Observation,
     config: SamplerConfig,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
     guidance: Guidance | None = None,
 ) -> PersonGroup:
-    """Sample M hypotheses for each of the observed persons (one batch axis).
+    """Sample M hypotheses for each of the observed persons (one batch axis), with one noise for all or one for each.
 
     Raises InputError for M < 1. Plain and mirrored hypotheses alternate, zero-noise modes first.
     """

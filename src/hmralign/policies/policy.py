@@ -10,6 +10,7 @@
 | `BodyEncoder` | x_0 of a body | truth, pseudo-labels and refined bodies as targets |
 | `AugmentedPolicy` | variants of a context | cached contexts with augmentation |
 | `PersonSampler` | samples of many persons with noise of their own at once | preference groups, sooner |
+| `PersonProposer` | bodies of many persons with noise of their own at once | `evaluate`, sooner |
 | `SavedPolicy` | a checkpoint of itself | `hmralign align` |
 
 A policy says what it can by having the methods. Most are a `torch.nn.Module`; what is in the diffused vector is their
@@ -180,6 +181,27 @@ class PersonSampler(Protocol):
     ) -> Float[Tensor, "person hyp dims"]:
         """As `sample`; what is drawn for a person depends on its generator alone, one for each person."""
         ...
+
+
+@runtime_checkable
+class PersonProposer(Protocol):
+    """A policy that proposes bodies for many persons at once, each from a generator of its own."""
+
+    def propose_each(
+        self, observation: Observation, sampler: SamplerConfig, generators: Sequence[torch.Generator]
+    ) -> PersonGroup:
+        """As `propose`; what is drawn for a person depends on its generator alone, one for each person."""
+        ...
+
+
+def propose_each(
+    policy: BodyProposer, observation: Observation, sampler: SamplerConfig, generators: Sequence[torch.Generator]
+) -> PersonGroup:
+    """Bodies of each person from a generator of its own: all at once by a `PersonProposer`, else one by one."""
+    if isinstance(policy, PersonProposer):
+        return policy.propose_each(observation, sampler, generators)
+    alone = [policy.propose(observation[i : i + 1], sampler, each) for i, each in enumerate(generators)]
+    return PersonGroup.cat(alone)
 
 
 def sample_each(

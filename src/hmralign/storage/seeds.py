@@ -7,8 +7,8 @@ seed 0 of its neighbour.
     seeded(seed, "groups", group_id)    the samples of a group
     seeded(seed, "step", 17)            the noise of a training step
 
-What is older and frozen has seeds of its own: SynthWild v1 (`systems.synth.write_synthwild`), evaluation
-(`evaluation.protocol`), and the calls of a judge (`critics.vlm.plan`), whose answers were paid for.
+What is older and frozen has seeds of its own: SynthWild v1 (`systems.synth.write_synthwild`), and the
+calls of a judge (`critics.vlm.plan`), whose answers were paid for.
 """
 
 from __future__ import annotations

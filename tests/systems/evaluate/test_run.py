@@ -12,6 +12,7 @@ from hmralign.cli.main import main
 from hmralign.data.synthetic.synthwild import SPLITS, Split
 from hmralign.data.synthwild_folder import open_split
 from hmralign.evaluation.person_errors import FAILURE_ERROR
+from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.models.checkpoint import save_checkpoint, trained_on
 from hmralign.policies.lite import LitePolicy
 from hmralign.policies.policy import SamplerConfig
@@ -156,6 +157,16 @@ def test_truth_does_not_reach_the_model_or_the_critics(data, weights):
     assert all(
         torch.equal(a.fused, b.fused) and torch.equal(a.selected, b.selected) for a, b in zip(seen, again, strict=True)
     )
+
+
+def test_neither_batches_nor_company_change_a_persons_noise(data, weights):
+    seen, policy = open_split(data, "tiny/val").examples.observation, LitePolicy(tiny_model(), BODY)
+    config = replace(CONFIG.predict, refinement=RefinementConfig(method="none"))
+    whole = [p.joints for _, p in predict_in_batches(policy, seen, replace(config, batch=100))]
+    parts = [p.joints for _, p in predict_in_batches(policy, seen, replace(config, batch=3))]
+    torch.testing.assert_close(torch.cat(parts), torch.cat(whole), atol=1e-4, rtol=0)
+    few = [p.joints for _, p in predict_in_batches(policy, seen[:5], config)]
+    torch.testing.assert_close(torch.cat(few), torch.cat(whole)[:5], atol=1e-4, rtol=0)
 
 
 def test_the_command(data, weights, tmp_path, capsys):

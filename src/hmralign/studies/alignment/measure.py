@@ -43,7 +43,7 @@ from hmralign.hypotheses.fusion import score_weights
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.policies.policy import BodyProposer
 from hmralign.structures import BodyParams, Example, Hypotheses, Observation, PersonGroup
-from hmralign.systems.evaluate.predict import PredictConfig
+from hmralign.systems.evaluate.predict import PredictConfig, evaluation_draws
 
 Kind = Literal["raw", "refined"]
 Columns = dict[str, Float[np.ndarray, "..."]]
@@ -117,7 +117,7 @@ def measure_persons(
 ) -> tuple[dict[Kind, Columns], float]:
     """Columns of each kind (metres), and the CPU seconds that this took.
 
-    Every batch starts from the same seed, as in `hmralign evaluate`, so that the batch size does not matter. Raises
+    The noise of each person is that of `hmralign evaluate`, so that the batch size does not matter. Raises
     InputError for persons without observations, and as the critics do.
     """
     begun = time.process_time()
@@ -125,7 +125,7 @@ def measure_persons(
     found: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in config.kinds}
     for start in range(0, len(persons), config.predict.batch):
         part = persons[start : start + config.predict.batch]
-        for kind, answers in _answers(policy, part.observation, config):
+        for kind, answers in _answers(policy, part.observation, start, config):
             found[kind].append(_columns(answers, part, config, judges))
     joined: dict[Kind, Columns] = {
         kind: {name: torch.cat([p[name] for p in parts]).double().numpy() for name in parts[0]}
@@ -154,12 +154,14 @@ class _Answers:
         return fused_bodies(self.fit, self.group, weights)
 
 
-def _answers(policy: BodyProposer, seen: Observation, config: MeasureConfig) -> Iterator[tuple[Kind, _Answers]]:
-    """The samples of a batch, drawn once, as each kind has them."""
+def _answers(
+    policy: BodyProposer, seen: Observation, start: int, config: MeasureConfig
+) -> Iterator[tuple[Kind, _Answers]]:
+    """The samples of a batch whose first person has the number `start`, drawn once, as each kind has them."""
     check_observation(seen)
     predict = config.predict
-    generator = torch.Generator().manual_seed(predict.seed)
-    group = proposed(policy, seen, predict.sampler, generator)
+    draws = evaluation_draws(predict.seed, range(start, start + len(seen.box)))
+    group = proposed(policy, seen, predict.sampler, draws)
     fit = PersonFit.of(policy.body, seen, noise_of(predict.detector))
     for kind in config.kinds:
         refinement = predict.refinement if kind == "refined" else RefinementConfig(method="none")

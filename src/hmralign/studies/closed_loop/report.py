@@ -28,6 +28,7 @@ from hmralign.rendering.shading import SKY_BLUE
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Observation
 from hmralign.studies.closed_loop.run import ClosedLoop, metrics, predict_config
+from hmralign.systems.evaluate.predict import evaluation_draws
 
 SIDE = 220
 _TRUTH_COLOR = (0.60, 0.80, 0.58)
@@ -140,7 +141,7 @@ def _picture_bytes(loop: ClosedLoop) -> bytes:
     seen = loop.test.observation[index]
     assert loop.test.annotation is not None
     truth = vertices(body, loop.test.annotation.body[index])
-    base, aligned = (_fused(loop, body, loop.models[m], seen) for m in ("base", name))
+    base, aligned = (_fused(loop, body, loop.models[m], seen, persons) for m in ("base", name))
     tiles = []
     for row, person in enumerate(persons):
         meshes = [truth[row], base[row], aligned[row]]
@@ -151,11 +152,13 @@ def _picture_bytes(loop: ClosedLoop) -> bytes:
     return file.getvalue()
 
 
-def _fused(loop: ClosedLoop, body: BodyModel, path: str, seen: Observation) -> Float[Tensor, "person vert 3"]:
+def _fused(
+    loop: ClosedLoop, body: BodyModel, path: str, seen: Observation, numbers: list[int]
+) -> Float[Tensor, "person vert 3"]:
     config = predict_config(loop.config, True)
     policy = open_policy(path, body).policy
-    draw = torch.Generator().manual_seed(config.seed)
-    found = estimate_bodies(policy, seen, config.sampler, config.refinement, noise_of(config.detector), draw)
+    draws = evaluation_draws(config.seed, numbers)
+    found = estimate_bodies(policy, seen, config.sampler, config.refinement, noise_of(config.detector), draws)
     return vertices(body, found.fused)
 
 

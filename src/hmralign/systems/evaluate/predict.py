@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,7 @@ from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.hypotheses.estimate import estimate_bodies
 from hmralign.policies.policy import BodyProposer, SamplerConfig
+from hmralign.storage.seeds import seeded
 from hmralign.structures import Example, Observation
 
 
@@ -35,21 +36,27 @@ class PredictConfig:
     """Persons at once."""
 
 
+def evaluation_draws(seed: int, persons: Iterable[int]) -> list[torch.Generator]:
+    """What the hypotheses of the persons of these numbers are drawn from."""
+    return [seeded(seed, "evaluate", number) for number in persons]
+
+
 @torch.no_grad()
 def predict_in_batches(
     policy: BodyProposer, observation: Observation, config: PredictConfig
 ) -> Iterator[tuple[slice, Predicted]]:
-    """Answers for all persons; every batch starts from the same seed, so that its size does not matter.
+    """Answers for all persons. The noise of each is drawn from the seed and the person's number alone.
 
-    The critics see no annotation: there is none in what they are given.
+    So the batch's size does not matter, and the figures of many persons do not hang on a few noise vectors. The critics
+    see no annotation: there is none in what they are given.
     """
     body, noise = policy.body, noise_of(config.detector)
     critic = MixCritic(weighted_critics(body, noise, config.selection))
     for start in range(0, len(observation.box), config.batch):
         part = slice(start, min(start + config.batch, len(observation.box)))
         seen = observation[part]
-        generator = torch.Generator().manual_seed(config.seed)
-        found = estimate_bodies(policy, seen, config.sampler, config.refinement, noise, generator)
+        draws = evaluation_draws(config.seed, range(part.start, part.stop))
+        found = estimate_bodies(policy, seen, config.sampler, config.refinement, noise, draws)
         selected = _selected(critic, found.hypotheses, seen)
         chosen = found.hypotheses.body[torch.arange(len(selected)), selected]
         yield (
