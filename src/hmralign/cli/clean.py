@@ -48,7 +48,7 @@ class CleanOptions:
     keep_unjudged: bool = False
     """Keep labels on which the critic has no evidence, such as a mask; they are dropped otherwise."""
     hypothesis: Literal["first", "best"] = "first"
-    """Of a prediction file with several hypotheses: judge the first, or all of them and choose the best."""
+    """Which hypothesis of a prediction file with several is judged: the first, or the best of all."""
     detector: str | None = None
     """Whose noise and landmark offsets the keypoints of shards have; the default is mediapipe. A prediction file says
     so itself."""
@@ -61,7 +61,7 @@ class CleanOptions:
     chunk_size: int = 256
     """Labels judged at once: what is lost at most when a run is killed."""
     seed: int = 0
-    """Of critics that draw."""
+    """Seed of critics that draw."""
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False

@@ -35,7 +35,7 @@ class CriticAuditOptions:
     draws: int = 1000
     """Bootstrap draws behind the intervals."""
     seed: int = 0
-    """Of the bootstrap and of planted mistakes."""
+    """Seed of the bootstrap and of planted mistakes."""
     threads: int = 1
     """Threads of the process."""
     quiet: bool = False

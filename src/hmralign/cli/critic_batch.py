@@ -43,7 +43,7 @@ class ExportBatchOptions:
     store: tyro.conf.Positional[Path]
     """Store of groups (`hmralign groups`)."""
     out: Path
-    """Folder of the requests, begun or continued."""
+    """Folder of the requests; a new one is made, an old one continued."""
     model: str
     """Name of the model, as it is called where the requests will be answered."""
     memory: Path | None = None
@@ -57,7 +57,7 @@ class ExportBatchOptions:
     profile: Path | None = None
     """What `hmralign critic doctor` found of this model: lets answers be refused that were given without looking."""
     name: str = "vlm"
-    """Of the scores in the store."""
+    """Name of the scores in the store."""
     retry_failed: bool = False
     """Ask anew about groups that have no verdict, and where attempts are used up."""
     leave_out_known: bool = False
@@ -65,7 +65,7 @@ class ExportBatchOptions:
     clip: Path | None = None
     """Folder of the CLIP model by which the memory finds its cases, where it does; replaces the configuration's."""
     seed: int | None = None
-    """Of plans and labels; replaces the configuration's."""
+    """Seed of plans and labels; replaces the configuration's."""
     send_schema: bool = True
     """Say the form of the answer in each request; switch off for services that refuse it."""
     limit_field: LimitField = "max_tokens"

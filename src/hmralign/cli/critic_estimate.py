@@ -42,7 +42,7 @@ class EstimateOptions:
     """With --explore: share of the groups that are judged again with one rule left out; replaces the
     configuration's."""
     name: str = "vlm"
-    """Of the scores in the store."""
+    """Name of the scores in the store."""
     preset: Preset = "default"
     """Prompt, pictures and plan: ours, or those of the paper."""
     config: Path | None = None

@@ -40,7 +40,7 @@ class ExploreOptions(AskingOptions):
     store: tyro.conf.Positional[Path | None] = None
     """Store of groups (`hmralign groups --with-truth`)."""
     memory: Path | None = None
-    """File of the memory, begun or continued."""
+    """File of the memory; a new one is made, an old one continued."""
     groups: int | None = None
     """Only so many groups, drawn with --seed; replaces the configuration's."""
     round_size: int | None = None
@@ -70,7 +70,7 @@ class ExploreOptions(AskingOptions):
     clip_weight: float | None = None
     """Share of CLIP in the similarity of a mix, 0 to 1; replaces the configuration's."""
     seed: int | None = None
-    """Of order, plans and draws; replaces the configuration's."""
+    """Seed of order, plans and draws; replaces the configuration's."""
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False

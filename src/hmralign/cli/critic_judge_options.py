@@ -58,7 +58,7 @@ class AskingOptions(ServerOptions):
     """Options of the commands that ask about groups."""
 
     journal: Path | None = None
-    """SQLite file of all answers, begun or continued: what is in it is not asked again. The default lies beside the
+    """SQLite file of all answers, new or continued: what is in it is not asked again. The default lies beside the
     store: critic_journal.sqlite."""
     preset: Preset = "default"
     """Prompt, pictures and plan: ours, or those of the paper."""

@@ -42,7 +42,7 @@ class ScoreOptions(AskingOptions):
     memory: Path | None = None
     """Frozen memory (`hmralign critic freeze`)."""
     name: str = "vlm"
-    """Of the scores in the store."""
+    """Name of the scores in the store."""
     retry_failed: bool = False
     """Ask anew about groups that have no verdict."""
     journal_only: bool = False
@@ -53,7 +53,7 @@ class ScoreOptions(AskingOptions):
     clip: Path | None = None
     """Folder of the CLIP model by which the memory finds its cases, where it does; replaces the configuration's."""
     seed: int | None = None
-    """Of plans and labels; replaces the configuration's."""
+    """Seed of plans and labels; replaces the configuration's."""
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False

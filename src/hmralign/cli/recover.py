@@ -57,14 +57,14 @@ class RecoverOptions:
     intrinsics: tuple[float, float, float, float] | None = None
     """Focal lengths and principal point in pixels: FX FY CX CY."""
     seed: int = 0
-    """Of all random numbers; the same seed gives the same answer."""
+    """Seed of all random numbers; the same seed gives the same answer."""
     refine: bool = True
     """Move the hypotheses onto the keypoints."""
     weighed_by: str | None = None
     """Learned scorer that weighs the hypotheses in the fused body: "scorer", "scorer-lab" or a path. It helps weights
     that have not seen such people, "lite" hardly."""
     skip_bad: bool = True
-    """Of several photos, go on when one fails; --no-skip-bad stops at the first."""
+    """Go on with the other photos when one fails; --no-skip-bad stops at the first."""
     overwrite: bool = False
     """Replace earlier results."""
     quiet: bool = False
