@@ -52,7 +52,7 @@ class GroupsConfig:
     correlation: float = 0.5
     """Rank correlation of the critic `oracle-noisy` with the truth."""
     seed: int = 0
-    """Of samples and of critics that draw."""
+    """Seed of samples and of critics that draw."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further settings, for the record."""
 

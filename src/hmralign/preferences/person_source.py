@@ -116,7 +116,7 @@ class PhotoSource:
 
     @property
     def sha256(self) -> str:
-        """Of names and sizes of the files. Raises InputError for one that is not there."""
+        """Hash of names and sizes of the files. Raises InputError for one that is not there."""
         try:
             sizes = [p.stat().st_size for p in self.photos]
         except OSError as error:

@@ -60,7 +60,7 @@ class PredictionSource:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """Hash of the file."""
         return self.predictions.sha256
 
     def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
@@ -192,7 +192,7 @@ def _own_joints(predictions: PredictionFile) -> Float[Tensor, "person hyp 24 3"]
 
 
 def _betas(predictions: PredictionFile, body: BodyModel) -> Float[Tensor, "person hyp 10"]:
-    """Of the free body. SMPL's own say nothing about it: its shapes are others."""
+    """The shapes of the free body. SMPL's own say nothing about it: its shapes are others."""
     if predictions.skeleton == "free" and predictions.rotmats is not None and predictions.betas is not None:
         return predictions.betas
     by_size = predictions.skeleton == "smpl" or predictions.rotmats is None

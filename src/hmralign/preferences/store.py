@@ -103,7 +103,7 @@ class CriticFacts:
     needs_truth: bool
     settings: dict[str, Any] = field(default_factory=dict)
     memory_sha256: str | None = None
-    """Of the memory a critic judges with."""
+    """Hash of the memory a critic judges with."""
 
     @property
     def sha256(self) -> str:
@@ -124,7 +124,7 @@ class Entry:
     source: str
     crop: str | None = None
     truth_sha256: str | None = None
-    """Of the annotations; None without them, and in stores written before there was such a hash."""
+    """Hash of the annotations; None without them, and in stores written before there was such a hash."""
 
 
 class GroupStore:
@@ -150,7 +150,7 @@ class GroupStore:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Of all groups, in order."""
+        """Names of all groups, in order."""
         return tuple(e.id for e in self._entries)
 
     @property

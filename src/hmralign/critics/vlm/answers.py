@@ -20,7 +20,7 @@ from hmralign.vlm.structured import Schema, array, choice, integer, printable, r
 FirstField = Literal["score", "comment"]
 
 COMMENT_LENGTH = 160
-"""Of a comment, characters."""
+"""The longest comment, characters."""
 TAGS = RULE_TAGS
 """What rules are about; a rule may add words of its own."""
 TIE = "tie"

@@ -54,7 +54,7 @@ class MergeOptions:
     """... and where at least this share of the variance of its merged scores is not noise, 0 to 1: of large groups
     that are judged often it asks for more than `alpha` does."""
     prior_std: float = 2.0
-    """Of strengths of pairwise answers (logits)."""
+    """Standard deviation of the prior of strengths in pairwise answers (logits)."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a share that is none."""

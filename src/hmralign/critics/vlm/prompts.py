@@ -51,11 +51,11 @@ class JudgeOptions:
 
     preset: Preset = "default"
     version: str = LATEST
-    """Of the prompts."""
+    """Version of the prompts."""
     first_field: FirstField = "score"
     """What a judge writes first of each prediction; reasons before numbers narrow the numbers."""
     comment_length: int = COMMENT_LENGTH
-    """Of each comment, characters."""
+    """The longest comment, characters."""
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = 0

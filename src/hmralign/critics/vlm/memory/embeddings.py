@@ -132,7 +132,7 @@ class MixEmbedder:
 
     @property
     def space(self) -> EmbeddingSpace:
-        """Of both, with the share."""
+        """The spaces of both models, with the share."""
         a, b = self.first.space, self.second.space
         said = json.dumps([a.preprocessing, b.preprocessing, self.share])
         preprocessing = hashlib.sha256(said.encode()).hexdigest()

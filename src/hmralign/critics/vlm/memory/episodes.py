@@ -24,7 +24,7 @@ from hmralign.structures import InputError
 from hmralign.structures.critique import HIGHEST_SCORE
 
 REASONING_LENGTH = 300
-"""Of a remembered case, characters."""
+"""The longest reasoning of a remembered case, characters."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class PruningOptions:
     """Which bound has to be below the baseline: `upper` retires what is worse than it, `lower` what is not shown to be
     better, which only suits a baseline without rules: among rules that share their credit most are average."""
     confidence: float = 0.9
-    """Of the bounds, two-sided."""
+    """Confidence of the bounds, two-sided."""
 
     def __post_init__(self) -> None:
         """Raise InputError for numbers below one and a confidence outside 0..1."""

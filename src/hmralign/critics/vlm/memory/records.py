@@ -31,7 +31,7 @@ class EmbeddingSpace:
     """Hash of what is done before the model."""
     dim: int
     share: float | None = None
-    """Of two models side by side: how much of the similarity is the first one's, 0 to 1. None for one model."""
+    """How much of the similarity is the first model's where two stand side by side, 0 to 1. None for one model."""
 
     def __str__(self) -> str:
         weighed = "" if self.share is None else f", {self.share:g} to {1 - self.share:g}"
@@ -121,7 +121,7 @@ class Episode:
     sequence: str
     """Video or session that the photo is from; empty where there is none."""
     scores: tuple[float, ...]
-    """Of the judge, one per hypothesis."""
+    """The judge's scores, one per hypothesis."""
     errors: tuple[float, ...]
     """Against the truth, metres."""
     rho: float
@@ -134,7 +134,7 @@ class Episode:
     prototypes: tuple[NewPrototype, ...] = ()
     mined: tuple[NewRule, ...] = ()
     journal_keys: tuple[str, ...] = ()
-    """Of the answers that all this came from."""
+    """Journal keys of the answers that all this came from."""
 
     def __post_init__(self) -> None:
         """Raise InputError for an episode without id or photo, uneven lists, numbers that are none, or twins."""

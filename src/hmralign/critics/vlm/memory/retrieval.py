@@ -74,7 +74,7 @@ class Retrieved:
     rules: tuple[str, ...]
     prototypes: tuple[str, ...]
     tags: tuple[str, ...]
-    """Of the query, sorted."""
+    """Tags of the query, sorted."""
 
     def without(self, rule: str) -> Retrieved:
         """The same but for one rule. Raises InputError where it is not among those shown."""

@@ -46,7 +46,7 @@ class SelectionOptions:
     """Whether rates start at 1/2 and logarithms are shifted; without it the paper's formula, guarded."""
     relevance: Literal["jaccard", "count", "none"] = "jaccard"
     confidence: float = 0.95
-    """Of `lower_bound`, two-sided."""
+    """Confidence of `lower_bound`, two-sided."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a C below 0 and a confidence outside 0..1."""

@@ -1,4 +1,4 @@
-"""What is written into the tables of a memory, inside a transaction that the caller has begun."""
+"""What is written into the tables of a memory, inside a transaction that the caller has opened."""
 
 from __future__ import annotations
 
