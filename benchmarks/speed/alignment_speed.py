@@ -32,9 +32,9 @@ BASE = "lite-lab"
 
 
 def cpu(function) -> float:
-    begun = time.process_time()
+    started = time.process_time()
     function()
-    return time.process_time() - begun
+    return time.process_time() - started
 
 
 def main() -> None:

@@ -228,7 +228,7 @@ def _inside(new: dict[str, Any], published: dict[str, Any], kind: str) -> dict[s
 
 
 def _cpu_seconds(study: Study) -> dict[str, int]:
-    """Of everything in the work folder, trials and measurements included."""
+    """CPU seconds of everything in the work folder, trials and measurements included."""
     work = study.settings.work
     training = sum(f.cpu_seconds for p in work.glob("cells/*/facts.json") if (f := read_facts(p.parent)) is not None)
     measuring = 0.0

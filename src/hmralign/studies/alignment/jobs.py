@@ -44,7 +44,7 @@ class StoreJob:
 
     @property
     def name(self) -> str:
-        """Of its lock."""
+        """Name of its lock."""
         return f"store_{self.folder.name}"
 
     @property
@@ -60,10 +60,10 @@ class StoreJob:
     def do(self) -> None:
         """Sample, copy or cut. Raises BusyError while the store that this one is cut from is not there."""
         self.study.forget_store(self.folder)
-        begun = time.process_time()
+        started = time.process_time()
         whole = {"size": "wide", "persons": "many"}.get(self.store.partition("_")[0])
         self._build() if whole is None else self._cut(StoreJob(self.study, whole, self.base))
-        self.study.spend_on(self.folder, time.process_time() - begun)
+        self.study.spend_on(self.folder, time.process_time() - started)
 
     def _build(self) -> None:
         study, config = self.study, self.study.groups_config(self.store)
@@ -88,7 +88,7 @@ class CellJob:
 
     @property
     def name(self) -> str:
-        """Of its lock: one for a cell, whatever is measured."""
+        """Name of its lock: one for a cell, whatever is measured."""
         return self.study.folder(self.cell).name
 
     def is_done(self) -> bool:

@@ -48,12 +48,12 @@ class DrawnSource:
 
     @property
     def name(self) -> str:
-        """Of all sources."""
+        """Names of all sources."""
         return "+".join(s.name for s in self.sources)
 
     @property
     def sha256(self) -> str:
-        """Of the sources and of who is drawn."""
+        """Hash of the sources and of who is drawn."""
         text = "\n".join([*(f"{s.name} {s.sha256} {s.persons}" for s in self.sources), f"{self.persons} {self.seed}"])
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -83,7 +83,7 @@ def _words(loop: ClosedLoop, found: dict[str, Any]) -> list[str]:
     stopped = [f"{name} was stopped by its guard ({why})" for name, why in loop.stopped.items() if why]
     return [
         f"<b>{html.escape(config.checkpoint)}</b>, trained on moderate poses seen by level cameras, meets "
-        f"{found['groups']} persons of a wilder world of whom it is given keypoints and no 3D labels. For each it "
+        f"{found['groups']} persons of a wilder world with keypoints and no 3D labels. For each it "
         f"proposes {found['group_size']} bodies; the critic <b>{found['critic']}</b> scores them; two methods learn "
         f"from the scores. All three models are then measured on {found['persons']} other persons, whose poses come "
         "from clips that none of this has seen.",

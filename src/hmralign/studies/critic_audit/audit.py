@@ -48,7 +48,7 @@ class AuditConfig:
     draws: int = 1000
     """Bootstrap draws."""
     seed: int = 0
-    """Of the bootstrap and of planted mistakes; critics that draw have the store's."""
+    """Seed of the bootstrap and of planted mistakes; critics that draw have the store's."""
 
     def __post_init__(self) -> None:
         """Raise InputError for numbers without meaning, no critic, and one that is named twice."""
@@ -150,7 +150,7 @@ def _shards(store: GroupStore, count: int) -> range:
 
 
 def _planted(store: GroupStore, config: AuditConfig, body: BodyModel) -> dict[str, Any]:
-    """Rates of the critics that can be asked; those of whom there are only scores cannot."""
+    """Rates of the critics that can be asked; those with recorded scores alone cannot."""
     detector, seed = store.facts.detector, config.seed
     asked = [name for name in config.everybody if name in CRITICS]
     critics = {name: make_critic(name, body, detector, seed=seed) for name in asked}

@@ -24,9 +24,9 @@ class Measured:
 
     persons: Persons
     source: str
-    """Of the split, or of the store's groups."""
+    """Name of the split, or source of the store's groups."""
     sha256: str
-    """Of the split, or of the store."""
+    """Hash of the split, or of the store."""
     log: Path | None = None
     """Where every reading of a test split stands."""
     in_store: bool = False

@@ -48,7 +48,7 @@ def changes(arm: Arm) -> dict[str, Any]:
 def _estimates(
     config: StudyConfig, arm: Arm, learn: GroupStore, score: GroupStore, grid: ImageGrid
 ) -> dict[str, Estimate]:
-    """Of each step that asks, by a name that arms have in common where they ask the same."""
+    """Estimate of each step that asks, by a name that arms have in common where they ask the same."""
     found: dict[str, Estimate] = {}
     if not arm.asks:
         return found

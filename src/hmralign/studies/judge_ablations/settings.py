@@ -146,7 +146,7 @@ class MeasureOn:
     kinds: tuple[Literal["raw", "refined"], ...] = ("raw", "refined")
     """Samples as they are, moved onto the keypoints, or both."""
     seed: int = 0
-    """Of the samples."""
+    """Seed of the samples."""
 
     def __post_init__(self) -> None:
         """Raise InputError for none or two places, and for numbers that measure nothing."""
@@ -205,7 +205,7 @@ class StudyConfig:
     align: dict[str, Any] = field(default_factory=dict)
     """Settings of every alignment, on top of those recommended for its method."""
     seeds: tuple[int, ...] = (0,)
-    """Of the alignments: figures are means over them, person by person."""
+    """Seeds of the alignments: figures are means over them, person by person."""
     arms: tuple[Arm, ...] = PAPER_ARMS
     """The first one that is aligned is what the others are compared with."""
 

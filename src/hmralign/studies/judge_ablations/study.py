@@ -69,7 +69,7 @@ class ArmResult:
     """Why nothing was aligned; None where it was."""
     cost: Cost = field(default_factory=Cost)
     cpu_seconds: float = 0.0
-    """Of its steps, those that others share included."""
+    """CPU seconds of its steps, those that others share included."""
 
 
 @dataclass
