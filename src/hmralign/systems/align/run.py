@@ -240,12 +240,12 @@ class StoreSource:
 
     @property
     def name(self) -> str:
-        """Of the store's source: the persons are the same ones."""
+        """Name of the store's source: the persons are the same ones."""
         return self.store.facts.source
 
     @property
     def sha256(self) -> str:
-        """Of the groups whose persons these are."""
+        """Hash of the groups whose persons these are."""
         return self.store.content_hash()
 
     @property

@@ -60,7 +60,7 @@ class CleanConfig:
     write: bool = False
     """Write the kept labels as a data set."""
     seed: int = 0
-    """Of critics that draw."""
+    """Seed of critics that draw."""
 
     def __post_init__(self) -> None:
         """Raise InputError for sizes that are none."""

@@ -38,9 +38,9 @@ from hmralign.vlm.prices import Price
 COMMENT_SHARE = 0.6
 """How much of the room for a comment is taken to be filled."""
 FORM_TOKENS = 14
-"""Of an answer per prediction, without the comment: label, names of the fields, score, marks."""
+"""Tokens of an answer per prediction, without the comment: label, names of the fields, score, marks."""
 REVIEW_TOKENS = 150
-"""Of an answer with two rules."""
+"""Tokens of an answer with two rules."""
 LONG_RUN_HOURS = 24.0
 """A run that takes longer is worth a warning."""
 _REASONING = "x" * 150

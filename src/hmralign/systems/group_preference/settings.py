@@ -35,7 +35,7 @@ class EmbeddingConfig:
     clip: str | None = None
     """Folder of the CLIP model (`save_pretrained` of the transformers library); nothing is fetched."""
     weight: float | None = None
-    """Of CLIP in the similarity of a mix, 0 to 1; without a word 0.5."""
+    """Share of CLIP in the similarity of a mix, 0 to 1; where nothing is said, 0.5."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a weight that is none, or that no mix takes."""
@@ -81,7 +81,7 @@ class JudgeConfig:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     """How groups that look alike are found in the memory."""
     seed: int = 0
-    """Of plans and labels."""
+    """Seed of plans and labels."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a paper's prompt with what it does not speak of."""
@@ -152,7 +152,7 @@ class ExploreConfig:
     retirement: RetirementOptions = field(default_factory=RetirementOptions)
     """When they are."""
     seed: int = 0
-    """Of the order of groups and of rules that are drawn."""
+    """Seed of the order of groups and of rules that are drawn."""
 
     def __post_init__(self) -> None:
         """Raise InputError for rounds and numbers below one, and for a share that is none."""

@@ -47,7 +47,7 @@ class GroupVerdict:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Of the answers behind the verdict, in the journal."""
+        """Journal keys of the answers behind the verdict."""
         return () if self.verdict is None else tuple(c.key for c in self.verdict.critiques)
 
 

@@ -47,7 +47,7 @@ class DistilConfig:
     critic: str = ""
     """Name of the scores in it."""
     held_out_share: float = 0.15
-    """Of the groups, the last ones: the scale of the outputs is fitted on them, and the order checked."""
+    """Share of the groups, the last ones, on which the scale of the outputs is fitted and the order checked."""
     needs_truth_is_fine: bool = False
     """Whether the critic may be one that has seen the truth; a scorer that learns from it has seen labels."""
 
@@ -66,9 +66,9 @@ class DistilSets:
     training: HypothesisSet
     held_out: HypothesisSet
     scores: Float[Tensor, "group hyp"]
-    """Of the held-out groups, by the critic."""
+    """The critic's scores of the held-out groups."""
     mpjpe: Float[Tensor, "group hyp"] | None
-    """Of the held-out groups, metres; None without truth."""
+    """Errors of the held-out groups, metres; None without truth."""
     bounds: tuple[float, float]
     """Scores that become 0 and 1 where there is no truth."""
     sources: tuple[str, ...]
@@ -125,7 +125,7 @@ def distil_sets(config: DistilConfig, body: BodyModel) -> DistilSets:
 
 
 def standard_errors(store: GroupStore, critic: str) -> Float[Tensor, "group hyp"] | None:
-    """Of a judge's scores, NaN where they are not known; None for critics that give none."""
+    """Standard errors of a judge's scores, NaN where they are not known; None for critics that give none."""
     if not verdicts_path(store, critic, 0).is_file():
         return None
     rows = []

@@ -61,7 +61,7 @@ class ScorerDataConfig:
     seen_again: int = 12000
     """Persons in poses of the folder's next ones, seen again; 0 leaves them out."""
     perturbed: int = 0
-    """Persons (the first ones, as observed) of whom the truth is perturbed instead of a model being sampled."""
+    """Persons (the first ones, as observed) whose truth is perturbed instead of a model being sampled."""
     hypotheses: int = 16
     """Per person."""
     detector: str = "mediapipe"
