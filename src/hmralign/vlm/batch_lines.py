@@ -31,7 +31,7 @@ MOST_LINE_BYTES = 32 << 20
 LATEST = 1e11
 """Seconds since 1970 beyond which a time is none: the year 5138."""
 KEY_DIGITS = 60
-"""Of a question's key in the name of a later attempt: some services take at most 64 characters."""
+"""Digits of a question's key in the name of a later attempt: some services take at most 64 characters."""
 
 
 @dataclass(frozen=True)

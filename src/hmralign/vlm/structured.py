@@ -268,11 +268,11 @@ def _with_whole_characters(value: Any) -> Any:
 
 def _without_thoughts(text: str) -> str:
     """Templates of thinking models open the thought themselves, so the closing mark may stand alone."""
-    kept, begun = [], 0
-    while (opened := text.find("<think>", begun)) >= 0 and (closed := text.find("</think>", opened)) >= 0:
-        kept.append(text[begun:opened])
-        begun = closed + len("</think>")
-    return "".join([*kept, text[begun:]]).rsplit("</think>", 1)[-1].strip()
+    kept, started = [], 0
+    while (opened := text.find("<think>", started)) >= 0 and (closed := text.find("</think>", opened)) >= 0:
+        kept.append(text[started:opened])
+        started = closed + len("</think>")
+    return "".join([*kept, text[started:]]).rsplit("</think>", 1)[-1].strip()
 
 
 def _without_fence(text: str) -> str:
