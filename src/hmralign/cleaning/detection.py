@@ -27,12 +27,12 @@ class Detection:
 
     @property
     def precision(self) -> float:
-        """Of the dropped ones, how many are bad; 0 where nothing was dropped, which is no success."""
+        """The share of dropped labels that are bad; 0 where nothing was dropped, which is no success."""
         return self.caught / self.dropped if self.dropped else 0.0
 
     @property
     def recall(self) -> float:
-        """Of the bad ones, how many were dropped."""
+        """The share of bad labels that were dropped."""
         return self.caught / self.bad
 
     @property

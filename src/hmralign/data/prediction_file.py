@@ -228,7 +228,7 @@ class _Reader:
         return array
 
     def refuse(self, wrong: Tensor, name: str, what: str) -> None:
-        """Raises InputError naming the first person of whom anything is `wrong`."""
+        """Raises InputError naming the first person with anything `wrong`."""
         bad = wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
         if bool(bad.any()):
             raise InputError(f"{self.path}: '{name}' of person '{shown(self.ids[int(bad.nonzero()[0])])}' {what}")

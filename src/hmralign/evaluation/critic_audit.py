@@ -66,7 +66,7 @@ class CriticAudit:
     pooled_kendall: float
     pooled_levels: int
     difference: dict[str, Interval] | None = None
-    """Of `COMPARED`, per group, to the reference critic on the same groups."""
+    """Difference in `COMPARED`, per group, to the reference critic on the same groups."""
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON; an interval is (mean, low, high)."""

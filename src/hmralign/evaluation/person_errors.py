@@ -12,7 +12,7 @@
 | `fused_pve`, `selected_pve`, `*_pa_pve` | over vertices |
 | `spread` | mean over joints of the group's RMS distance from its mean |
 
-A person of whom a prediction is not finite counts as failed: every column gets `FAILURE_ERROR`, and the failure is
+A person with a prediction that is not finite counts as failed: every column gets `FAILURE_ERROR`, and the failure is
 counted, so that no failure can improve a table (`spread`, which is no error, is 0).
 """
 
@@ -54,7 +54,7 @@ class Truth(TensorRecord):
 
 
 def failed(predicted: Predicted) -> Bool[Tensor, " person"]:
-    """Persons of whom any number is not finite."""
+    """Persons with any number that is not finite."""
     parts = [predicted.joints.flatten(1), predicted.fused.flatten(1)]
     parts += [v.flatten(1) for v in (predicted.fused_vertices, predicted.selected_vertices) if v is not None]
     return ~torch.stack([torch.isfinite(p).all(1) for p in parts]).all(0)
