@@ -142,6 +142,8 @@ def _made_by(summary: dict[str, Any], body: BodyModel) -> dict[str, Any]:
 
 def _warn(summary: dict[str, Any], critic: str, terminal: Terminal) -> None:
     """What makes a choice worthless, or scores that do not compare."""
+    from hmralign.structures.counted import counted
+
     counts, said = summary["counts"], []
     if counts["kept"] == 0:
         said.append(f"nothing reached the threshold {summary['threshold']:g}; see the histogram in summary.json")
@@ -154,20 +156,23 @@ def _warn(summary: dict[str, Any], critic: str, terminal: Terminal) -> None:
         )
     if counts["not_judged"]:
         fate = "kept" if summary["rule"]["keep_unjudged"] else "dropped"
-        said.append(f"{critic} has no evidence on {counts['not_judged']} labels, which are {fate}")
+        said.append(f"{critic} has no evidence on {counted(counts['not_judged'], 'label')}, which are {fate}")
     if len(summary["judged_by_parts"]) > 1:
         said.append("labels were judged by different parts of the mix, whose scores do not compare (summary.json)")
     if summary["source"].get("labels_by_joints"):
         number = summary["source"]["labels_by_joints"]
-        said.append(f"{number} labels have joints that are not those of their body; the joints were judged")
+        said.append(f"{counted(number, 'label')} with joints that are not those of the body; the joints were judged")
     for line in said if not terminal.quiet else ():
         terminal.note(f"warning: {line}")
 
 
 def _final_line(summary: dict[str, Any], critic: str, out: Path) -> str:
+    from hmralign.structures.counted import counted
+
     counts = summary["counts"]
     copy = "" if summary["cleaned"] is None else f"; the kept ones are {out / summary['cleaned']}"
     return (
-        f"{counts['kept']} of {counts['labels']} labels of {summary['source']['name']} kept, {counts['dropped']} "
+        f"{counts['kept']} of {counted(counts['labels'], 'label')} of {summary['source']['name']} kept, "
+        f"{counts['dropped']} "
         f"dropped (threshold {summary['threshold']:.3g} by {critic}){copy}: see {out}"
     )

@@ -28,6 +28,7 @@ from hmralign.preferences.person_source import GroupSource, SourceBatch, as_stor
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
 from hmralign.storage.seeds import seeded
 from hmralign.structures import Example, InputError, PreferenceGroups
+from hmralign.structures.counted import counted
 
 logger = logging.getLogger("hmralign.groups")
 
@@ -83,7 +84,9 @@ def build_groups(
         raise InputError(f"source '{source.name}' has no truth to keep")
     steps = getattr(policy, "num_steps", config.num_steps)
     if steps != config.num_steps:
-        raise InputError(f"the policy samples in {steps} steps, the groups are to be recorded with {config.num_steps}")
+        raise InputError(
+            f"the policy samples in {counted(steps, 'step')}, the groups are to be recorded with {config.num_steps}"
+        )
     judges = checked_critics(critics, body, config)
     facts = StoreFacts(
         checkpoint_sha256=checkpoint_sha256,

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 _GROUPS_AT_ONCE = 1024
 """Comparing all pairs of a group takes G^2 numbers."""
@@ -163,7 +164,7 @@ def statistics_markdown(statistics: StoreStatistics) -> str:
     """As tables."""
     s = statistics
     lines = [
-        f"# {s.groups} groups of {s.group_size} from {s.source}",
+        f"# {counted(s.groups, 'group')} of {s.group_size} from {s.source}",
         "",
         f"{s.skipped} skipped; spread of the hypotheses {s.spread_mm:.1f} mm.",
     ]

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.vlm.budget import Budget, Ledger
 from hmralign.vlm.chat import (
@@ -187,7 +188,7 @@ def standing(journal: Journal, model: str, question: Question[Any], limits: Limi
             trouble = trouble or error
     left = limits.answer_attempts - (0 if limits.retry_failed else len(stored))
     if left <= 0 and trouble is not None:
-        reason = f"{trouble} (in an earlier run, {len(stored)} attempts)"
+        reason = f"{trouble} (in an earlier run, {counted(len(stored), 'attempt')})"
         return Failed(reason, key, trouble.trouble, 0)
     request = varied(question.request, len(stored), trouble, limits.retry_temperature)
     return Pending(key, request, len(stored), left, trouble)

@@ -12,6 +12,7 @@ import numpy as np
 from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.data.synthetic.synthwild import VERSION
+from hmralign.structures.counted import counted
 from hmralign.studies.alignment.cells import Cell, Facts, read_facts, read_measurement
 from hmralign.studies.alignment.measure import Columns, Kind, weighted_column
 from hmralign.studies.alignment.phases import REPLICATED, replicate_cells, sweep_cells
@@ -174,7 +175,7 @@ def _why_not(study: Study, row: Row, choices: dict[str, Choice | None], runs: di
         return "not tuned"
     expected = len(study.settings.bases) * (len(study.settings.seeds) if row.trains else 1) if row.matters else 1
     missing = expected - len(runs[row.name])
-    return f"{missing} of {expected} runs" if missing else None
+    return f"{missing} of {counted(expected, 'run')}" if missing else None
 
 
 def _sweeps(study: Study, base: Runs) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from hmralign.preferences.build import GroupsConfig, build_groups, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource, SourceBatch
 from hmralign.preferences.store import CriticFacts, GroupStore, StoreFacts, writing
 from hmralign.structures import Example, InputError, PreferenceGroups
+from hmralign.structures.counted import counted
 
 logger = logging.getLogger("hmralign.alignment_study")
 
@@ -162,7 +163,7 @@ def cut_store(store: GroupStore, folder: Path, persons: int, group_size: int, cr
     InputError for more persons or hypotheses than there are.
     """
     if persons > len(store) or group_size > store.facts.group_size:
-        raise InputError(f"{store.folder}: has {len(store)} groups of {store.facts.group_size}, not so many")
+        raise InputError(f"{store.folder}: has {counted(len(store), 'group')} of {store.facts.group_size}, not so many")
     cut = {"cut_from": store.content_hash(), "persons": persons}
     facts = replace(store.facts, group_size=group_size, with_truth=False, options={**store.facts.options, **cut})
     scores = {c: store.scores(c)[:persons, :group_size] for c in critics}

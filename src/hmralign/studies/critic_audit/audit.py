@@ -28,6 +28,7 @@ from hmralign.preferences.build import GroupsConfig, named_critic
 from hmralign.preferences.store import GroupStore
 from hmralign.preferences.stored_body import stored_body
 from hmralign.structures import Example, InputError
+from hmralign.structures.counted import counted
 from hmralign.studies.critic_audit.habits import habits_of
 
 FORMAT_VERSION = 1
@@ -75,7 +76,9 @@ def audit_store(store: GroupStore, config: AuditConfig, body: BodyModel | None =
     count = len(store) if config.groups is None else config.groups
     if not 2 <= count <= len(store) or config.planted > len(store):
         asked = max(count, config.planted)
-        raise InputError(f"{store.folder}: has {len(store)} groups, {asked} were asked for; expected at least 2")
+        raise InputError(
+            f"{store.folder}: has {counted(len(store), 'group')}, {asked} were asked for; expected at least 2"
+        )
     body = stored_body(store.facts) if body is None else body
     clusters = [cluster_of(name) for name in store.ids[:count]]
     errors = group_errors(store, count)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hmralign.evaluation.critic_audit import audit_critic
 from hmralign.preferences.store import GroupStore
+from hmralign.structures.counted import counted
 from hmralign.studies.critic_audit.audit import cluster_of, group_errors
 from hmralign.studies.judge_ablations.plan import changes
 from hmralign.studies.judge_ablations.steps import short_hash
@@ -134,7 +135,8 @@ def _how(document: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, document["settings"]["seeds"]))
     return (
         f"Explored on {_of_store(stores['learn'])}, scored {_of_store(stores['score'])}, measured on "
-        f"{measured['persons']} persons of {measured['source']}, M = {measured['hypotheses']}; fine-tuning seeds "
+        f"{counted(measured['persons'], 'person')} of {measured['source']}, M = {measured['hypotheses']}; "
+        "fine-tuning seeds "
         f"{seeds}. Millimetres, root-relative; differences are paired over persons, with 95 % bootstrap intervals "
         "over persons, which hold no variation of seeds or of the judge. `selected` is picked by reprojection; "
         "`min of 10` is an oracle."
@@ -142,7 +144,7 @@ def _how(document: dict[str, Any]) -> str:
 
 
 def _of_store(store: dict[str, Any]) -> str:
-    return f"{store['groups']} groups of {store['group_size']} ({store['source']})"
+    return f"{counted(store['groups'], 'group')} of {store['group_size']} ({store['source']})"
 
 
 def _models(document: dict[str, Any], kind: str) -> str:

@@ -39,6 +39,7 @@ from hmralign.preferences.person_source import SourceBatch
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
 from hmralign.training.guard import SMALLEST_STD
@@ -115,10 +116,12 @@ def check_persons(store: GroupStore, config: AlignConfig) -> None:
     if telling >= config.min_persons or (telling == 0 and len(store) > 0):
         return
     alike = (
-        "" if telling == len(store) else f" (and {len(store) - telling} whose scores by {config.critic} are all alike)"
+        ""
+        if telling == len(store)
+        else f" (and {counted(len(store) - telling, 'person')} with equal scores by {config.critic})"
     )
     raise InputError(
-        f"{store.folder}: {telling} person{'s' * (telling != 1)} to learn from{alike} are too few to align a model; "
+        f"{store.folder}: {counted(telling, 'person')} to learn from{alike} are too few to align a model; "
         f"expected at least {config.min_persons}, and some 1,000 bring most of the gain (to try fewer, set min_persons "
         "in the configuration)"
     )

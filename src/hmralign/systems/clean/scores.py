@@ -26,6 +26,7 @@ from hmralign.data.shards import save_whole
 from hmralign.preferences.build import CriticOf
 from hmralign.storage.whole_file import remove_parts
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.systems.clean.sources import LabelSource
 
 Progress = Callable[[Sequence[int], str], Iterable[int]]
@@ -90,7 +91,9 @@ def read_scores(path: Path, items: int) -> LabelScores:
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a file of scores ({error}); remove it to have them judged again") from error
     if scores.ndim != 2 or len(scores) != items or tuple(judged.shape) != (items,) or not scores.isfinite().all():
-        raise InputError(f"{path}: its scores are not those of {items} items; remove it to have them judged again")
+        raise InputError(
+            f"{path}: its scores are not those of {counted(items, 'item')}; remove it to have them judged again"
+        )
     return LabelScores(scores, judged, {name.removeprefix(_PART): tensors[name] for name in sorted(tensors)})
 
 

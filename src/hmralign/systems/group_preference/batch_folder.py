@@ -27,6 +27,7 @@ from typing import IO, Any, Literal
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.whole_file import naming_file, write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.vlm.batch_lines import request_line
 from hmralign.vlm.chat import ChatRequest, ImagePart, LimitField, TextPart
 from hmralign.vlm.image_tokens import ImageGrid
@@ -53,7 +54,8 @@ class BatchLimits:
         """Raise InputError for limits that let nothing through."""
         if self.max_requests < 1 or not self.max_megabytes > 0:
             raise InputError(
-                f"files of at most {self.max_requests} requests and {self.max_megabytes:g} MB; expected more than 0"
+                f"files of at most {counted(self.max_requests, 'request')} and {self.max_megabytes:g} MB; "
+                "expected more than 0"
             )
 
 
@@ -322,7 +324,7 @@ def _read_index(path: Path) -> tuple[BatchFile, list[BatchEntry]]:
         ]
         file = BatchFile(**head)
         if len(entries) != file.requests:
-            raise ValueError(f"{len(entries)} requests, its first line says {file.requests}")
+            raise ValueError(f"{counted(len(entries), 'request')}, its first line says {file.requests}")
         return file, entries
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({error}); export into another folder") from error

@@ -28,6 +28,7 @@ from hmralign.models.scorer_calibration import Calibration, fit_calibration, fit
 from hmralign.models.scorer_features import scorer_input
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.systems.group_preference.verdict_files import read_verdicts, verdicts_path
 from hmralign.training.distillation_losses import reliability
 from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig
@@ -106,7 +107,8 @@ def distil_sets(config: DistilConfig, body: BodyModel) -> DistilSets:
     learned, held = number[heard & (number < first_held)], number[heard & (number >= first_held)]
     if min(len(learned), len(held)) < LEAST_GROUPS:
         raise InputError(
-            f"{store.folder}: '{config.critic}' has an opinion on {len(learned)} groups to learn from and {len(held)} "
+            f"{store.folder}: '{config.critic}' has an opinion on {counted(len(learned), 'group')} to learn "
+            f"from and {len(held)} "
             f"held out; expected at least {LEAST_GROUPS} of each"
         )
     logger.info("%d groups to learn from, %d held out, %d silent", len(learned), len(held), int((~heard).sum()))
@@ -132,7 +134,9 @@ def standard_errors(store: GroupStore, critic: str) -> Float[Tensor, "group hyp"
     for line in read_verdicts(store, critic):
         values = line.get("standard_error") or [None] * store.facts.group_size
         if len(values) != store.facts.group_size:
-            raise InputError(f"{store.folder}: group '{line['id']}' has {len(values)} standard errors by '{critic}'")
+            raise InputError(
+                f"{store.folder}: group '{line['id']}' has {counted(len(values), 'standard error')} by '{critic}'"
+            )
         rows.append([float("nan") if v is None else float(v) for v in values])
     return torch.tensor(rows)
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.critique import HIGHEST_SCORE
 
 POSE, CLIP = "pose", "clip"
@@ -35,7 +36,7 @@ class EmbeddingSpace:
 
     def __str__(self) -> str:
         weighed = "" if self.share is None else f", {self.share:g} to {1 - self.share:g}"
-        return f"{self.model}{weighed} (preparation {self.preprocessing[:8]}, {self.dim} numbers)"
+        return f"{self.model}{weighed} (preparation {self.preprocessing[:8]}, {counted(self.dim, 'number')})"
 
     @property
     def kind(self) -> VectorKind:
@@ -142,7 +143,8 @@ class Episode:
             raise InputError(f"episode '{self.id}' with the images {list(self.images)}; expected an id and image ids")
         if len(self.scores) != len(self.errors) or len(self.scores) < 2:
             raise InputError(
-                f"episode {self.id} has {len(self.scores)} scores and {len(self.errors)} errors; expected as many, at "
+                f"episode {self.id} has {counted(len(self.scores), 'score')} and {counted(len(self.errors), 'error')}; "
+                "expected as many, at "
                 "least 2"
             )
         numbers = (*self.scores, *self.errors, self.rho, self.threshold)
