@@ -73,7 +73,7 @@ class ArmResult:
 
 
 @dataclass
-class Study:
+class AblationStudy:
     """A study in progress; `run.run_ablations` begins, ends and reports one."""
 
     config: StudyConfig
@@ -292,7 +292,7 @@ class Study:
             return [key for episode in memory.episodes() for key in episode.journal_keys]
 
 
-def same_scores(study: Study, results: Sequence[ArmResult]) -> list[list[str]]:
+def same_scores(study: AblationStudy, results: Sequence[ArmResult]) -> list[list[str]]:
     """Sets of arms whose scores are equal though they were scored apart: the judge was not moved by what differs."""
     store = GroupStore.open(study.config.score)
     first_of: dict[str, str] = {}
