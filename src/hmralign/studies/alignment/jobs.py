@@ -22,7 +22,7 @@ from hmralign.studies.alignment.cells import (
 )
 from hmralign.studies.alignment.measure import measure_persons
 from hmralign.studies.alignment.person_groups import build_store, cut_store, is_complete
-from hmralign.studies.alignment.study import Measurement, Study
+from hmralign.studies.alignment.study import AlignmentStudy, Measurement
 from hmralign.studies.workers import BusyError, held
 
 WHY = "benchmarks/alignment/alignment.py"
@@ -33,7 +33,7 @@ WHY = "benchmarks/alignment/alignment.py"
 class StoreJob:
     """Make a store of groups and let its critics judge it."""
 
-    study: Study
+    study: AlignmentStudy
     store: str
     base: int = 0
 
@@ -82,7 +82,7 @@ class StoreJob:
 class CellJob:
     """Train a cell where it is not trained, and measure what is not measured."""
 
-    study: Study
+    study: AlignmentStudy
     cell: Cell
     measurements: tuple[Measurement, ...]
 
@@ -109,7 +109,7 @@ class CellJob:
         return [m for m in self.measurements if not self.study.measurement_path(self.cell, m).is_file()]
 
 
-def train(study: Study, cell: Cell) -> None:
+def train(study: AlignmentStudy, cell: Cell) -> None:
     """Weights and facts of a cell, unless they are there; its lock is held by the caller."""
     folder = study.folder(cell)
     if not cell.row.trains or read_facts(folder) is not None:
@@ -126,7 +126,7 @@ def train(study: Study, cell: Cell) -> None:
     extrapolate_cell(cell, base, parent, fresh, folder)
 
 
-def measure(study: Study, cell: Cell, what: Measurement) -> None:
+def measure(study: AlignmentStudy, cell: Cell, what: Measurement) -> None:
     """One reading; of a test split only after it stands in the log, and never by weights that have seen it."""
     folder = study.folder(cell)
     checkpoint, sha256 = weights_of(folder, study.base(cell.base), cell.row)

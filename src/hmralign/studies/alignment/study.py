@@ -70,7 +70,7 @@ class Choice:
     """Temperature of the weighted fusion; None without a scorer."""
 
 
-class Study:
+class AlignmentStudy:
     """Settings, and what is loaded or computed once for all cells of a process."""
 
     def __init__(self, settings: StudySettings) -> None:
