@@ -30,7 +30,7 @@ from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
 from hmralign.policies.lite import LitePolicy
 from hmralign.policies.policy import SamplerConfig
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
 from hmralign.systems.align.configuration import AlignConfig, recommended
@@ -82,7 +82,7 @@ def rows() -> list[Row]:
 def groups(args: argparse.Namespace) -> GroupStore:
     body = load_free_body("3k5")
     source = ShardSource.open(args.data / "wild_train", args.groups)
-    config = GroupsConfig(group_size=16, with_truth=True)
+    config = GroupStoreConfig(group_size=16, with_truth=True)
     policy = LitePolicy.load(BASE, body)
     return build_groups(
         policy, body, checkpoint_hash(BASE), trained_on(BASE), source, args.work / "groups", config,

@@ -37,7 +37,7 @@ CriticOf = Callable[[tuple[str, ...]], Critic]
 
 
 @dataclass(frozen=True)
-class GroupsConfig:
+class GroupStoreConfig:
     """How groups are made."""
 
     group_size: int = 16
@@ -72,7 +72,7 @@ def build_groups(
     trained_on: tuple[str, ...],
     source: GroupSource,
     folder: Path,
-    config: GroupsConfig,
+    config: GroupStoreConfig,
     critics: Sequence[CriticChoice] = (),
 ) -> GroupStore:
     """Sample and score; continues a store of the same facts, and does nothing where all is done.
@@ -115,7 +115,7 @@ def build_groups(
     return GroupStore.open(folder)  # the writer may not outlive the lock
 
 
-def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupsConfig) -> PreferenceGroups:
+def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupStoreConfig) -> PreferenceGroups:
     """Groups of some persons, who are seen with their masks as the store keeps them."""
     example = batch.example
     assert example is not None
@@ -129,7 +129,7 @@ def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupsConf
     return PreferenceGroups(batch.ids, x_0, hypotheses, kept, batch.crops, batch.crop_windows)
 
 
-def named_critic(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> CriticOf:
+def named_critic(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> CriticOf:
     """Critics by name."""
 
     def critic_of(ids: tuple[str, ...]) -> Critic:
@@ -138,7 +138,7 @@ def named_critic(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> C
     return critic_of
 
 
-def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> CriticFacts:
+def critic_facts(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> CriticFacts:
     """What scores by that critic depend on."""
     settings: dict[str, Any] = {"critic": score_name(name), "detector": config.detector, "mesh_hash": body.mesh_hash}
     if name in ("random", "oracle-noisy"):
@@ -155,7 +155,7 @@ def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> C
 
 
 def checked_critics(
-    critics: Sequence[CriticChoice], body: BodyModel, config: GroupsConfig
+    critics: Sequence[CriticChoice], body: BodyModel, config: GroupStoreConfig
 ) -> dict[CriticChoice, CriticFacts]:
     """Facts of each critic, before anything is made. Raises InputError for one that needs truth where none is kept."""
     judges: dict[CriticChoice, CriticFacts] = {name: critic_facts(name, body, config) for name in critics}
@@ -165,7 +165,7 @@ def checked_critics(
 
 
 def score_by_all(
-    store: GroupWriter, judges: dict[CriticChoice, CriticFacts], body: BodyModel, config: GroupsConfig
+    store: GroupWriter, judges: dict[CriticChoice, CriticFacts], body: BodyModel, config: GroupStoreConfig
 ) -> None:
     """`score_store` by each critic."""
     for name, facts in judges.items():

@@ -23,7 +23,7 @@ import torch
 from hmralign.body.model import BodyModel
 from hmralign.critics.names import CriticChoice
 from hmralign.policies.lite import LitePolicy
-from hmralign.preferences.build import GroupsConfig, build_groups, critic_facts
+from hmralign.preferences.build import GroupStoreConfig, build_groups, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource, SourceBatch
 from hmralign.preferences.store import CriticFacts, GroupStore, StoreFacts, writing
 from hmralign.structures import Example, InputError, PreferenceGroups
@@ -93,7 +93,7 @@ def build_store(
     base: BaseWeights,
     body: BodyModel,
     source: GroupSource,
-    config: GroupsConfig,
+    config: GroupStoreConfig,
     critics: Sequence[CriticChoice],
     given: Path | None = None,
 ) -> GroupStore:
@@ -108,7 +108,7 @@ def build_store(
     return build_groups(policy, body, base.sha256, base.trained_on, source, folder, config, critics)
 
 
-def is_complete(folder: Path, body: BodyModel, config: GroupsConfig, persons: int, critics: Sequence[str]) -> bool:
+def is_complete(folder: Path, body: BodyModel, config: GroupStoreConfig, persons: int, critics: Sequence[str]) -> bool:
     """Whether a store has all its groups and the scores of the critics as they are now."""
     if not (folder / "store.json").is_file():
         return False
@@ -118,13 +118,13 @@ def is_complete(folder: Path, body: BodyModel, config: GroupsConfig, persons: in
     )  # fmt: skip
 
 
-def _is_current(store: GroupStore, critic: str, body: BodyModel, config: GroupsConfig) -> bool:
+def _is_current(store: GroupStore, critic: str, body: BodyModel, config: GroupStoreConfig) -> bool:
     if critic not in store.critics():
         return False
     return store.critic_facts(critic).get("sha256") == critic_facts(critic, body, config).sha256  # pyright: ignore
 
 
-def _drop_outdated_scores(folder: Path, body: BodyModel, config: GroupsConfig, critics: Sequence[str]) -> None:
+def _drop_outdated_scores(folder: Path, body: BodyModel, config: GroupStoreConfig, critics: Sequence[str]) -> None:
     if not (folder / "store.json").is_file():
         return
     store = GroupStore.open(folder)
@@ -135,7 +135,7 @@ def _drop_outdated_scores(folder: Path, body: BodyModel, config: GroupsConfig, c
 
 
 def _adopt(
-    given: Path, folder: Path, base: BaseWeights, body: BodyModel, source: GroupSource, config: GroupsConfig
+    given: Path, folder: Path, base: BaseWeights, body: BodyModel, source: GroupSource, config: GroupStoreConfig
 ) -> None:
     """Copy a store where its groups are the ones that would be built; leave it alone where they are others."""
     if not (given / "store.json").is_file():

@@ -20,7 +20,7 @@ from hmralign.data.synthwild_folder import folder_name, open_split
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_path, trained_on
 from hmralign.policies.lite import LitePolicy
 from hmralign.policies.policy import SamplerConfig
-from hmralign.preferences.build import GroupsConfig, critic_facts
+from hmralign.preferences.build import GroupStoreConfig, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.whole_file import write_whole
@@ -178,9 +178,9 @@ class AlignmentStudy:
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
-    def groups_config(self, store: str = "wild") -> GroupsConfig:
+    def groups_config(self, store: str = "wild") -> GroupStoreConfig:
         """How the groups of a store are made."""
-        return GroupsConfig(group_size=self.size_of(store)[1], num_steps=self.settings.num_steps, with_truth=True)
+        return GroupStoreConfig(group_size=self.size_of(store)[1], num_steps=self.settings.num_steps, with_truth=True)
 
     def size_of(self, store: str) -> tuple[int, int]:
         """Persons of a store, and hypotheses of each (see `person_groups`)."""

@@ -27,7 +27,7 @@ from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import Example, InputError
@@ -115,7 +115,7 @@ def _run(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     source = DrawnSource(drawn_persons(config.groups, TRAIN_SEED, "train"))
-    settings = GroupsConfig(group_size=config.group_size, seed=config.seed)
+    settings = GroupStoreConfig(group_size=config.group_size, seed=config.seed)
     start = open_policy(config.checkpoint, body)
     store = build_groups(
         start.diffusion(), body, start.sha256, start.trained_on, source, out / "groups", settings, [CRITIC]

@@ -24,7 +24,7 @@ from hmralign.critics.critic import judge
 from hmralign.critics.names import CRITICS
 from hmralign.evaluation.critic_audit import audit_critic
 from hmralign.evaluation.mistakes.planted import planted_table
-from hmralign.preferences.build import GroupsConfig, named_critic
+from hmralign.preferences.build import GroupStoreConfig, named_critic
 from hmralign.preferences.store import GroupStore
 from hmralign.preferences.stored_body import stored_body
 from hmralign.structures import Example, InputError
@@ -140,7 +140,7 @@ def scores_of(store: GroupStore, name: str, count: int, body: BodyModel) -> tupl
             f"there is no critic '{name}'; expected one of {', '.join(known)}, or scores of the store ({there})"
         )
     facts = store.facts
-    config = GroupsConfig(facts.group_size, detector=facts.detector, with_truth=True, seed=facts.seed)
+    config = GroupStoreConfig(facts.group_size, detector=facts.detector, with_truth=True, seed=facts.seed)
     critic_of, parts = named_critic(name, body, config), []
     for shard in _shards(store, count):
         groups = store.read(shard, truth=True)

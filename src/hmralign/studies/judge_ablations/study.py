@@ -27,7 +27,7 @@ from hmralign.critics.vlm.memory.store import Memory
 from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig
-from hmralign.preferences.build import GroupsConfig, critic_facts, named_critic, require_truth, score_store
+from hmralign.preferences.build import GroupStoreConfig, critic_facts, named_critic, require_truth, score_store
 from hmralign.preferences.store import GroupStore, writing
 from hmralign.preferences.stored_body import stored_body
 from hmralign.structures import InputError
@@ -111,9 +111,9 @@ class AblationStudy:
         return make_asker(self.judge, self.config.judge, self.journal)
 
     @property
-    def _groups_config(self) -> GroupsConfig:
+    def _groups_config(self) -> GroupStoreConfig:
         facts = self.score_store.facts
-        return GroupsConfig(
+        return GroupStoreConfig(
             facts.group_size, detector=facts.detector, with_truth=facts.with_truth, seed=facts.seed
         )  # fmt: skip
 

@@ -34,7 +34,7 @@ from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import Critic
 from hmralign.critics.names import CRITICS
 from hmralign.policies.policy import state_hash
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import SourceBatch
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.seeds import derived_seed, seeded
@@ -268,7 +268,7 @@ def _sampled_anew(
     policy: Any, body: BodyModel, store: GroupStore, config: AlignConfig, folder: Path, number: int
 ) -> ScoredGroups:
     facts = store.facts
-    settings = GroupsConfig(
+    settings = GroupStoreConfig(
         group_size=facts.group_size, num_steps=facts.sampler_steps, detector=facts.detector,
         with_truth=facts.with_truth, shard_size=facts.shard_size, seed=derived_seed(facts.seed, "round", number),
     )  # fmt: skip
