@@ -26,7 +26,7 @@ from hmralign.fitting.person_fit import PersonFit
 from hmralign.geometry.rotations import project_to_rotmat
 from hmralign.models.person_frame import person_frame
 from hmralign.policies.policy import SamplerConfig, state_hash
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import ShardSource
 from hmralign.structures import Hypotheses, Observation, PersonGroup
 from hmralign.systems.align.configuration import recommended
@@ -112,7 +112,7 @@ def main() -> None:
     training = replace(config.training, steps=args.steps, context_variants=1, check_every=max(1, args.steps // 4))
     with tempfile.TemporaryDirectory() as folder:
         source = ShardSource.open(args.shards, args.persons)
-        groups = GroupsConfig(group_size=8, num_steps=policy.num_steps)
+        groups = GroupStoreConfig(group_size=8, num_steps=policy.num_steps)
         store = build_groups(
             policy, body, state_hash(policy), (), source, Path(folder) / "groups", groups, ["reprojection"]
         )

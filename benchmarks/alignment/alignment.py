@@ -25,7 +25,7 @@ from hmralign.studies.alignment.phases import PHASES
 from hmralign.studies.alignment.report import study_markdown
 from hmralign.studies.alignment.settings import SECOND_BASES, StudySettings
 from hmralign.studies.alignment.shown import shown_text
-from hmralign.studies.alignment.study import Study
+from hmralign.studies.alignment.study import AlignmentStudy
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
@@ -46,7 +46,7 @@ def settings_of(args: argparse.Namespace) -> StudySettings:
     return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
-def report(study: Study, out: Path) -> None:
+def report(study: AlignmentStudy, out: Path) -> None:
     """What is there: the whole document in the work folder, its tables and the figures in them at `out`."""
     document = study_document(study, COMMANDS)
     reading = out.with_name(f"{out.stem}_reading.md")
@@ -80,7 +80,7 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("hmralign.alignment_study").setLevel(logging.INFO)
     try:
-        study = Study(settings_of(args))
+        study = AlignmentStudy(settings_of(args))
         for phase in PHASES if args.phase == "all" else [args.phase] if args.phase in PHASES else []:
             if left := PHASES[phase](study):
                 sys.stderr.write(f"{phase}: stopped at the deadline with {len(left)} jobs left\n")

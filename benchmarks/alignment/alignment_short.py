@@ -30,7 +30,7 @@ from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
 from hmralign.policies.lite import LitePolicy
 from hmralign.policies.policy import SamplerConfig
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
 from hmralign.systems.align.configuration import AlignConfig, recommended
@@ -82,7 +82,7 @@ def rows() -> list[Row]:
 def groups(args: argparse.Namespace) -> GroupStore:
     body = load_free_body("3k5")
     source = ShardSource.open(args.data / "wild_train", args.groups)
-    config = GroupsConfig(group_size=16, with_truth=True)
+    config = GroupStoreConfig(group_size=16, with_truth=True)
     policy = LitePolicy.load(BASE, body)
     return build_groups(
         policy, body, checkpoint_hash(BASE), trained_on(BASE), source, args.work / "groups", config,
@@ -99,10 +99,10 @@ def aligned(row: Row, rate: float, seed: int, store: GroupStore, args: argparse.
         training = replace(row.config.training, steps=args.steps, learning_rate=rate, seed=seed)
         config = replace(row.config, critic=row.critic, training=training, min_persons=1)
         policy = LitePolicy.load(BASE, load_free_body("3k5"))
-        begun = time.process_time()
+        started = time.process_time()
         done = align_policy(policy, checkpoint_hash(BASE), policy.body, store, config, folder)
         done.policy.save(path, (*trained_on(BASE), store.facts.source))
-        facts = {"cpu_seconds": round(time.process_time() - begun, 1), "stopped": done.stopped, "groups": done.groups}
+        facts = {"cpu_seconds": round(time.process_time() - started, 1), "stopped": done.stopped, "groups": done.groups}
         (folder / "facts.json").write_text(json.dumps(facts))
         (folder / "state.pt").unlink(missing_ok=True)
     return path
@@ -305,14 +305,14 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=10**6, help="at most so many of each split")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    begun = time.process_time()
+    started = time.process_time()
     spent = args.work / "cpu_seconds.json"
     before = json.loads(spent.read_text()) if spent.exists() else 0.0
     store = groups(args)
     chosen = tune(store, args)
     if args.phase == "all":
         document = final(store, chosen, args)
-        total = before + time.process_time() - begun
+        total = before + time.process_time() - started
         document["tuning"] = chosen
         document["settings"] = {
             "groups": args.groups, "steps": args.steps, "val_persons": min(VAL_PERSONS, args.persons),
@@ -320,7 +320,7 @@ def main() -> None:
             "store": store.content_hash(), "cpu_minutes": round(total / 60),
         }  # fmt: skip
         report(document, args.out)
-    spent.write_text(json.dumps(before + time.process_time() - begun))
+    spent.write_text(json.dumps(before + time.process_time() - started))
 
 
 if __name__ == "__main__":

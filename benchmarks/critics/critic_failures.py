@@ -20,7 +20,7 @@ from hmralign.critics.names import CRITICS, CriticChoice
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
 from hmralign.models.scorer_checkpoint import scorer_path
 from hmralign.policies.lite import LitePolicy
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.whole_file import write_whole
@@ -44,7 +44,7 @@ def groups_of(args: argparse.Namespace, config: FailuresConfig, body: BodyModel)
     critics: list[CriticChoice] = [name for name in tuple(CRITICS) if name in config.critics]
     return build_groups(
         LitePolicy.load(CHECKPOINT, body), body, checkpoint_hash(CHECKPOINT), trained_on(CHECKPOINT), source,
-        args.work / f"groups_{args.persons}", GroupsConfig(HYPOTHESES, with_truth=True, seed=args.seed), critics,
+        args.work / f"groups_{args.persons}", GroupStoreConfig(HYPOTHESES, with_truth=True, seed=args.seed), critics,
     )  # fmt: skip
 
 

@@ -125,10 +125,10 @@ def trained(variant: Variant, sets: dict[str, HypothesisSet], args: argparse.Nam
     data = HypothesisSet.join([sets[k] for k in variant.data]) if len(variant.data) > 1 else sets[variant.data[0]]
     data = HypothesisSet(data.input, data.errors[..., list(variant.metrics)].expand(-1, -1, 4).contiguous() if len(
         variant.metrics) == 1 else data.errors)  # fmt: skip
-    begun = time.process_time()
+    started = time.process_time()
     scorer = train_scorer(data, config, folder)
     if not done.exists():
-        done.write_text(json.dumps({"cpu_seconds": round(time.process_time() - begun, 1), "steps": steps}))
+        done.write_text(json.dumps({"cpu_seconds": round(time.process_time() - started, 1), "steps": steps}))
     return scorer
 
 

@@ -153,9 +153,9 @@ def scored(args: argparse.Namespace, critic: str, name: str, labels: Planted) ->
         path = args.runs / f"scores_{slug(critic)}_{file}.json"
         result = stored(path, settings | extra)
         if result is None:
-            begun = time.process_time()
+            started = time.process_time()
             values = judged(critic, example).tolist()
-            result = {"settings": settings | extra, "scores": values, "cpu_seconds": time.process_time() - begun}
+            result = {"settings": settings | extra, "scores": values, "cpu_seconds": time.process_time() - started}
             write(path, json.dumps(result) + "\n")
         return result
 
@@ -287,10 +287,10 @@ def run_cell(args: argparse.Namespace, key: str, cell: dict, data, keep: np.ndar
     path = args.runs / f"{key}_{seed}.json"
     result = stored(path, settings)
     if result is None:
-        begun = time.process_time()
+        started = time.process_time()
         errors = test_errors(trained(data(), keep, args.steps, seed), test)
         result = {"settings": settings, "kept": int(keep.sum()), "per_person_mm": errors.round(3).tolist(),
-                  "cpu_seconds": time.process_time() - begun}  # fmt: skip
+                  "cpu_seconds": time.process_time() - started}  # fmt: skip
         write(path, json.dumps(result) + "\n")
         print(
             f"{path.stem}: {result['kept']} labels, {errors.mean():.1f} mm, {result['cpu_seconds']:.1f} s", flush=True

@@ -21,7 +21,7 @@ from hmralign.alignment.methods import GroupConfig
 from hmralign.body.free_body import load_free_body
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
 from hmralign.policies.lite import LitePolicy
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import ShardSource
 from hmralign.systems.align.configuration import recommended
 from hmralign.systems.align.run import step_losses
@@ -32,9 +32,9 @@ BASE = "lite-lab"
 
 
 def cpu(function) -> float:
-    begun = time.process_time()
+    started = time.process_time()
     function()
-    return time.process_time() - begun
+    return time.process_time() - started
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
 
-        def build(critics, config=GroupsConfig(group_size=16)):  # noqa: B008
+        def build(critics, config=GroupStoreConfig(group_size=16)):  # noqa: B008
             return build_groups(policy, body, sha256, trained_on(BASE), source, folder / "groups", config, critics)
 
         rows["sampled groups"] = args.groups / cpu(lambda: build([]))

@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/vlm_merge.json")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    begun = time.process_time()
+    started = time.process_time()
     designs = {
         name: {d: simulate(judge, design, args.groups, args.seed) for d, design in DESIGNS.items()}
         for name, judge in JUDGES.items()
@@ -211,7 +211,7 @@ def main() -> None:
         "designs": designs,
         "least_standard_error": min(errors),
         "most_standard_error": max(errors),
-        "cpu_seconds": round(time.process_time() - begun),
+        "cpu_seconds": round(time.process_time() - started),
     }
     args.out.write_text(json.dumps(result, indent=2) + "\n")
     args.out.with_suffix(".md").write_text(markdown(result))

@@ -43,6 +43,7 @@ from hmralign.models.scorer_checkpoint import load_scorer
 from hmralign.policies.catalogue import open_policy, policy_skeleton
 from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
+from hmralign.structures.counted import counted
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.outputs import Keep, is_finished, require_replaceable, write_person, write_photo
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson, RecoveredPhoto, measured, recover_people
@@ -387,7 +388,8 @@ class Person:
         error = self.fused_agreement.reprojection_px
         fit = "no confident keypoints" if error is None else f"fused keypoints off by {error:.1f} px"
         return (
-            f"Person({self.number} of {photo_title(self._photo.image)!r}: {self.hypotheses.num_hypotheses} hypotheses, "
+            f"Person({self.number} of {photo_title(self._photo.image)!r}: "
+            f"{counted(self.hypotheses.num_hypotheses, 'hypothesis')}, "
             f"best is {self.best_index}, {'known only by its box' if self.box_only else fit}, "
             f"mean spread {100 * float(self.spread.mean()):.1f} cm, pelvis at ({x:.2f}, {y:.2f}, {z:.2f}) m)"
         )

@@ -86,7 +86,7 @@ def test_with_a_memory_a_batch_gives_the_scores_of_a_live_run(tmp_path, folder, 
 def test_words_for_people(tmp_path, folder, config, capsys):
     out = tmp_path / "out"
     assert main(["critic", "export-batch", str(folder), "--out", str(out), *MODEL, *config]) == 0
-    assert "4 requests written into 1 files" in capsys.readouterr().out.splitlines()[-1]
+    assert "4 requests written into 1 file" in capsys.readouterr().out.splitlines()[-1]
     lines = answer_lines(out, TruthJudge(folder, wrong={"wild/train/000001": "garbage"}))
     answers = write_lines(tmp_path / "a.jsonl", [*lines, {**lines[0], "custom_id": "x"}])
     (tmp_path / "p.yaml").write_text("currency: EUR\nmodels:\n  scripted: {input: 1000.0, output: 1.0}\n")
@@ -95,7 +95,7 @@ def test_words_for_people(tmp_path, folder, config, capsys):
     )
     said, err = capsys.readouterr()
     assert code == 3 and "2 answers taken over, 2 failed (2 json)" in said and "EUR" in said
-    assert "1 lines answer no request" in err
+    assert "1 line without a request" in err
 
 
 def test_wrong_input_in_one_sentence(tmp_path, folder, config, capsys):

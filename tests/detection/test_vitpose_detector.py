@@ -302,7 +302,7 @@ def _crops_of_another_size(folder):
         (_remove("pose/preprocessor_config.json"), ["pose", "lacks preprocessor_config.json"]),
         (_pickle, ["pose", "pytorch_model.bin", "pickle"]),
         (_damaged, ["model.safetensors", "safetensors"]),
-        (_tensor_missing, ["person", "lacks 1 tensors"]),
+        (_tensor_missing, ["person", "lacks 1 tensor"]),
         (_tensor_of_another_shape, ["pose", "no usable vitpose"]),
         (lambda f: (f / "pose" / "config.json").write_text("{"), ["config.json", "model_type"]),
         (lambda f: (f / "pose" / "config.json").write_text("[]"), ["config.json", "model_type"]),

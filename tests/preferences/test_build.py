@@ -16,7 +16,7 @@ from hmralign.body.lbs import posed_joints
 from hmralign.critics.controls import OracleCritic
 from hmralign.critics.critic import judge
 from hmralign.preferences import build as build_module
-from hmralign.preferences.build import GroupsConfig, build_groups, score_store
+from hmralign.preferences.build import GroupStoreConfig, build_groups, score_store
 from hmralign.preferences.person_source import ShardSource, SourceBatch
 from hmralign.preferences.store import CriticFacts, GroupStore, writing
 from hmralign.storage.seeds import seeded
@@ -59,7 +59,7 @@ def straight(shards, builder, tmp_path_factory):
 
 def built(policy, shards, folder, critics=(), persons=None, source=None, checkpoint="c" * 64, **changes) -> GroupStore:
     source = source or ShardSource.open(shards, persons)
-    config = GroupsConfig(**{**CONFIG, **changes})
+    config = GroupStoreConfig(**{**CONFIG, **changes})
     return build_groups(policy, BODY, checkpoint, ("lab/train",), source, folder, config, critics)
 
 
@@ -274,7 +274,7 @@ def test_a_store_is_continued_by_the_same_policy_seed_size_and_source(policy, sh
             built(policy, **{"shards": shards, "folder": tmp_path / "store", **changes})
     taller, source = replace(BODY, J_template=1.1 * BODY.J_template), ShardSource.open(shards)
     with pytest.raises(InputError, match="with skeleton_hash = "):
-        build_groups(policy, taller, "c" * 64, ("lab/train",), source, tmp_path / "store", GroupsConfig(**CONFIG))
+        build_groups(policy, taller, "c" * 64, ("lab/train",), source, tmp_path / "store", GroupStoreConfig(**CONFIG))
     assert files_of(tmp_path / "store") == before and sampled == FIRST
 
 
@@ -291,7 +291,7 @@ def test_more_persons_are_added_where_a_shard_ends(policy, shards, tmp_path):
 @pytest.mark.parametrize("change", [{"group_size": 1}, {"shard_size": 0}, {"num_steps": 0}])
 def test_settings_that_say_nothing(change):
     with pytest.raises(InputError, match="at least"):
-        GroupsConfig(**change)
+        GroupStoreConfig(**change)
 
 
 def test_steps_that_are_recorded_are_those_that_are_taken(policy, shards, tmp_path):
@@ -491,7 +491,7 @@ def test_scores_do_not_depend_on_the_order_of_shards(policy, shards, tmp_path):
 def test_scores_by_another_seed_need_another_name(policy, shards, tmp_path):
     store = built(policy, shards, tmp_path, ["random", "oracle-noisy"], persons=2)
     for changes, name in [({"seed": 4}, "random"), ({"correlation": 0.25}, "oracle-noisy")]:
-        config = GroupsConfig(**{**CONFIG, **changes})
+        config = GroupStoreConfig(**{**CONFIG, **changes})
         with writing(tmp_path) as writer, pytest.raises(InputError, match="other settings; use another name"):
             facts = build_module.critic_facts(name, BODY, config)
             score_store(writer, name, build_module.named_critic(name, BODY, config), facts)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hmralign.cli.groups_options import GroupsOptions
 from hmralign.cli.options import parse_options
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
 from support.group_stores import STEPS, shard_folder, tiny_policy
@@ -16,7 +16,7 @@ TEXT = (Path(__file__).parents[2] / "docs/preference_groups.md").read_text()
 
 def test_the_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = GroupsConfig(group_size=4, num_steps=STEPS)
+    config = GroupStoreConfig(group_size=4, num_steps=STEPS)
     source = ShardSource.open(shard_folder(tmp_path / "shards", 3))
     build_groups(tiny_policy(), BODY, "c" * 64, (), source, tmp_path / "groups", config, ["reprojection"])
     names: dict = {"__name__": "document"}

@@ -16,7 +16,7 @@ from hmralign.detection.find_people import people_from_array
 from hmralign.detection.mediapipe_client import DetectorError
 from hmralign.detection.person_mask import PersonMask
 from hmralign.preferences import person_source as sources
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import GroupSource, PhotoSource, ShardSource, as_stored, unique_names
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.seeds import seeded
@@ -166,7 +166,7 @@ def detector() -> FakeDetector:
 
 
 def built(source, folder, policy=None) -> GroupStore:
-    config = GroupsConfig(group_size=SIZE, num_steps=STEPS, shard_size=8)
+    config = GroupStoreConfig(group_size=SIZE, num_steps=STEPS, shard_size=8)
     return build_groups(policy or tiny_policy(), BODY, "c" * 64, ("lab/train",), source, folder, config)
 
 

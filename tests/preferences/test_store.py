@@ -205,7 +205,7 @@ def test_scores_of_a_shard_go_when_it_is_written_again(folder):
     with writing(folder) as store:
         store.append(some_groups("xy", seed=7, truth=True))
         assert store.unscored("random") == [1]
-    with pytest.raises(InputError, match=r"scores_00001.*are missing"):
+    with pytest.raises(InputError, match=r"scores_00001.*no scores of 2 groups"):
         GroupStore.open(folder).scores("random")
 
 
@@ -424,7 +424,7 @@ def test_a_store_is_continued_with_the_same_facts_only(folder, change):
 def test_one_hypothesis_is_no_group(tmp_path):
     with pytest.raises(InputError, match="group size is 1"), writing(tmp_path / "a", store_facts(group_size=1)):
         pass
-    with writing(tmp_path / "b", store_facts()) as store, pytest.raises(InputError, match="have 1 hypotheses"):
+    with writing(tmp_path / "b", store_facts()) as store, pytest.raises(InputError, match="have 1 hypothesis"):
         store.append(some_groups("ab", size=1))
 
 
@@ -604,7 +604,7 @@ def test_scores_that_are_missing_damaged_or_of_another_shape(folder):
     path.unlink()
     store = GroupStore.open(folder)
     assert store.unscored("random") == [1]
-    with pytest.raises(InputError, match="scores of 2 groups are missing; score them again"):
+    with pytest.raises(InputError, match="no scores of 2 groups; score again"):
         store.scores("random")
 
 

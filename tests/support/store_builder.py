@@ -127,7 +127,7 @@ def build(job, policy) -> None:
     if "file_limit" in job:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_limit"], resource.RLIM_INFINITY))
-    config = module.GroupsConfig(**job.get("config", {}))
+    config = module.GroupStoreConfig(**job.get("config", {}))
     module.build_groups(policy, BODY, "c" * 64, ("lab/train",), source, Path(job["out"]), config, job["critics"])
 
 

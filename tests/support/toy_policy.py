@@ -10,7 +10,7 @@ from hmralign.diffusion import ddim
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.diffusion.schedule import ScheduleConfig, make_schedule
 from hmralign.policies.lite import LitePolicy
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import BodyParams, Hypotheses
@@ -103,5 +103,5 @@ def tiny_store(
     folder: Path, critics=("reprojection", "plausibility", "random"), n: int = 12, sha256: str = "tiny"
 ) -> GroupStore:
     source = ShardSource.open(shard_folder(folder / "shards", n))
-    config = GroupsConfig(group_size=8, num_steps=2, with_truth=True, shard_size=5)
+    config = GroupStoreConfig(group_size=8, num_steps=2, with_truth=True, shard_size=5)
     return build_groups(tiny_policy(), BODY, sha256, ("shards:train",), source, folder / "groups", config, critics)

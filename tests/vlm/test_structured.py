@@ -146,7 +146,7 @@ def test_a_stopped_answer_is_not_read_even_if_it_looks_complete(finish):
 @pytest.mark.parametrize(
     ("value", "breach"),
     [
-        ({}, "answer.A is missing"), ({"A": GOOD["A"], "B": 1}, "1 keys"), ({"A": 3}, "not an object"),
+        ({}, "answer.A is missing"), ({"A": GOOD["A"], "B": 1}, "1 key that"), ({"A": 3}, "not an object"),
         ({"A": {"comment": "", "score": 101}}, "outside 0 to 100"), ({"A": {"comment": "", "score": True}}, "whole"),
         ({"A": {"comment": "", "score": 3.0}}, "whole"), ({"A": {"comment": None, "score": 3}}, "not a text"),
     ],

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 
 def group_advantages(
@@ -36,7 +37,7 @@ def group_advantages(
     tensor([-1.,  0.,  1.])
     """
     if rewards.shape[-1] < 2:
-        raise InputError(f"a group has {rewards.shape[-1]} hypotheses; an advantage needs at least 2")
+        raise InputError(f"a group has {counted(rewards.shape[-1], 'hypothesis')}; an advantage needs at least 2")
     if not bool(torch.isfinite(rewards).all()):
         raise InputError("a reward is NaN or infinite; score that hypothesis again or leave its group out")
     if not std_floor > 0:

@@ -24,6 +24,7 @@ from hmralign.policies.policy import BodyEncoder
 from hmralign.preferences.pairs import sampled_pairs, top_and_bottom
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import Annotation, InputError, Observation
+from hmralign.structures.counted import counted
 from hmralign.training.objective import Items
 
 logger = logging.getLogger("hmralign.align")
@@ -135,7 +136,7 @@ def best_of_n_items(
 ) -> Items:
     """The K best of each group, each an item of its own. Raises InputError for a K that groups do not have."""
     if not 1 <= config.top_k <= groups.scores.shape[1]:
-        raise InputError(f"top_k is {config.top_k}; groups have {groups.scores.shape[1]} hypotheses")
+        raise InputError(f"top_k is {config.top_k}; groups have {counted(groups.scores.shape[1], 'hypothesis')}")
     scores = torch.rand(groups.scores.shape, generator=generator) if config.choose_at_random else groups.scores
     kept = _speaking(scores, 1e-12)
     best = scores[kept].sort(dim=-1, descending=True, stable=True).indices[:, : config.top_k]
@@ -192,12 +193,14 @@ def group_items(groups: ScoredGroups, config: GroupConfig) -> Items:
 def _speaking(scores: Float[Tensor, "group hyp"], floor: float) -> Int[Tensor, " kept"]:
     """Groups that say something. Raises InputError for groups of one or scores that are not finite."""
     if scores.shape[1] < 2:
-        raise InputError(f"groups have {scores.shape[1]} hypotheses; a preference needs at least 2")
+        raise InputError(f"groups have {counted(scores.shape[1], 'hypothesis')}; a preference needs at least 2")
     if not bool(torch.isfinite(scores).all()):
         raise InputError("a score is not finite; score that group again or leave it out")
     silent = silent_groups(scores, floor) if floor > 0 else torch.zeros(len(scores), dtype=torch.bool)
     if bool(silent.any()):
         logger.info("%d of %d groups have (almost) equal scores and are left out", int(silent.sum()), len(scores))
     if bool(silent.all()):
-        raise InputError(f"all {len(scores)} groups have (almost) equal scores: this critic says nothing on them")
+        raise InputError(
+            f"{counted(len(scores), 'group')}, all with (almost) equal scores: this critic says nothing on them"
+        )
     return (~silent).nonzero()[:, 0]

@@ -28,6 +28,7 @@ from hmralign.body.npz_file import MAX_UNPACKED_BYTES, npz_sizes, read_npz
 from hmralign.body.restricted_pickle import pickled_array, read_pickle
 from hmralign.body.skeleton import JOINT_NAMES, NUM_BETAS
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
 MAX_VERTICES = 100_000
@@ -150,13 +151,15 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
         if not np.isfinite(arrays[key]).all():
             raise InputError(f"array {key!r} holds values that are not finite.")
     if len(arrays["f"]) == 0 or arrays["f"].min() < 0 or arrays["f"].max() >= vertices:
-        raise InputError(f"'f' points outside the {vertices} vertices, or is empty.")
+        raise InputError(f"'f' points outside the {counted(vertices, 'vertex')}, or is empty.")
     # The root's parent is written as -1 or as the largest unsigned number.
     if (
         tuple(arrays["kintree_table"][0, 1:].tolist()) != TREES[joints][1:]
         or 0 <= arrays["kintree_table"][0, 0] < joints
     ):
-        raise InputError(f"'kintree_table' is not the joint tree of a body with {joints} joints in SMPL's order.")
+        raise InputError(
+            f"'kintree_table' is not the joint tree of a body with {counted(joints, 'joint')} in SMPL's order."
+        )
     if (weights < -1e-4).any() or np.abs(weights.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3:
         raise InputError("array 'weights' has rows that are no shares: expected them to be positive and to sum to one.")
 

@@ -17,6 +17,7 @@ from hmralign.body.model import BodyModel
 from hmralign.body.npz_file import npz_sizes, read_npz
 from hmralign.body.skeleton import NUM_JOINTS, PARENTS
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 FORMAT_VERSION = 1
 
@@ -90,7 +91,7 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
         if not np.isfinite(arrays[key]).all():
             raise InputError(f"Body file {path}: array {key!r} holds values that are not finite.")
     if len(arrays["faces"]) == 0 or arrays["faces"].min() < 0 or arrays["faces"].max() >= vertices:
-        raise InputError(f"Body file {path}: 'faces' points outside its {vertices} vertices, or is empty.")
+        raise InputError(f"Body file {path}: 'faces' points outside its {counted(vertices, 'vertex')}, or is empty.")
     if tuple(arrays["parents"].tolist()) != PARENTS[:NUM_JOINTS]:
         raise InputError(f"Body file {path}: 'parents' is not the joint tree of `skeleton.PARENTS`.")
     if (arrays["weights"].astype(np.float32).sum(axis=1) < 0.9).any():

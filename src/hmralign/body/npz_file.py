@@ -30,7 +30,7 @@ MAX_VALUES = 500_000_000
 """Numbers in the arrays that are read from one archive: each may become one of single precision."""
 
 MAX_DIRECTORY_BYTES = 2**20
-"""Of the table of contents, which takes about 60 bytes for each array."""
+"""The table of contents may be so long; it takes about 60 bytes for each array."""
 
 _KINDS = "biufcUS"
 """Numbers and text; structures, dates and objects are nobody's."""

@@ -24,6 +24,7 @@ import numpy as np
 
 from hmralign.storage.limited_file import read_limited
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
 MAX_PICKLE_BYTES = 1_000_000_000
@@ -378,7 +379,7 @@ def _dense(array: object) -> np.ndarray:
         raise ValueError("its content is no bytes")
     plain = np.dtype(code).newbyteorder(order)
     if len(raw) != math.prod(shape) * plain.itemsize:
-        raise ValueError(f"it has {len(raw)} bytes, expected {math.prod(shape) * plain.itemsize}")
+        raise ValueError(f"it has {counted(len(raw), 'byte')}, expected {math.prod(shape) * plain.itemsize}")
     return np.frombuffer(bytearray(raw), plain).reshape(shape, order="F" if fortran else "C")
 
 

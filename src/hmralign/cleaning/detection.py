@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,12 @@ class Detection:
 
     @property
     def precision(self) -> float:
-        """Of the dropped ones, how many are bad; 0 where nothing was dropped, which is no success."""
+        """The share of dropped labels that are bad; 0 where nothing was dropped, which is no success."""
         return self.caught / self.dropped if self.dropped else 0.0
 
     @property
     def recall(self) -> float:
-        """Of the bad ones, how many were dropped."""
+        """The share of bad labels that were dropped."""
         return self.caught / self.bad
 
     @property
@@ -68,6 +69,6 @@ def average_precision(scores: Float[np.ndarray, " item"], bad: Bool[np.ndarray, 
 
 def _check(items: int, bad: np.ndarray) -> None:
     if bad.shape != (items,):
-        raise InputError(f"{items} labels, but marks of bad ones of shape {bad.shape}")
+        raise InputError(f"{counted(items, 'label')}, but marks of bad ones of shape {bad.shape}")
     if not bad.any():
         raise InputError("no label is known to be bad, so nothing can be found; expected at least one")

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 PAPER_THRESHOLD = 0.6
 """tau of ADHMR sec. 5.4, for scores in [0, 1]."""
@@ -150,8 +151,8 @@ def outlier_threshold(scores: Float[np.ndarray, " item"], deviations: float = OU
     """
     if len(scores) < FEWEST_FOR_OUTLIERS:
         raise InputError(
-            f"{len(scores)} judged labels are too few to tell what is usual (at least {FEWEST_FOR_OUTLIERS}); give a "
-            "threshold or a share to keep"
+            f"{counted(len(scores), 'judged label')}: too few to tell what is usual (at least {FEWEST_FOR_OUTLIERS}); "
+            "give a threshold or a share to keep"
         )
     mode = half_sample_mode(np.sort(np.asarray(scores, np.float64)))
     above = scores[scores >= mode] - mode
@@ -183,13 +184,13 @@ def _check(scores: np.ndarray, judged: np.ndarray, parts: Mapping[str, np.ndarra
     if len(scores) == 0:
         raise InputError("there are no scores to select by")
     if len(judged) != len(scores):
-        raise InputError(f"{len(judged)} marks of judged labels for {len(scores)} scores")
+        raise InputError(f"{counted(len(judged), 'mark')} of judged labels for {counted(len(scores), 'score')}")
     broken = np.flatnonzero(judged & ~np.isfinite(scores))
     if len(broken):
         raise InputError(f"item {broken[0]} has the score {scores[broken[0]]}; expected finite scores")
     for name, values in parts.items():
         if len(values) != len(scores):
-            raise InputError(f"part '{name}' has {len(values)} scores for {len(scores)} items")
+            raise InputError(f"part '{name}' has {counted(len(values), 'score')} for {counted(len(scores), 'item')}")
 
 
 def _reason(score: float, threshold: float, rule: KeepRule) -> str:

@@ -54,7 +54,7 @@ class CleanOptions:
     keep_unjudged: bool = False
     """Keep labels on which the critic has no evidence, such as a mask; they are dropped otherwise."""
     hypothesis: Literal["first", "best"] = "first"
-    """Of a prediction file with several hypotheses: judge the first, or all of them and choose the best."""
+    """Which hypothesis of a prediction file with several is judged: the first, or the best of all."""
     detector: str | None = None
     """Whose noise and landmark offsets the keypoints of shards have; the default is mediapipe. A prediction file says
     so itself."""
@@ -67,7 +67,7 @@ class CleanOptions:
     chunk_size: int = 256
     """Labels judged at once: what is lost at most when a run is killed."""
     seed: int = 0
-    """Of critics that draw."""
+    """Seed of critics that draw."""
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False
@@ -150,6 +150,8 @@ def _made_by(summary: dict[str, Any], body: BodyModel) -> dict[str, Any]:
 
 def _warn(summary: dict[str, Any], critic: str, terminal: Terminal) -> None:
     """What makes a choice worthless, or scores that do not compare."""
+    from hmralign.structures.counted import counted
+
     counts, said = summary["counts"], []
     if counts["kept"] == 0:
         said.append(f"nothing reached the threshold {summary['threshold']:g}; see the histogram in summary.json")
@@ -162,22 +164,24 @@ def _warn(summary: dict[str, Any], critic: str, terminal: Terminal) -> None:
         )
     if counts["not_judged"]:
         fate = "kept" if summary["rule"]["keep_unjudged"] else "dropped"
-        said.append(f"{critic} has no evidence on {counts['not_judged']} labels, which are {fate}")
+        said.append(f"{critic} has no evidence on {counted(counts['not_judged'], 'label')}, which are {fate}")
     if len(summary["judged_by_parts"]) > 1:
         said.append("labels were judged by different parts of the mix, whose scores do not compare (summary.json)")
     if summary["source"].get("labels_by_joints"):
         number = summary["source"]["labels_by_joints"]
-        said.append(f"{number} labels have joints that are not those of their body; the joints were judged")
+        said.append(f"{counted(number, 'label')} with joints that are not those of the body; the joints were judged")
     for line in said if not terminal.quiet else ():
         terminal.note(f"warning: {line}")
 
 
 def _final_line(summary: dict[str, Any], critic: str, out: Path) -> str:
+    from hmralign.structures.counted import counted
+
     counts = summary["counts"]
     copy = "" if summary["cleaned"] is None else f"; the kept ones are {out / summary['cleaned']}"
     good = [f"{100 * share:.0f} % of {split}" for split, share in summary["good_labels_dropped"].items()]
     price = f"; of true labels the same threshold drops {' and '.join(good)}" if good else ""
     return (
-        f"{counts['kept']} of {counts['labels']} labels of {summary['source']['name']} kept, {counts['dropped']} "
-        f"dropped (threshold {summary['threshold']:.3g} by {critic}){copy}{price}: see {out}"
+        f"{counts['kept']} of {counted(counts['labels'], 'label')} of {summary['source']['name']} kept, "
+        f"{counts['dropped']} dropped (threshold {summary['threshold']:.3g} by {critic}){copy}{price}: see {out}"
     )

@@ -85,6 +85,7 @@ def _with_judge(config: StudyConfig, options: CriticAblateOptions) -> StudyConfi
 def _run(config: StudyConfig, out: Path, options: CriticAblateOptions, terminal: Terminal) -> int:
     import torch
 
+    from hmralign.structures.counted import counted
     from hmralign.studies.judge_ablations.run import MARKDOWN, run_ablations
     from hmralign.vlm.errors import BudgetError, ServerError
 
@@ -101,7 +102,8 @@ def _run(config: StudyConfig, out: Path, options: CriticAblateOptions, terminal:
         terminal.note(f"warning: {unjudged} times a group has no verdict; {out / MARKDOWN} says in which arms")
     terminal.answer(document)
     terminal.say(
-        f"{len(document['arms'])} arms, judged by {document['judged_by']}, {document['journal']['calls']} calls: see "
+        f"{counted(len(document['arms']), 'arm')}, judged by {document['judged_by']}, "
+        f"{counted(document['journal']['calls'], 'call')}: see "
         f"{out / MARKDOWN}"
     )
     return SOME_FAILED if unjudged else 0

@@ -35,7 +35,7 @@ class CriticAuditOptions:
     draws: int = 1000
     """Bootstrap draws behind the intervals."""
     seed: int = 0
-    """Of the bootstrap and of planted mistakes."""
+    """Seed of the bootstrap and of planted mistakes."""
     threads: int = 1
     """Threads of the process."""
     quiet: bool = False
@@ -46,6 +46,8 @@ class CriticAuditOptions:
 
 def run_critic_audit(options: CriticAuditOptions, terminal: Terminal) -> int:
     """Measure, write, say."""
+    from hmralign.structures.counted import counted
+
     _check(options)
     import torch
 
@@ -64,7 +66,8 @@ def run_critic_audit(options: CriticAuditOptions, terminal: Terminal) -> int:
     terminal.answer(document)
     best = max(document["critics"].items(), key=lambda item: item[1]["per_group"]["srcc"][0])
     terminal.say(
-        f"{len(document['critics'])} critics on {document['groups']} groups of {document['store']['source']}; "
+        f"{counted(len(document['critics']), 'critic')} on {counted(document['groups'], 'group')} of "
+        f"{document['store']['source']}; "
         f"the best order is by {best[0]} (SRCC {best[1]['per_group']['srcc'][0]:.3f}): "
         f"see {', '.join(str(f) for f in files)}"
     )

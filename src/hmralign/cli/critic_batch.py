@@ -43,7 +43,7 @@ class ExportBatchOptions:
     store: tyro.conf.Positional[Path]
     """Store of groups (`hmralign groups`)."""
     out: Path
-    """Folder of the requests, begun or continued."""
+    """Folder of the requests; a new one is made, an old one continued."""
     model: str
     """Name of the model, as it is called where the requests will be answered."""
     memory: Path | None = None
@@ -57,7 +57,7 @@ class ExportBatchOptions:
     profile: Path | None = None
     """What `hmralign critic doctor` found of this model: lets answers be refused that were given without looking."""
     name: str = "vlm"
-    """Of the scores in the store."""
+    """Name of the scores in the store."""
     retry_failed: bool = False
     """Ask anew about groups that have no verdict, and where attempts are used up."""
     leave_out_known: bool = False
@@ -65,7 +65,7 @@ class ExportBatchOptions:
     clip: Path | None = None
     """Folder of the CLIP model by which the memory finds its cases, where it does; replaces the configuration's."""
     seed: int | None = None
-    """Of plans and labels; replaces the configuration's."""
+    """Seed of plans and labels; replaces the configuration's."""
     send_schema: bool = True
     """Say the form of the answer in each request; switch off for services that refuse it."""
     limit_field: LimitField = "max_tokens"
@@ -106,7 +106,7 @@ def run_export_batch(options: ExportBatchOptions, terminal: Terminal) -> int:
             folder, options.out, journal, options.model, body, config, memory, name=options.name,
             retry=options.retry_failed, limits=limits, form=form,
         )  # fmt: skip
-    warn_of(report.undrawn, "groups cannot be drawn", terminal)
+    warn_of(report.undrawn, "group", "that cannot be drawn", terminal)
     terminal.answer(
         {**dataclasses.asdict(report), "undrawn": [list(p) for p in report.undrawn], "out": str(options.out)}
     )
@@ -153,6 +153,8 @@ def _picture_check(options: ExportBatchOptions) -> ImageGrid | None:
 
 
 def _exported(report: ExportReport, out: Path) -> str:
+    from hmralign.structures.counted import counted
+
     size = sum(file.bytes for file in report.files) / 1e6
     rest = [
         f"{number} {what}"
@@ -163,7 +165,10 @@ def _exported(report: ExportReport, out: Path) -> str:
         if number
     ]  # fmt: skip
     others = f"; of the other requests {', '.join(rest)}" if rest else ""
-    return f"{report.requests} requests written into {len(report.files)} files ({size:.3g} MB) of {out}{others}"
+    return (
+        f"{counted(report.requests, 'request')} written into {counted(len(report.files), 'file')} "
+        f"({size:.3g} MB) of {out}{others}"
+    )
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,8 @@ class ImportBatchOptions:
 
 def run_import_batch(options: ImportBatchOptions, terminal: Terminal) -> int:
     """Read and say what came."""
+    from hmralign.structures.counted import counted
+
     folder = store_folder(options.store)
     if not options.answers:
         raise UsageError("no file of answers is given; expected at least one")
@@ -210,19 +217,22 @@ def run_import_batch(options: ImportBatchOptions, terminal: Terminal) -> int:
         for line in report.corrupt[:10]:
             terminal.note(f"warning: {line}")
         if report.unknown:
-            terminal.note(f"warning: {len(report.unknown)} lines answer no request of {options.folder}; the first, "
-                          f"'{report.unknown[0][:80]}'")  # fmt: skip
+            terminal.note(f"warning: {counted(len(report.unknown), 'line')} without a request in {options.folder}; "
+                          f"the first, '{report.unknown[0][:80]}'")  # fmt: skip
     terminal.answer(dataclasses.asdict(report))
     terminal.say(_imported(report, None if prices is None else prices.currency))
     return SOME_FAILED if report.failed or report.unknown or report.corrupt else 0
 
 
 def _imported(report: ImportReport, currency: str | None) -> str:
+    from hmralign.structures.counted import counted
+
     reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(report.failed.items()))
     failed = f"{sum(report.failed.values())} failed" + (f" ({reasons})" if reasons else "")
     cost = "" if currency is None else f", {report.cost:.2f} {currency}"
     return (
-        f"{report.answered} answers taken over, {failed}, {report.known} known already, {len(report.corrupt)} corrupt "
-        f"lines, {len(report.unknown)} unknown, {report.missing} requests without an answer yet; "
+        f"{counted(report.answered, 'answer')} taken over, {failed}, {report.known} known already, "
+        f"{counted(len(report.corrupt), 'corrupt line')}, {len(report.unknown)} unknown, "
+        f"{counted(report.missing, 'request')} without an answer yet; "
         f"{report.prompt_tokens:.3g} tokens in, {report.completion_tokens:.3g} out{cost}"
     )

@@ -42,7 +42,7 @@ class EstimateOptions:
     """With --explore: share of the groups that are judged again with one rule left out; replaces the
     configuration's."""
     name: str = "vlm"
-    """Of the scores in the store."""
+    """Name of the scores in the store."""
     preset: Preset = "default"
     """Prompt, pictures and plan: ours, or those of the paper."""
     config: Path | None = None
@@ -65,6 +65,8 @@ class EstimateOptions:
 
 def run_estimate(options: EstimateOptions, terminal: Terminal) -> int:
     """Count and say."""
+    from hmralign.structures.counted import counted
+
     _check_estimate(options)
     if (options.prices is None) != (options.model is None):
         raise UsageError("--prices and --model go together; expected both or neither")
@@ -85,7 +87,8 @@ def run_estimate(options: EstimateOptions, terminal: Terminal) -> int:
     terminal.answer(document)
     cost = "" if found.cost is None else f", {found.cost:.2f} {currency} (at most {found.cost_most:.2f})"
     terminal.say(
-        f"{found.groups} groups: {found.calls} calls, {found.prompt_tokens:.3g} tokens in ({found.image_tokens:.3g} of "
+        f"{counted(found.groups, 'group')}: {counted(found.calls, 'call')}, {found.prompt_tokens:.3g} tokens "
+        f"in ({found.image_tokens:.3g} of "
         f"pictures), about {found.completion_tokens:.3g} out (at most {found.completion_tokens_most:.3g}){cost}; no "
         "cache, no repeated call; assumptions are in docs/vlm_critic.md"
     )

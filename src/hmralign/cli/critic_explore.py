@@ -40,7 +40,7 @@ class ExploreOptions(AskingOptions):
     store: tyro.conf.Positional[Path | None] = None
     """Store of groups (`hmralign groups --with-truth`)."""
     memory: Path | None = None
-    """File of the memory, begun or continued."""
+    """File of the memory; a new one is made, an old one continued."""
     groups: int | None = None
     """Only so many groups, drawn with --seed; replaces the configuration's."""
     round_size: int | None = None
@@ -70,7 +70,7 @@ class ExploreOptions(AskingOptions):
     clip_weight: float | None = None
     """Share of CLIP in the similarity of a mix, 0 to 1; replaces the configuration's."""
     seed: int | None = None
-    """Of order, plans and draws; replaces the configuration's."""
+    """Seed of order, plans and draws; replaces the configuration's."""
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False
@@ -80,6 +80,8 @@ class ExploreOptions(AskingOptions):
 @ending_early
 def run_explore(options: ExploreOptions, terminal: Terminal) -> int:
     """Explore and say what was learnt."""
+    from hmralign.structures.counted import counted
+
     folder, path = store_folder(options.store), given_path(options.memory, "--memory", "the file of the memory")
     from hmralign.critics.vlm.memory.store import Memory
     from hmralign.preferences.store import GroupStore
@@ -91,15 +93,17 @@ def run_explore(options: ExploreOptions, terminal: Terminal) -> int:
         report = explore_groups(folder, asker, body, memory, config)
         counts = {"memory_rules": len(memory.rules()), "memory_cases": len(memory.prototype_index().ids)}
         spent = dataclasses.asdict(asker.journal.spent())
-    warn_of(report.unjudged, "groups have no verdict", terminal)
-    warn_of(report.failed_reviews, "reviews gave no answer", terminal)
-    warn_of(report.failed_controls, "groups have no verdict without a rule", terminal)
+    warn_of(report.unjudged, "group", "without a verdict", terminal)
+    warn_of(report.failed_reviews, "review", "without an answer", terminal)
+    warn_of(report.failed_controls, "group", "without a verdict when a rule was left out", terminal)
     terminal.answer({**_explored(report), **counts, "memory": str(path), "spent": spent})
     terminal.say(
-        f"{report.episodes} groups explored with {report.calls} calls ({report.before} were before), "
-        f"{report.successes} successes, {report.controls} judged again without a rule, {report.rules} new rules, "
-        f"{len(report.retired)} retired: {counts['memory_rules']} rules and {counts['memory_cases']} cases are in "
-        f"{path}"
+        f"{counted(report.episodes, 'group')} explored with {counted(report.calls, 'call')} ({report.before} "
+        "were before), "
+        f"{counted(report.successes, 'success')}, {report.controls} judged again without a rule, "
+        f"{counted(report.rules, 'new rule')}, "
+        f"{len(report.retired)} retired: {counted(counts['memory_rules'], 'rule')} and "
+        f"{counted(counts['memory_cases'], 'case')} in {path}"
     )
     return SOME_FAILED if report.unjudged else 0
 

@@ -42,6 +42,8 @@ class FreezeOptions:
 
 def run_freeze(options: FreezeOptions, terminal: Terminal) -> int:
     """Freeze and say the hash."""
+    from hmralign.structures.counted import counted
+
     source = given_path(options.memory, "MEMORY", "the file of a memory")
     out = given_path(options.out, "--out", "the file of the frozen copy")
     from hmralign.critics.vlm.memory.credit import EffectOptions
@@ -64,5 +66,5 @@ def run_freeze(options: FreezeOptions, terminal: Terminal) -> int:
     with Memory.open(out) as memory:
         rules, cases = len(memory.rules()), len(memory.prototype_index().ids)
     terminal.answer({"memory": str(out), "sha256": frozen, "rules": rules, "cases": cases})
-    terminal.say(f"{rules} rules and {cases} cases are frozen in {out}, hash {frozen[:16]}")
+    terminal.say(f"{counted(rules, 'rule')} and {counted(cases, 'case')} frozen in {out}, hash {frozen[:16]}")
     return 0

@@ -58,7 +58,7 @@ class AskingOptions(ServerOptions):
     """Options of the commands that ask about groups."""
 
     journal: Path | None = None
-    """SQLite file of all answers, begun or continued: what is in it is not asked again. The default lies beside the
+    """SQLite file of all answers, new or continued: what is in it is not asked again. The default lies beside the
     store: critic_journal.sqlite."""
     preset: Preset = "default"
     """Prompt, pictures and plan: ours, or those of the paper."""
@@ -225,10 +225,14 @@ def ending_early(run: Callable[[Any, Terminal], int]) -> Callable[[Any, Terminal
     return wrapped
 
 
-def warn_of(named: list[tuple[str, str]] | tuple[tuple[str, str], ...], what: str, terminal: Terminal) -> None:
-    """Say how many there are, and why the first."""
+def warn_of(
+    named: list[tuple[str, str]] | tuple[tuple[str, str], ...], one: str, what: str, terminal: Terminal
+) -> None:
+    """Say how many of `one` there are, and why the first."""
+    from hmralign.structures.counted import counted
+
     if named and not terminal.quiet:
-        terminal.note(f"warning: {len(named)} {what}; the first, '{named[0][0]}': {named[0][1]}")
+        terminal.note(f"warning: {counted(len(named), one)} {what}; the first, '{named[0][0]}': {named[0][1]}")
 
 
 @contextmanager

@@ -40,9 +40,13 @@ class MemoryOptions:
 
 def run_memory(options: MemoryOptions, terminal: Terminal) -> int:
     """Do it."""
+    from hmralign.structures.counted import counted
+
     wanted = {"show": 1, "merge": 3}.get(options.action, 2)
     if len(options.paths) != wanted:
-        raise UsageError(f"'memory {options.action}' was given {len(options.paths)} paths; expected {wanted}")
+        raise UsageError(
+            f"'memory {options.action}' was given {counted(len(options.paths), 'path')}; expected {wanted}"
+        )
     if not options.images and options.action != "export":
         raise UsageError(f"--no-images is for 'memory export', not for 'memory {options.action}'")
     first, *rest = options.paths
@@ -80,6 +84,7 @@ def _export(memory: Memory, folder: Path, terminal: Terminal, *, images: bool) -
 def _merge(memory: Memory, other: Path, path: Path, terminal: Terminal) -> None:
     from hmralign.critics.vlm.memory.merging import merge_memories
     from hmralign.critics.vlm.memory.store import Memory
+    from hmralign.structures.counted import counted
     from hmralign.systems.group_preference.explore import utc_now
 
     with reading_memory(other) as second:
@@ -94,13 +99,15 @@ def _merge(memory: Memory, other: Path, path: Path, terminal: Terminal) -> None:
     for pair in made.opposite:
         terminal.say(f"opposite: '{texts[pair[0]]}' and '{texts[pair[1]]}'; they are never shown together")
     terminal.say(
-        f"{counts['rules']} rules, {counts['cases']} cases and {counts['episodes']} episodes of {memory.path} and "
+        f"{counted(counts['rules'], 'rule')}, {counted(counts['cases'], 'case')} and "
+        f"{counted(counts['episodes'], 'episode')} of {memory.path} and "
         f"{other} are in {path}, hash {made.sha256[:16]}"
     )
 
 
 def _show(memory: Memory, terminal: Terminal) -> None:
     from hmralign.critics.vlm.memory.credit import rule_effects
+    from hmralign.structures.counted import counted
 
     episodes, cases, content = memory.episodes(), len(memory.prototype_index().ids), memory.content_hash()
     won, space = sum(e.rho > e.threshold for e in episodes), memory.space
@@ -125,8 +132,10 @@ def _show(memory: Memory, terminal: Terminal) -> None:
         terminal.say(f"opposite: '{stored[first].text}' and '{stored[second].text}'")
     state = "frozen" if memory.frozen else "not frozen"
     terminal.say(
-        f"{len(shown)} rules ({len(listed) - len(shown)} retired), {cases} cases found by {space or 'words'}, "
-        f"{len(episodes)} episodes ({won} successes) in {memory.path}, {state}, hash {content[:16]}"
+        f"{counted(len(shown), 'rule')} ({len(listed) - len(shown)} retired), {counted(cases, 'case')} found "
+        f"by {space or 'words'}, "
+        f"{counted(len(episodes), 'episode')} ({counted(won, 'success')}) in {memory.path}, {state}, hash "
+        f"{content[:16]}"
     )
 
 
@@ -145,10 +154,13 @@ def _say_rule(entry: dict[str, Any], terminal: Terminal) -> None:
 
 def _diff(memory: Memory, other: Path, terminal: Terminal) -> None:
     from hmralign.critics.vlm.memory.store import diff
+    from hmralign.structures.counted import counted
 
     with reading_memory(other) as second:
         lines = diff(memory, second)
     terminal.answer({"equal": not lines, "lines": lines.splitlines()})
     for line in lines.splitlines():
         terminal.say(line)
-    terminal.say(f"{memory.path} and {other} are equal" if not lines else f"{len(lines.splitlines())} differences")
+    terminal.say(
+        f"{memory.path} and {other} are equal" if not lines else f"{counted(len(lines.splitlines()), 'difference')}"
+    )

@@ -42,7 +42,7 @@ class ScoreOptions(AskingOptions):
     memory: Path | None = None
     """Frozen memory (`hmralign critic freeze`)."""
     name: str = "vlm"
-    """Of the scores in the store."""
+    """Name of the scores in the store."""
     retry_failed: bool = False
     """Ask anew about groups that have no verdict."""
     journal_only: bool = False
@@ -53,7 +53,7 @@ class ScoreOptions(AskingOptions):
     clip: Path | None = None
     """Folder of the CLIP model by which the memory finds its cases, where it does; replaces the configuration's."""
     seed: int | None = None
-    """Of plans and labels; replaces the configuration's."""
+    """Seed of plans and labels; replaces the configuration's."""
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False
@@ -63,6 +63,8 @@ class ScoreOptions(AskingOptions):
 @ending_early
 def run_score(options: ScoreOptions, terminal: Terminal) -> int:
     """Score and say where the scores are."""
+    from hmralign.structures.counted import counted
+
     folder = store_folder(options.store)
     from hmralign.preferences.store import GroupStore
     from hmralign.systems.group_preference.score import score_groups
@@ -75,17 +77,18 @@ def run_score(options: ScoreOptions, terminal: Terminal) -> int:
     with open_asker(options, folder, options.journal_only) as asker, opened_memory(options.memory) as memory:
         report = score_groups(folder, asker, body, config, memory, name=options.name, retry=options.retry_failed)
         spent = dataclasses.asdict(asker.journal.spent())
-    warn_of(report.unjudged, "groups have no verdict", terminal)
+    warn_of(report.unjudged, "group", "without a verdict", terminal)
     if report.groups and not report.judged and not options.quiet:
         terminal.note("warning: no group gives a preference; nothing can be trained on these scores")
     if report.waiting and not options.quiet:
         terminal.note(
-            f"warning: {report.waiting} groups wait for answers that the journal does not have; their shards stay as "
+            f"warning: {counted(report.waiting, 'group')} without answers in the journal; their shards stay as "
             "they are: export what is missing (`hmralign critic export-batch`), or ask a server"
         )
     terminal.answer({**_scored(report), "store": str(folder), "spent": spent})
     terminal.say(
-        f"{report.judged} of {report.groups} groups judged with {report.calls} calls, {report.uninformative} without a "
+        f"{report.judged} of {counted(report.groups, 'group')} judged with {counted(report.calls, 'call')}, "
+        f"{report.uninformative} without a "
         f"difference, {len(report.unjudged)} without a verdict: see {folder / 'scores' / options.name}"
     )
     return SOME_FAILED if report.unjudged or report.waiting else 0

@@ -43,7 +43,7 @@ class DemoOptions:
     persons: int = 300
     """Persons its models are measured on."""
     seed: int = 0
-    """Of all random numbers."""
+    """Seed of all random numbers."""
     quiet: bool = False
     """Say nothing but errors."""
 

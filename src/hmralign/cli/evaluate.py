@@ -58,6 +58,7 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
     from hmralign.critics.by_rule import CriticWeights
     from hmralign.fitting.keypoint_update import RefinementConfig
     from hmralign.policies.policy import SamplerConfig
+    from hmralign.structures.counted import counted
     from hmralign.systems.evaluate.compare import compare_checkpoints
     from hmralign.systems.evaluate.predict import PredictConfig
     from hmralign.systems.evaluate.run import EvaluateConfig
@@ -66,7 +67,8 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
         raise UsageError("no checkpoint is given; expected at least one")
     if options.recalibration and len(options.recalibration) != len(options.checkpoints):
         raise UsageError(
-            f"{len(options.recalibration)} recalibrations for {len(options.checkpoints)} checkpoints; expected one each"
+            f"{counted(len(options.recalibration), 'recalibration')} for "
+            f"{counted(len(options.checkpoints), 'checkpoint')}; expected one each"
         )
     predict = PredictConfig(
         sampler=SamplerConfig(num_hypotheses=options.num_hypotheses, num_steps=options.num_steps),

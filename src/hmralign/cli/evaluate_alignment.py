@@ -34,7 +34,7 @@ class EvaluateAlignmentOptions:
     scorer: str | None = None
     """Critic that also selects and weighs, such as scorer-lab."""
     temperature: float = 0.1
-    """Of the fusion weighted by its scores."""
+    """Temperature of the fusion weighted by the scorer's scores."""
     forgetting_persons: int = 200
     """Persons of lab/val that show what was forgotten; 0 leaves it out."""
     out: Path | None = None

@@ -92,7 +92,9 @@ def _document(store: GroupStore) -> dict[str, Any]:
 
 
 def _final_line(store: GroupStore, critics: tuple[str, ...], files: list[Path]) -> str:
-    words = [f"{len(store)} group{'s' * (len(store) != 1)} of {store.facts.group_size} from {store.facts.source}"]
+    from hmralign.structures.counted import counted
+
+    words = [f"{counted(len(store), 'group')} of {store.facts.group_size} from {store.facts.source}"]
     if store.facts.predicted_by:
         carried = " (mapped joints only, retargeted)" if store.facts.retargeted else ""
         words.append(f"predicted by {store.facts.predicted_by}{carried}")

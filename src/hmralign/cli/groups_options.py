@@ -15,7 +15,7 @@ from hmralign.cli.usage import UsageError
 from hmralign.critics.names import CRITICS, computed_critics, is_critic
 
 DEFAULT_CRITIC = "reprojection"
-"""Of predictions of other systems, whose bodies the learned scorers do not know."""
+"""The critic for predictions of other systems, whose bodies the learned scorers do not know."""
 
 _CRITIC_HELP = (
     f"Who scores, one or several of {', '.join(CRITICS)}, {JUDGE}. The default is the learned scorer: "
@@ -72,7 +72,7 @@ class GroupsOptions:
     predicted_by: str = ""
     """Name of the system whose prediction file SOURCE is."""
     seed: int | None = None
-    """Of samples, of critics that draw, and of --sheet-choice random; the default is 0, and for a store its own."""
+    """Seed of samples, critics that draw and --sheet-choice random; the default is 0, and for a store its own."""
     stats: bool = False
     """Print how the critics' scores are spread, tied, and how far the critics agree; with --json in the document."""
     export: Path | None = None

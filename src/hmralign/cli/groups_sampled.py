@@ -23,7 +23,7 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     from hmralign.body.free_body import load_free_body
     from hmralign.models.scorer_checkpoint import scorer_for
     from hmralign.policies.catalogue import open_policy
-    from hmralign.preferences.build import GroupsConfig, build_groups
+    from hmralign.preferences.build import GroupStoreConfig, build_groups
 
     if options.out is None:
         raise UsageError("--out is missing; expected the folder of the store")
@@ -34,7 +34,7 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     if (options.detector == "vitpose") != (options.detector_folder is not None):
         raise UsageError("--detector vitpose and --detector-folder DIR go together; expected both or neither")
     check_pairs(options, options.group_size)
-    config = GroupsConfig(
+    config = GroupStoreConfig(
         group_size=options.group_size,
         num_steps=options.num_steps,
         shard_size=options.shard_size,

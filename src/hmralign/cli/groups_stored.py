@@ -11,7 +11,7 @@ from hmralign.cli.usage import UsageError
 from hmralign.critics.names import is_critic
 
 if TYPE_CHECKING:
-    from hmralign.preferences.build import GroupsConfig
+    from hmralign.preferences.build import GroupStoreConfig
     from hmralign.preferences.store import GroupStore
 
 _FOR_SAMPLING = (
@@ -23,14 +23,14 @@ _FOR_SAMPLING = (
 
 def from_store(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     """The store that was named, scored by the critics that were named."""
-    from hmralign.preferences.build import GroupsConfig
+    from hmralign.preferences.build import GroupStoreConfig
     from hmralign.preferences.store import GroupStore
 
     _refuse_sampling_options(options)
     store = GroupStore.open(options.source[0])
     checked_critics(options.critic, store.critics())
     facts = store.facts
-    config = GroupsConfig(
+    config = GroupStoreConfig(
         group_size=facts.group_size,
         detector=facts.detector,
         with_truth=facts.with_truth,
@@ -53,7 +53,7 @@ def _refuse_sampling_options(options: GroupsOptions) -> None:
             )
 
 
-def _score(store: GroupStore, critics: tuple[str, ...], config: GroupsConfig) -> None:
+def _score(store: GroupStore, critics: tuple[str, ...], config: GroupStoreConfig) -> None:
     """Scores that are missing; a store that has them all is not written to."""
     from hmralign.preferences.build import critic_facts, named_critic, score_store
     from hmralign.preferences.store import writing

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
+from hmralign.cli.help_page import description, readable_options, wrapped_page
 from hmralign.cli.usage import UsageError
 
 Options = TypeVar("Options")
@@ -29,20 +31,31 @@ def parse_options(options: type[Options], arguments: Sequence[str], prog: str) -
     Raises UsageError for a wrong file and an option of one value that is given twice; other wrong arguments end in
     `SystemExit` as command lines do.
     """
-    import tyro
-
     # A command whose `config` says something else than its own options reads it itself.
     has_config = _reads_itself(options) and any(f.name == "config" for f in dataclasses.fields(options))  # pyright: ignore
     _refuse_repeated(options, arguments)
     arguments = _joined(options, arguments)
     config = _config_argument(arguments) if has_config else None
     if config is None:
-        return tyro.cli(options, args=list(arguments), prog=prog)
+        return _by_tyro(options, arguments, prog)
     values = read_config(Path(config), options)
     if any(_flag_of(word) in NAMES_A_SERVER for word in arguments):
         values.pop("allow_remote", None)
     default = options(**values)
-    return tyro.cli(options, args=list(arguments), prog=prog, default=default)
+    return _by_tyro(options, arguments, prog, default=default)
+
+
+def _by_tyro(options: type[Options], arguments: Sequence[str], prog: str, default: Options | None = None) -> Options:
+    import tyro
+
+    missing: Any = tyro.MISSING_NONPROP
+
+    with wrapped_page() if {"-h", "--help"} & set(arguments) else nullcontext():
+        return tyro.cli(
+            options, args=list(arguments), prog=prog, description=description(options),
+            registry=readable_options(options),
+            default=missing if default is None else default,
+        )  # fmt: skip
 
 
 def _reads_itself(options: type) -> bool:

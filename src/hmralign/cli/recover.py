@@ -57,14 +57,14 @@ class RecoverOptions:
     intrinsics: tuple[float, float, float, float] | None = None
     """Focal lengths and principal point in pixels: FX FY CX CY."""
     seed: int = 0
-    """Of all random numbers; the same seed gives the same answer."""
+    """Seed of all random numbers; the same seed gives the same answer."""
     refine: bool = True
     """Move the hypotheses onto the keypoints."""
     weighed_by: str | None = None
     """Learned scorer that weighs the hypotheses in the fused body: "scorer", "scorer-lab" or a path. It helps weights
     that have not seen such people, "lite" hardly."""
     skip_bad: bool = True
-    """Of several photos, go on when one fails; --no-skip-bad stops at the first."""
+    """Go on with the other photos when one fails; --no-skip-bad stops at the first."""
     overwrite: bool = False
     """Replace earlier results."""
     quiet: bool = False
@@ -212,8 +212,12 @@ def _finish(
     options: RecoverOptions,
     terminal: Terminal,
 ) -> int:
+    from hmralign.structures.counted import counted
+
     if not done:
-        raise UsageError(f"all {len(failures)} photos failed; the first, '{failures[0].file}': {failures[0].error}")
+        raise UsageError(
+            f"all {counted(len(failures), 'photo')} failed; the first, '{failures[0].file}': {failures[0].error}"
+        )
     report = done[0].folder / "report.html"
     if several:
         from hmralign.systems.recover.photo_index import write_index
@@ -243,8 +247,10 @@ def _photo_document(outcome: PhotoOutcome) -> dict[str, Any]:
 
 
 def _final_line(done: list[PhotoOutcome], failures: list[PhotoFailure], report: Path) -> str:
+    from hmralign.structures.counted import counted
+
     people = sum(outcome.people for outcome in done)
-    words = [f"{people} {'person' if people == 1 else 'people'} in {len(done)} photo{'s' * (len(done) != 1)}"]
+    words = [f"{counted(people, 'person', 'people')} in {counted(len(done), 'photo')}"]
     skipped = sum(outcome.skipped for outcome in done)
     if skipped:
         words.append(f"{skipped} done before")

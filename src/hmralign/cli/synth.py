@@ -35,6 +35,7 @@ def run_synth(options: SynthOptions, terminal: Terminal) -> int:
     """Write the shards and, last, their index."""
     from dataclasses import replace
 
+    from hmralign.structures.counted import counted
     from hmralign.systems.synth.write_shards import SynthConfig, write_synthetic_shards
     from hmralign.training.base_configuration import BaseTrainingConfig
     from hmralign.training.configuration import read_training_config
@@ -44,5 +45,5 @@ def run_synth(options: SynthOptions, terminal: Terminal) -> int:
         training = replace(training, pose_file=str(options.pose_file))
     synth = SynthConfig(examples=options.examples, shard_size=options.shard_size, seed=options.seed)
     folder = write_synthetic_shards(synth, training, options.out)
-    terminal.say(f"{options.examples} examples are in {folder}")
+    terminal.say(f"{counted(options.examples, 'example')} in {folder}")
     return 0

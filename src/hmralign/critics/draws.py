@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 Generators = torch.Generator | Sequence[torch.Generator]
 """One generator, whose draws for a person depend on who was judged before; or one for each person of a call."""
@@ -22,7 +23,9 @@ def drawn(draw: Callable[..., Tensor], shape: tuple[int, ...], generators: Gener
     if isinstance(generators, torch.Generator):
         return draw(shape, generator=generators, device=generators.device)
     if len(generators) != shape[0]:
-        raise InputError(f"{len(generators)} generators for {shape[0]} persons; expected one for each")
+        raise InputError(
+            f"{counted(len(generators), 'generator')} for {counted(shape[0], 'person')}; expected one for each"
+        )
     numbers = torch.empty(shape)
     for person, generator in enumerate(generators):
         numbers[person] = draw(shape[1:], generator=generator, device=generator.device)

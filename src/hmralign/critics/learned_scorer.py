@@ -41,7 +41,7 @@ class ScorerCritic:
         return (example.observation.confidence > 0).any(-1)
 
     def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
-        """Scores in (0, 1); equal ones in the groups of persons of whom no keypoint was observed."""
+        """Scores in (0, 1); equal ones in the groups of persons without an observed keypoint."""
         if hypotheses.body.betas.shape[-1] != self.body.num_betas:
             raise InputError(
                 f"critic {self.name!r}: bodies have {hypotheses.body.betas.shape[-1]} shape coefficients, the scorer's "

@@ -50,7 +50,7 @@ class MeshPenetration:
 
 @torch.no_grad()
 def mesh_penetration(body: BodyModel, params: BodyParams) -> MeshPenetration:
-    """Of each body, one after the other; any batch axes, any frame. No gradients.
+    """Penetration of each body, one after the other; any batch axes, any frame. No gradients.
 
     Raises `InputError` for bodies that are not finite.
     """

@@ -21,12 +21,12 @@ class RecordedCritic:
 
     @property
     def name(self) -> str:
-        """Of the critic."""
+        """The critic's name."""
         return self.critic.name
 
     @property
     def needs_truth(self) -> bool:
-        """Of the critic."""
+        """Whether the critic needs ground truth."""
         return self.critic.needs_truth
 
     @property

@@ -15,11 +15,11 @@ class CriticSetting:
     """The hypotheses' body, the keypoints' noise, and what some critics need besides."""
 
     body: BodyModel
-    """Of the hypotheses."""
+    """The body model of the hypotheses."""
     noise: KeypointNoise
-    """Of the keypoints and landmarks, with the detector's offsets."""
+    """The noise of keypoints and landmarks, with the detector's offsets."""
     seed: int = 0
-    """Of critics that draw."""
+    """Seed of critics that draw."""
     correlation: float = 0.5
     """Quality of `oracle-noisy`: Spearman, on average over groups."""
     image_size: tuple[int, int] | None = None

@@ -18,7 +18,7 @@ class Weighing:
 
     critic: Critic
     temperature: float = 0.03
-    """Of the softmax of its scores; as measured for the learned scorer, whose scores are in (0, 1)."""
+    """Temperature of the softmax of its scores, as measured for the learned scorer, whose scores are in (0, 1)."""
 
     def __call__(self, hypotheses: Hypotheses, observation: Observation) -> Float[Tensor, "person hyp"]:
         """Weights that sum to 1; equal ones for persons whom the critic cannot judge."""

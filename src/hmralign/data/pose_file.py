@@ -19,6 +19,7 @@ from torch import Tensor
 from hmralign.body.npz_file import read_npz
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 Split = Literal["train", "val", "test"]
 
@@ -48,7 +49,9 @@ def load_pose_file(path: str | Path, split: Split) -> PoseSet:
     if poses.ndim != 3 or poses.shape[1:] != (24, 3) or code.shape != poses.shape[:1]:
         raise InputError(f"{path}: expected 'poses' (n, 24, 3) and 'split' (n,), got {poses.shape} and {code.shape}")
     if len(poses) > MAX_POSES:
-        raise InputError(f"{path}: has {len(poses)} poses, expected at most {MAX_POSES}; keep fewer per second")
+        raise InputError(
+            f"{path}: has {counted(len(poses), 'pose')}, expected at most {MAX_POSES}; keep fewer per second"
+        )
     chosen = poses[code == _SPLIT_CODE[split]]
     if len(chosen) == 0:
         raise InputError(f"{path}: split '{split}' is empty")

@@ -43,6 +43,7 @@ from hmralign.body.skeleton import NUM_BETAS, NUM_JOINTS, NUM_KEYPOINTS
 from hmralign.data.keypoint_box import keypoint_box
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import MASK_SIZE, InputError, Observation
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
 Skeleton = Literal["smpl", "free"]
@@ -184,7 +185,9 @@ class _Reader:
         if ids.dtype.kind != "U" or ids.ndim != 1 or len(ids) == 0:
             raise InputError(f"{self.path}: 'id' is {ids.dtype} of shape {ids.shape}, expected text of shape (P,)")
         if len(ids) > MAX_PERSONS:
-            raise InputError(f"{self.path}: has {len(ids)} persons, expected at most {MAX_PERSONS} in one file")
+            raise InputError(
+                f"{self.path}: has {counted(len(ids), 'person')}, expected at most {MAX_PERSONS} in one file"
+            )
         names = ids.tolist()
         if len(set(names)) != len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
@@ -215,7 +218,8 @@ class _Reader:
             self.hypotheses = count = array.shape[1]  # of the first such array, which the others have to fit
             if count * len(self.ids) > MAX_BODIES:
                 raise InputError(
-                    f"{self.path}: '{name}' has {count} hypotheses of {len(self.ids)} persons, expected at most "
+                    f"{self.path}: '{name}' has {counted(count, 'hypothesis')} of "
+                    f"{counted(len(self.ids), 'person')}, expected at most "
                     f"{MAX_BODIES} bodies in one file"
                 )
         lead = [len(self.ids), self.hypotheses] if hyp else [len(self.ids)]
@@ -228,7 +232,7 @@ class _Reader:
         return array
 
     def refuse(self, wrong: Tensor, name: str, what: str) -> None:
-        """Raises InputError naming the first person of whom anything is `wrong`."""
+        """Raises InputError naming the first person with anything `wrong`."""
         bad = wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
         if bool(bad.any()):
             raise InputError(f"{self.path}: '{name}' of person '{shown(self.ids[int(bad.nonzero()[0])])}' {what}")

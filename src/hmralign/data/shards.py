@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Annotation, BodyParams, Example, InputError, Observation
+from hmralign.structures.counted import counted
 
 FORMAT_VERSION = 1
 _OBSERVATION = ("keypoints", "confidence", "box", "K", "knows_camera", "mask", "has_mask")
@@ -83,7 +84,9 @@ def open_shards(folder: str | Path) -> ShardSet:
     examples = read_index(folder).get("examples")
     shards = read_shards(folder)
     if len(shards) != examples:
-        raise InputError(f"{folder}: shards hold {len(shards)} examples, the index says {examples}; a shard is missing")
+        raise InputError(
+            f"{folder}: shards hold {counted(len(shards), 'example')}, the index says {examples}; a shard is missing"
+        )
     return shards
 
 

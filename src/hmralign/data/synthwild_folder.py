@@ -26,6 +26,7 @@ from torch import Tensor
 from hmralign.data.shards import ShardSet, open_shards, read_index, read_shard, save_whole
 from hmralign.data.synthetic.synthwild import VERSION, Slices, Split, chunk_sizes, split_of
 from hmralign.structures import Example, InputError
+from hmralign.structures.counted import counted
 
 Agreement = Literal["identical", "equal up to rounding", "not frozen"]
 
@@ -181,7 +182,7 @@ def read_slices(path: Path, split: str, expected: int) -> Slices:
     except KeyError as error:
         raise InputError(f"{path}: slices lack the array {error}") from error
     if len(slices.pitch) != expected:
-        raise InputError(f"{path}: {len(slices.pitch)} slices for {expected} examples")
+        raise InputError(f"{path}: {counted(len(slices.pitch), 'slice')} for {counted(expected, 'example')}")
     return slices
 
 

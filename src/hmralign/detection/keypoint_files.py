@@ -35,6 +35,7 @@ from hmralign.detection.keypoint_conventions import (
 )
 from hmralign.detection.mediapipe_landmarks import inside_image
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 FileKind = Literal["coco_annotations", "coco_results", "openpose", "alphapose", "boxes"]
 
@@ -263,7 +264,7 @@ def _coco_person(person: CocoPerson, source: _Source, index: int, *, flags: bool
         flat += person.foot_kpts
     layout = _layout(flat, FLAT_CONVENTIONS, source, index)
     if person.foot_kpts and layout is not COCO_WHOLEBODY_FEET:
-        raise source.error(f"'foot_kpts' beside {len(person.keypoints) // 3} keypoints: expected 17", index)
+        raise source.error(f"'foot_kpts' beside {counted(len(person.keypoints) // 3, 'keypoint')}: expected 17", index)
     rows = _rows(flat, layout.place, source, index, flags)
     for side, hand in (("left", person.lefthand_kpts), ("right", person.righthand_kpts)):
         rows.update(_hand_rows(hand or [], side, source, index, flags))
@@ -290,7 +291,8 @@ def _layout(
         raise source.error(f"convention '{source.convention}' does not occur in this kind of file", person)
     counts = ", ".join(f"{c.count} ({c.name})" for c in expected)
     raise source.error(
-        f"has {len(flat)} keypoint numbers: expected three (x, y, confidence) for each of {counts} points", person
+        f"has {counted(len(flat), 'keypoint number')}: expected three (x, y, confidence) for each of {counts} points",
+        person,
     )
 
 
@@ -298,7 +300,9 @@ def _hand_rows(hand: list[float], side: str, source: _Source, person: int, flags
     if not hand:
         return {}
     if len(hand) != 63:
-        raise source.error(f"{side} hand has {len(hand)} numbers: expected three for each of 21 points", person)
+        raise source.error(
+            f"{side} hand has {counted(len(hand), 'number')}: expected three for each of 21 points", person
+        )
     place = {f"{side}_{finger}_knuckle": at for finger, at in OPENPOSE_HAND_KNUCKLES.items()}
     return _rows(hand, place, source, person, flags)
 

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -81,7 +82,9 @@ def load_local_model(folder: Path, architectures: tuple[Architecture, ...], devi
     # A tensor that is missing would be filled with random numbers, and answers would look like answers.
     missing = sorted(name for name in info["missing_keys"] if not any(part in name for part in _NOT_NEEDED))
     if missing:
-        raise InputError(f"'{folder / WEIGHTS}' lacks {len(missing)} tensors of its model, for example '{missing[0]}'")
+        raise InputError(
+            f"'{folder / WEIGHTS}' lacks {counted(len(missing), 'tensor')} of its model, for example '{missing[0]}'"
+        )
     return LocalModel(model.to(device).eval(), processor, config, file_hash(folder / WEIGHTS))
 
 

@@ -30,6 +30,7 @@ from hmralign.detection.keypoint_conventions import COCO17, COCO_WHOLEBODY, Keyp
 from hmralign.detection.local_models import Architecture, LocalModel, file_hash, load_local_model, require_transformers
 from hmralign.detection.mediapipe_landmarks import inside_image
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 CONVENTIONS = (COCO17, COCO_WHOLEBODY)
 """Keypoint sets that are understood; the number of heatmaps tells which it is."""
@@ -272,7 +273,7 @@ def _person_label(model: LocalModel, folder: Path) -> int:
     labels = {str(name).strip().lower(): int(number) for number, name in model.config.id2label.items()}
     if "person" not in labels:
         raise InputError(
-            f"'{folder}' knows no label 'person', its {len(labels)} labels begin with {sorted(labels)[:3]}"
+            f"'{folder}' knows no label 'person', it has {counted(len(labels), 'label')}, such as {sorted(labels)[:3]}"
         )
     return labels["person"]
 

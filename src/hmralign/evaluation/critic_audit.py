@@ -32,6 +32,7 @@ from scipy.stats import kendalltau
 from hmralign.metrics.intervals import Interval
 from hmralign.metrics.ranking import kendall, pearson, pooled_pearson, pooled_spearman, regret, spearman
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 COMPARED = ("srcc", "plcc_logistic", "kendall", "regret_mm", "pair_accuracy")
 """Measures of which differences to a reference are given."""
@@ -66,7 +67,7 @@ class CriticAudit:
     pooled_kendall: float
     pooled_levels: int
     difference: dict[str, Interval] | None = None
-    """Of `COMPARED`, per group, to the reference critic on the same groups."""
+    """Difference in `COMPARED`, per group, to the reference critic on the same groups."""
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON; an interval is (mean, low, high)."""
@@ -185,7 +186,7 @@ def _numbered(clusters: Sequence[str] | None, groups: int) -> np.ndarray:
     if clusters is None:
         return np.arange(groups)
     if len(clusters) != groups:
-        raise InputError(f"{len(clusters)} clusters for {groups} groups; expected one for each")
+        raise InputError(f"{counted(len(clusters), 'cluster')} for {counted(groups, 'group')}; expected one for each")
     number = {name: k for k, name in enumerate(dict.fromkeys(clusters))}
     return np.array([number[name] for name in clusters])
 

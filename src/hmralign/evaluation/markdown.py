@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hmralign.evaluation.protocol import NOT_SAID, may_have_seen
+from hmralign.structures.counted import counted
 
 ANSWERS = ("single", "zero_noise", "selected", "fused", "min_of_10", "min_of_100", "min_of_200")
 _LABEL = {
@@ -36,7 +37,7 @@ def _heading(protocol: dict[str, Any], predictors: dict[str, Any]) -> str:
     failures = ", ".join(f"{name}: {r['failures']}" for name, r in predictors.items())
     return "\n".join(
         [
-            f"# {protocol['benchmark']} {protocol['split']}: {protocol['persons']} persons",
+            f"# {protocol['benchmark']} {protocol['split']}: {counted(protocol['persons'], 'person')}",
             "",
             f"{settings}. Seed {protocol['seed']}. Joints: {protocol['joints']}; alignment: {protocol['alignment']}. "
             f"Persons: {protocol['agreement']} ({protocol['split_sha256'][:12]}), mesh {protocol['mesh_hash'][:12]}.",
@@ -62,7 +63,7 @@ def _seen_perhaps(predictors: dict[str, Any]) -> list[str]:
 
 def _settings(protocol: dict[str, Any]) -> str:
     refinement = protocol["refinement"].get("method", "none")
-    steps = f", {protocol['sampler_steps']} sampling steps" if protocol["sampler_steps"] else ""
+    steps = f", {counted(protocol['sampler_steps'], 'sampling step')}" if protocol["sampler_steps"] else ""
     return f"M = {protocol['num_hypotheses']}{steps}, refinement {refinement}"
 
 

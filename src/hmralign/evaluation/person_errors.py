@@ -12,7 +12,7 @@
 | `fused_pve`, `selected_pve`, `*_pa_pve` | over vertices |
 | `spread` | mean over joints of the group's RMS distance from its mean |
 
-A person of whom a prediction is not finite counts as failed: every column gets `FAILURE_ERROR`, and the failure is
+A person with a prediction that is not finite counts as failed: every column gets `FAILURE_ERROR`, and the failure is
 counted, so that no failure can improve a table (`spread`, which is no error, is 0).
 """
 
@@ -27,6 +27,7 @@ from torch import Tensor
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, pa_pve, plane_and_depth_errors, pve
 from hmralign.structures import InputError, TensorRecord
+from hmralign.structures.counted import counted
 
 FAILURE_ERROR = 1.0
 """Metres; no guess at a human pose is that far off."""
@@ -54,7 +55,7 @@ class Truth(TensorRecord):
 
 
 def failed(predicted: Predicted) -> Bool[Tensor, " person"]:
-    """Persons of whom any number is not finite."""
+    """Persons with any number that is not finite."""
     parts = [predicted.joints.flatten(1), predicted.fused.flatten(1)]
     parts += [v.flatten(1) for v in (predicted.fused_vertices, predicted.selected_vertices) if v is not None]
     return ~torch.stack([torch.isfinite(p).all(1) for p in parts]).all(0)
@@ -64,7 +65,7 @@ def person_errors(predicted: Predicted, truth: Truth, min_of: tuple[int, ...] = 
     """Columns of errors in metres, each of shape (person,); `failed` is 0 or 1. `min_of` beyond M raises InputError."""
     hyp = predicted.joints.shape[1]
     if min_of and max(min_of) > hyp:
-        raise InputError(f"min-of-{max(min_of)} was asked for, but a group has {hyp} hypotheses")
+        raise InputError(f"min-of-{max(min_of)} was asked for, but a group has {counted(hyp, 'hypothesis')}")
     bad = failed(predicted)
     joints = torch.where(bad[:, None, None, None], 0.0, predicted.joints)[:, :, :NUM_JOINTS]
     fused = torch.where(bad[:, None, None], 0.0, predicted.fused)[:, :NUM_JOINTS]

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 
 def mirror_rotmats(
@@ -30,7 +31,8 @@ def mirror_rotmats(
     joints = list(range(rotmats.shape[-3]))
     if sorted(table) != joints or [table[i] for i in table] != joints:
         raise InputError(
-            f"mirror_rotmats: a table of {len(table)} entries does not pair up {len(joints)} joints; "
+            f"mirror_rotmats: a table of {counted(len(table), 'entry')} does not pair up "
+            f"{counted(len(joints), 'joint')}; "
             "expected each joint's counterpart, and back."
         )
     flip = rotmats.new_tensor([-1.0, 1.0, 1.0])

@@ -17,6 +17,7 @@ from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.policies.policy import BodyProposer, SamplerConfig, propose_each
 from hmralign.structures import BodyParams, Hypotheses, InputError, Observation, PersonGroup
+from hmralign.structures.counted import counted
 
 Weigh = Callable[[Hypotheses, Observation], Float[Tensor, "person hyp"]]
 """Weights of the hypotheses in the one answer, such as `critics.weighing.Weighing`."""
@@ -71,7 +72,7 @@ def proposed(
     if tuple(group.rotmats.shape[:2]) != expected or tuple(group.betas.shape[:2]) != expected:
         raise InputError(
             f"the policy proposed rotations {tuple(group.rotmats.shape)} and shapes {tuple(group.betas.shape)}; "
-            f"expected {expected[1]} bodies for each of {expected[0]} persons"
+            f"expected {counted(expected[1], 'body')} for each of {counted(expected[0], 'person')}"
         )
     return group
 

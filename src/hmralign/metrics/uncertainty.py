@@ -109,7 +109,7 @@ class Recalibration:
 def negative_log_likelihood(
     predicted: JointGaussians, truth: Float[Tensor, "*batch joint 3"]
 ) -> Float[Tensor, "*batch joint"]:
-    """Of the truth under each Gaussian, without the constant."""
+    """Negative log-likelihood of the truth under each Gaussian, without the constant."""
     return 0.5 * (squared_mahalanobis(predicted, truth) + torch.logdet(predicted.covariance))
 
 

@@ -58,7 +58,7 @@ class TileStyle:
 
     views: Views = "overlay+side"
     side: int = 384
-    """Of each square view, pixels; a multiple of 32."""
+    """Side of each square view, pixels; a multiple of 32."""
     strip: int = 32
     """Height of the margin with letter and captions, pixels; a multiple of 32, 0 for none."""
     alpha: float = 0.75
@@ -66,7 +66,7 @@ class TileStyle:
     outline: bool = True
     """Whether the target person has a red box."""
     quality: int = 90
-    """Of the JPEG files."""
+    """Quality of the JPEG files."""
 
     def __post_init__(self) -> None:
         """Raise InputError for sizes that no vision model reads as they are."""
@@ -80,7 +80,7 @@ class TileStyle:
 
     @property
     def sha256(self) -> str:
-        """Of all that decides how a group is drawn, for the record of a critic."""
+        """Hash of all that decides how a group is drawn, for the record of a critic."""
         text = json.dumps({"drawing": _DRAWING, **asdict(self)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

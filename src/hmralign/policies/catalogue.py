@@ -31,7 +31,7 @@ class OpenedPolicy:
     name: str
     """As the user wrote it."""
     sha256: str
-    """Of the checkpoint's file, or of the weights where there is no file."""
+    """Hash of the checkpoint's file, or of the weights where there is no file."""
     trained_on: tuple[str, ...] = ()
     """Sources, where they are known."""
 

@@ -69,7 +69,7 @@ class LitePolicy(nn.Module):
 
     @property
     def schedule(self) -> Schedule:
-        """Of the denoiser."""
+        """The denoiser's noise schedule."""
         return self.model.denoiser.schedule
 
     @property
@@ -120,7 +120,7 @@ class LitePolicy(nn.Module):
         eps: Float[Tensor, "person hyp 130"],
         context: LiteContext,
     ) -> Float[Tensor, "person hyp 2"]:
-        """Of joints and of twists."""
+        """Squared errors of joints and of twists."""
         error = self._squared_error(x_0, t, eps, context)
         return torch.stack([error[..., :_JOINT_DIMS].mean(-1), error[..., _JOINT_DIMS:].mean(-1)], dim=-1)
 

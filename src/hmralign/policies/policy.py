@@ -134,7 +134,7 @@ class BodyEncoder(Protocol):
 
     @property
     def noise(self) -> KeypointNoise:
-        """Of the keypoints that bodies are placed by."""
+        """The noise of the keypoints that bodies are placed by."""
         ...
 
     def from_body(self, body: BodyParams, observation: Observation) -> Float[Tensor, "person hyp dims"]:

@@ -28,6 +28,7 @@ from hmralign.preferences.person_source import GroupSource, SourceBatch, as_stor
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
 from hmralign.storage.seeds import seeded
 from hmralign.structures import Example, InputError, PreferenceGroups
+from hmralign.structures.counted import counted
 
 logger = logging.getLogger("hmralign.groups")
 
@@ -36,7 +37,7 @@ CriticOf = Callable[[tuple[str, ...]], Critic]
 
 
 @dataclass(frozen=True)
-class GroupsConfig:
+class GroupStoreConfig:
     """How groups are made."""
 
     group_size: int = 16
@@ -52,7 +53,7 @@ class GroupsConfig:
     correlation: float = 0.5
     """Rank correlation of the critic `oracle-noisy` with the truth."""
     seed: int = 0
-    """Of samples and of critics that draw."""
+    """Seed of samples and of critics that draw."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further settings, for the record."""
 
@@ -71,7 +72,7 @@ def build_groups(
     trained_on: tuple[str, ...],
     source: GroupSource,
     folder: Path,
-    config: GroupsConfig,
+    config: GroupStoreConfig,
     critics: Sequence[CriticChoice] = (),
 ) -> GroupStore:
     """Sample and score; continues a store of the same facts, and does nothing where all is done.
@@ -83,7 +84,9 @@ def build_groups(
         raise InputError(f"source '{source.name}' has no truth to keep")
     steps = getattr(policy, "num_steps", config.num_steps)
     if steps != config.num_steps:
-        raise InputError(f"the policy samples in {steps} steps, the groups are to be recorded with {config.num_steps}")
+        raise InputError(
+            f"the policy samples in {counted(steps, 'step')}, the groups are to be recorded with {config.num_steps}"
+        )
     judges = checked_critics(critics, body, config)
     facts = StoreFacts(
         checkpoint_sha256=checkpoint_sha256,
@@ -112,7 +115,7 @@ def build_groups(
     return GroupStore.open(folder)  # the writer may not outlive the lock
 
 
-def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupsConfig) -> PreferenceGroups:
+def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupStoreConfig) -> PreferenceGroups:
     """Groups of some persons, who are seen with their masks as the store keeps them."""
     example = batch.example
     assert example is not None
@@ -126,7 +129,7 @@ def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupsConf
     return PreferenceGroups(batch.ids, x_0, hypotheses, kept, batch.crops, batch.crop_windows)
 
 
-def named_critic(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> CriticOf:
+def named_critic(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> CriticOf:
     """Critics by name."""
 
     def critic_of(ids: tuple[str, ...]) -> Critic:
@@ -135,7 +138,7 @@ def named_critic(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> C
     return critic_of
 
 
-def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> CriticFacts:
+def critic_facts(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> CriticFacts:
     """What scores by that critic depend on."""
     settings: dict[str, Any] = {"critic": score_name(name), "detector": config.detector, "mesh_hash": body.mesh_hash}
     if name in ("random", "oracle-noisy"):
@@ -152,7 +155,7 @@ def critic_facts(name: CriticChoice, body: BodyModel, config: GroupsConfig) -> C
 
 
 def checked_critics(
-    critics: Sequence[CriticChoice], body: BodyModel, config: GroupsConfig
+    critics: Sequence[CriticChoice], body: BodyModel, config: GroupStoreConfig
 ) -> dict[CriticChoice, CriticFacts]:
     """Facts of each critic, before anything is made. Raises InputError for one that needs truth where none is kept."""
     judges: dict[CriticChoice, CriticFacts] = {name: critic_facts(name, body, config) for name in critics}
@@ -162,7 +165,7 @@ def checked_critics(
 
 
 def score_by_all(
-    store: GroupWriter, judges: dict[CriticChoice, CriticFacts], body: BodyModel, config: GroupsConfig
+    store: GroupWriter, judges: dict[CriticChoice, CriticFacts], body: BodyModel, config: GroupStoreConfig
 ) -> None:
     """`score_store` by each critic."""
     for name, facts in judges.items():

@@ -23,6 +23,7 @@ from hmralign.detection.find_people import find_people
 from hmralign.detection.observe import MIN_KEYPOINTS, camera_of, landmarks_of, observe
 from hmralign.overlays.overlay import cut_photo, person_window
 from hmralign.structures import Example, InputError, Landmarks3d, Observation
+from hmralign.structures.counted import counted
 
 CROP_SIDE = 512
 """Longest side of a stored picture of a person, pixels."""
@@ -86,7 +87,7 @@ class ShardSource:
             shards = open_shards(folder)
             name, sha256 = source_of(facts), content_hash(shards.tensors)
         if persons is not None and not 1 <= persons <= len(shards):
-            raise InputError(f"{folder}: has {len(shards)} persons, {persons} were asked for")
+            raise InputError(f"{folder}: has {counted(len(shards), 'person')}, {persons} were asked for")
         return ShardSource(name, sha256, shards, len(shards) if persons is None else persons)
 
     def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
@@ -116,7 +117,7 @@ class PhotoSource:
 
     @property
     def sha256(self) -> str:
-        """Of names and sizes of the files. Raises InputError for one that is not there."""
+        """Hash of names and sizes of the files. Raises InputError for one that is not there."""
         try:
             sizes = [p.stat().st_size for p in self.photos]
         except OSError as error:

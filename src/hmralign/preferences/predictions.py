@@ -31,7 +31,7 @@ from hmralign.body.retarget import BONE_SPANS, ROTATING_SPANS, SHARED_JOINTS, fi
 from hmralign.body.skeleton import NUM_JOINTS, NUM_TWISTS, PARENTS
 from hmralign.critics.names import CriticChoice
 from hmralign.data.prediction_file import PredictionFile
-from hmralign.preferences.build import GroupsConfig, checked_critics, score_by_all
+from hmralign.preferences.build import GroupStoreConfig, checked_critics, score_by_all
 from hmralign.preferences.person_source import SourceBatch, as_stored, whole_blocks
 from hmralign.preferences.store import GroupStore, StoreFacts, writing
 from hmralign.structures import BodyParams, Example, Hypotheses, InputError, PreferenceGroups
@@ -60,7 +60,7 @@ class PredictionSource:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """Hash of the file."""
         return self.predictions.sha256
 
     def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
@@ -102,7 +102,7 @@ def build_prediction_groups(
         )
     if not predicted_by.strip():
         raise InputError("predicted_by is empty; expected the name of the system that predicted")
-    config = GroupsConfig(
+    config = GroupStoreConfig(
         group_size=size, detector=predictions.detector, shard_size=shard_size, correlation=correlation, seed=seed
     )
     judges = checked_critics(critics, body, config)
@@ -192,7 +192,7 @@ def _own_joints(predictions: PredictionFile) -> Float[Tensor, "person hyp 24 3"]
 
 
 def _betas(predictions: PredictionFile, body: BodyModel) -> Float[Tensor, "person hyp 10"]:
-    """Of the free body. SMPL's own say nothing about it: its shapes are others."""
+    """The shapes of the free body. SMPL's own say nothing about it: its shapes are others."""
     if predictions.skeleton == "free" and predictions.rotmats is not None and predictions.betas is not None:
         return predictions.betas
     by_size = predictions.skeleton == "smpl" or predictions.rotmats is None

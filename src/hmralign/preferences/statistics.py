@@ -24,6 +24,7 @@ from torch import Tensor
 
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 _GROUPS_AT_ONCE = 1024
 """Comparing all pairs of a group takes G^2 numbers."""
@@ -59,7 +60,7 @@ class RankAgreement:
 
 @dataclass(frozen=True)
 class StoreStatistics:
-    """Of a whole store."""
+    """How the scores of a whole store are spread, tied and agree."""
 
     source: str
     groups: int
@@ -86,7 +87,7 @@ class StoreStatistics:
 
 
 def store_statistics(store: GroupStore) -> StoreStatistics:
-    """Of all groups and all critics that have judged every one of them.
+    """Statistics of all groups and of critics that have judged every one of them.
 
     Raises InputError for a store without groups, and for shards that are missing or damaged.
     """
@@ -109,7 +110,7 @@ def store_statistics(store: GroupStore) -> StoreStatistics:
 
 
 def critic_statistics(scores: Float[Tensor, "group hyp"], needs_truth: bool = False) -> CriticStatistics:
-    """Of the scores of one critic, at least one group of two."""
+    """Statistics of one critic's scores, at least one group of two."""
     scores = scores.double()
     size = scores.shape[1]
     tied = sum(float(_equals(part).sum() - part.numel()) for part in scores.split(_GROUPS_AT_ONCE))
@@ -163,7 +164,7 @@ def statistics_markdown(statistics: StoreStatistics) -> str:
     """As tables."""
     s = statistics
     lines = [
-        f"# {s.groups} groups of {s.group_size} from {s.source}",
+        f"# {counted(s.groups, 'group')} of {s.group_size} from {s.source}",
         "",
         f"{s.skipped} skipped; spread of the hypotheses {s.spread_mm:.1f} mm.",
     ]

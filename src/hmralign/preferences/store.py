@@ -49,6 +49,7 @@ from hmralign.structures import (
     PreferenceGroups,
     UnwritableError,
 )
+from hmralign.structures.counted import counted
 
 FORMAT_VERSION = 1
 _BODY = ("global_orient", "body_pose", "betas", "transl")
@@ -103,7 +104,7 @@ class CriticFacts:
     needs_truth: bool
     settings: dict[str, Any] = field(default_factory=dict)
     memory_sha256: str | None = None
-    """Of the memory a critic judges with."""
+    """Hash of the memory a critic judges with."""
 
     @property
     def sha256(self) -> str:
@@ -124,7 +125,7 @@ class Entry:
     source: str
     crop: str | None = None
     truth_sha256: str | None = None
-    """Of the annotations; None without them, and in stores written before there was such a hash."""
+    """Hash of the annotations; None without them, and in stores written before there was such a hash."""
 
 
 class GroupStore:
@@ -150,7 +151,7 @@ class GroupStore:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Of all groups, in order."""
+        """Names of all groups, in order."""
         return tuple(e.id for e in self._entries)
 
     @property
@@ -192,7 +193,9 @@ class GroupStore:
         first = self._of_shard(shard)[0]
         tensors = _load(self._path("groups", shard), first.shard_sha256)
         if len(tensors["box"]) != len(ids):
-            raise InputError(f"{self._path('groups', shard)}: {len(tensors['box'])} groups, the index names {len(ids)}")
+            raise InputError(
+                f"{self._path('groups', shard)}: {counted(len(tensors['box']), 'group')}, the index names {len(ids)}"
+            )
         annotation = None
         if truth:
             if not self.facts.with_truth:
@@ -246,7 +249,7 @@ class GroupStore:
         for shard in range(self.num_shards):
             path = folder / f"scores_{shard:05d}.safetensors"
             if not path.is_file():
-                raise InputError(f"{path}: scores of {len(self.shard_ids(shard))} groups are missing; score them again")
+                raise InputError(f"{path}: no scores of {counted(len(self.shard_ids(shard)), 'group')}; score again")
             tensors = _load(path)
             scores = tensors.get("scores")
             expected = (len(self.shard_ids(shard)), self.facts.group_size)
@@ -274,7 +277,7 @@ class GroupStore:
 
     def _of_shard(self, shard: int) -> list[Entry]:
         if not 0 <= shard < self.num_shards:
-            raise InputError(f"{self.folder}: has {self.num_shards} shards, there is no shard {shard}")
+            raise InputError(f"{self.folder}: has {counted(self.num_shards, 'shard')}, there is no shard {shard}")
         start = bisect_left(self._entries, shard, key=lambda e: e.shard)
         return self._entries[start : bisect_right(self._entries, shard, lo=start, key=lambda e: e.shard)]
 
@@ -358,7 +361,9 @@ class GroupWriter(GroupStore):
             raise InputError("two groups of one shard have the same name")
         size = groups.hypotheses.num_hypotheses
         if size != self.facts.group_size or size < 2:
-            raise InputError(f"groups have {size} hypotheses, the store's have {self.facts.group_size} (at least 2)")
+            raise InputError(
+                f"groups have {counted(size, 'hypothesis')}, the store's have {self.facts.group_size} (at least 2)"
+            )
         for name, values in arrays:
             if values.is_floating_point():
                 _require_finite(values.flatten(1), groups.ids, f"an array ('{name}')")

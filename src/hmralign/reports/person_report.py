@@ -27,6 +27,7 @@ from hmralign.reports.mesh_packing import base64_text, packed_faces, packed_vert
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 _LOG = logging.getLogger("hmralign.reports")
 
@@ -92,8 +93,7 @@ def _summary(report: Report) -> str:
     photos, persons = len(report.photos), sum(len(p.persons) for p in report.photos)
     hypotheses = max(len(p.vertices) for photo in report.photos for p in photo.persons)
     return (
-        f"{photos} photo{'s' * (photos != 1)}, {persons} {'person' if persons == 1 else 'people'}, "
-        f"{hypotheses} hypothes{'i' if hypotheses == 1 else 'e'}s each"
+        f"{counted(photos, 'photo')}, {counted(persons, 'person', 'people')}, {counted(hypotheses, 'hypothesis')} each"
     )
 
 

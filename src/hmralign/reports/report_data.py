@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 MAX_HYPOTHESES = 20
 """Meshes shown per person; of more, the best are taken."""
@@ -64,7 +65,8 @@ class ReportPerson:
                 _shape(self, name, shape)
         if self.thumbnails and len(self.thumbnails) != count:
             raise InputError(
-                f"Report person '{self.name}' has thumbnails for {len(self.thumbnails)} hypotheses; expected {count}."
+                f"Report person '{self.name}' has thumbnails for "
+                f"{counted(len(self.thumbnails), 'hypothesis')}; expected {count}."
             )
 
     def ranked(self) -> list[int]:

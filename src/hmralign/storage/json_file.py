@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hmralign.storage.limited_file import read_limited, require_regular
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError, shown
 
 LONGEST_NUMBER = 300
@@ -84,7 +85,7 @@ def parse_json(content: bytes | str, limits: JsonLimits = RECORD, *, nan: bool =
     """
     data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     if len(data) > limits.max_bytes:
-        raise JsonError(f"it has {len(data)} bytes, expected at most {limits.max_bytes}")
+        raise JsonError(f"it has {counted(len(data), 'byte')}, expected at most {limits.max_bytes}")
     _count(data, limits)
     try:
         text = content if isinstance(content, str) else data.decode("utf-8")
@@ -154,7 +155,8 @@ def _lines(path: Path, what: str, limits: LineLimits, cut: bool) -> Iterator[byt
                     return
                 if number > limits.max_lines or read > limits.max_bytes:
                     raise InputError(
-                        f"{path}: has more than {limits.max_lines} lines or {limits.max_bytes} bytes, expected fewer"
+                        f"{path}: has more than {counted(limits.max_lines, 'line')} or {limits.max_bytes} "
+                        "bytes, expected fewer"
                     )
                 yield line
     except OSError as error:

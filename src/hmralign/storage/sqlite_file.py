@@ -52,7 +52,7 @@ def open_sqlite(
 ) -> sqlite3.Connection:
     """Open a file of that form after checking it, or begin one where there is none or an empty one.
 
-    Transactions are begun by hand (`isolation_level=None`); what is committed is on disk (WAL, synchronous FULL).
+    Transactions are opened by hand (`isolation_level=None`); what is committed is on disk (WAL, synchronous FULL).
     `immutable` promises that nobody writes to the file, and is for those that are only read. Raises InputError, which
     names the file, where it is damaged, of something else, of a newer version, or empty though it is only to be read.
     """

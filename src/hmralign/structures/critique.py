@@ -15,7 +15,7 @@ from hmralign.structures.errors import InputError
 HIGHEST_SCORE = 100
 """Judges give 0 (nothing fits) to 100 (a perfect fit)."""
 RULE_LENGTH = 200
-"""Of a rule, characters."""
+"""The longest rule, characters."""
 RULE_TAGS = (
     "alignment", "arms", "balance", "contact", "depth_order", "facing", "feet", "hands", "head", "joint_limits", "legs",
     "left_right", "occlusion", "penetration", "scale", "silhouette", "torso", "truncation",

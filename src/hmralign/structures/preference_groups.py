@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.structures.hypotheses import Hypotheses
 from hmralign.structures.observation import Example
@@ -32,16 +33,18 @@ class PreferenceGroups:
         """Raise InputError for numbers that do not fit together."""
         groups = self.hypotheses.joints.shape[0]
         if len(self.ids) != groups or len(self.example.observation.box) != groups:
-            raise InputError(f"{len(self.ids)} names for {groups} groups of hypotheses")
+            raise InputError(f"{counted(len(self.ids), 'name')} for {counted(groups, 'group')} of hypotheses")
         if self.x_0 is not None and tuple(self.x_0.shape[:2]) != tuple(self.hypotheses.joints.shape[:2]):
             raise InputError("samples and bodies are not of the same groups")
         for name, part in (("pictures", self.crops), ("windows of pictures", self.crop_windows)):
             if part is not None and len(part) != groups:
-                raise InputError(f"{len(part)} {name} for {groups} groups of hypotheses")
+                raise InputError(f"{len(part)} {name} for {counted(groups, 'group')} of hypotheses")
         landmarks, truth = self.example.landmarks3d, self.example.annotation
         for name, part in (("landmarks", landmarks and landmarks.confidence), ("annotations", truth and truth.joints)):
             if part is not None and len(part) != groups:
-                raise InputError(f"{name} of {len(part)} persons for {groups} groups of hypotheses")
+                raise InputError(
+                    f"{name} of {counted(len(part), 'person')} for {counted(groups, 'group')} of hypotheses"
+                )
 
     def __len__(self) -> int:
         return len(self.ids)

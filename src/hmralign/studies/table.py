@@ -33,9 +33,9 @@ class Run:
 
     kinds: dict[Kind, Columns]
     many: dict[Kind, Columns]
-    """Of fewer persons with many hypotheses; empty where it was not measured."""
+    """Errors of fewer persons with many hypotheses; empty where it was not measured."""
     forgetting: Columns | None = None
-    """Of persons of the base's own training domain; None where nobody looked."""
+    """Errors of persons of the base's own training domain; None where nobody looked."""
 
 
 Runs = dict[RunKey, Run]
@@ -120,7 +120,7 @@ def _of_kind(mine: list[Columns], theirs: list[Columns]) -> dict[str, Any]:
 
 
 def _sd(differences: list[float]) -> float | None:
-    """Of the runs' differences to their own base, mm; None for one run."""
+    """Standard deviation of the runs' differences to their own base, mm; None for one run."""
     return round(1000 * statistics.stdev(differences), 2) if len(differences) > 1 else None
 
 

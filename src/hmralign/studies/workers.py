@@ -1,6 +1,6 @@
 """Several processes on one list of jobs: whoever gets a job's lock does it, the others go on to the next.
 
-A job that is done is never begun again, one that was cut off is; nobody waits for a lock while there is other work.
+A job that is done never starts again, one that was cut off does; nobody waits for a lock while there is other work.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Job(Protocol):
 
     @property
     def name(self) -> str:
-        """Of its lock: the same in every process."""
+        """Name of its lock: the same in every process."""
         ...
 
     def is_done(self) -> bool:
@@ -56,7 +56,7 @@ def held(locks: Path, name: str) -> Iterator[None]:
 def work_off(jobs: Sequence[Job], locks: Path, *, until: float | None = None, pause: float = PAUSE) -> list[str]:
     """Do all jobs, together with whoever else is at them; returns the names of those that are not done.
 
-    No job is begun after `until` (of `time.monotonic`).
+    No job starts after `until` (of `time.monotonic`).
     """
     left = list(jobs)
     while left := [job for job in left if not job.is_done()]:
@@ -76,12 +76,12 @@ def _try(job: Job, locks: Path) -> bool:
         with held(locks, job.name):
             if job.is_done():  # by another process, since it was looked at
                 return False
-            begun, cpu = time.monotonic(), time.process_time()
+            started, cpu = time.monotonic(), time.process_time()
             job.do()
             if not job.is_done():
                 raise RuntimeError(f"{job.name} was done and left no result")
             spent = time.process_time() - cpu
-            logger.info("%s: %.1f CPU s, %.1f s", job.name, spent, time.monotonic() - begun)
+            logger.info("%s: %.1f CPU s, %.1f s", job.name, spent, time.monotonic() - started)
             return True
     except BusyError:
         return False

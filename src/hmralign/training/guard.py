@@ -7,7 +7,7 @@ import math
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
 
 SMALLEST_STD = 0.01
-"""Of held-out scores; critics span about one unit, and hypotheses that are all alike have next to none."""
+"""The smallest spread of held-out scores; critics span about one unit, and hypotheses all alike have next to none."""
 
 
 def guard(figures: dict[str, float], start: dict[str, float], config: PreferenceTrainingConfig) -> str | None:

@@ -41,9 +41,9 @@ class PerturbConfig:
     pose: float = 0.05
     """Per joint (ADHMR's code)."""
     root: float = 0.02
-    """Of the global orientation."""
+    """Spread of the global orientation."""
     betas: float = 0.05
-    """Of the shape coefficients."""
+    """Spread of the shape coefficients."""
     levels: tuple[float, float] = (1.0, 1.0)
     """Each hypothesis has all its noise multiplied by a factor between these, log-uniform."""
 

@@ -172,7 +172,7 @@ class Loop:
 
     def _take_step(self) -> bool:
         """One optimiser step; False, and no weight has moved, where the loss or its gradient is not finite."""
-        begun = self.config.clock()
+        started = self.config.clock()
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.progress.step, self._done())
         self.optimizer.zero_grad()
@@ -189,7 +189,7 @@ class Loop:
         self.optimizer.step()
         self.ema.update(self.model)
         self.progress.step += 1
-        self.progress.seconds += self.config.clock() - begun
+        self.progress.seconds += self.config.clock() - started
         self.progress.pending.append({"gradient_norm": float(norm), **_sum_of(rows)})
         self.saved = False
         return True

@@ -27,7 +27,7 @@ class PreferenceTrainingConfig:
     warmup: int = 20
     """Steps in which the learning rate rises."""
     weight_decay: float = 0.0
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     clip_norm: float = 1.0
     """Gradient norm is clipped to this."""
     ema_decay: float = 0.98
@@ -45,7 +45,7 @@ class PreferenceTrainingConfig:
     dropout: bool = False
     """Leave the policy's dropout on, as the public ADHMR code does; the reference's is always off."""
     seed: int = 0
-    """Of batches, times and noise."""
+    """Seed of batches, times and noise."""
     save_every: int = 100
     """Steps between saved states."""
     check_every: int = 50

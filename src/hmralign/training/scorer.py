@@ -75,7 +75,7 @@ class ScorerTrainingConfig:
     """`ranknet` is the published one; `regression` makes scores comparable across persons; `listwise_ranknet`
     learns the order that another critic gives."""
     regression_weight: float = 1.0
-    """Of the regression beside the listwise loss."""
+    """Weight of the regression beside the listwise loss."""
     batch_size: int = 64
     """Groups per step."""
     steps: int = 3000
@@ -84,7 +84,7 @@ class ScorerTrainingConfig:
     """Peak, falling as a cosine after 100 steps of warm-up."""
     weight_decay: float = 1e-2
     dropped_keypoints: float = 0.1
-    """Share of groups of whom a tenth of the keypoints is hidden from the scorer, not from the hypotheses' errors."""
+    """Share of groups with a tenth of the keypoints hidden from the scorer, not from the hypotheses' errors."""
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     save_every: int = 500

@@ -12,7 +12,7 @@ MASK = "[key]"
 SHORTEST_SECRET = 6
 """Characters. A shorter key (servers without keys are given words like `none`) may stand in any text by chance."""
 _SHORTEST_WORD = 8
-"""Of another header, characters: `Bearer` is no secret."""
+"""The shortest word of another header that may be a secret, characters: `Bearer` is none."""
 _IN_A_KEY = re.compile(r"[!#-&(-;=?-\[\]-_a-~]+\Z")
 """Printable ASCII but for blanks, quotes, backslashes, `<` and `>`, which are pasted around keys and are in none."""
 

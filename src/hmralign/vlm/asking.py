@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.vlm.budget import Budget, Ledger
 from hmralign.vlm.chat import (
@@ -63,7 +64,7 @@ class Answered(Generic[Value]):
 
     value: Value
     key: str
-    """Of the question in the journal."""
+    """Key of the question in the journal."""
     calls: int
     """Made now; 0 where the journal had the answer."""
 
@@ -84,7 +85,7 @@ class Pending:
     """A question that has to be asked, and how."""
 
     key: str
-    """Of the question in the journal."""
+    """Key of the question in the journal."""
     request: ChatRequest
     """To be sent next."""
     attempt: int
@@ -187,7 +188,7 @@ def standing(journal: Journal, model: str, question: Question[Any], limits: Limi
             trouble = trouble or error
     left = limits.answer_attempts - (0 if limits.retry_failed else len(stored))
     if left <= 0 and trouble is not None:
-        reason = f"{trouble} (in an earlier run, {len(stored)} attempts)"
+        reason = f"{trouble} (in an earlier run, {counted(len(stored), 'attempt')})"
         return Failed(reason, key, trouble.trouble, 0)
     request = varied(question.request, len(stored), trouble, limits.retry_temperature)
     return Pending(key, request, len(stored), left, trouble)
@@ -370,16 +371,16 @@ class _Run:
         try:
             if not await self._may_send(worst):
                 return _STOPPED
-            begun = time.time()
+            started = time.time()
             try:
                 reply = await self.backend.complete(request)
             except ServerError as error:
                 overrun = error.slow_down
-                self._commit_error(request, key, error, begun, worst)
+                self._commit_error(request, key, error, started, worst)
                 raise
             success = self.was_reached = True
             self.failures_in_a_row = 0
-            return self._committed(question, request, key, reply, begun, worst)
+            return self._committed(question, request, key, reply, started, worst)
         finally:
             await self.places.leave(window, overrun=overrun, success=success)
 
@@ -395,19 +396,19 @@ class _Run:
         return True
 
     def _committed(
-        self, question: Question[Any], request: ChatRequest, key: str, reply: ChatReply, begun: float, worst: Usage
+        self, question: Question[Any], request: ChatRequest, key: str, reply: ChatReply, started: float, worst: Usage
     ) -> Any:
         usage = metered(reply, worst)
         cost = self.ledger.settle(worst, usage)
         self.tokens.correct(float(_tokens(usage) - _tokens(worst)))
         return commit_reply(
             self.journal, question, request, key, reply, model=self.model, check_pictures=self.limits.check_pictures,
-            usage=usage, cost=cost, sent=begun, done=time.time(),
+            usage=usage, cost=cost, sent=started, done=time.time(),
         )  # fmt: skip
 
-    def _commit_error(self, request: ChatRequest, key: str, error: ServerError, begun: float, worst: Usage) -> None:
+    def _commit_error(self, request: ChatRequest, key: str, error: ServerError, started: float, worst: Usage) -> None:
         self.journal.record(
-            key, request, model=self.model, status="error", sent=begun, done=time.time(), reason=str(error),
+            key, request, model=self.model, status="error", sent=started, done=time.time(), reason=str(error),
             error_body=error.raw,
         )  # fmt: skip
         # A call that was cut off may have been worked on, so its promise stays spent.

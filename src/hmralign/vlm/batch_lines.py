@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import ChatReply, ChatRequest
 from hmralign.vlm.completion import read_completion
@@ -31,7 +32,7 @@ MOST_LINE_BYTES = 32 << 20
 LATEST = 1e11
 """Seconds since 1970 beyond which a time is none: the year 5138."""
 KEY_DIGITS = 60
-"""Of a question's key in the name of a later attempt: some services take at most 64 characters."""
+"""Digits of a question's key in the name of a later attempt: some services take at most 64 characters."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def custom_id(key: str, attempt: int) -> str:
     From the second attempt on its first 60 digits and the number of the attempt. Raises InputError from 1000 on.
     """
     if attempt > 999:
-        raise InputError(f"the question {key[:12]} has {attempt} attempts; the name of a request has room for 999")
+        raise InputError(
+            f"the question {key[:12]} has {counted(attempt, 'attempt')}; the name of a request has room for 999"
+        )
     return key if attempt == 0 else f"{key[:KEY_DIGITS]}-{attempt}"
 
 

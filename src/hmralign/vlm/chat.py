@@ -18,7 +18,7 @@ LimitField = Literal["max_tokens", "max_completion_tokens"]
 """Name under which the longest answer is sent."""
 
 MOST_TOKENS = 10**8
-"""Of one call: no context is as long. A server that reports more reports nothing, and sums cannot overflow."""
+"""Most tokens of one call: no context is as long. A server that reports more counts as reporting nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ImagePart:
 
     @property
     def sha256(self) -> str:
-        """Of the bytes: what is shown decides, not where it lies."""
+        """Hash of the bytes: what is shown decides, not where it lies."""
         return hashlib.sha256(self.data).hexdigest()
 
 

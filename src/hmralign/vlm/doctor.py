@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache
 from itertools import pairwise
 
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import ChatBackend, ChatReply, ChatRequest, ImagePart, TextPart
 from hmralign.vlm.errors import AnswerError, ServerError
@@ -211,7 +212,7 @@ class _Probe:
                 refused = number
                 number = (accepted + refused) // 2
         if accepted < most:
-            self.notes.append(f"{accepted} pictures in one request were accepted, {refused} were not")
+            self.notes.append(f"{counted(accepted, 'picture')} in one request were accepted, {refused} were not")
         return accepted
 
     async def _accepts(self, number: int) -> bool:
@@ -229,9 +230,9 @@ class _Probe:
 
         replies = await asyncio.gather(*[once() for _ in range(number)])
         if any(reply is None for reply in replies):
-            return self._found(False, f"{number} equal requests, {at_once} at once, were not all answered")
+            return self._found(False, f"{counted(number, 'equal request')}, {at_once} at once, were not all answered")
         same = all(a.text == b.text for a, b in pairwise(r for r in replies if r is not None))
-        return self._found(same, f"{number} equal requests, {at_once} at once, got different answers")
+        return self._found(same, f"{counted(number, 'equal request')}, {at_once} at once, got different answers")
 
     async def _reply(self, request: ChatRequest, *, quiet: bool = False) -> ChatReply | None:
         """None where the server does not answer, also not the second time if that could help."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import HmralignError, InputError
 
 ServerTrouble = Literal[
@@ -78,4 +79,4 @@ class RemoteRefused(InputError):
 
 def shortened(text: str, limit: int = SHOWN_CHARACTERS) -> str:
     """The beginning of a text, with a note of what was left out."""
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    return text if len(text) <= limit else f"{text[:limit]}... ({counted(len(text), 'character')})"

@@ -11,6 +11,7 @@ import io
 import math
 from dataclasses import dataclass
 
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import ChatReply, ChatRequest, ImagePart, TextPart
 from hmralign.vlm.errors import AnswerError
@@ -64,7 +65,7 @@ def picture_size(data: bytes) -> tuple[int, int]:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
             return image.size
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"a picture of {len(data)} bytes is no JPEG, PNG or WebP file") from error
+        raise InputError(f"a picture of {counted(len(data), 'byte')} is no JPEG, PNG or WebP file") from error
 
 
 def request_image_tokens(request: ChatRequest, grid: ImageGrid = QWEN3_VL) -> int:

@@ -77,11 +77,11 @@ class Attempt:
     """One call and what came of it."""
 
     key: str
-    """Of the question: the same for every attempt at it."""
+    """Key of the question: the same for every attempt at it."""
     attempt: int
     """Counted from 0 within the question."""
     request_hash: str
-    """Of what was sent, which differs from the question's where the seed was changed or a repair was asked for."""
+    """Hash of what was sent, which differs from the question's where the seed or the request was changed."""
     model: str
     params: dict[str, Any]
     prompt_hash: str

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import ChatReply, ChatRequest, ImagePart, TextPart, Usage
 from hmralign.vlm.completion import write_completion
@@ -93,7 +94,9 @@ class LocalTransformers:
         counts = shown["image_grid_thw"].prod(-1) // self._images.merge_size**2 if pictures else []
         before, *after = text.split(IMAGE_MARK)
         if len(after) != len(pictures):
-            raise InputError(f"the chat template shows {len(after)} of {len(pictures)} pictures; expected all")
+            raise InputError(
+                f"the chat template shows {len(after)} of {counted(len(pictures), 'picture')}; expected all"
+            )
         text = before + "".join(IMAGE_MARK * int(n) + rest for n, rest in zip(counts, after, strict=True))
         tokens = self._tokenizer(text, return_tensors="pt", add_special_tokens=False)
         ids = tokens["input_ids"]
@@ -216,4 +219,4 @@ def _decoded(data: bytes) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
             return image.convert("RGB")
     except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"a picture of {len(data)} bytes is no JPEG, PNG or WebP file") from error
+        raise InputError(f"a picture of {counted(len(data), 'byte')} is no JPEG, PNG or WebP file") from error

@@ -25,12 +25,12 @@ _FIELDS = {"input", "cached_input", "output"}
 
 @dataclass(frozen=True)
 class Price:
-    """Of one model, per million tokens."""
+    """Prices of one model, per million tokens."""
 
     input: float
     output: float
     cached_input: float | None = None
-    """Of prompt tokens the server had already; None where they cost as much as others."""
+    """Price of prompt tokens the server had already; None where they cost as much as others."""
 
     def cost(self, usage: Usage) -> float:
         """Cost of one call; tokens the server does not report cost nothing, so estimate them first."""

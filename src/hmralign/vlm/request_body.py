@@ -79,7 +79,7 @@ def _part(part: TextPart | ImagePart, pictures: PictureField) -> dict[str, Any]:
 
 
 def picture_kind(data: bytes) -> Literal["png", "jpeg"]:
-    """Of the two that are sent."""
+    """Tell which of the two kinds that are sent a picture is."""
     return "png" if data.startswith(b"\x89PNG") else "jpeg"
 
 

@@ -24,7 +24,7 @@ _WORDS: dict[str, int] = {
 _PLACES = ("code", "status", "status_code", "type")
 """Where an error says what it is, the first that says something known decides."""
 _RESEND = 500
-"""Of an error that does not say what it is: the same request may succeed later."""
+"""Status of an error that does not say what it is: the same request may succeed later."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import ChatReply, whole_characters
 from hmralign.vlm.errors import AnswerError, AnswerTrouble
@@ -35,7 +36,7 @@ def printable(max_length: int) -> Schema:
     Free strings come with raw control characters, and a grammar lets a model fill a string with them up to its limit.
     """
     if not 1 <= max_length <= 4000:
-        raise InputError(f"a text of at most {max_length} characters; expected 1 to 4000")
+        raise InputError(f"a text of at most {counted(max_length, 'character')}; expected 1 to 4000")
     return {"type": "string", "pattern": rf"^[ !#-\[\]-~]{{0,{max_length}}}$"}
 
 
@@ -136,7 +137,7 @@ def _object_breaches(value: Any, schema: Schema, path: str, wording: bool) -> li
     properties = schema["properties"]
     found = [f"{path}.{name} is missing" for name in properties if name not in value]
     if foreign := set(value) - set(properties):
-        found.append(f"{path} has {len(foreign)} keys that were not asked for")
+        found.append(f"{path} has {counted(len(foreign), 'key')} that were not asked for")
     for name, child in properties.items():
         if name in value:
             found += breaches(value[name], child, f"{path}.{name}", wording=wording)
@@ -147,7 +148,9 @@ def _array_breaches(value: Any, schema: Schema, path: str, wording: bool) -> lis
     if not isinstance(value, list):
         return [f"{path} is not a list"]
     least, most = schema["minItems"], schema["maxItems"]
-    found = [] if least <= len(value) <= most else [f"{path} has {len(value)} items, expected {least} to {most}"]
+    found = (
+        [] if least <= len(value) <= most else [f"{path} has {counted(len(value), 'item')}, expected {least} to {most}"]
+    )
     items = enumerate(value[:most])
     return found + [b for i, item in items for b in breaches(item, schema["items"], f"{path}[{i}]", wording=wording)]
 
@@ -158,7 +161,7 @@ def _string_breaches(value: Any, schema: Schema, path: str, wording: bool) -> li
     if "enum" in schema and value not in schema["enum"]:
         return [f"{path} is none of {', '.join(schema['enum'])}"]
     if wording and "maxLength" in schema and len(value) > schema["maxLength"]:
-        return [f"{path} has {len(value)} characters, expected at most {schema['maxLength']}"]
+        return [f"{path} has {counted(len(value), 'character')}, expected at most {schema['maxLength']}"]
     if wording and "pattern" in schema and not re.search(schema["pattern"], value):
         return [f"{path} does not follow {schema['pattern']}"]
     return []
@@ -268,11 +271,11 @@ def _with_whole_characters(value: Any) -> Any:
 
 def _without_thoughts(text: str) -> str:
     """Templates of thinking models open the thought themselves, so the closing mark may stand alone."""
-    kept, begun = [], 0
-    while (opened := text.find("<think>", begun)) >= 0 and (closed := text.find("</think>", opened)) >= 0:
-        kept.append(text[begun:opened])
-        begun = closed + len("</think>")
-    return "".join([*kept, text[begun:]]).rsplit("</think>", 1)[-1].strip()
+    kept, started = [], 0
+    while (opened := text.find("<think>", started)) >= 0 and (closed := text.find("</think>", opened)) >= 0:
+        kept.append(text[started:opened])
+        started = closed + len("</think>")
+    return "".join([*kept, text[started:]]).rsplit("</think>", 1)[-1].strip()
 
 
 def _without_fence(text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hmralign.preferences.build import GroupsConfig
+from hmralign.preferences.build import GroupStoreConfig
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
@@ -22,7 +22,7 @@ from support.alignment_study import tiny_base
 from support.group_stores import files_of, shard_folder
 from support.synthetic_persons import BODY
 
-CONFIG = GroupsConfig(group_size=6, num_steps=1, with_truth=True, shard_size=4)
+CONFIG = GroupStoreConfig(group_size=6, num_steps=1, with_truth=True, shard_size=4)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from hmralign.studies.alignment.phases import PHASES, final_jobs, sweep_stores
 from hmralign.studies.alignment.report import READING, study_markdown
 from hmralign.studies.alignment.rows import Row, row_named
 from hmralign.studies.alignment.shown import shown, shown_text
-from hmralign.studies.alignment.study import Study
+from hmralign.studies.alignment.study import AlignmentStudy
 from support.alignment_study import know_splits, tiny_benchmark, tiny_settings
 from support.openings import read_openings
 from support.synthetic_persons import BODY
@@ -42,19 +42,19 @@ def data(splits, tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(data, tmp_path_factory):
     """A finished comparison of five rows; do not write into it."""
-    found = Study(tiny_settings(data, tmp_path_factory.mktemp("study"), rows=ROWS))
+    found = AlignmentStudy(tiny_settings(data, tmp_path_factory.mktemp("study"), rows=ROWS))
     for phase in PHASES:
         assert PHASES[phase](found) == [], phase
     return found
 
 
-def some(data, folder, **changes) -> Study:
+def some(data, folder, **changes) -> AlignmentStudy:
     """One row, one base, one seed."""
     settings = tiny_settings(data, folder, rows=("best-of-N, reprojection",), seeds=(0,))
-    return Study(replace(settings, bases=settings.bases[:1], **changes))
+    return AlignmentStudy(replace(settings, bases=settings.bases[:1], **changes))
 
 
-def weights(one: Study, cell: Cell) -> dict[str, torch.Tensor]:
+def weights(one: AlignmentStudy, cell: Cell) -> dict[str, torch.Tensor]:
     return load_checkpoint(one.folder(cell) / "model.safetensors", BODY.skeleton_hash).state_dict()
 
 
@@ -200,7 +200,7 @@ def test_nothing_is_measured_by_weights_that_have_seen_the_persons(data, tmp_pat
     from support.alignment_study import tiny_base
 
     seen = tiny_base(tmp_path / "seen.safetensors", sources=("wild/test",))
-    one = Study(replace(tiny_settings(data, tmp_path), bases=(seen,), rows=("base",)))
+    one = AlignmentStudy(replace(tiny_settings(data, tmp_path), bases=(seen,), rows=("base",)))
     job = CellJob(one, Cell(row_named("base")), (one.final(study.Choice(0.0, 0, None)),))
     with pytest.raises(InputError, match="would mean nothing"):
         job.do()
@@ -239,7 +239,7 @@ def test_a_reward_without_a_gradient_is_said_and_not_run(data, tmp_path, monkeyp
 
 
 def test_a_report_of_an_empty_folder_says_that_nothing_was_run(data, tmp_path):
-    one = Study(tiny_settings(data, tmp_path, bases=(str(tmp_path / "none.safetensors"),)))
+    one = AlignmentStudy(tiny_settings(data, tmp_path, bases=(str(tmp_path / "none.safetensors"),)))
     document = study_document(one, ())
     assert document["not_run"]["base"] == "not tuned" and document["not_run"]["DPO, oracle"] == "not tuned"
     assert any(key.startswith("base ") and "none.safetensors" in key for key in document["not_run"])
@@ -275,7 +275,7 @@ def test_a_row_whose_critic_is_not_there_is_named(data, tmp_path, monkeypatch):
     def no_weights(name, *rest, **more):
         raise InputError("no weights")
 
-    one = Study(tiny_settings(data, tmp_path, rows=("DPO, reprojection",)))
+    one = AlignmentStudy(tiny_settings(data, tmp_path, rows=("DPO, reprojection",)))
     monkeypatch.setattr(study, "make_critic", no_weights)
     assert [r.name for r in one.rows] == ["base"] and one.scorer is None
     assert (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hmralign.body.lbs import posed_joints
-from hmralign.preferences.build import GroupsConfig, critic_facts, score_by_all
+from hmralign.preferences.build import GroupStoreConfig, critic_facts, score_by_all
 from hmralign.preferences.store import CriticFacts, GroupStore, writing
 from hmralign.structures import Hypotheses, InputError, PreferenceGroups
 from hmralign.studies.critic_audit.audit import AuditConfig, audit_store, group_errors, scores_of, write_audit
@@ -27,7 +27,7 @@ def filled(folder):
             some = torch.arange(start, min(start + SHARD, GROUPS))
             ids = tuple(f"photo{int(i) // 2}.jpg#{int(i) % 2}" for i in some)
             store.append(PreferenceGroups(ids, None, Hypotheses(BODIES[some], joints[some]), EXAMPLE[some]))
-        config = GroupsConfig(SIZE, with_truth=True)
+        config = GroupStoreConfig(SIZE, with_truth=True)
         judges = {c: critic_facts(c, BODY, config) for c in ("oracle", "reprojection", "random")}
         score_by_all(store, judges, BODY, config)
         speak(store)

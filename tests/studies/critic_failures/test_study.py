@@ -10,7 +10,7 @@ import torch
 from hmralign.body.lbs import posed_joints
 from hmralign.evaluation.mistakes.kinds import KINDS
 from hmralign.evaluation.mistakes.segments import NUMBER, SEGMENTS
-from hmralign.preferences.build import GroupsConfig, critic_facts, score_by_all
+from hmralign.preferences.build import GroupStoreConfig, critic_facts, score_by_all
 from hmralign.preferences.store import GroupStore, writing
 from hmralign.structures import Hypotheses, InputError, PreferenceGroups
 from hmralign.studies.critic_failures.judged import judged_groups
@@ -39,7 +39,7 @@ def store(tmp_path_factory):
             some = torch.arange(start, min(start + SHARD, GROUPS))
             ids = tuple(f"person{int(i)}" for i in some)
             store.append(PreferenceGroups(ids, None, Hypotheses(BODIES[some], joints[some]), EXAMPLE[some]))
-        config = GroupsConfig(SIZE, with_truth=True)
+        config = GroupStoreConfig(SIZE, with_truth=True)
         score_by_all(store, {c: critic_facts(c, BODY, config) for c in ("oracle", "reprojection")}, BODY, config)
     return GroupStore.open(folder)
 

@@ -11,7 +11,7 @@ import yaml
 from hmralign.body.lbs import posed_joints
 from hmralign.models.scorer import ScorerConfig
 from hmralign.models.scorer_checkpoint import load_scorer
-from hmralign.preferences.build import GroupsConfig, critic_facts, score_by_all
+from hmralign.preferences.build import GroupStoreConfig, critic_facts, score_by_all
 from hmralign.preferences.store import CriticFacts, GroupStore, writing
 from hmralign.structures import Hypotheses, InputError, PreferenceGroups
 from hmralign.systems.scorer_dpo.distil import DistilConfig, distil_sets
@@ -34,7 +34,7 @@ def filled(folder, truth=True):
     bodies = perturbed_truth(example.annotation, SIZE, PerturbConfig(levels=(1.0, 12.0)), seeded(1))
     joints = posed_joints(BODY, bodies)
     facts = store_facts(group_size=SIZE, with_truth=truth)
-    config = GroupsConfig(SIZE, with_truth=truth)
+    config = GroupStoreConfig(SIZE, with_truth=truth)
     critics = ("oracle", "reprojection") if truth else ("reprojection",)
     with writing(folder, facts) as store:
         for start in range(0, GROUPS, SHARD):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hmralign.structures import Finding, InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.critique import HIGHEST_SCORE, RULE_LENGTH, RULE_TAGS
 from hmralign.vlm.errors import AnswerError, AnswerTrouble, shortened
 from hmralign.vlm.structured import Schema, array, choice, integer, printable, read_json, record
@@ -20,7 +21,7 @@ from hmralign.vlm.structured import Schema, array, choice, integer, printable, r
 FirstField = Literal["score", "comment"]
 
 COMMENT_LENGTH = 160
-"""Of a comment, characters."""
+"""The longest comment, characters."""
 TAGS = RULE_TAGS
 """What rules are about; a rule may add words of its own."""
 TIE = "tie"
@@ -102,7 +103,7 @@ def parse_judgement(text: str, labels: Sequence[str], hypotheses: Sequence[int])
     whole number from 0 to 100.
     """
     if len(labels) != len(hypotheses):
-        raise InputError(f"{len(labels)} labels for {len(hypotheses)} hypotheses")
+        raise InputError(f"{counted(len(labels), 'label')} for {counted(len(hypotheses), 'hypothesis')}")
     entries = _by_label(_object(text), labels)
     missing = [label for label in labels if label not in entries]
     if missing:
@@ -230,7 +231,7 @@ def _tags(entry: dict[str, Any]) -> tuple[str, ...]:
 def _no_rule(sentence: str, tags: Sequence[str]) -> str:
     """Why a sentence is no rule for other pictures; empty where it is one."""
     if not sentence or len(sentence) > RULE_LENGTH:
-        return f"has {len(sentence)} characters, expected 1 to {RULE_LENGTH}"
+        return f"has {counted(len(sentence), 'character')}, expected 1 to {RULE_LENGTH}"
     if _NAMES_A_PREDICTION.search(sentence):
         return "names a single prediction"
     if _NAMES_THE_TRUTH.search(sentence):

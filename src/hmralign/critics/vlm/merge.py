@@ -31,6 +31,7 @@ from scipy.stats import f as f_distribution
 from hmralign.critics.vlm.answers import Preference
 from hmralign.critics.vlm.plan import components
 from hmralign.structures import Critique, InputError, Verdict
+from hmralign.structures.counted import counted
 from hmralign.structures.critique import HIGHEST_SCORE
 
 _ROUNDING = 1 / 12
@@ -54,7 +55,7 @@ class MergeOptions:
     """... and where at least this share of the variance of its merged scores is not noise, 0 to 1: of large groups
     that are judged often it asks for more than `alpha` does."""
     prior_std: float = 2.0
-    """Of strengths of pairwise answers (logits)."""
+    """Standard deviation of the prior of strengths in pairwise answers (logits)."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a share that is none."""
@@ -136,7 +137,7 @@ def merge(critiques: Sequence[Critique], group_size: int, options: MergeOptions 
     """
     options = options or MergeOptions()
     if group_size < 2:
-        raise InputError(f"a group of {group_size} hypotheses cannot be compared; expected at least 2")
+        raise InputError(f"a group of {counted(group_size, 'hypothesis')} cannot be compared; expected at least 2")
     rows = judgements(critiques, group_size)
     sets = components([[f.hypothesis for f in c.findings] for c in critiques], group_size)
     if len(sets) > 1 and options.disconnected == "refuse":

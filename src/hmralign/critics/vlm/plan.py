@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 Design = Literal["windows", "all", "pairs"]
 Naming = Literal["letters", "ordinals"]
@@ -57,7 +58,8 @@ class PlanOptions:
         """Raise InputError for numbers that are no plan."""
         if self.rounds < 1 or self.window < 3:
             raise InputError(
-                f"a plan has {self.rounds} rounds of windows of {self.window}; expected at least 1 round and windows "
+                f"a plan has {counted(self.rounds, 'round')} of windows of {self.window}; expected at least 1 "
+                "round and windows "
                 "of at least 3"
             )
 
@@ -101,7 +103,8 @@ def windows(
             rounds = _mirrored(rounds) if mirrored else rounds
             return tuple(call for calls in rounds for call in calls)
     raise InputError(
-        f"{partitions} partitions of {group_size} hypotheses into windows of {window} did not hang together; "
+        f"{partitions} partitions of {counted(group_size, 'hypothesis')} into windows of {window} did not hang "
+        "together; "
         "expected larger windows or more partitions"
     )
 
@@ -125,7 +128,10 @@ def pairs(group_size: int, rounds: int, generator: torch.Generator) -> tuple[tup
     if group_size == 2:
         return (tuple(torch.randperm(2, generator=generator).tolist()),)
     if not 1 <= rounds <= (group_size - 1) // 2:
-        raise InputError(f"{rounds} rounds of pairs of {group_size} hypotheses; expected 1 to {(group_size - 1) // 2}")
+        raise InputError(
+            f"{counted(rounds, 'round')} of pairs of {counted(group_size, 'hypothesis')}; "
+            f"expected 1 to {(group_size - 1) // 2}"
+        )
     ring = torch.randperm(group_size, generator=generator).tolist()
     return tuple((ring[i], ring[(i + step) % group_size]) for step in range(1, rounds + 1) for i in range(group_size))
 
@@ -133,7 +139,9 @@ def pairs(group_size: int, rounds: int, generator: torch.Generator) -> tuple[tup
 def letters(count: int, generator: torch.Generator) -> tuple[str, ...]:
     """Different letters in random order. Raises InputError for more than there are."""
     if not 1 <= count <= len(LETTERS):
-        raise InputError(f"a call with {count} tiles was asked for; expected 1 to {len(LETTERS)}, so use windows")
+        raise InputError(
+            f"a call with {counted(count, 'tile')} was asked for; expected 1 to {len(LETTERS)}, so use windows"
+        )
     return tuple(LETTERS[i] for i in torch.randperm(len(LETTERS), generator=generator)[:count].tolist())
 
 
@@ -184,4 +192,4 @@ def _names(count: int, naming: Naming, generator: torch.Generator) -> tuple[str,
 
 def _require_group(group_size: int) -> None:
     if group_size < 2:
-        raise InputError(f"a group of {group_size} hypotheses cannot be compared; expected at least 2")
+        raise InputError(f"a group of {counted(group_size, 'hypothesis')} cannot be compared; expected at least 2")

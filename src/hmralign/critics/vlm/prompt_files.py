@@ -29,7 +29,7 @@ class PromptFile:
     name: str
     version: str
     sha256: str
-    """Of the file."""
+    """Hash of the file."""
     sections: dict[str, str]
 
     def fill(self, section: str, **values: str | int) -> str:

@@ -30,6 +30,7 @@ from hmralign.critics.vlm.answers import (
 )
 from hmralign.critics.vlm.prompt_files import LATEST, PromptFile, read_prompt
 from hmralign.structures import InputError, MemoryContext, Prototype, Rule
+from hmralign.structures.counted import counted
 from hmralign.vlm.chat import ChatRequest, ImagePart, TextPart
 
 Preset = Literal["default", "paper"]
@@ -51,11 +52,11 @@ class JudgeOptions:
 
     preset: Preset = "default"
     version: str = LATEST
-    """Of the prompts."""
+    """Version of the prompts."""
     first_field: FirstField = "score"
     """What a judge writes first of each prediction; reasons before numbers narrow the numbers."""
     comment_length: int = COMMENT_LENGTH
-    """Of each comment, characters."""
+    """The longest comment, characters."""
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = 0
@@ -87,7 +88,7 @@ class Shown:
         """Raise InputError for labels that do not name the tiles one to one."""
         if not self.tiles or len(self.labels) != len(self.tiles) or len(set(self.labels)) != len(self.labels):
             raise InputError(
-                f"{len(self.tiles)} tiles with the labels {list(self.labels)}; expected one label for each"
+                f"{counted(len(self.tiles), 'tile')} with the labels {list(self.labels)}; expected one label for each"
             )
 
 
@@ -128,7 +129,9 @@ def pairwise_request(
     """
     options, memory = options or JudgeOptions(), memory or MemoryContext()
     if len(shown.tiles) != 2 or options.preset != "default":
-        raise InputError(f"a pair was asked for with {len(shown.tiles)} tiles, preset '{options.preset}'; expected 2")
+        raise InputError(
+            f"a pair was asked for with {counted(len(shown.tiles), 'tile')}, preset '{options.preset}'; expected 2"
+        )
     judge, prompt = read_prompt("judge", options.version), read_prompt("pairwise", options.version)
     first, second = shown.labels
     form = json.dumps({"better": f"{first}, {second} or tie", "comment": "..."})
@@ -148,7 +151,7 @@ def reflection_request(
     """
     options = options or JudgeOptions()
     if len(cases) < 2:
-        raise InputError(f"a review of {len(cases)} predictions was asked for; expected at least 2")
+        raise InputError(f"a review of {counted(len(cases), 'prediction')} was asked for; expected at least 2")
     prompt = read_prompt("reflection", options.version)
     group = {
         f"prediction_{n}": {

@@ -68,7 +68,7 @@ class Generator:
     noise: MeasuredNoise | None = None
 
     def sample(self, n: int, generator: torch.Generator) -> Example:
-        """`n` examples, fields batched. Persons of whom too little is seen are replaced by repeats of others."""
+        """`n` examples, fields batched. Persons who are hardly seen are replaced by repeats of others."""
         return self.sample_seen(n, generator)[0]
 
     def sample_seen(self, n: int, generator: torch.Generator) -> tuple[Example, SeenBody]:

@@ -42,7 +42,7 @@ class PoseMix:
     posture_share: float = 0.3
     """Typed postures (standing, seated, kneeling, lying ...) under a sampled upper body."""
     file_share: float = 0.6
-    """Of the remaining: from the pose file, when there is one; the rest from the prior."""
+    """Share of the remaining poses that come from the pose file, when there is one; the rest come from the prior."""
     mirror_share: float = 0.5
     """Mirrored."""
     recombine_share: float = 0.35

@@ -96,7 +96,7 @@ class Split:
     size: int
     seed: int
     mask_share: float
-    """Persons of whom a mask is given."""
+    """Persons with a mask."""
     label_noise: bool = False
     """Whether the annotation is noisy (`LABEL_NOISE_M`)."""
     real_poses: bool = False

@@ -43,6 +43,7 @@ from hmralign.evaluation.mistakes.segments import NUMBER, SEGMENTS
 from hmralign.geometry.rotations import rotmat_angle
 from hmralign.geometry.swing_twist import decompose
 from hmralign.structures import Annotation, BodyParams, Hypotheses, InputError
+from hmralign.structures.counted import counted
 
 WRONG = math.radians(30)
 """A direction this far off is wrong."""
@@ -82,7 +83,10 @@ def mistakes(
     `hidden` are the segments whose direction was not observed. Raises InputError where the persons are not the same.
     """
     if hypotheses.joints.shape[0] != len(truth.joints) or len(hidden) != len(truth.joints):
-        counts = f"{hypotheses.joints.shape[0]} groups, {len(truth.joints)} truths, {len(hidden)} rows of visibility"
+        counts = (
+            f"{counted(hypotheses.joints.shape[0], 'group')}, {counted(len(truth.joints), 'truth')}, "
+            f"{counted(len(hidden), 'row')} of visibility"
+        )
         raise InputError(f"mistakes: {counts}; expected one of each per person")
     guess = _posed(body, hypotheses.body, hypotheses.joints)
     true = _posed(body, truth.body, truth.joints)

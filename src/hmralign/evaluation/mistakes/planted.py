@@ -114,7 +114,7 @@ def flip_limb(body: BodyModel, truth: BodyParams, chain: tuple[int, int, int]) -
 
 
 def _flip_one_limb(body: BodyModel, truth: BodyParams, generator: torch.Generator) -> BodyParams:
-    """Of the four limbs the one that the flip moves furthest."""
+    """Flip the limb that the flip moves furthest."""
     chains = [
         tuple(_numbers(side, *parts))
         for side in ("left", "right")
@@ -126,7 +126,7 @@ def _flip_one_limb(body: BodyModel, truth: BodyParams, generator: torch.Generato
 
 
 def _through_the_body(body: BodyModel, truth: BodyParams, generator: torch.Generator) -> BodyParams:
-    """Of random turns of one arm the smallest that penetrates, or where none does, the one that overlaps most."""
+    """Turn an arm into the body: the smallest random turn that penetrates, else the one that overlaps most."""
     n = len(truth.transl)
     left = torch.rand(n, _MOVEMENTS, generator=generator) < 0.5
     turns = rotvec_to_rotmat(_MOVEMENT_STD * torch.randn(n, _MOVEMENTS, 2, 3, generator=generator))

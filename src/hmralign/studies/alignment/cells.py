@@ -101,7 +101,7 @@ def identity(cell: Cell, base: BaseWeights, store: GroupStore | None, batch_size
 
 
 def read_facts(folder: Path) -> Facts | None:
-    """Of a finished training; None where it is not finished."""
+    """Read the facts of a finished training; None where it is not finished."""
     path = folder / "facts.json"
     return Facts(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
@@ -119,7 +119,7 @@ def train_cell(
     A direct reward whose critic has no gradient is no error here: the facts say so.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    run, begun = folder / "run", time.process_time()
+    run, started = folder / "run", time.process_time()
     config = training_config(cell, batch_size)
     try:
         done = align_policy(policy, base.sha256, policy.body, store, config, run)
@@ -127,12 +127,12 @@ def train_cell(
         if config.method != "direct-reward":
             raise
         shutil.rmtree(folder, ignore_errors=True)
-        return _write_facts(folder, Facts(round(time.process_time() - begun, 1), skipped=str(error)))
+        return _write_facts(folder, Facts(round(time.process_time() - started, 1), skipped=str(error)))
     sources = store.facts.source.split("+")  # of drawn persons it names every source
     done.policy.save(folder / "model.safetensors", tuple(dict.fromkeys((*base.trained_on, *sources))))
     (run / "curve.jsonl").replace(folder / "curve.jsonl")
     shutil.rmtree(run)
-    return _write_facts(folder, Facts(round(time.process_time() - begun, 1), done.groups, done.stopped))
+    return _write_facts(folder, Facts(round(time.process_time() - started, 1), done.groups, done.stopped))
 
 
 def extrapolate_cell(cell: Cell, base: BaseWeights, parent: Path, policy: LitePolicy, folder: Path) -> Facts:
@@ -142,13 +142,13 @@ def extrapolate_cell(cell: Cell, base: BaseWeights, parent: Path, policy: LitePo
     shutil.rmtree(folder, ignore_errors=True)
     if found.skipped is not None:
         return _write_facts(folder, Facts(0.0, skipped=found.skipped))
-    begun, factor = time.process_time(), cell.row.factor
+    started, factor = time.process_time(), cell.row.factor
     aligned = load_checkpoint(parent / "model.safetensors", policy.body.skeleton_hash).state_dict()
     state = policy.model.state_dict()
     policy.model.load_state_dict({k: v + factor * (aligned[k] - v) for k, v in state.items()})
     folder.mkdir(parents=True)
     policy.save(folder / "model.safetensors", _sources_of_both(base, parent))
-    seconds = round(time.process_time() - begun + found.cpu_seconds, 1)
+    seconds = round(time.process_time() - started + found.cpu_seconds, 1)
     return _write_facts(folder, Facts(seconds, found.groups, found.stopped))
 
 

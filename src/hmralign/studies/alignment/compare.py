@@ -19,6 +19,7 @@ from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.policies.catalogue import OpenedPolicy, open_policy
 from hmralign.policies.policy import BodyProposer
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.studies.alignment.measure import (
     Columns,
     Kind,
@@ -152,8 +153,9 @@ def compared_markdown(document: dict[str, Any]) -> str:
     """The document of `compare_aligned` as Markdown."""
     first = next(iter(document["protocols"][document["base"]].values()))
     heading = (
-        f"# {first['benchmark']} {first['split']}: {first['persons']} persons, base {document['base']}\n\n"
-        f"M = {first['num_hypotheses']}, {first['sampler_steps']} sampling steps, seed {first['seed']}. Millimetres on "
+        f"# {first['benchmark']} {first['split']}: {counted(first['persons'], 'person')}, base {document['base']}\n\n"
+        f"M = {first['num_hypotheses']}, {counted(first['sampler_steps'], 'sampling step')}, seed "
+        f"{first['seed']}. Millimetres on "
         "the free body; differences are paired over persons, with 95 % bootstrap intervals. `selected` is picked by "
         "reprojection; `min` is an oracle. `lab`: change of `fused` on lab/val, samples as they are."
     )

@@ -12,11 +12,12 @@ import numpy as np
 from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.data.synthetic.synthwild import VERSION
+from hmralign.structures.counted import counted
 from hmralign.studies.alignment.cells import Cell, Facts, read_facts, read_measurement
 from hmralign.studies.alignment.measure import Columns, Kind, weighted_column
 from hmralign.studies.alignment.phases import REPLICATED, replicate_cells, sweep_cells
 from hmralign.studies.alignment.rows import BASE, NOT_AVAILABLE, SCORER, Row, chosen_rows, row_named
-from hmralign.studies.alignment.study import Choice, Measurement, Study
+from hmralign.studies.alignment.study import AlignmentStudy, Choice, Measurement
 from hmralign.studies.table import Run, Runs, base_of, compared, row_figures
 
 FORMAT_VERSION = 1
@@ -24,7 +25,7 @@ CEILING = "SFT true labels (ceiling)"
 NOT_RUN = "not run"
 
 
-def study_document(study: Study, commands: tuple[str, ...]) -> dict[str, Any]:
+def study_document(study: AlignmentStudy, commands: tuple[str, ...]) -> dict[str, Any]:
     """Settings, tables, tuning, sweeps, replication, runs that were stopped, and what was not run."""
     rows = chosen_rows(study.settings.rows)
     choices = {row.name: study.choice(row) for row in study.rows}
@@ -66,7 +67,7 @@ def reference_of(row: Row) -> str | None:
     return None if reference == row.name else reference
 
 
-def runs_of(study: Study, row: Row, choice: Choice | None) -> Runs:
+def runs_of(study: AlignmentStudy, row: Row, choice: Choice | None) -> Runs:
     """Measured runs of a row."""
     found: Runs = {}
     if choice is None:
@@ -86,7 +87,7 @@ def _renamed(kinds: dict[Kind, Columns], choice: Choice) -> dict[Kind, Columns]:
     return {kind: {("weighted" if n == old else n): v for n, v in found.items()} for kind, found in kinds.items()}
 
 
-def _settings(study: Study) -> dict[str, Any]:
+def _settings(study: AlignmentStudy) -> dict[str, Any]:
     s = study.settings
     plain = {k: v for k, v in asdict(s).items() if k not in ("data", "work", "log", "groups", "deadline")}
     bases = [study.base(n) for n in study.bases]
@@ -101,7 +102,7 @@ def _settings(study: Study) -> dict[str, Any]:
     }
 
 
-def _missing_bases(study: Study) -> dict[str, str]:
+def _missing_bases(study: AlignmentStudy) -> dict[str, str]:
     missing = [n for k, n in enumerate(study.settings.bases) if k not in study.bases]
     return {f"base {'/'.join(Path(n).parts[-2:])}": "no such checkpoint" for n in missing}
 
@@ -110,7 +111,7 @@ def _plain(choice: Choice | None) -> dict[str, Any] | None:
     return None if choice is None else asdict(choice)
 
 
-def _finished(study: Study, row: Row, choice: Choice | None) -> list[tuple[Cell, Facts]]:
+def _finished(study: AlignmentStudy, row: Row, choice: Choice | None) -> list[tuple[Cell, Facts]]:
     if choice is None or not row.trains:
         return []
     found = []
@@ -121,7 +122,7 @@ def _finished(study: Study, row: Row, choice: Choice | None) -> list[tuple[Cell,
     return found
 
 
-def _training(study: Study, row: Row, choice: Choice | None) -> dict[str, Any]:
+def _training(study: AlignmentStudy, row: Row, choice: Choice | None) -> dict[str, Any]:
     """CPU seconds of a training, and runs that the guard stopped."""
     cells = _finished(study, row, choice)
     seconds = [facts.cpu_seconds for _, facts in cells]
@@ -132,7 +133,7 @@ def _training(study: Study, row: Row, choice: Choice | None) -> dict[str, Any]:
     }
 
 
-def _measuring(study: Study, row: Row, choice: Choice | None) -> float | None:
+def _measuring(study: AlignmentStudy, row: Row, choice: Choice | None) -> float | None:
     """CPU seconds of one reading for the tables."""
     if choice is None:
         return None
@@ -141,7 +142,7 @@ def _measuring(study: Study, row: Row, choice: Choice | None) -> float | None:
     return round(float(np.mean(seconds)), 1) if seconds else None
 
 
-def _trials(study: Study, row: Row) -> list[dict[str, Any]]:
+def _trials(study: AlignmentStudy, row: Row) -> list[dict[str, Any]]:
     """Every trial with its figures on validation persons, mm."""
     if study.unavailable(row) is not None:
         return []
@@ -162,7 +163,7 @@ def _trials(study: Study, row: Row) -> list[dict[str, Any]]:
     return found
 
 
-def _why_not(study: Study, row: Row, choices: dict[str, Choice | None], runs: dict[str, Runs]) -> str | None:
+def _why_not(study: AlignmentStudy, row: Row, choices: dict[str, Choice | None], runs: dict[str, Runs]) -> str | None:
     """Why a row is not in the tables, or not with all its runs."""
     if (why := study.unavailable(row)) is not None:
         return why
@@ -174,10 +175,10 @@ def _why_not(study: Study, row: Row, choices: dict[str, Choice | None], runs: di
         return "not tuned"
     expected = len(study.settings.bases) * (len(study.settings.seeds) if row.trains else 1) if row.matters else 1
     missing = expected - len(runs[row.name])
-    return f"{missing} of {expected} runs" if missing else None
+    return f"{missing} of {counted(expected, 'run')}" if missing else None
 
 
-def _sweeps(study: Study, base: Runs) -> dict[str, Any]:
+def _sweeps(study: AlignmentStudy, base: Runs) -> dict[str, Any]:
     """Differences to the base by group size and by number of persons."""
     found: dict[str, Any] = {"sizes": {}, "persons": {}, "not_run": None}
     critic = study.settings.sweep_critic
@@ -192,7 +193,7 @@ def _sweeps(study: Study, base: Runs) -> dict[str, Any]:
     return found
 
 
-def _one_run(study: Study, cell: Cell, what: Measurement, base: Runs) -> dict[str, Any] | None:
+def _one_run(study: AlignmentStudy, cell: Cell, what: Measurement, base: Runs) -> dict[str, Any] | None:
     """Figures of one cell against its base; None where one of them is not measured."""
     kinds = study.columns(cell, what)
     if kinds is None or base_of(base, (cell.base, cell.seed)) is None:
@@ -201,7 +202,7 @@ def _one_run(study: Study, cell: Cell, what: Measurement, base: Runs) -> dict[st
     return {kind: figures[kind]["minus_base_mm"] for kind in kinds}
 
 
-def _replication(study: Study, rows: dict[str, Any], base: Runs) -> dict[str, Any]:
+def _replication(study: AlignmentStudy, rows: dict[str, Any], base: Runs) -> dict[str, Any]:
     """Whether the means of new seeds lie inside the intervals of the tables."""
     cells: dict[str, list[tuple[Cell, Measurement]]] = {name: [] for name in REPLICATED}
     for cell, what in replicate_cells(study):
@@ -227,8 +228,8 @@ def _inside(new: dict[str, Any], published: dict[str, Any], kind: str) -> dict[s
     return found
 
 
-def _cpu_seconds(study: Study) -> dict[str, int]:
-    """Of everything in the work folder, trials and measurements included."""
+def _cpu_seconds(study: AlignmentStudy) -> dict[str, int]:
+    """CPU seconds of everything in the work folder, trials and measurements included."""
     work = study.settings.work
     training = sum(f.cpu_seconds for p in work.glob("cells/*/facts.json") if (f := read_facts(p.parent)) is not None)
     measuring = 0.0

@@ -22,7 +22,7 @@ from hmralign.studies.alignment.cells import (
 )
 from hmralign.studies.alignment.measure import measure_persons
 from hmralign.studies.alignment.person_groups import build_store, cut_store, is_complete
-from hmralign.studies.alignment.study import Measurement, Study
+from hmralign.studies.alignment.study import AlignmentStudy, Measurement
 from hmralign.studies.workers import BusyError, held
 
 WHY = "benchmarks/alignment/alignment.py"
@@ -33,7 +33,7 @@ WHY = "benchmarks/alignment/alignment.py"
 class StoreJob:
     """Make a store of groups and let its critics judge it."""
 
-    study: Study
+    study: AlignmentStudy
     store: str
     base: int = 0
 
@@ -44,7 +44,7 @@ class StoreJob:
 
     @property
     def name(self) -> str:
-        """Of its lock."""
+        """Name of its lock."""
         return f"store_{self.folder.name}"
 
     @property
@@ -60,10 +60,10 @@ class StoreJob:
     def do(self) -> None:
         """Sample, copy or cut. Raises BusyError while the store that this one is cut from is not there."""
         self.study.forget_store(self.folder)
-        begun = time.process_time()
+        started = time.process_time()
         whole = {"size": "wide", "persons": "many"}.get(self.store.partition("_")[0])
         self._build() if whole is None else self._cut(StoreJob(self.study, whole, self.base))
-        self.study.spend_on(self.folder, time.process_time() - begun)
+        self.study.spend_on(self.folder, time.process_time() - started)
 
     def _build(self) -> None:
         study, config = self.study, self.study.groups_config(self.store)
@@ -82,13 +82,13 @@ class StoreJob:
 class CellJob:
     """Train a cell where it is not trained, and measure what is not measured."""
 
-    study: Study
+    study: AlignmentStudy
     cell: Cell
     measurements: tuple[Measurement, ...]
 
     @property
     def name(self) -> str:
-        """Of its lock: one for a cell, whatever is measured."""
+        """Name of its lock: one for a cell, whatever is measured."""
         return self.study.folder(self.cell).name
 
     def is_done(self) -> bool:
@@ -109,7 +109,7 @@ class CellJob:
         return [m for m in self.measurements if not self.study.measurement_path(self.cell, m).is_file()]
 
 
-def train(study: Study, cell: Cell) -> None:
+def train(study: AlignmentStudy, cell: Cell) -> None:
     """Weights and facts of a cell, unless they are there; its lock is held by the caller."""
     folder = study.folder(cell)
     if not cell.row.trains or read_facts(folder) is not None:
@@ -126,7 +126,7 @@ def train(study: Study, cell: Cell) -> None:
     extrapolate_cell(cell, base, parent, fresh, folder)
 
 
-def measure(study: Study, cell: Cell, what: Measurement) -> None:
+def measure(study: AlignmentStudy, cell: Cell, what: Measurement) -> None:
     """One reading; of a test split only after it stands in the log, and never by weights that have seen it."""
     folder = study.folder(cell)
     checkpoint, sha256 = weights_of(folder, study.base(cell.base), cell.row)

@@ -73,7 +73,7 @@ class MeasureConfig:
     min_of: tuple[int, ...] = (10,)
     """Oracle columns."""
     temperatures: tuple[float, ...] = ()
-    """Of the fusion weighted by the scorer; none without a scorer."""
+    """Temperatures of the fusion weighted by the scorer; none without a scorer."""
     answers: bool = True
     """Whether there is anything but the oracle columns."""
 
@@ -120,7 +120,7 @@ def measure_persons(
     The noise of each person is that of `hmralign evaluate`, so that the batch size does not matter. Raises
     InputError for persons without observations, and as the critics do.
     """
-    begun = time.process_time()
+    started = time.process_time()
     judges = _Judges(make_critic("reprojection", policy.body, config.predict.detector), scorer)
     found: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in config.kinds}
     for start in range(0, len(persons), config.predict.batch):
@@ -131,7 +131,7 @@ def measure_persons(
         kind: {name: torch.cat([p[name] for p in parts]).double().numpy() for name in parts[0]}
         for kind, parts in found.items()
     }
-    return joined, time.process_time() - begun
+    return joined, time.process_time() - started
 
 
 @dataclass(frozen=True)

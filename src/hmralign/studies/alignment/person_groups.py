@@ -23,10 +23,11 @@ import torch
 from hmralign.body.model import BodyModel
 from hmralign.critics.names import CriticChoice
 from hmralign.policies.lite import LitePolicy
-from hmralign.preferences.build import GroupsConfig, build_groups, critic_facts
+from hmralign.preferences.build import GroupStoreConfig, build_groups, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource, SourceBatch
 from hmralign.preferences.store import CriticFacts, GroupStore, StoreFacts, writing
 from hmralign.structures import Example, InputError, PreferenceGroups
+from hmralign.structures.counted import counted
 
 logger = logging.getLogger("hmralign.alignment_study")
 
@@ -48,12 +49,12 @@ class DrawnSource:
 
     @property
     def name(self) -> str:
-        """Of all sources."""
+        """Names of all sources."""
         return "+".join(s.name for s in self.sources)
 
     @property
     def sha256(self) -> str:
-        """Of the sources and of who is drawn."""
+        """Hash of the sources and of who is drawn."""
         text = "\n".join([*(f"{s.name} {s.sha256} {s.persons}" for s in self.sources), f"{self.persons} {self.seed}"])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -92,7 +93,7 @@ def build_store(
     base: BaseWeights,
     body: BodyModel,
     source: GroupSource,
-    config: GroupsConfig,
+    config: GroupStoreConfig,
     critics: Sequence[CriticChoice],
     given: Path | None = None,
 ) -> GroupStore:
@@ -107,7 +108,7 @@ def build_store(
     return build_groups(policy, body, base.sha256, base.trained_on, source, folder, config, critics)
 
 
-def is_complete(folder: Path, body: BodyModel, config: GroupsConfig, persons: int, critics: Sequence[str]) -> bool:
+def is_complete(folder: Path, body: BodyModel, config: GroupStoreConfig, persons: int, critics: Sequence[str]) -> bool:
     """Whether a store has all its groups and the scores of the critics as they are now."""
     if not (folder / "store.json").is_file():
         return False
@@ -117,13 +118,13 @@ def is_complete(folder: Path, body: BodyModel, config: GroupsConfig, persons: in
     )  # fmt: skip
 
 
-def _is_current(store: GroupStore, critic: str, body: BodyModel, config: GroupsConfig) -> bool:
+def _is_current(store: GroupStore, critic: str, body: BodyModel, config: GroupStoreConfig) -> bool:
     if critic not in store.critics():
         return False
     return store.critic_facts(critic).get("sha256") == critic_facts(critic, body, config).sha256  # pyright: ignore
 
 
-def _drop_outdated_scores(folder: Path, body: BodyModel, config: GroupsConfig, critics: Sequence[str]) -> None:
+def _drop_outdated_scores(folder: Path, body: BodyModel, config: GroupStoreConfig, critics: Sequence[str]) -> None:
     if not (folder / "store.json").is_file():
         return
     store = GroupStore.open(folder)
@@ -134,7 +135,7 @@ def _drop_outdated_scores(folder: Path, body: BodyModel, config: GroupsConfig, c
 
 
 def _adopt(
-    given: Path, folder: Path, base: BaseWeights, body: BodyModel, source: GroupSource, config: GroupsConfig
+    given: Path, folder: Path, base: BaseWeights, body: BodyModel, source: GroupSource, config: GroupStoreConfig
 ) -> None:
     """Copy a store where its groups are the ones that would be built; leave it alone where they are others."""
     if not (given / "store.json").is_file():
@@ -162,7 +163,7 @@ def cut_store(store: GroupStore, folder: Path, persons: int, group_size: int, cr
     InputError for more persons or hypotheses than there are.
     """
     if persons > len(store) or group_size > store.facts.group_size:
-        raise InputError(f"{store.folder}: has {len(store)} groups of {store.facts.group_size}, not so many")
+        raise InputError(f"{store.folder}: has {counted(len(store), 'group')} of {store.facts.group_size}, not so many")
     cut = {"cut_from": store.content_hash(), "persons": persons}
     facts = replace(store.facts, group_size=group_size, with_truth=False, options={**store.facts.options, **cut})
     scores = {c: store.scores(c)[:persons, :group_size] for c in critics}

@@ -10,12 +10,12 @@ from hmralign.structures import InputError
 from hmralign.studies.alignment.cells import Cell
 from hmralign.studies.alignment.jobs import CellJob, StoreJob
 from hmralign.studies.alignment.rows import Row, row_named
-from hmralign.studies.alignment.study import Measurement, Study
+from hmralign.studies.alignment.study import AlignmentStudy, Measurement
 
 logger = logging.getLogger("hmralign.alignment_study")
 
 
-def groups_phase(study: Study) -> list[str]:
+def groups_phase(study: AlignmentStudy) -> list[str]:
     """Stores of all bases; names of what is left at the deadline."""
     jobs = [StoreJob(study, "wild", base) for base in study.bases]
     if any(row.persons == "labels" for row in study.rows):
@@ -23,7 +23,7 @@ def groups_phase(study: Study) -> list[str]:
     return study.work_off(jobs)
 
 
-def tune_phase(study: Study) -> list[str]:
+def tune_phase(study: AlignmentStudy) -> list[str]:
     """All trials."""
     if left := groups_phase(study):
         return left
@@ -31,14 +31,14 @@ def tune_phase(study: Study) -> list[str]:
     return study.work_off([CellJob(study, c, (study.tuning,)) for row in study.rows for c in study.trials(row)])
 
 
-def final_phase(study: Study) -> list[str]:
+def final_phase(study: AlignmentStudy) -> list[str]:
     """Cells of the tables, of rows that are tuned."""
     if left := groups_phase(study):
         return left
     return study.work_off(final_jobs(study))
 
 
-def final_jobs(study: Study) -> list[CellJob]:
+def final_jobs(study: AlignmentStudy) -> list[CellJob]:
     """In the order of seeds, so that every row has a first run early."""
     found = []
     for row in study.rows:
@@ -52,7 +52,7 @@ def final_jobs(study: Study) -> list[CellJob]:
     return sorted(found, key=lambda job: (job.cell.seed, job.cell.base))
 
 
-def sweep_phase(study: Study) -> list[str]:
+def sweep_phase(study: AlignmentStudy) -> list[str]:
     """Stores and cells of the sweeps."""
     if reason := study.unavailable(sweep_rows(study)[0]):
         logger.info("no sweeps: %s", reason)
@@ -64,18 +64,18 @@ def sweep_phase(study: Study) -> list[str]:
     return study.work_off([CellJob(study, cell, (what,)) for cell, what in sweep_cells(study)])
 
 
-def sweep_stores(study: Study) -> list[str]:
+def sweep_stores(study: AlignmentStudy) -> list[str]:
     """Stores that are cut."""
     sizes = [f"size_{n}" for n in study.settings.sweep_sizes]
     return [*sizes, *(f"persons_{n}" for n in study.sweep_persons)]
 
 
-def sweep_rows(study: Study) -> list[Row]:
+def sweep_rows(study: AlignmentStudy) -> list[Row]:
     """What is swept."""
     return [row_named(f"{method}, {study.settings.sweep_critic}") for method in ("best-of-N", "GPA sigmoid")]
 
 
-def sweep_cells(study: Study) -> list[tuple[Cell, Measurement]]:
+def sweep_cells(study: AlignmentStudy) -> list[tuple[Cell, Measurement]]:
     """Cells of both sweeps, of rows that are tuned."""
     found = []
     for row in sweep_rows(study):
@@ -91,14 +91,14 @@ def sweep_cells(study: Study) -> list[tuple[Cell, Measurement]]:
 REPLICATED = ("best-of-N, scorer", "DPO, oracle", "SFT own mean")
 
 
-def replicate_phase(study: Study) -> list[str]:
+def replicate_phase(study: AlignmentStudy) -> list[str]:
     """Three rows once more, one new seed on each base."""
     if left := groups_phase(study):
         return left
     return study.work_off([CellJob(study, cell, (what,)) for cell, what in replicate_cells(study)])
 
 
-def replicate_cells(study: Study) -> list[tuple[Cell, Measurement]]:
+def replicate_cells(study: AlignmentStudy) -> list[tuple[Cell, Measurement]]:
     """Cells of the replication, of rows that are tuned."""
     found = []
     for row in (row_named(name) for name in REPLICATED):
@@ -112,12 +112,12 @@ def replicate_cells(study: Study) -> list[tuple[Cell, Measurement]]:
     return found
 
 
-def _require_first_base(study: Study) -> None:
+def _require_first_base(study: AlignmentStudy) -> None:
     if 0 not in study.bases:
         raise InputError(f"{study.settings.bases[0]}: no such checkpoint; the first base is the one that is tuned on")
 
 
-PHASES: dict[str, Callable[[Study], list[str]]] = {
+PHASES: dict[str, Callable[[AlignmentStudy], list[str]]] = {
     "groups": groups_phase,
     "tune": tune_phase,
     "final": final_phase,

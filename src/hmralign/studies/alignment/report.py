@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hmralign.structures.counted import counted
 from hmralign.studies.alignment.figures import NOT_RUN
 from hmralign.studies.alignment.rows import BASE, LOW_RATES, RATES
 
@@ -53,13 +54,16 @@ def _heading(document: dict[str, Any]) -> str:
     commands = "\n".join(f"    {c}" for c in document["commands"])
     return "\n\n".join(
         [
-            f"{s['persons']} groups of {s['group_size']} from {s['train_split']} for each base, {s['steps']} steps of "
-            f"{s['batch_size']} hypotheses. Bases: {bases}. Scorer: {scorer}. Every row has three trials, learning "
+            f"{counted(s['persons'], 'group')} of {s['group_size']} from {s['train_split']} for each base, "
+            f"{counted(s['steps'], 'step')} of "
+            f"{counted(s['batch_size'], 'hypothesis')}. Bases: {bases}. Scorer: {scorer}. Every row has three "
+            "trials, learning "
             f"rates {rates} (DPO, KTO, GPA literal and direct reward: {low}; the ceiling also 3e-3, and three times as "
             f"many steps), on the first base with seed {s['seeds'][0]}; the lowest `fused` without refinement on the "
-            f"first {s['val_persons']} persons of {s['val_split']} decides.",
-            f"Measured on the first {s['final_persons']} persons of {s['final_split']}, M = {s['hypotheses']} "
-            f"({s['many_persons']} persons and M = {s['many']} for min 100, first base and seed), "
+            f"first {counted(s['val_persons'], 'person')} of {s['val_split']} decides.",
+            f"Measured on the first {counted(s['final_persons'], 'person')} of {s['final_split']}, M = "
+            f"{s['hypotheses']} "
+            f"({counted(s['many_persons'], 'person')} and M = {s['many']} for min 100, first base and seed), "
             f"{s['benchmark']}, {s['joints']}. Millimetres; differences are paired over persons, with 95 % bootstrap "
             "intervals over persons. A row has as many runs (base and fine-tuning seed) as stand beside it; they are "
             "averaged person by person, and `sd` is the standard deviation of the runs' differences to their own "
@@ -69,7 +73,7 @@ def _heading(document: dict[str, Any]) -> str:
             "temperature that validation persons chose. A joint is hidden when the keypoint nearest to it was not "
             "observed. Headroom is the share of the gain of SFT on true labels of the same persons; it is not defined "
             "where that gain's interval includes 0. `lab` is the change of `fused` on "
-            f"{s['forget_split']} ({s['forget_persons']} persons): forgetting.",
+            f"{s['forget_split']} ({counted(s['forget_persons'], 'person')}): forgetting.",
             f"CPU seconds in all: {sum(spent.values()):.0f} (trainings {spent['training']}, measurements "
             f"{spent['measuring']}, groups and scores {spent['groups']}).",
             f"Commands:\n\n{commands}",
@@ -189,7 +193,7 @@ def _replication(found: dict[str, Any]) -> str:
 def _stopped(document: dict[str, Any]) -> str:
     lines = [[n, run, why] for n, row in document["rows"].items() for run, why in row["stopped"].items()]
     lines += [
-        [name, f"trial {t['rate']:g}, {t['steps']} steps", t["stopped"]]
+        [name, f"trial {t['rate']:g}, {counted(t['steps'], 'step')}", t["stopped"]]
         for name, trials in document["tuning"].items()
         for t in trials
         if t["stopped"]

@@ -37,7 +37,7 @@ Persons = Literal["wild", "labels"]
 
 RATES = (1e-4, 3e-4, 1e-3)
 LOW_RATES = (3e-5, 1e-4, 3e-4)
-"""Of DPO, KTO, GPA literal and direct reward."""
+"""Learning rates of DPO, KTO, GPA literal and direct reward."""
 
 SCORER = "scorer-lab"
 """The learned critic of the rows named `scorer`: the one that was trained on what the base was trained on."""

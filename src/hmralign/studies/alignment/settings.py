@@ -68,8 +68,8 @@ class StudySettings:
     num_steps: int = 5
     """Sampler steps."""
     temperatures: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
-    """Of the fusion that is weighted by the scorer, whose scores are in (0, 1): for every row the best on `val_split`
-    is taken."""
+    """Temperatures of the fusion weighted by the scorer, whose scores are in (0, 1); every row takes the
+    best on `val_split`."""
     rows: tuple[str, ...] = ()
     """Only rows whose name contains one of these."""
     sweep_critic: str = "scorer"
@@ -83,7 +83,7 @@ class StudySettings:
     replicate_seeds: tuple[int, ...] = (5, 6, 7)
     """Fine-tuning seeds of the replication, one for each base."""
     deadline: float | None = None
-    """No new cell is begun after so many minutes."""
+    """No new cell starts after so many minutes."""
 
     def __post_init__(self) -> None:
         """Raise InputError for settings without meaning."""

@@ -20,7 +20,7 @@ from hmralign.data.synthwild_folder import folder_name, open_split
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_path, trained_on
 from hmralign.policies.lite import LitePolicy
 from hmralign.policies.policy import SamplerConfig
-from hmralign.preferences.build import GroupsConfig, critic_facts
+from hmralign.preferences.build import GroupStoreConfig, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.whole_file import write_whole
@@ -67,10 +67,10 @@ class Choice:
     rate: float
     steps: int
     temperature: float | None
-    """Of the weighted fusion; None without a scorer."""
+    """Temperature of the weighted fusion; None without a scorer."""
 
 
-class Study:
+class AlignmentStudy:
     """Settings, and what is loaded or computed once for all cells of a process."""
 
     def __init__(self, settings: StudySettings) -> None:
@@ -129,18 +129,18 @@ class Study:
 
     @cached_property
     def scorer_hash(self) -> str | None:
-        """Of the scorer's facts."""
+        """Hash of the scorer's facts."""
         return None if self.scorer is None else critic_facts(SCORER, self.body, self.groups_config()).sha256
 
     # -- where it lies ------------------------------------------------------------------------------------------------
 
     @property
     def locks(self) -> Path:
-        """Of all jobs."""
+        """Folder of the locks of all jobs."""
         return self.settings.work / "locks"
 
     def folder(self, cell: Cell) -> Path:
-        """Of a cell. Raises InputError where its groups are not there."""
+        """Folder of a cell. Raises InputError where its groups are not there."""
         store = self.store(cell.store, cell.base) if cell.row.trains else None
         key = (cell, "" if store is None else str(store.folder))
         if key not in self._identities:
@@ -148,7 +148,7 @@ class Study:
         return self.settings.work / "cells" / f"{cell.name}_{self._identities[key]}"
 
     def measurement_path(self, cell: Cell, what: Measurement) -> Path:
-        """Of the errors of a cell on a split; another scorer gives another file."""
+        """File of a cell's errors on a split; another scorer gives another file."""
         scorer = self.scorer_hash if what.answers else None
         text = json.dumps([scorer, what.kinds, what.answers, what.temperatures, self.settings.num_steps])
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -178,9 +178,9 @@ class Study:
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
-    def groups_config(self, store: str = "wild") -> GroupsConfig:
+    def groups_config(self, store: str = "wild") -> GroupStoreConfig:
         """How the groups of a store are made."""
-        return GroupsConfig(group_size=self.size_of(store)[1], num_steps=self.settings.num_steps, with_truth=True)
+        return GroupStoreConfig(group_size=self.size_of(store)[1], num_steps=self.settings.num_steps, with_truth=True)
 
     def size_of(self, store: str) -> tuple[int, int]:
         """Persons of a store, and hypotheses of each (see `person_groups`)."""
@@ -202,7 +202,7 @@ class Study:
         return tuple(dict.fromkeys(min(n, there) for n in self.settings.sweep_persons))
 
     def store_folder(self, name: str, base: int) -> Path:
-        """Of a store."""
+        """Folder of a store."""
         persons, size = self.size_of(name)
         kind = name.partition("_")[0]
         return self.settings.work / "stores" / f"{kind}_b{base}_{persons}x{size}_{self.base(base).sha256[:8]}"
@@ -288,7 +288,7 @@ class Study:
         return None if facts is None else facts.skipped
 
     def facts(self, cell: Cell) -> Facts | None:
-        """Of a training; None where it is not finished, and for the base, which has none."""
+        """Facts of a training; None where it is not finished, and for the base, which has none."""
         if not cell.row.trains or not self._is_ready(cell):
             return None
         return read_facts(self.folder(cell))

@@ -14,7 +14,7 @@ from hmralign.preferences.person_source import SourceBatch
 from hmralign.structures import Example
 
 TRAIN_SEED, TEST_SEED = 710_001, 730_001
-"""Of the persons that the model learns from, poses of the training prior, and of those it is measured on, poses of the
+"""Seeds of persons the model learns from, poses of the training prior, and of those it is measured on, poses of the
 held-out prior."""
 
 
@@ -34,7 +34,7 @@ class DrawnSource:
 
     @property
     def sha256(self) -> str:
-        """Of the keypoints."""
+        """Hash of the keypoints."""
         return hashlib.sha256(self.example.observation.keypoints.contiguous().numpy().tobytes()).hexdigest()
 
     def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:

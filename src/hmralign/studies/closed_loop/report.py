@@ -27,6 +27,7 @@ from hmralign.preferences.sheet import person_ground
 from hmralign.rendering.shading import SKY_BLUE
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Observation
+from hmralign.structures.counted import counted
 from hmralign.studies.closed_loop.run import ClosedLoop, metrics, predict_config
 from hmralign.systems.evaluate.predict import evaluation_draws
 
@@ -84,9 +85,11 @@ def _words(loop: ClosedLoop, found: dict[str, Any]) -> list[str]:
     stopped = [f"{name} was stopped by its guard ({why})" for name, why in loop.stopped.items() if why]
     return [
         f"<b>{html.escape(config.checkpoint)}</b>, trained on moderate poses seen by level cameras, meets "
-        f"{found['groups']} persons of a wilder world of whom it is given keypoints and no 3D labels. For each it "
-        f"proposes {found['group_size']} bodies; the critic <b>{found['critic']}</b> scores them; two methods learn "
-        f"from the scores. All three models are then measured on {found['persons']} other persons, whose poses come "
+        f"{counted(found['groups'], 'person')} of a wilder world with keypoints and no 3D labels. For each it "
+        f"proposes {counted(found['group_size'], 'body')}; the critic <b>{found['critic']}</b> scores them; "
+        "two methods learn "
+        f"from the scores. All three models are then measured on {counted(found['persons'], 'other person')}, "
+        "whose poses come "
         "from clips that none of this has seen.",
         f"Groups and scores took {seconds['groups']:.0f} s, best-of-N {seconds['best-of-N']:.0f} s, DPO "
         f"{seconds['DPO']:.0f} s, measuring {seconds['measuring']:.0f} s."

@@ -27,7 +27,7 @@ from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import Example, InputError
@@ -64,7 +64,7 @@ class ClosedLoopConfig:
     num_hypotheses: int = 20
     """Hypotheses per measured person (M)."""
     seed: int = 0
-    """Of samples and training."""
+    """Seed of samples and training."""
 
     def __post_init__(self) -> None:
         """Raise InputError for sizes with which nothing can be learned or measured."""
@@ -113,24 +113,24 @@ def run_closed_loop(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
 def _run(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
     body = load_free_body("3k5")
     seconds: dict[str, float] = {}
-    begun = time.perf_counter()
+    started = time.perf_counter()
     source = DrawnSource(drawn_persons(config.groups, TRAIN_SEED, "train"))
-    settings = GroupsConfig(group_size=config.group_size, seed=config.seed)
+    settings = GroupStoreConfig(group_size=config.group_size, seed=config.seed)
     start = open_policy(config.checkpoint, body)
     store = build_groups(
         start.diffusion(), body, start.sha256, start.trained_on, source, out / "groups", settings, [CRITIC]
     )
-    seconds["groups"] = time.perf_counter() - begun
+    seconds["groups"] = time.perf_counter() - started
     models, stopped = {"base": config.checkpoint}, {}
     for name, method in config.methods().items():
-        begun = time.perf_counter()
+        started = time.perf_counter()
         done = align_checkpoint(store.folder, config.checkpoint, method, out / name.replace(" ", "_"))
         models[name], stopped[name] = str(done.path), done.result.stopped
-        seconds[name] = time.perf_counter() - begun
-    begun = time.perf_counter()
+        seconds[name] = time.perf_counter() - started
+    started = time.perf_counter()
     test = drawn_persons(config.persons, TEST_SEED, "heldout")
     errors = {name: measured(path, body, test, config) for name, path in models.items()}
-    seconds["measuring"] = time.perf_counter() - begun
+    seconds["measuring"] = time.perf_counter() - started
     found = ClosedLoop(out, store, test, models, errors, stopped, seconds, config)
     write_json(out / "metrics.json", metrics(found))
     return found

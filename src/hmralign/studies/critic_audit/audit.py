@@ -24,10 +24,11 @@ from hmralign.critics.critic import judge
 from hmralign.critics.names import CRITICS
 from hmralign.evaluation.critic_audit import audit_critic
 from hmralign.evaluation.mistakes.planted import planted_table
-from hmralign.preferences.build import GroupsConfig, named_critic
+from hmralign.preferences.build import GroupStoreConfig, named_critic
 from hmralign.preferences.store import GroupStore
 from hmralign.preferences.stored_body import stored_body
 from hmralign.structures import Example, InputError
+from hmralign.structures.counted import counted
 from hmralign.studies.critic_audit.habits import habits_of
 
 FORMAT_VERSION = 1
@@ -48,7 +49,7 @@ class AuditConfig:
     draws: int = 1000
     """Bootstrap draws."""
     seed: int = 0
-    """Of the bootstrap and of planted mistakes; critics that draw have the store's."""
+    """Seed of the bootstrap and of planted mistakes; critics that draw have the store's."""
 
     def __post_init__(self) -> None:
         """Raise InputError for numbers without meaning, no critic, and one that is named twice."""
@@ -75,7 +76,9 @@ def audit_store(store: GroupStore, config: AuditConfig, body: BodyModel | None =
     count = len(store) if config.groups is None else config.groups
     if not 2 <= count <= len(store) or config.planted > len(store):
         asked = max(count, config.planted)
-        raise InputError(f"{store.folder}: has {len(store)} groups, {asked} were asked for; expected at least 2")
+        raise InputError(
+            f"{store.folder}: has {counted(len(store), 'group')}, {asked} were asked for; expected at least 2"
+        )
     body = stored_body(store.facts) if body is None else body
     clusters = [cluster_of(name) for name in store.ids[:count]]
     errors = group_errors(store, count)
@@ -137,7 +140,7 @@ def scores_of(store: GroupStore, name: str, count: int, body: BodyModel) -> tupl
             f"there is no critic '{name}'; expected one of {', '.join(known)}, or scores of the store ({there})"
         )
     facts = store.facts
-    config = GroupsConfig(facts.group_size, detector=facts.detector, with_truth=True, seed=facts.seed)
+    config = GroupStoreConfig(facts.group_size, detector=facts.detector, with_truth=True, seed=facts.seed)
     critic_of, parts = named_critic(name, body, config), []
     for shard in _shards(store, count):
         groups = store.read(shard, truth=True)
@@ -150,7 +153,7 @@ def _shards(store: GroupStore, count: int) -> range:
 
 
 def _planted(store: GroupStore, config: AuditConfig, body: BodyModel) -> dict[str, Any]:
-    """Rates of the critics that can be asked; those of whom there are only scores cannot."""
+    """Rates of the critics that can be asked; those with recorded scores alone cannot."""
     detector, seed = store.facts.detector, config.seed
     asked = [name for name in config.everybody if name in CRITICS]
     critics = {name: make_critic(name, body, detector, seed=seed) for name in asked}

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from hmralign.structures.counted import counted
+
 
 def audit_figure(document: dict[str, Any]) -> bytes:
     """PNG: rank correlations with intervals; beside them, where there are any, rates on planted mistakes."""
@@ -45,7 +47,7 @@ def _draw_order(axis: Any, document: dict[str, Any]) -> None:
     axis.set_ylim(-0.6, len(rows) - 0.3)
     axis.set_xlim(min(-0.1, float(low.min()) - 0.05), 1.06)
     source = document["store"]["source"]
-    axis.set_title(f"{document['groups']} groups of {document['group_size']}, {source}", fontsize=10)
+    axis.set_title(f"{counted(document['groups'], 'group')} of {document['group_size']}, {source}", fontsize=10)
     axis.set_xlabel("SRCC with minus the error, mean over groups, 95 %")
     axis.grid(axis="x", alpha=0.3)
 

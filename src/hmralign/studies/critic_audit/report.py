@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from hmralign.structures.counted import counted
+
 
 def audit_markdown(document: dict[str, Any]) -> str:
     """Tables of `audit_store`'s document."""
     d = document
-    of_persons = "" if d["persons"] == d["groups"] else f" ({d['persons']} photos or persons)"
+    of_persons = "" if d["persons"] == d["groups"] else f" ({counted(d['persons'], 'photo')} or persons)"
     source = d["store"]["source"]
     parts = [
-        f"# Critics against the truth: {d['groups']} groups of {d['group_size']} from {source}{of_persons}",
+        f"# Critics against the truth: {counted(d['groups'], 'group')} of {d['group_size']} from {source}{of_persons}",
         f"Written by `hmralign critic audit`. Error: {d['error']}; "
         f"{d['mean_error_mm']:.1f} mm on average. A random pick costs "
         f"{d['chance_regret_mm']:.1f} mm above the best of its group. Means over groups with 95 % bootstrap intervals "
@@ -115,7 +117,8 @@ def _planted(planted: dict[str, Any]) -> str:
         rows.append(row)
     text = (
         f"How often the truth gets the better score, of the true body and the same body with one mistake, on up to "
-        f"{planted['persons']} persons, in percent with 95 % intervals; equal scores count a half. `moved`: mean "
+        f"{counted(planted['persons'], 'person')}, in percent with 95 % intervals; equal scores count a half. "
+        "`moved`: mean "
         "distance of the joints where they stand. Only proportions, which change a little with size, show `large and "
         "far` in a picture: rates below the others' are to be expected. A critic that judges by the group "
         "(`consistency`) sees a group of two here and can say nothing; the errors of `oracle` are pelvis-relative, and "

@@ -32,7 +32,7 @@ class JudgedGroups:
     clusters: Int[np.ndarray, " group"]
     scores: dict[str, Float[np.ndarray, "group hyp"]]
     shares: Float[np.ndarray, "group hyp 14"]
-    """Of each segment in the MPJPE, metres."""
+    """Share of each segment in the MPJPE, metres."""
     kinds: Int[np.ndarray, "group hyp 14"]
     hidden: Bool[np.ndarray, "group 14"]
     turned: Float[np.ndarray, "group hyp"]

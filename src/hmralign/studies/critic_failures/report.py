@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hmralign.structures.counted import counted
 from hmralign.studies.critic_audit.report import said
 
 _TOO_FEW = "too few"
@@ -43,7 +44,8 @@ def _kinds(document: dict[str, Any]) -> str:
         for name, k in document["kinds"].items()
     ]
     text = (
-        f"{document['groups']} groups of {document['group_size']}; MPJPE is {document['mean_error_mm']:.0f} mm on "
+        f"{counted(document['groups'], 'group')} of {document['group_size']}; MPJPE is "
+        f"{document['mean_error_mm']:.0f} mm on "
         "average and splits over segments without a remainder. `small` are segments without a mistake, whose bones "
         "are still a little off.\n\n"
     )

@@ -46,7 +46,7 @@ class FailuresConfig:
     draws: int = 1000
     """Bootstrap draws."""
     seed: int = 0
-    """Of the bootstrap."""
+    """Seed of the bootstrap."""
 
     def __post_init__(self) -> None:
         """Raise InputError where a control or a compared critic is missing, and for numbers without meaning."""
@@ -136,7 +136,7 @@ def _how_far_turned(judged: JudgedGroups) -> dict[str, float] | None:
 
 
 def _regrets(judged: JudgedGroups, config: FailuresConfig, counts: Int[np.ndarray, "draw group"]) -> dict[str, Any]:
-    """Of every critic, of a pick by chance, and the difference of the two that are compared."""
+    """Regrets of every critic, of a pick by chance, and the difference of the two that are compared."""
     terms = {name: regret_by_kind(judged, judged.scores[name]) for name in config.critics}
     terms["a pick by chance, exactly"] = regret_by_kind(judged, np.zeros_like(judged.errors))
     rows: dict[str, Any] = {name: _mm_intervals(values, counts) for name, values in terms.items()}

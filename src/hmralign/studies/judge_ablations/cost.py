@@ -10,7 +10,7 @@ from hmralign.vlm.journal import Journal
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one arm as if it stood alone: calls that others share are counted in each."""
+    """What one arm costs as if it stood alone: calls that others share are counted in each."""
 
     calls: int = 0
     """Attempts at the questions that were answered. Those without a usable answer are in the study's total alone."""
@@ -23,7 +23,7 @@ class Cost:
 
 
 def cost_of(journal: Journal, keys: Iterable[str]) -> Cost:
-    """Of all attempts at these questions."""
+    """Cost of all attempts at these questions."""
     of_key = {key: journal.attempts(key) for key in sorted({*keys})}
     attempts = [attempt for found in of_key.values() for attempt in found]
     prices = [a.cost for a in attempts if a.status != "error"]

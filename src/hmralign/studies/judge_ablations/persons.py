@@ -13,6 +13,7 @@ from hmralign.evaluation.protocol import require_unseen
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import Example, InputError
+from hmralign.structures.counted import counted
 from hmralign.studies.alignment.measure import Persons
 from hmralign.studies.judge_ablations.settings import MeasureOn
 from hmralign.systems.evaluate.run import first_persons
@@ -24,9 +25,9 @@ class Measured:
 
     persons: Persons
     source: str
-    """Of the split, or of the store's groups."""
+    """Name of the split, or source of the store's groups."""
     sha256: str
-    """Of the split, or of the store."""
+    """Hash of the split, or of the store."""
     log: Path | None = None
     """Where every reading of a test split stands."""
     in_store: bool = False
@@ -67,7 +68,7 @@ def measured_persons(on: MeasureOn, learn: GroupStore, score: GroupStore, body: 
     examples = _examples(store)
     count = len(store) if on.persons is None else on.persons
     if count > len(store):
-        raise InputError(f"{on.store}: has {len(store)} persons, {count} were asked for")
+        raise InputError(f"{on.store}: has {counted(len(store), 'person')}, {count} were asked for")
     persons, source = Persons.of_examples(examples[:count], body), store.facts.source
     return Measured(persons, source, store.content_hash(), _log_of(source, Path(on.store)), in_store=True)
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hmralign.preferences.store import GroupStore
+from hmralign.structures.counted import counted
 from hmralign.studies.judge_ablations.settings import Arm, StudyConfig
 from hmralign.studies.judge_ablations.steps import short_hash
 from hmralign.systems.group_preference.estimate import Estimate, estimate_counts, estimate_exploration
@@ -48,7 +49,7 @@ def changes(arm: Arm) -> dict[str, Any]:
 def _estimates(
     config: StudyConfig, arm: Arm, learn: GroupStore, score: GroupStore, grid: ImageGrid
 ) -> dict[str, Estimate]:
-    """Of each step that asks, by a name that arms have in common where they ask the same."""
+    """Estimate of each step that asks, by a name that arms have in common where they ask the same."""
     found: dict[str, Estimate] = {}
     if not arm.asks:
         return found
@@ -74,8 +75,10 @@ def _plain(estimate: Estimate) -> dict[str, int]:
 def plan_markdown(plan: dict[str, Any]) -> str:
     """For a person who decides whether to begin."""
     lines = [
-        f"Exploring {plan['learn']['source']}: {plan['learn']['groups']} groups of {plan['learn']['group_size']}; "
-        f"scoring {plan['score']['source']}: {plan['score']['groups']} groups of {plan['score']['group_size']}.",
+        f"Exploring {plan['learn']['source']}: {counted(plan['learn']['groups'], 'group')} of "
+        f"{plan['learn']['group_size']}; "
+        f"scoring {plan['score']['source']}: {counted(plan['score']['groups'], 'group')} of "
+        f"{plan['score']['group_size']}.",
         "",
         "| arm | changes | shares with | calls | tokens in | tokens out, about |",
         "| --- | --- | --- | ---: | ---: | ---: |",

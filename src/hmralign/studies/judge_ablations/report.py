@@ -8,10 +8,11 @@ from typing import Any
 
 from hmralign.evaluation.critic_audit import audit_critic
 from hmralign.preferences.store import GroupStore
+from hmralign.structures.counted import counted
 from hmralign.studies.critic_audit.audit import cluster_of, group_errors
 from hmralign.studies.judge_ablations.plan import changes
 from hmralign.studies.judge_ablations.steps import short_hash
-from hmralign.studies.judge_ablations.study import ArmResult, Study, same_scores
+from hmralign.studies.judge_ablations.study import AblationStudy, ArmResult, same_scores
 from hmralign.studies.table import RunKey, Runs, columns_over, difference, row_figures
 
 FORMAT_VERSION = 1
@@ -21,7 +22,7 @@ OF_SCORES = ("srcc", "kendall", "plcc_logistic", "regret_mm", "pair_accuracy", "
 COMPARED_SCORES = ("srcc", "regret_mm")
 
 
-def study_document(study: Study, results: Sequence[ArmResult], base: ArmResult) -> dict[str, Any]:
+def study_document(study: AblationStudy, results: Sequence[ArmResult], base: ArmResult) -> dict[str, Any]:
     """Everything, ready for JSON."""
     config, judge = study.config, study.judge
     reference = next(r for r in results if r.arm.name == config.reference.name)
@@ -53,7 +54,7 @@ def study_document(study: Study, results: Sequence[ArmResult], base: ArmResult) 
     }  # fmt: skip
 
 
-def _arm(study: Study, result: ArmResult, base: ArmResult, reference: ArmResult) -> dict[str, Any]:
+def _arm(study: AblationStudy, result: ArmResult, base: ArmResult, reference: ArmResult) -> dict[str, Any]:
     of_base: Runs = {(0, 0): base.runs[0]}
     runs: Runs = {(0, seed): run for seed, run in result.runs.items()}
     figures = row_figures(runs, of_base, None) if runs else {}
@@ -81,7 +82,9 @@ def _compared(runs: Runs, reference: Runs) -> dict[str, Any]:
     return found
 
 
-def _audits(study: Study, results: Sequence[ArmResult], reference: ArmResult) -> dict[str | None, dict[str, Any]]:
+def _audits(
+    study: AblationStudy, results: Sequence[ArmResult], reference: ArmResult
+) -> dict[str | None, dict[str, Any]]:
     """How far the scores agree with the truth of the scored groups, by the name of the scores; empty without truth."""
     store = GroupStore.open(study.config.score)
     if not store.facts.with_truth or len(store) < 2:
@@ -134,7 +137,8 @@ def _how(document: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, document["settings"]["seeds"]))
     return (
         f"Explored on {_of_store(stores['learn'])}, scored {_of_store(stores['score'])}, measured on "
-        f"{measured['persons']} persons of {measured['source']}, M = {measured['hypotheses']}; fine-tuning seeds "
+        f"{counted(measured['persons'], 'person')} of {measured['source']}, M = {measured['hypotheses']}; "
+        "fine-tuning seeds "
         f"{seeds}. Millimetres, root-relative; differences are paired over persons, with 95 % bootstrap intervals "
         "over persons, which hold no variation of seeds or of the judge. `selected` is picked by reprojection; "
         "`min of 10` is an oracle."
@@ -142,7 +146,7 @@ def _how(document: dict[str, Any]) -> str:
 
 
 def _of_store(store: dict[str, Any]) -> str:
-    return f"{store['groups']} groups of {store['group_size']} ({store['source']})"
+    return f"{counted(store['groups'], 'group')} of {store['group_size']} ({store['source']})"
 
 
 def _models(document: dict[str, Any], kind: str) -> str:

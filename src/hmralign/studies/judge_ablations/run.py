@@ -11,7 +11,7 @@ from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.studies.judge_ablations.judge import Judge, open_judge
 from hmralign.studies.judge_ablations.report import study_document, study_markdown
 from hmralign.studies.judge_ablations.settings import Arm, StudyConfig
-from hmralign.studies.judge_ablations.study import Study
+from hmralign.studies.judge_ablations.study import AblationStudy
 from hmralign.vlm.journal import Journal
 
 JSON, MARKDOWN = "gpa_ablations.json", "gpa_ablations.md"
@@ -38,7 +38,7 @@ def _document(config: StudyConfig, out: Path, judge: Judge | None, journal: Jour
         judge = None
     elif judge is None:
         judge = open_judge(config.judge)
-    study = Study(config, out, judge, journal)
+    study = AblationStudy(config, out, judge, journal)
     base = study.run(Arm("base", method="none"))
     results = [study.run(arm) for arm in config.arms]
     return study_document(study, results, base)

@@ -17,6 +17,7 @@ from hmralign.critics.vlm.memory.records import NewRule
 from hmralign.critics.vlm.memory.selection import Method as Selection
 from hmralign.critics.vlm.prompts import Preset
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.critique import RULE_LENGTH
 from hmralign.systems.align.configuration import AlignConfig, Method, align_config, merged
 from hmralign.systems.group_preference.settings import ExploreConfig, ScoreConfig, explore_preset, score_preset
@@ -146,14 +147,16 @@ class MeasureOn:
     kinds: tuple[Literal["raw", "refined"], ...] = ("raw", "refined")
     """Samples as they are, moved onto the keypoints, or both."""
     seed: int = 0
-    """Of the samples."""
+    """Seed of the samples."""
 
     def __post_init__(self) -> None:
         """Raise InputError for none or two places, and for numbers that measure nothing."""
         if (self.store is None) == (self.split is None) or (self.split is None) != (self.data is None):
             raise InputError("expected either a split with the data folder it is in, or a store with truth")
         if self.hypotheses < 10 or not self.kinds or (self.persons is not None and self.persons < 2):
-            raise InputError(f"{self.hypotheses} hypotheses of {self.persons} persons, kinds {list(self.kinds)}; "
+            raise InputError(f"{counted(self.hypotheses, 'hypothesis')} of "
+                             f"{'all' if self.persons is None else self.persons} persons, "
+                             f"kinds {list(self.kinds)}; "
                              "expected at least 10 and 2, and one kind or two")  # fmt: skip
 
 
@@ -205,7 +208,7 @@ class StudyConfig:
     align: dict[str, Any] = field(default_factory=dict)
     """Settings of every alignment, on top of those recommended for its method."""
     seeds: tuple[int, ...] = (0,)
-    """Of the alignments: figures are means over them, person by person."""
+    """Seeds of the alignments: figures are means over them, person by person."""
     arms: tuple[Arm, ...] = PAPER_ARMS
     """The first one that is aligned is what the others are compared with."""
 

@@ -70,11 +70,11 @@ class Step:
     @contextmanager
     def counted(self) -> Iterator[None]:
         """Count the processor's time of what is done inside, that of runs which were stopped included."""
-        before, begun = self._spent(), time.process_time()
+        before, started = self._spent(), time.process_time()
         try:
             yield
         finally:
-            spent = round(before + time.process_time() - begun, 2)
+            spent = round(before + time.process_time() - started, 2)
             write_json(self.folder / "cpu_seconds.json", spent, indent=None)
 
     def _spent(self) -> float:

@@ -27,7 +27,7 @@ from hmralign.critics.vlm.memory.store import Memory
 from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig
-from hmralign.preferences.build import GroupsConfig, critic_facts, named_critic, require_truth, score_store
+from hmralign.preferences.build import GroupStoreConfig, critic_facts, named_critic, require_truth, score_store
 from hmralign.preferences.store import GroupStore, writing
 from hmralign.preferences.stored_body import stored_body
 from hmralign.structures import InputError
@@ -69,11 +69,11 @@ class ArmResult:
     """Why nothing was aligned; None where it was."""
     cost: Cost = field(default_factory=Cost)
     cpu_seconds: float = 0.0
-    """Of its steps, those that others share included."""
+    """CPU seconds of its steps, those that others share included."""
 
 
 @dataclass
-class Study:
+class AblationStudy:
     """A study in progress; `run.run_ablations` begins, ends and reports one."""
 
     config: StudyConfig
@@ -111,9 +111,9 @@ class Study:
         return make_asker(self.judge, self.config.judge, self.journal)
 
     @property
-    def _groups_config(self) -> GroupsConfig:
+    def _groups_config(self) -> GroupStoreConfig:
         facts = self.score_store.facts
-        return GroupsConfig(
+        return GroupStoreConfig(
             facts.group_size, detector=facts.detector, with_truth=facts.with_truth, seed=facts.seed
         )  # fmt: skip
 
@@ -292,7 +292,7 @@ class Study:
             return [key for episode in memory.episodes() for key in episode.journal_keys]
 
 
-def same_scores(study: Study, results: Sequence[ArmResult]) -> list[list[str]]:
+def same_scores(study: AblationStudy, results: Sequence[ArmResult]) -> list[list[str]]:
     """Sets of arms whose scores are equal though they were scored apart: the judge was not moved by what differs."""
     store = GroupStore.open(study.config.score)
     first_of: dict[str, str] = {}

@@ -135,7 +135,7 @@ def _record(store: GroupStore, start: OpenedPolicy, config: AlignConfig) -> dict
 
 
 def _scores_hash(store: GroupStore, config: AlignConfig) -> str | None:
-    """Of the critic whose scores are trained on; None for methods that use none."""
+    """Hash of the critic whose scores are trained on; None for methods that use none."""
     if not config.uses_scores:
         return None
     store.scores(config.critic)  # says which critics there are

@@ -34,11 +34,12 @@ from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import Critic
 from hmralign.critics.names import CRITICS
 from hmralign.policies.policy import state_hash
-from hmralign.preferences.build import GroupsConfig, build_groups
+from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import SourceBatch
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
 from hmralign.training.guard import SMALLEST_STD
@@ -115,10 +116,12 @@ def check_persons(store: GroupStore, config: AlignConfig) -> None:
     if telling >= config.min_persons or (telling == 0 and len(store) > 0):
         return
     alike = (
-        "" if telling == len(store) else f" (and {len(store) - telling} whose scores by {config.critic} are all alike)"
+        ""
+        if telling == len(store)
+        else f" (and {counted(len(store) - telling, 'person')} with equal scores by {config.critic})"
     )
     raise InputError(
-        f"{store.folder}: {telling} person{'s' * (telling != 1)} to learn from{alike} are too few to align a model; "
+        f"{store.folder}: {counted(telling, 'person')} to learn from{alike} are too few to align a model; "
         f"expected at least {config.min_persons}, and some 1,000 bring most of the gain (to try fewer, set min_persons "
         "in the configuration)"
     )
@@ -240,12 +243,12 @@ class StoreSource:
 
     @property
     def name(self) -> str:
-        """Of the store's source: the persons are the same ones."""
+        """Name of the store's source: the persons are the same ones."""
         return self.store.facts.source
 
     @property
     def sha256(self) -> str:
-        """Of the groups whose persons these are."""
+        """Hash of the groups whose persons these are."""
         return self.store.content_hash()
 
     @property
@@ -265,7 +268,7 @@ def _sampled_anew(
     policy: Any, body: BodyModel, store: GroupStore, config: AlignConfig, folder: Path, number: int
 ) -> ScoredGroups:
     facts = store.facts
-    settings = GroupsConfig(
+    settings = GroupStoreConfig(
         group_size=facts.group_size, num_steps=facts.sampler_steps, detector=facts.detector,
         with_truth=facts.with_truth, shard_size=facts.shard_size, seed=derived_seed(facts.seed, "round", number),
     )  # fmt: skip

@@ -28,7 +28,7 @@ from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.critics.names import CriticChoice
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
 from hmralign.policies.catalogue import OpenedPolicy, open_policy
-from hmralign.preferences.build import CriticOf, GroupsConfig, critic_facts, named_critic
+from hmralign.preferences.build import CriticOf, GroupStoreConfig, critic_facts, named_critic
 from hmralign.storage.whole_file import write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
 from hmralign.systems.clean.cleaned_copy import write_cleaned_predictions, write_cleaned_shards
@@ -68,7 +68,7 @@ class CleanConfig:
     write: bool = False
     """Write the kept labels as a data set."""
     seed: int = 0
-    """Of critics that draw."""
+    """Seed of critics that draw."""
 
     def __post_init__(self) -> None:
         """Raise InputError for sizes that are none."""
@@ -191,8 +191,8 @@ def _critic_of(config: CleanConfig, body: BodyModel, detector: str) -> CriticOf:
     return lambda ids: critic
 
 
-def _judging(config: CleanConfig, detector: str) -> GroupsConfig:
-    return GroupsConfig(detector=detector, seed=config.seed)
+def _judging(config: CleanConfig, detector: str) -> GroupStoreConfig:
+    return GroupStoreConfig(detector=detector, seed=config.seed)
 
 
 def _plan(

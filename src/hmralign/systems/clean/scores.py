@@ -27,6 +27,7 @@ from hmralign.data.shards import save_whole
 from hmralign.preferences.build import CriticOf
 from hmralign.storage.whole_file import remove_parts
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.systems.clean.sources import LabelSource
 
 Progress = Callable[[Sequence[int], str], Iterable[int]]
@@ -99,9 +100,13 @@ def read_scores(path: Path, items: int) -> LabelScores:
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a file of scores ({error}); remove it to have them judged again") from error
     if scores.ndim != 2 or len(scores) != items or tuple(judged.shape) != (items,) or not scores.isfinite().all():
-        raise InputError(f"{path}: its scores are not those of {items} items; remove it to have them judged again")
+        raise InputError(
+            f"{path}: its scores are not those of {counted(items, 'item')}; remove it to have them judged again"
+        )
     if reference is not None and (tuple(reference.shape) != (items,) or not reference.isfinite().all()):
-        raise InputError(f"{path}: its reference is not that of {items} items; remove it to have them judged again")
+        raise InputError(
+            f"{path}: its reference is not that of {counted(items, 'item')}; remove it to have them judged again"
+        )
     parts = {name.removeprefix(_PART): tensors[name] for name in sorted(tensors)}
     return LabelScores(scores, judged, parts, reference)
 

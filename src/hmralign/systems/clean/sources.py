@@ -98,12 +98,12 @@ class ShardLabels:
 
     @property
     def name(self) -> str:
-        """Of the split, or `shards:train`."""
+        """Name of the split, or `shards:train`."""
         return self.source.name
 
     @property
     def sha256(self) -> str:
-        """Of the arrays."""
+        """Hash of the arrays."""
         return self.source.sha256
 
     @property
@@ -149,7 +149,7 @@ class PredictionLabels:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """Hash of the file."""
         return self.predictions.sha256
 
     @property

@@ -50,7 +50,7 @@ class BatchForm:
     send_schema: bool = True
     """Whether a request says the form of the answer; answers are checked all the same."""
     limits: BatchLimits = field(default_factory=BatchLimits)
-    """Of one file."""
+    """Limits of one file."""
     limit_field: LimitField = "max_tokens"
     """Name under which a request says the longest answer."""
 

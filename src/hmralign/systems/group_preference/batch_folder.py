@@ -27,6 +27,7 @@ from typing import IO, Any, Literal
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.whole_file import naming_file, write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.vlm.batch_lines import request_line
 from hmralign.vlm.chat import ChatRequest, ImagePart, LimitField, TextPart
 from hmralign.vlm.image_tokens import ImageGrid
@@ -42,7 +43,7 @@ Images = Literal["inline", "files", "urls"]
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """Of one file of requests."""
+    """Limits of one file of requests."""
 
     max_requests: int = 50_000
     """What OpenAI's service takes."""
@@ -53,7 +54,8 @@ class BatchLimits:
         """Raise InputError for limits that let nothing through."""
         if self.max_requests < 1 or not self.max_megabytes > 0:
             raise InputError(
-                f"files of at most {self.max_requests} requests and {self.max_megabytes:g} MB; expected more than 0"
+                f"files of at most {counted(self.max_requests, 'request')} and {self.max_megabytes:g} MB; "
+                "expected more than 0"
             )
 
 
@@ -65,7 +67,7 @@ class Manifest:
     """Hash that knows the store again."""
     model: str
     settings: dict[str, Any]
-    """Of the judge, as with the scores: prompt, plan, style, and so on."""
+    """Settings of the judge, as with the scores: prompt, plan, style, and so on."""
     memory_sha256: str | None
     images: Images = "inline"
     address: str = ""
@@ -100,14 +102,14 @@ class BatchEntry:
 
     custom_id: str
     key: str
-    """Of the question in the journal."""
+    """Key of the question in the journal."""
     request_hash: str
-    """Of what is sent."""
+    """Hash of what is sent."""
     group: str
     hypotheses: tuple[int, ...]
     labels: tuple[str, ...]
     schema: dict[str, Any] | None = None
-    """Of the answer, where the request does not say it."""
+    """Schema of the answer, where the request does not say it."""
     file: str = ""
     offset: int = 0
     """In bytes from the start of its file."""
@@ -179,7 +181,7 @@ class BatchWriter(BatchFolder):
         self.limits = limits
         self.keys = {entry.custom_id: entry.key for entry in self.entries()}
         self.written: list[BatchFile] = []
-        self._begun: _FileInWork | None = None
+        self._open_file: _FileInWork | None = None
 
     def add(self, entry: BatchEntry, request: ChatRequest) -> bool:
         """Add a request; False where the folder has it.
@@ -205,15 +207,15 @@ class BatchWriter(BatchFolder):
         return True
 
     def finish(self) -> None:
-        """Complete the file that was begun."""
-        if self._begun is not None:
-            self.written.append(self._begun.complete())
-            self._begun = None
+        """Complete the file that is open."""
+        if self._open_file is not None:
+            self.written.append(self._open_file.complete())
+            self._open_file = None
 
     def abandon(self) -> None:
-        """Close the file that was begun; what is in it is written again by the next run."""
-        if self._begun is not None:
-            self._begun.close()
+        """Close the file that is open; what is in it is written again by the next run."""
+        if self._open_file is not None:
+            self._open_file.close()
 
     def _room_for(self, size: int, entry: BatchEntry) -> _FileInWork:
         most = self.limits.max_megabytes * _MEGABYTE
@@ -222,13 +224,13 @@ class BatchWriter(BatchFolder):
                 f"a request about group '{entry.group}' has {size / _MEGABYTE:.3g} MB, and a file may have "
                 f"{self.limits.max_megabytes:g}; raise the limit, ask in smaller windows, or keep pictures in files"
             )
-        begun = self._begun
-        if begun is not None and (begun.size + size > most or len(begun.entries) >= self.limits.max_requests):
+        started = self._open_file
+        if started is not None and (started.size + size > most or len(started.entries) >= self.limits.max_requests):
             self.finish()
-        if self._begun is None:
+        if self._open_file is None:
             numbers = [int(path.stem.removeprefix("index_")) for path in _indices(self.path)]
-            self._begun = _FileInWork(self.path / f"requests_{max(numbers, default=-1) + 1:05d}.jsonl")
-        return self._begun
+            self._open_file = _FileInWork(self.path / f"requests_{max(numbers, default=-1) + 1:05d}.jsonl")
+        return self._open_file
 
     def _addressed(self, part: TextPart | ImagePart) -> TextPart | ImagePart:
         """With the address of its picture, which is in a file then."""
@@ -322,7 +324,7 @@ def _read_index(path: Path) -> tuple[BatchFile, list[BatchEntry]]:
         ]
         file = BatchFile(**head)
         if len(entries) != file.requests:
-            raise ValueError(f"{len(entries)} requests, its first line says {file.requests}")
+            raise ValueError(f"{counted(len(entries), 'request')}, its first line says {file.requests}")
         return file, entries
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({error}); export into another folder") from error

@@ -51,7 +51,7 @@ class ImportReport:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
-    """Of the new ones, by the price table; 0 without a price."""
+    """Cost of the new answers, by the price table; 0 without a price."""
 
 
 def import_answers(

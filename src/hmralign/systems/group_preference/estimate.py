@@ -20,6 +20,7 @@ from hmralign.critics.vlm.prompts import ReviewedCase, reflection_request
 from hmralign.overlays.hypothesis_tile import GroupPictures, TileStyle
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError, MemoryContext, Prototype, Rule
+from hmralign.structures.counted import counted
 from hmralign.structures.critique import HIGHEST_SCORE, RULE_LENGTH
 from hmralign.systems.group_preference.judging import make_embedder, shown_of
 from hmralign.systems.group_preference.pictures import read_groups
@@ -38,9 +39,9 @@ from hmralign.vlm.prices import Price
 COMMENT_SHARE = 0.6
 """How much of the room for a comment is taken to be filled."""
 FORM_TOKENS = 14
-"""Of an answer per prediction, without the comment: label, names of the fields, score, marks."""
+"""Tokens of an answer per prediction, without the comment: label, names of the fields, score, marks."""
 REVIEW_TOKENS = 150
-"""Of an answer with two rules."""
+"""Tokens of an answer with two rules."""
 LONG_RUN_HOURS = 24.0
 """A run that takes longer is worth a warning."""
 _REASONING = "x" * 150
@@ -117,7 +118,7 @@ def estimate_counts(
 ) -> Estimate:
     """For so many groups; with a memory that shows as many rules and cases as it may, of full length."""
     if groups < 0:
-        raise InputError(f"{groups} groups; expected 0 or more")
+        raise InputError(f"{counted(groups, 'group')}; expected 0 or more")
     context = typical_context(config, config.judge.style) if memory else MemoryContext()
     return estimate_group(group_size, context, config.judge, grid=grid).times(groups)
 

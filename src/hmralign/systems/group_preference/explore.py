@@ -68,7 +68,7 @@ class ExploreReport:
     episodes: int = 0
     """Written by this run."""
     before: int = 0
-    """Of the groups asked for, those that were in the memory already."""
+    """How many of the groups asked for were in the memory already."""
     successes: int = 0
     rho: list[float] = field(default_factory=list)
     """Rank correlation with the truth, per episode written."""
@@ -146,7 +146,7 @@ class _Exploration:
                 self.report.before += len(groups) - len(new)
                 if not new:
                     continue
-                # Once a round has begun, its memory is that of its beginning, whatever was written since.
+                # Once a round has started, its memory stays as it was then, whatever was written since.
                 if not any(self.rounds.has_begun(group.episode) for group in groups):
                     self._retire()
                 await self._round(new)
@@ -198,7 +198,7 @@ class _Exploration:
             self._commit(group, verdict, case, shown[group.episode], review, controls.get(group.episode))
 
     def _shown(self, groups: list[StoredGroup]) -> dict[str, Retrieved]:
-        """What each group is shown: as recorded, where its round had begun already."""
+        """What each group is shown: as recorded, where its round had already started."""
         shown: dict[str, Retrieved] = {}
         new: dict[str, Retrieved] = {}
         for group in groups:

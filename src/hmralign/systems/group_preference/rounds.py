@@ -50,7 +50,7 @@ class Rounds:
         return cls(path, {line["episode"]: line for line in lines[1:]})
 
     def recorded(self, memory: Memory, episode: str) -> Retrieved | None:
-        """What an episode was shown; None where its round has not begun."""
+        """What an episode was shown; None where its round has not started."""
         line = self._shown.get(episode)
         if line is None:
             return None
@@ -64,7 +64,7 @@ class Rounds:
         return Retrieved(context, tuple(line["rules"]), tuple(line["prototypes"]), tuple(line["tags"]))
 
     def has_begun(self, episode: str) -> bool:
-        """Whether the round of an episode has begun."""
+        """Whether the round of an episode has started."""
         return episode in self._shown
 
     def left_out(self, episode: str) -> str | None:

@@ -37,7 +37,7 @@ from hmralign.systems.group_preference.verdicts import GroupVerdict
 logger = logging.getLogger("hmralign.critic")
 
 NAME = "vlm"
-"""Of the scores, where none is given."""
+"""Name of the scores, where none is given."""
 IN_MEMORY = "its person is in the memory"
 
 
@@ -76,7 +76,7 @@ class Scoring:
     known: set[str]
     """Ids of groups that are left out, because their person is in the memory."""
     shown: Callable[[StoredGroup], Retrieved]
-    """Of the memory, for each group."""
+    """What the memory shows for each group."""
 
     def groups(self, store: GroupStore, shard: int) -> list[StoredGroup]:
         """Those of a shard that are asked about."""

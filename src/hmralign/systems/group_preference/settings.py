@@ -16,6 +16,7 @@ from hmralign.critics.vlm.plan import PlanOptions, components, plan
 from hmralign.critics.vlm.prompts import JudgeOptions, Preset
 from hmralign.overlays.hypothesis_tile import PAPER_STYLE, TileStyle
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 TruthError = Literal["mpjpe", "pa_mpjpe", "pve"]
 EmbeddingKind = Literal["pose", "clip", "mix", "none"]
@@ -35,7 +36,7 @@ class EmbeddingConfig:
     clip: str | None = None
     """Folder of the CLIP model (`save_pretrained` of the transformers library); nothing is fetched."""
     weight: float | None = None
-    """Of CLIP in the similarity of a mix, 0 to 1; without a word 0.5."""
+    """Share of CLIP in the similarity of a mix, 0 to 1; where nothing is said, 0.5."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a weight that is none, or that no mix takes."""
@@ -81,7 +82,7 @@ class JudgeConfig:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     """How groups that look alike are found in the memory."""
     seed: int = 0
-    """Of plans and labels."""
+    """Seed of plans and labels."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a paper's prompt with what it does not speak of."""
@@ -152,12 +153,14 @@ class ExploreConfig:
     retirement: RetirementOptions = field(default_factory=RetirementOptions)
     """When they are."""
     seed: int = 0
-    """Of the order of groups and of rules that are drawn."""
+    """Seed of the order of groups and of rules that are drawn."""
 
     def __post_init__(self) -> None:
         """Raise InputError for rounds and numbers below one, and for a share that is none."""
         if self.round_size < 1 or (self.groups is not None and self.groups < 1):
-            raise InputError(f"rounds of {self.round_size} groups, {self.groups} in all; expected at least 1")
+            raise InputError(
+                f"rounds of {counted(self.round_size, 'group')}, {self.groups} in all; expected at least 1"
+            )
         if not 0 <= self.leave_one_out <= 1:
             raise InputError(f"the share of groups judged without a rule is {self.leave_one_out}; expected 0 to 1")
 
@@ -218,6 +221,7 @@ def check_plan(config: JudgeConfig, group_size: int) -> None:
     sets = components([call.hypotheses for call in calls], group_size)
     if len(sets) > 1 and config.merge.disconnected == "refuse":
         raise InputError(
-            f"{config.plan.rounds} rounds of windows of {config.plan.window} leave {len(sets)} parts of a group of "
+            f"{counted(config.plan.rounds, 'round')} of windows of {config.plan.window} leave "
+            f"{counted(len(sets), 'part')} of a group of "
             f"{group_size} that share no hypothesis; expected more rounds, larger windows, or to centre such parts"
         )

@@ -15,6 +15,7 @@ from hmralign.critics.vlm.memory.retrieval import Retrieved
 from hmralign.critics.vlm.merge import Merged, merge, merge_preferences
 from hmralign.critics.vlm.plan import Call
 from hmralign.structures import Critique, Finding, InputError, Verdict
+from hmralign.structures.counted import counted
 from hmralign.structures.critique import HIGHEST_SCORE
 from hmralign.systems.group_preference.questions import Said
 from hmralign.systems.group_preference.settings import JudgeConfig
@@ -47,7 +48,7 @@ class GroupVerdict:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Of the answers behind the verdict, in the journal."""
+        """Journal keys of the answers behind the verdict."""
         return () if self.verdict is None else tuple(c.key for c in self.verdict.critiques)
 
 
@@ -69,7 +70,7 @@ def group_verdict(
     made = sum(result.calls for result in results)
     unasked = sum(isinstance(result, Failed) and result.trouble == "unasked" for result in results)
     if missing and (config.incomplete == "unjudged" or not said):
-        reason = f"{len(missing)} of {len(calls)} calls failed; {missing[0]}"
+        reason = f"{len(missing)} of {counted(len(calls), 'call')} failed; {missing[0]}"
         return GroupVerdict(group_id, reason=reason, missing=missing, calls=made, unasked=unasked)
     critiques = tuple(
         Critique(_findings(value), key, shown.rules, shown.prototypes) for value, key in said
@@ -79,7 +80,7 @@ def group_verdict(
     except InputError as error:
         if not missing:
             raise
-        reason = f"{len(missing)} of {len(calls)} calls failed, and the others do not suffice: {error}"
+        reason = f"{len(missing)} of {counted(len(calls), 'call')} failed, and the others do not suffice: {error}"
         return GroupVerdict(group_id, reason=reason, missing=missing, calls=made, unasked=unasked)
     return GroupVerdict(group_id, merged.verdict(critiques), merged, missing=missing, calls=made, unasked=unasked)
 

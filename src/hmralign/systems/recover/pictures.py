@@ -19,6 +19,7 @@ from hmralign.overlays.keypoints import draw_keypoints
 from hmralign.overlays.overlay import Picture, cut_photo, draw_overlays, draw_people, person_window
 from hmralign.rendering.shading import SKY_BLUE, WARM_GOLD
 from hmralign.reports.report_data import MAX_HYPOTHESES
+from hmralign.structures.counted import counted
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
 
 PERSON_SIDE = 560
@@ -113,7 +114,7 @@ def person_sheet(photo: RecoveredPhoto, number: int, pictures: PersonPictures) -
     """The contact sheet of one person."""
     count = photo.persons[number].hypotheses.num_hypotheses
     shown = len(pictures.tiles) - 2
-    title = f"{photo_title(photo.image)}, person {number}: best {shown} of {count} hypotheses"
+    title = f"{photo_title(photo.image)}, person {number}: best {shown} of {counted(count, 'hypothesis')}"
     return contact_sheet(pictures.tiles, title=title)
 
 

@@ -18,7 +18,7 @@ from hmralign.body.model import BodyModel
 from hmralign.systems.recover.people import RecoverConfig
 
 FORMAT_VERSION = 1
-"""Of the output folder: `photo.json`, `summary.json` and `hypotheses.npz`."""
+"""Version of the output folder: `photo.json`, `summary.json` and `hypotheses.npz`."""
 
 _LIBRARIES = ("torch", "numpy", "warp-lang", "roma", "pillow", "safetensors")
 
@@ -33,7 +33,7 @@ class BodyIdentity:
 
     @staticmethod
     def of(body: BodyModel) -> BodyIdentity:
-        """Of a loaded body."""
+        """Identity of a loaded body."""
         return BodyIdentity(body.name, body.skeleton_hash, body.mesh_hash)
 
 

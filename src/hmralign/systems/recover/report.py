@@ -11,6 +11,7 @@ from hmralign.critics.by_rule import Agreement
 from hmralign.detection.observe import photo_title
 from hmralign.overlays.overlay import Picture
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
+from hmralign.structures.counted import counted
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.limbs import LIMBS
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
@@ -157,7 +158,8 @@ def run_facts(provenance: Provenance) -> dict[str, str]:
         "Model": f"{provenance.checkpoint} ({provenance.checkpoint_hash[:12]})",
         "Body": f"{body.name} (skeleton {body.skeleton_hash[:12]}, mesh {body.mesh_hash[:12]})",
         "Refinement": config.refinement.method,
-        "Sampler": f"{config.sampler.num_hypotheses} hypotheses, {config.sampler.num_steps} steps, seed {config.seed}",
+        "Sampler": f"{counted(config.sampler.num_hypotheses, 'hypothesis')}, "
+        f"{counted(config.sampler.num_steps, 'step')}, seed {config.seed}",
     }
     if provenance.retargeted:
         facts["Retargeted from"] = f"{estimated_on.name} (skeleton {estimated_on.skeleton_hash[:12]})"

@@ -28,6 +28,7 @@ from hmralign.models.scorer_calibration import Calibration, fit_calibration, fit
 from hmralign.models.scorer_features import scorer_input
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.systems.group_preference.verdict_files import read_verdicts, verdicts_path
 from hmralign.training.distillation_losses import reliability
 from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig
@@ -47,7 +48,7 @@ class DistilConfig:
     critic: str = ""
     """Name of the scores in it."""
     held_out_share: float = 0.15
-    """Of the groups, the last ones: the scale of the outputs is fitted on them, and the order checked."""
+    """Share of the groups, the last ones, on which the scale of the outputs is fitted and the order checked."""
     needs_truth_is_fine: bool = False
     """Whether the critic may be one that has seen the truth; a scorer that learns from it has seen labels."""
 
@@ -66,9 +67,9 @@ class DistilSets:
     training: HypothesisSet
     held_out: HypothesisSet
     scores: Float[Tensor, "group hyp"]
-    """Of the held-out groups, by the critic."""
+    """The critic's scores of the held-out groups."""
     mpjpe: Float[Tensor, "group hyp"] | None
-    """Of the held-out groups, metres; None without truth."""
+    """Errors of the held-out groups, metres; None without truth."""
     bounds: tuple[float, float]
     """Scores that become 0 and 1 where there is no truth."""
     sources: tuple[str, ...]
@@ -106,7 +107,8 @@ def distil_sets(config: DistilConfig, body: BodyModel) -> DistilSets:
     learned, held = number[heard & (number < first_held)], number[heard & (number >= first_held)]
     if min(len(learned), len(held)) < LEAST_GROUPS:
         raise InputError(
-            f"{store.folder}: '{config.critic}' has an opinion on {len(learned)} groups to learn from and {len(held)} "
+            f"{store.folder}: '{config.critic}' has an opinion on {counted(len(learned), 'group')} to learn "
+            f"from and {len(held)} "
             f"held out; expected at least {LEAST_GROUPS} of each"
         )
     logger.info("%d groups to learn from, %d held out, %d silent", len(learned), len(held), int((~heard).sum()))
@@ -125,14 +127,16 @@ def distil_sets(config: DistilConfig, body: BodyModel) -> DistilSets:
 
 
 def standard_errors(store: GroupStore, critic: str) -> Float[Tensor, "group hyp"] | None:
-    """Of a judge's scores, NaN where they are not known; None for critics that give none."""
+    """Standard errors of a judge's scores, NaN where they are not known; None for critics that give none."""
     if not verdicts_path(store, critic, 0).is_file():
         return None
     rows = []
     for line in read_verdicts(store, critic):
         values = line.get("standard_error") or [None] * store.facts.group_size
         if len(values) != store.facts.group_size:
-            raise InputError(f"{store.folder}: group '{line['id']}' has {len(values)} standard errors by '{critic}'")
+            raise InputError(
+                f"{store.folder}: group '{line['id']}' has {counted(len(values), 'standard error')} by '{critic}'"
+            )
         rows.append([float("nan") if v is None else float(v) for v in values])
     return torch.tensor(rows)
 

@@ -34,6 +34,7 @@ from hmralign.policies.catalogue import open_policy
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import Example, InputError
+from hmralign.structures.counted import counted
 from hmralign.systems.scorer_dpo.distil import (
     DistilConfig,
     distil_sets,
@@ -61,7 +62,7 @@ class ScorerDataConfig:
     seen_again: int = 12000
     """Persons in poses of the folder's next ones, seen again; 0 leaves them out."""
     perturbed: int = 0
-    """Persons (the first ones, as observed) of whom the truth is perturbed instead of a model being sampled."""
+    """Persons (the first ones, as observed) whose truth is perturbed instead of a model being sampled."""
     hypotheses: int = 16
     """Per person."""
     detector: str = "mediapipe"
@@ -119,7 +120,7 @@ def scorer_sets(config: ScorerDataConfig, body: BodyModel) -> ScorerSets:
     held_out = config.calibration_persons
     needed = max(config.as_observed, config.perturbed) + held_out + (1 if config.seen_again else 0)
     if len(shards) < needed:
-        raise InputError(f"{folder}: has {len(shards)} persons; the configuration needs at least {needed}")
+        raise InputError(f"{folder}: has {counted(len(shards), 'person')}; the configuration needs at least {needed}")
     source = source_of(facts)
     offsets = noise_of(config.detector).offsets
     policies = [open_policy(c, body, detector=config.detector).diffusion() for c in config.checkpoints]

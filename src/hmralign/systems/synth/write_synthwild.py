@@ -110,7 +110,7 @@ def _claim(path: Path, plan: dict[str, Any]) -> None:
             remove_parts(path)
             return
     if path.is_dir() and any(path.glob("shard_*.safetensors")):
-        _start_over(path, f"{path}: was begun by another version of hmralign")
+        _start_over(path, f"{path}: was started by another version of hmralign")
     remove_parts(path)
     write_whole(file, json.dumps(plan))
 

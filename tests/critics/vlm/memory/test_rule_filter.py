@@ -110,7 +110,7 @@ def test_tags_are_checked(tags, reason):
 def test_how_many_tags_is_a_choice():
     options = RuleFilterOptions(min_tags=2)
     for tags in (("legs",), ("legs", "legs")):
-        assert "has 1 tags of the vocabulary and 0" in review_rule(GOOD[0], tags, options=options).reason
+        assert "has 1 tag of the vocabulary and 0" in review_rule(GOOD[0], tags, options=options).reason
     assert review_rule(GOOD[0], ("legs", "arms"), options=options).accepted
 
 

@@ -43,7 +43,7 @@ from hmralign.structures import InputError
 
 Row = dict[str, Any]
 _MOST_NUMBERS = 1 << 16
-"""Of an embedding; no embedder has as many."""
+"""Most numbers of an embedding; no embedder has as many."""
 
 
 def check_content(connection: sqlite3.Connection, path: Path) -> None:

@@ -36,7 +36,7 @@ class EffectOptions:
     """How effects are estimated, and when a rule is kept or goes."""
 
     prior_std: float = 0.1
-    """Of an effect on the rank correlation."""
+    """Standard deviation of the prior of an effect on the rank correlation."""
     confidence: float = 0.8
     """Two-sided, of the bounds that decide."""
     min_uses: int = 4

@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from hmralign.critics.vlm.memory.records import CLIP, POSE, EmbeddingSpace
 from hmralign.detection.local_models import CONFIG, PREPROCESSOR, WEIGHTS, file_hash, quiet
 from hmralign.structures import Hypotheses, InputError, Observation
+from hmralign.structures.counted import counted
 
 _POSE_VERSION = 1
 """Raised whenever the same group gives another vector."""
@@ -95,7 +96,9 @@ class PoseEmbedder:
             raise InputError("the pose embedder needs the hypotheses of one person, batch shape (hyp,)")
         joints = view.hypotheses.joints.double().numpy()
         if joints.shape[1] != self.joints or not np.isfinite(joints).all():
-            raise InputError(f"hypotheses have {joints.shape[1]} joints or are not finite; expected {self.joints}")
+            raise InputError(
+                f"hypotheses have {counted(joints.shape[1], 'joint')} or are not finite; expected {self.joints}"
+            )
         rooted = joints - joints[:, :1]
         mean = rooted.mean(0)
         spread = np.sqrt(((rooted - mean) ** 2).sum(-1).mean(0))
@@ -132,7 +135,7 @@ class MixEmbedder:
 
     @property
     def space(self) -> EmbeddingSpace:
-        """Of both, with the share."""
+        """The spaces of both models, with the share."""
         a, b = self.first.space, self.second.space
         said = json.dumps([a.preprocessing, b.preprocessing, self.share])
         preprocessing = hashlib.sha256(said.encode()).hexdigest()

@@ -21,10 +21,11 @@ from hmralign.critics.vlm.memory.success import LEVEL, TAU, success_threshold
 from hmralign.critics.vlm.memory.tags import tags_of
 from hmralign.metrics.ranking import spearman
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.critique import HIGHEST_SCORE
 
 REASONING_LENGTH = 300
-"""Of a remembered case, characters."""
+"""The longest reasoning of a remembered case, characters."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class EpisodeOptions:
     def __post_init__(self) -> None:
         """Raise InputError for numbers that make no sense."""
         if not self.half_error > 0 or min(self.cases, self.cases_per_scene, self.max_prototypes) < 0:
-            raise InputError(f"error that halves a score {self.half_error}, {self.cases} cases, {self.cases_per_scene} "
+            raise InputError(f"error that halves a score {self.half_error}, {counted(self.cases, 'case')}, "
+                             f"{self.cases_per_scene} "
                              f"per scene, {self.max_prototypes} in all; expected above 0, and 0 or more")  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 from hmralign.critics.vlm.memory.credit import EffectOptions, RuleEffect, harmful_rules, worse_of_conflicts
 from hmralign.critics.vlm.memory.selection import wilson
 from hmralign.structures import InputError, Rule
+from hmralign.structures.counted import counted
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,13 @@ class PruningOptions:
     """Which bound has to be below the baseline: `upper` retires what is worse than it, `lower` what is not shown to be
     better, which only suits a baseline without rules: among rules that share their credit most are average."""
     confidence: float = 0.9
-    """Of the bounds, two-sided."""
+    """Confidence of the bounds, two-sided."""
 
     def __post_init__(self) -> None:
         """Raise InputError for numbers below one and a confidence outside 0..1."""
         if self.max_rules < 1 or self.min_uses < 1 or not 0 < self.confidence < 1:
-            raise InputError(f"at most {self.max_rules} rules, {self.min_uses} uses, confidence {self.confidence}; "
+            raise InputError(f"at most {counted(self.max_rules, 'rule')}, {self.min_uses} uses, confidence "
+                             f"{self.confidence}; "
                              "expected at least 1, at least 1, and between 0 and 1")  # fmt: skip
 
 
@@ -78,7 +80,7 @@ def retirements(
     left.sort(key=lambda r: (high.get(r.id, math.inf), -r.uses, r.id))
     for rule in left[: max(0, len(left) - options.max_rules)]:
         said = next((effect.words for effect in own if effect.rule == rule.id), "unknown, in 0 uses")
-        reasons[rule.id] = f"one of more than {options.max_rules} rules; its effect is {said}"
+        reasons[rule.id] = f"one of more than {counted(options.max_rules, 'rule')}; its effect is {said}"
     return reasons
 
 
@@ -91,12 +93,14 @@ def rules_to_retire(rules: Sequence[Rule], baseline: float, options: PruningOpti
         bound = wilson(rule.successes, rule.uses, options.confidence)[options.bound == "upper"]
         if rule.uses >= options.min_uses and bound < baseline:
             reasons[rule.id] = (
-                f"{rule.successes} successes of {rule.uses} uses: {options.bound} bound {bound:.2f} is below "
+                f"{counted(rule.successes, 'success')} of {rule.uses} uses: {options.bound} bound {bound:.2f} is below "
                 f"{baseline:.2f}"
             )
     left = sorted((r for r in rules if r.id not in reasons), key=lambda r: (_upper(r, options), -r.uses, r.id))
     for rule in left[: max(0, len(left) - options.max_rules)]:
-        reasons[rule.id] = f"one of more than {options.max_rules} rules, upper bound {_upper(rule, options):.2f}"
+        reasons[rule.id] = (
+            f"one of more than {counted(options.max_rules, 'rule')}, upper bound {_upper(rule, options):.2f}"
+        )
     return reasons
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.critique import HIGHEST_SCORE
 
 POSE, CLIP = "pose", "clip"
@@ -31,11 +32,11 @@ class EmbeddingSpace:
     """Hash of what is done before the model."""
     dim: int
     share: float | None = None
-    """Of two models side by side: how much of the similarity is the first one's, 0 to 1. None for one model."""
+    """How much of the similarity is the first model's where two stand side by side, 0 to 1. None for one model."""
 
     def __str__(self) -> str:
         weighed = "" if self.share is None else f", {self.share:g} to {1 - self.share:g}"
-        return f"{self.model}{weighed} (preparation {self.preprocessing[:8]}, {self.dim} numbers)"
+        return f"{self.model}{weighed} (preparation {self.preprocessing[:8]}, {counted(self.dim, 'number')})"
 
     @property
     def kind(self) -> VectorKind:
@@ -121,7 +122,7 @@ class Episode:
     sequence: str
     """Video or session that the photo is from; empty where there is none."""
     scores: tuple[float, ...]
-    """Of the judge, one per hypothesis."""
+    """The judge's scores, one per hypothesis."""
     errors: tuple[float, ...]
     """Against the truth, metres."""
     rho: float
@@ -134,7 +135,7 @@ class Episode:
     prototypes: tuple[NewPrototype, ...] = ()
     mined: tuple[NewRule, ...] = ()
     journal_keys: tuple[str, ...] = ()
-    """Of the answers that all this came from."""
+    """Journal keys of the answers that all this came from."""
 
     def __post_init__(self) -> None:
         """Raise InputError for an episode without id or photo, uneven lists, numbers that are none, or twins."""
@@ -142,7 +143,8 @@ class Episode:
             raise InputError(f"episode '{self.id}' with the images {list(self.images)}; expected an id and image ids")
         if len(self.scores) != len(self.errors) or len(self.scores) < 2:
             raise InputError(
-                f"episode {self.id} has {len(self.scores)} scores and {len(self.errors)} errors; expected as many, at "
+                f"episode {self.id} has {counted(len(self.scores), 'score')} and {counted(len(self.errors), 'error')}; "
+                "expected as many, at "
                 "least 2"
             )
         numbers = (*self.scores, *self.errors, self.rho, self.threshold)

@@ -24,6 +24,7 @@ from hmralign.critics.vlm.memory.selection import SelectionOptions, select_rules
 from hmralign.critics.vlm.memory.store import Memory
 from hmralign.critics.vlm.memory.text_similarity import text_vectors
 from hmralign.structures import InputError, MemoryContext
+from hmralign.structures.counted import counted
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class RetrievalOptions:
         """Raise InputError for negative numbers and shares that are none."""
         if self.prototypes < 0 or self.rules < 0 or not 0 <= self.diversity <= 1 or self.low >= self.high:
             raise InputError(
-                f"{self.prototypes} prototypes, {self.rules} rules, diversity {self.diversity}, scores {self.low} and "
+                f"{counted(self.prototypes, 'prototype')}, {counted(self.rules, 'rule')}, diversity "
+                f"{self.diversity}, scores {self.low} and "
                 f"{self.high}; expected 0 or more, 0 to 1, low below high"
             )
 
@@ -74,7 +76,7 @@ class Retrieved:
     rules: tuple[str, ...]
     prototypes: tuple[str, ...]
     tags: tuple[str, ...]
-    """Of the query, sorted."""
+    """Tags of the query, sorted."""
 
     def without(self, rule: str) -> Retrieved:
         """The same but for one rule. Raises InputError where it is not among those shown."""
@@ -110,7 +112,8 @@ def require_query_space(memory: Memory, query: Query) -> None:
     """Raise InputError where a query's embedding has no space, another length, or another space than the memory's."""
     if query.embedding is not None:
         if query.space is None or query.space.dim != len(query.embedding):
-            raise InputError(f"an embedding of {len(query.embedding)} numbers comes with the space {query.space}; "
+            raise InputError(f"an embedding of {counted(len(query.embedding), 'number')} comes with the space "
+                             f"{query.space}; "
                              "expected one that fits")  # fmt: skip
         require_same_space(memory.space, query.space, memory.path)
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from hmralign.critics.vlm.memory.records import normalised
 from hmralign.critics.vlm.memory.text_similarity import text_similarity
 from hmralign.structures import Rule
+from hmralign.structures.counted import counted
 from hmralign.structures.critique import RULE_LENGTH, RULE_TAGS
 
 _TYPOGRAPHIC = str.maketrans({"‘": "'", "’": "'", "–": "-", "—": "-", "−": "-", "…": ".", "\u00a0": " "})
@@ -148,7 +149,7 @@ def refuse_text(text: str, options: RuleFilterOptions | None = None) -> str:
     """Why a sentence by itself is no rule; empty where nothing speaks against it."""
     options, sentence = options or RuleFilterOptions(), plain(text)
     if not sentence or len(sentence) > options.max_length:
-        return f"has {len(sentence)} characters, expected 1 to {options.max_length}"
+        return f"has {counted(len(sentence), 'character')}, expected 1 to {options.max_length}"
     unsafe = refuse_unsafe(text)
     if unsafe:
         return unsafe
@@ -267,7 +268,8 @@ def _refuse_tags(tags: Sequence[str], options: RuleFilterOptions) -> str:
         return f"has the tag {(odd or free[0])[:32]!r}, which is no word"
     if len(known) > options.max_known_tags or len(free) > options.max_free_tags or len(tags) < options.min_tags:
         return (
-            f"has {len(known)} tags of the vocabulary and {len(free)} of its own; expected {options.min_tags} or more, "
+            f"has {counted(len(known), 'tag')} of the vocabulary and {len(free)} of its own; expected "
+            f"{options.min_tags} or more, "
             f"at most {options.max_known_tags} and {options.max_free_tags}"
         )
     return ""

@@ -30,6 +30,7 @@ from jaxtyping import Float
 from scipy.stats import norm
 
 from hmralign.structures import InputError, Rule
+from hmralign.structures.counted import counted
 
 Method = Literal["ucb", "thompson", "greedy", "random", "lower_bound"]
 
@@ -46,7 +47,7 @@ class SelectionOptions:
     """Whether rates start at 1/2 and logarithms are shifted; without it the paper's formula, guarded."""
     relevance: Literal["jaccard", "count", "none"] = "jaccard"
     confidence: float = 0.95
-    """Of `lower_bound`, two-sided."""
+    """Confidence of `lower_bound`, two-sided."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a C below 0 and a confidence outside 0..1."""
@@ -134,7 +135,7 @@ def wilson(successes: int, uses: int, confidence: float = 0.95) -> tuple[float, 
     Raises InputError for more successes than uses.
     """
     if not 0 <= successes <= uses:
-        raise InputError(f"{successes} successes of {uses} uses; expected no more than uses")
+        raise InputError(f"{counted(successes, 'success')} of {uses} uses; expected no more than uses")
     if uses == 0:
         return 0.0, 1.0
     z = float(norm.ppf((1 + confidence) / 2))

@@ -124,12 +124,12 @@ class Memory:
 
     @property
     def space(self) -> EmbeddingSpace | None:
-        """Of the embeddings; None while there are none."""
+        """The space of the embeddings; None while there are none."""
         with naming(self.path):
             return read_space(self.connection)
 
     def content_hash(self, images: bool = True) -> str:
-        """Of everything in the memory, whatever order it came in; the same after export and import.
+        """Hash of everything in the memory, whatever order it came in; the same after export and import.
 
         Without images: as if it had been exported without them.
         """

@@ -29,6 +29,7 @@ from hmralign.critics.vlm.memory.store import Memory, new_memory
 from hmralign.critics.vlm.memory.tables import FACT, FORMAT_VERSION, PROTOTYPE, RULE, TABLES, TILE, Table, naming
 from hmralign.storage.whole_folder import finished_folder
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.critique import HIGHEST_SCORE
 
 _FACTS, _EMBEDDINGS, _TILES = "memory.json", "embeddings.safetensors", "tiles"
@@ -167,7 +168,7 @@ def _place_embeddings(rows: list[dict[str, Any]], folder: Path) -> None:
         raise InputError(f"{folder / _EMBEDDINGS} has {matrix.dtype} {matrix.shape}, expected float32 (cases, numbers)")
     own = [row for row in rows if row["embedding"]]
     if len(own) != len(matrix):
-        raise InputError(f"{folder / _EMBEDDINGS} has {len(matrix)} rows, expected {len(own)}")
+        raise InputError(f"{folder / _EMBEDDINGS} has {counted(len(matrix), 'row')}, expected {len(own)}")
     vectors = iter(np.asarray(matrix, "<f4"))
     for row in rows:
         row["embedding"] = next(vectors).tobytes() if row["embedding"] else None

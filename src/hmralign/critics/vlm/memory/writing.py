@@ -1,4 +1,4 @@
-"""What is written into the tables of a memory, inside a transaction that the caller has begun."""
+"""What is written into the tables of a memory, inside a transaction that the caller has opened."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from hmralign.critics.vlm.memory.records import (
 )
 from hmralign.critics.vlm.memory.tables import EPISODE, EPISODE_IMAGE, FACT, PROTOTYPE, RETIRED, RULE, RULE_USE
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 
 class Writer:
@@ -105,7 +106,9 @@ class Writer:
 
     def _require_space(self, space: EmbeddingSpace | None, dim: int) -> None:
         if space is None or space.dim != dim:
-            raise InputError(f"an embedding of {dim} numbers comes with the space {space}; expected one that fits")
+            raise InputError(
+                f"an embedding of {counted(dim, 'number')} comes with the space {space}; expected one that fits"
+            )
         if read_space(self._connection) is None:
             FACT.insert(self._connection, {"name": SPACE, "value": json.dumps(space.record, sort_keys=True)})
         require_same_space(read_space(self._connection), space, self._path)
