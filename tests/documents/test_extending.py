@@ -20,7 +20,7 @@ TEXT = (ROOT / "docs/extending.md").read_text()
 @pytest.fixture()
 def outside(tmp_path):
     """A folder with the files of the document."""
-    for code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", TEXT, re.S):
+    for code in re.findall(r"```(?:python|yaml)\n# (\w+\.(?:py|yaml))\n(.*?)```", TEXT, re.S):
         (tmp_path / code[0]).write_text(code[1])
     return tmp_path
 
@@ -41,6 +41,24 @@ def test_a_critic_from_outside_scores_groups_and_its_scores_are_kept(outside):
     (outside / "upright.py").write_text((outside / "upright.py").read_text().replace("pelvis[..., 1] -", "-"))
     other = run(outside, "groups", "groups", "--critic", "upright.py:make", "--json")
     assert other.returncode == 2 and "other settings" in other.stderr, "another code is another critic"
+
+
+def test_a_method_from_outside_aligns_by_its_own_settings(outside):
+    shard_folder(outside / "shards", 6)
+    words = ["groups", "shards", "--critic", "reprojection", "--out", "groups", "--group-size", "4"]
+    assert run(outside, *words, "--checkpoint", "lite").returncode == 0
+    words = ["align", "--groups", "groups", "--config", "settings.yaml", "--critic", "reprojection", "--out", "run"]
+    found = run(outside, *words, "squared.py:make")
+    assert found.returncode == 0, found.stderr
+    assert "Aligning by squared.py:make, following reprojection." in found.stdout + found.stderr
+    record = (outside / "run/run.yaml").read_text()
+    assert "method: squared.py:make" in record and "target: 0.1" in record and "dpo" not in record
+    (outside / "squared.py").write_text((outside / "squared.py").read_text().replace(".square()", ".abs()"))
+    other = run(outside, *words, "squared.py:make")
+    assert other.returncode == 2 and "other settings" in other.stderr, "another code is another method"
+    (outside / "settings.yaml").write_text("method: squared.py:make\n")
+    named = run(outside, *words)
+    assert named.returncode == 2 and "on the command line" in named.stderr, "a file never names code"
 
 
 def test_a_policy_from_outside_recovers_people(outside):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from hmralign.body.model import BodyModel
 from hmralign.critics.critic import Critic
@@ -45,11 +43,3 @@ def make_critic(
     if not isinstance(critic, Critic):
         raise InputError(f"{name}: made a {type(critic).__name__}, which is no critic (see `hmralign.critics.critic`)")
     return critic
-
-
-def critic_code(name: str) -> str | None:
-    """SHA-256 of the file of a user's own critic, for the records; None for the critics of this package."""
-    place = Path(name.rpartition(":")[0])
-    if name in CRITICS or not place.is_file():
-        return None
-    return hashlib.sha256(place.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Code of the user's own, named where a built-in name could stand: a critic, a dataset, a detector, a policy.
+"""Code of the user's own, named where a built-in name could stand: a critic, a method, a dataset, a detector, a policy.
 
     path/to/file.py:make        the function `make` of a file
     package.module:make         of an installed module
@@ -24,8 +24,8 @@ from typing import Any
 from hmralign.structures.errors import InputError
 
 GROUP = "hmralign"
-"""Entry points are looked for in `hmralign.critics`, `hmralign.datasets`, `hmralign.detectors`, `hmralign.policies`
-and `hmralign.objectives`."""
+"""Entry points are looked for in `hmralign.critics`, `hmralign.datasets`, `hmralign.detectors`, `hmralign.methods` and
+`hmralign.policies`."""
 
 
 def is_extension(kind: str, name: str) -> bool:
@@ -51,6 +51,12 @@ def load_extension(kind: str, name: str) -> Callable[..., Any]:
     if not hasattr(module, attribute):
         raise InputError(f"{name}: {place} has no '{attribute}'")
     return _callable(name, getattr(module, attribute))
+
+
+def extension_code(name: str) -> str | None:
+    """SHA-256 of the file behind `FILE.py:NAME`, for the records; None for every other name."""
+    place = Path(name.rpartition(":")[0])
+    return hashlib.sha256(place.read_bytes()).hexdigest() if place.suffix == ".py" and place.is_file() else None
 
 
 def _callable(name: str, found: Any) -> Callable[..., Any]:
