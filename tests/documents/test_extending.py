@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from hmralign.geometry.rotations import rotmat_to_rotvec
 from support.recover_example import example_photo, write_keypoints
+from support.synthetic_persons import persons
 from support.toy_policy import shard_folder
 
 ROOT = Path(__file__).parents[2]
@@ -82,3 +85,41 @@ def test_what_is_no_policy_is_said_in_a_sentence(name, said, outside):
     write_keypoints(outside / "people.json", {"photo.png": [keypoints]})
     found = run(outside, "recover", "photo.png", "--keypoints", "people.json", "--checkpoint", name, "--out", "out")
     assert found.returncode == 2 and said in found.stderr and "Traceback" not in found.stderr
+
+
+def labelled_file(path: Path, n: int = 6) -> None:
+    """Persons as the data set of the document keeps them: y up, centimetres."""
+    example = persons(n, known=1.0)
+    turn, body = torch.diag(torch.tensor([1.0, -1.0, -1.0])), example.annotation.body
+    rotmats = torch.cat([(turn @ body.global_orient)[:, None], body.body_pose], 1)
+    coco = torch.cat([example.observation.keypoints, example.observation.confidence[..., None]], -1)[:, :17]
+    place = 100 * (turn @ body.transl[..., None])[..., 0]
+    arrays = {"pose": rotmat_to_rotvec(rotmats), "betas": body.betas, "place_cm": place, "coco": coco,
+              "K": example.observation.K}  # fmt: skip
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, **{name: value.numpy() for name, value in arrays.items()})
+
+
+def test_a_data_set_from_outside_is_evaluated_on_and_gives_groups(outside):
+    labelled_file(outside / "DIR/val.npz")
+    given = ["--data", "DIR", "--dataset", "labelled.py:make", "--split", "val"]
+    found = run(outside, "evaluate", "lite", *given, "--out", "evaluation", "--num-hypotheses", "12", "--json")
+    assert found.returncode == 0, found.stderr
+    record = json.loads(found.stdout)["predictors"]["lite"]
+    assert record["protocol"]["split"] == "labelled/val" and record["protocol"]["persons"] == 6
+    assert record["protocol"]["benchmark"] == "made up for this page"
+    words = ["groups", *given, "--critic", "oracle", "--with-truth", "--group-size", "4", "--out", "groups"]
+    made = run(outside, *words, "--json")
+    assert made.returncode == 0, made.stderr
+    document = json.loads(made.stdout)
+    assert document["source"] == "labelled/val" and document["groups"] == 6
+
+
+def test_what_is_no_data_set_is_said_in_a_sentence(outside):
+    given = ["evaluate", "lite", "--data", "DIR", "--out", "evaluation", "--dataset"]
+    for name, said in (
+        ("upright.py:make", "cannot be called with (folder, split)"),
+        ("3dpw", "there is no data set '3dpw'; expected one of"),
+    ):
+        found = run(outside, *given, name, "--split", "val")
+        assert found.returncode == 2 and said in found.stderr and "Traceback" not in found.stderr

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -51,6 +52,17 @@ def load_extension(kind: str, name: str) -> Callable[..., Any]:
     if not hasattr(module, attribute):
         raise InputError(f"{name}: {place} has no '{attribute}'")
     return _callable(name, getattr(module, attribute))
+
+
+def made_by(name: str, function: Callable[..., Any], **given: Any) -> Any:
+    """What a function makes of the given, in their order. Raises InputError where it takes other arguments."""
+    try:
+        inspect.signature(function).bind(*given.values())
+    except TypeError as error:
+        raise InputError(f"{name}: cannot be called with ({', '.join(given)}): {error}") from error
+    except ValueError:
+        pass  # some functions of compiled modules do not tell their arguments
+    return function(*given.values())
 
 
 def extension_code(name: str) -> str | None:
