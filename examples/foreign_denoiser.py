@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--persons", type=int, default=64)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--method", default="group", choices=["best-of-n", "dpo", "kto", "group", "direct-reward"])
+    parser.add_argument("--method", default="group", help="one of `hmralign.alignment.names.METHODS`")
     args = parser.parse_args()
     body = load_free_body("3k5")
     policy = make_policy(body)

@@ -38,15 +38,21 @@ _ALIGNMENT = (
          "centred.square().sum(-1, keepdim=True) / (rewards.shape[-1] - 1)"),
     ),
     *_of(
-        "alignment/objectives.py", "alignment/test_objectives.py",
+        "alignment/methods/dpo.py", "alignment/test_objectives.py",
         ("DPO prefers the loser", "-logsigmoid(-beta * delta)", "-logsigmoid(beta * delta)"),
         ("DPO with the policy as its reference", "- (reference_chosen - reference_rejected)",
          "- (policy_chosen - policy_rejected).detach()"),
         ("DPO without its reference", "(policy_chosen - policy_rejected) - (reference_chosen - reference_rejected)",
          "policy_chosen - policy_rejected"),
+    ),
+    *_of(
+        "alignment/methods/kto.py", "alignment/test_objectives.py",
         ("KTO's drift has a gradient", "gain.detach().mean()", "gain.mean()"),
         ("KTO's drift is not clamped", "gain.detach().mean().clamp(min=0)", "gain.detach().mean()"),
         ("KTO's gain upside down", "gain = reference - policy", "gain = policy - reference"),
+    ),
+    *_of(
+        "alignment/methods/group.py", "alignment/test_objectives.py",
         ("literal form upside down", "return advantages * d\n    if mode == \"sigmoid\"",
          "return -advantages * d\n    if mode == \"sigmoid\""),
         ("sigmoid form upside down", "logsigmoid(-advantages.sign() * beta * d)",
@@ -56,34 +62,53 @@ _ALIGNMENT = (
         ("hinge without a hinge", "d.clamp(max=margin)", "d"),
         ("positive form keeps the worse", "return advantages.clamp(min=0) * d", "return advantages * d"),
         ("anchor on the worse too", "return advantages.clamp(min=0) * policy", "return advantages * policy"),
-        ("drift moves the reference", "(prediction - reference.detach())", "(prediction - reference)"),
         ("NFT moves the old model", "old = old.detach()", "old = old + 0"),
         ("NFT without its negative branch", "(1 + beta) * old - beta * prediction", "(1 - beta) * old + beta * prediction"),
     ),
     *_of(
-        "alignment/methods.py", "alignment/test_methods.py training/test_preference.py::test_a_group_shares_its_draw_as_it_is_told_and_policy_and_reference_always_do",
+        "alignment/drift.py", "alignment/test_objectives.py",
+        ("drift moves the reference", "(prediction - reference.detach())", "(prediction - reference)"),
+    ),
+    *_of(
+        "alignment/methods/dpo.py", "alignment/test_methods.py",
         ("winner and loser exchanged in DPO", "dpo(policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1]",
          "dpo(policy[:, 1], policy[:, 0], reference[:, 1], reference[:, 0]"),
         ("DPO's anchor on the loser", "chosen = policy[:, 0]", "chosen = policy[:, 1]"),
+    ),
+    *_of(
+        "alignment/methods/kto.py", "alignment/test_methods.py",
         ("KTO supervised on the bad too", "losses.policy * (losses.weights > 0)", "losses.policy"),
+    ),
+    *_of(
+        "alignment/methods/group.py", "alignment/test_methods.py training/test_preference.py::test_a_group_shares_its_draw_as_it_is_told_and_policy_and_reference_always_do",
         ("NFT's optimality upside down", "0.5 + 0.5 * advantages", "0.5 - 0.5 * advantages"),
-        ("drift is rewarded", "return terms + config.kappa * _drift(losses) if config.kappa > 0 else terms\n\n\ndef _drift",
-         "return terms - config.kappa * _drift(losses) if config.kappa > 0 else terms\n\n\ndef _drift"),
+        ("drift is rewarded", "return terms + config.kappa * drift_of(losses) if", "return terms - config.kappa * drift_of(losses) if"),
         ("groups never share their draw", "needs_prediction=config.kappa > 0 or config.mode == \"nft\",\n        shares=config.shares",
          "needs_prediction=config.kappa > 0 or config.mode == \"nft\",\n        shares=\"nothing\""),
         ("every group weighs the same", "return (std / std.mean().clamp(min=1e-12)).to(scores.dtype)",
          "return (std * 0 + 1).to(scores.dtype)"),
     ),
     *_of(
-        "alignment/items.py", _RUN + "pairs_signs_and_groups_agree_with_the_scores " + _RUN + "the_best_are_the_best "
-        + _RUN + "silent_groups_are_left_out_and_nothing_left_is_an_error",
+        "alignment/methods/best_of_n.py", _RUN + "the_best_are_the_best",
         ("the best are the worst", "best = scores[kept].sort(dim=-1, descending=True", "best = scores[kept].sort(dim=-1, descending=False"),
+    ),
+    *_of(
+        "alignment/methods/dpo.py", _RUN + "pairs_signs_and_groups_agree_with_the_scores",
         ("pairs exchanged", "[groups.x_0[person, pairs.chosen], groups.x_0[person, pairs.rejected]]",
          "[groups.x_0[person, pairs.rejected], groups.x_0[person, pairs.chosen]]"),
+        ("pairs of other persons", "person = kept[pairs.group]", "person = kept[pairs.group].flip(0)"),
+    ),
+    *_of(
+        "alignment/methods/kto.py", _RUN + "pairs_signs_and_groups_agree_with_the_scores",
         ("KTO's signs exchanged", "[torch.ones(len(person), 1), -torch.ones(len(person), 1)]",
          "[-torch.ones(len(person), 1), torch.ones(len(person), 1)]"),
-        ("pairs of other persons", "person = kept[pairs.group]", "person = kept[pairs.group].flip(0)"),
+    ),
+    *_of(
+        "alignment/methods/group.py", _RUN + "silent_groups_are_left_out_and_nothing_left_is_an_error",
         ("samples of other groups", "return Items(kept, groups.x_0[kept], advantages", "return Items(kept, groups.x_0[: len(kept)], advantages"),
+    ),
+    *_of(
+        "alignment/scored_groups.py", _RUN + "silent_groups_are_left_out_and_nothing_left_is_an_error",
         ("silent groups are kept", "return (~silent).nonzero()[:, 0]", "return (silent | ~silent).nonzero()[:, 0]"),
     ),
     *_of(
@@ -106,7 +131,7 @@ _ALIGNMENT = (
         ("alpha_bar instead of its square", "-weight * alpha_bar.square()", "-weight * alpha_bar"),
     ),
     *_of(
-        "alignment/direct_reward.py", "training/test_preference.py::test_the_gradient_of_the_reward_is_that_of_finite_differences "
+        "alignment/methods/direct_reward.py", "training/test_preference.py::test_the_gradient_of_the_reward_is_that_of_finite_differences "
         "training/test_preference.py::test_earlier_steps_receive_no_gradient "
         "training/test_preference.py::test_the_drift_of_a_rollout_is_its_distance_from_the_reference_at_the_steps_with_gradients "
         "training/test_preference.py::test_following_a_reward_raises_it "

@@ -23,7 +23,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hmralign.alignment.methods import BestOfNConfig, GroupConfig, SftConfig
+from hmralign.alignment.methods.best_of_n import BestOfNConfig
+from hmralign.alignment.methods.group import GroupConfig
+from hmralign.alignment.methods.sft import SftConfig
 from hmralign.body.free_body import load_free_body
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
@@ -66,16 +68,16 @@ def rows() -> list[Row]:
     kinds = {
         "best-of-N": recommended("best-of-n"),
         "DPO": recommended("dpo"),
-        "GPA literal": recommended("group", group=GroupConfig(mode="literal")),
-        "GPA sigmoid": recommended("group", group=GroupConfig(mode="sigmoid")),
+        "GPA literal": recommended("group", settings=GroupConfig(mode="literal")),
+        "GPA sigmoid": recommended("group", settings=GroupConfig(mode="sigmoid")),
     }
     found = [Row(config, critic, f"{name}, {critic}") for critic in CRITICS for name, config in kinds.items()]
-    random = recommended("best-of-n", best_of_n=BestOfNConfig(choose_at_random=True))
+    random = recommended("best-of-n", settings=BestOfNConfig(choose_at_random=True))
     return [
         *found,
         Row(random, "random", "best-of-N, random critic"),
-        Row(recommended("sft", sft=SftConfig(target="own_mean", target_noise=0.1)), "random", "SFT, own mean"),
-        Row(recommended("sft", sft=SftConfig(target="truth")), "random", "SFT, true labels (ceiling)"),
+        Row(recommended("sft", settings=SftConfig(target="own_mean", target_noise=0.1)), "random", "SFT, own mean"),
+        Row(recommended("sft", settings=SftConfig(target="truth")), "random", "SFT, true labels (ceiling)"),
     ]
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from hmralign.alignment.items import load_groups
-from hmralign.alignment.methods import GroupConfig
+from hmralign.alignment.methods.group import GroupConfig
+from hmralign.alignment.scored_groups import load_groups
 from hmralign.body.free_body import load_free_body
 from hmralign.models.checkpoint import checkpoint_hash, trained_on
 from hmralign.policies.lite import LitePolicy
@@ -64,7 +64,7 @@ def main() -> None:
             "best-of-n": recommended("best-of-n"),
             "dpo": recommended("dpo"),
             "group sigmoid": recommended("group"),
-            "group sigmoid, kappa": recommended("group", group=GroupConfig(kappa=0.1)),
+            "group sigmoid, kappa": recommended("group", settings=GroupConfig(kappa=0.1)),
             "direct-reward": recommended("direct-reward"),
         }
         for name, config in methods.items():

@@ -3,19 +3,12 @@
 import pytest
 import torch
 
-from hmralign.alignment.methods import (
-    BestOfNConfig,
-    DpoConfig,
-    GroupConfig,
-    KtoConfig,
-    SftConfig,
-    best_of_n_objective,
-    dpo_objective,
-    group_objective,
-    group_weights,
-    kto_objective,
-)
-from hmralign.alignment.objectives import diffusion_nft, dpo, drift, group, kto
+from hmralign.alignment.drift import drift
+from hmralign.alignment.methods.best_of_n import make_best_of_n
+from hmralign.alignment.methods.dpo import DpoConfig, dpo, dpo_objective
+from hmralign.alignment.methods.group import GroupConfig, diffusion_nft, group, group_objective, group_weights
+from hmralign.alignment.methods.kto import KtoConfig, kto, kto_objective
+from hmralign.alignment.methods.sft import make_sft
 from hmralign.training.objective import Losses, Prediction
 from support.synthetic_persons import seeded
 
@@ -78,8 +71,8 @@ def test_a_group_pays_for_its_drift_and_anchors_its_better_members(mode):
 
 def test_plain_denoising_weighs_samples_and_asks_no_reference():
     found = losses(1)
-    for config in (SftConfig(), BestOfNConfig()):
-        objective = best_of_n_objective(config)
+    for method in (make_sft(), make_best_of_n()):
+        objective = method.objective(method.settings())
         assert not objective.needs_reference
         torch.testing.assert_close(objective.terms(found), found.policy * found.weights)
 

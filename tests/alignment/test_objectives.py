@@ -6,14 +6,10 @@ import pytest
 import torch
 
 from hmralign.alignment.advantages import group_advantages
-from hmralign.alignment.objectives import (
-    diffusion_nft,
-    dpo,
-    drift,
-    group,
-    kto,
-    winner_anchor,
-)
+from hmralign.alignment.drift import drift
+from hmralign.alignment.methods.dpo import dpo
+from hmralign.alignment.methods.group import diffusion_nft, group, winner_anchor
+from hmralign.alignment.methods.kto import kto
 from support.synthetic_persons import seeded
 
 MODES = ("literal", "sigmoid", "group_sigmoid", "hinge", "positive")

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from hmralign.geometry.rotations import rotmat_to_rotvec
 from support.recover_example import example_photo, write_keypoints
+from support.synthetic_persons import persons
 from support.toy_policy import shard_folder
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +23,7 @@ TEXT = (ROOT / "docs/extending.md").read_text()
 @pytest.fixture()
 def outside(tmp_path):
     """A folder with the files of the document."""
-    for code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", TEXT, re.S):
+    for code in re.findall(r"```(?:python|yaml)\n# (\w+\.(?:py|yaml))\n(.*?)```", TEXT, re.S):
         (tmp_path / code[0]).write_text(code[1])
     return tmp_path
 
@@ -41,6 +44,24 @@ def test_a_critic_from_outside_scores_groups_and_its_scores_are_kept(outside):
     (outside / "upright.py").write_text((outside / "upright.py").read_text().replace("pelvis[..., 1] -", "-"))
     other = run(outside, "groups", "groups", "--critic", "upright.py:make", "--json")
     assert other.returncode == 2 and "other settings" in other.stderr, "another code is another critic"
+
+
+def test_a_method_from_outside_aligns_by_its_own_settings(outside):
+    shard_folder(outside / "shards", 6)
+    words = ["groups", "shards", "--critic", "reprojection", "--out", "groups", "--group-size", "4"]
+    assert run(outside, *words, "--checkpoint", "lite").returncode == 0
+    words = ["align", "--groups", "groups", "--config", "settings.yaml", "--critic", "reprojection", "--out", "run"]
+    found = run(outside, *words, "squared.py:make")
+    assert found.returncode == 0, found.stderr
+    assert "Aligning by squared.py:make, following reprojection." in found.stdout + found.stderr
+    record = (outside / "run/run.yaml").read_text()
+    assert "method: squared.py:make" in record and "target: 0.1" in record and "dpo" not in record
+    (outside / "squared.py").write_text((outside / "squared.py").read_text().replace(".square()", ".abs()"))
+    other = run(outside, *words, "squared.py:make")
+    assert other.returncode == 2 and "other settings" in other.stderr, "another code is another method"
+    (outside / "settings.yaml").write_text("method: squared.py:make\n")
+    named = run(outside, *words)
+    assert named.returncode == 2 and "on the command line" in named.stderr, "a file never names code"
 
 
 def test_a_policy_from_outside_recovers_people(outside):
@@ -64,3 +85,41 @@ def test_what_is_no_policy_is_said_in_a_sentence(name, said, outside):
     write_keypoints(outside / "people.json", {"photo.png": [keypoints]})
     found = run(outside, "recover", "photo.png", "--keypoints", "people.json", "--checkpoint", name, "--out", "out")
     assert found.returncode == 2 and said in found.stderr and "Traceback" not in found.stderr
+
+
+def labelled_file(path: Path, n: int = 6) -> None:
+    """Persons as the data set of the document keeps them: y up, centimetres."""
+    example = persons(n, known=1.0)
+    turn, body = torch.diag(torch.tensor([1.0, -1.0, -1.0])), example.annotation.body
+    rotmats = torch.cat([(turn @ body.global_orient)[:, None], body.body_pose], 1)
+    coco = torch.cat([example.observation.keypoints, example.observation.confidence[..., None]], -1)[:, :17]
+    place = 100 * (turn @ body.transl[..., None])[..., 0]
+    arrays = {"pose": rotmat_to_rotvec(rotmats), "betas": body.betas, "place_cm": place, "coco": coco,
+              "K": example.observation.K}  # fmt: skip
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, **{name: value.numpy() for name, value in arrays.items()})
+
+
+def test_a_data_set_from_outside_is_evaluated_on_and_gives_groups(outside):
+    labelled_file(outside / "DIR/val.npz")
+    given = ["--data", "DIR", "--dataset", "labelled.py:make", "--split", "val"]
+    found = run(outside, "evaluate", "lite", *given, "--out", "evaluation", "--num-hypotheses", "12", "--json")
+    assert found.returncode == 0, found.stderr
+    record = json.loads(found.stdout)["predictors"]["lite"]
+    assert record["protocol"]["split"] == "labelled/val" and record["protocol"]["persons"] == 6
+    assert record["protocol"]["benchmark"] == "made up for this page"
+    words = ["groups", *given, "--critic", "oracle", "--with-truth", "--group-size", "4", "--out", "groups"]
+    made = run(outside, *words, "--json")
+    assert made.returncode == 0, made.stderr
+    document = json.loads(made.stdout)
+    assert document["source"] == "labelled/val" and document["groups"] == 6
+
+
+def test_what_is_no_data_set_is_said_in_a_sentence(outside):
+    given = ["evaluate", "lite", "--data", "DIR", "--out", "evaluation", "--dataset"]
+    for name, said in (
+        ("upright.py:make", "cannot be called with (folder, split)"),
+        ("3dpw", "there is no data set '3dpw'; expected one of"),
+    ):
+        found = run(outside, *given, name, "--split", "val")
+        assert found.returncode == 2 and said in found.stderr and "Traceback" not in found.stderr

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hmralign.alignment.items import load_groups
+from hmralign.alignment.scored_groups import load_groups
 from hmralign.body.lbs import posed_joints
 from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import judge

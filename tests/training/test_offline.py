@@ -5,14 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hmralign.alignment.methods import (
-    BestOfNConfig,
-    DpoConfig,
-    GroupConfig,
-    best_of_n_objective,
-    dpo_objective,
-    group_objective,
-)
+from hmralign.alignment.methods.dpo import DpoConfig, dpo_objective
+from hmralign.alignment.methods.group import GroupConfig, group_objective
+from hmralign.alignment.methods.sft import denoising_objective
 from hmralign.training.contexts import LiveContexts, cache_contexts
 from hmralign.training.offline import OfflineStep
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
@@ -52,7 +47,7 @@ def is_mirrored(context) -> bool:
 @pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize(
     ("objective", "members"),
-    [(best_of_n_objective(BestOfNConfig()), 1), (dpo_objective(DpoConfig()), 2), (group_objective(GroupConfig()), 4)],
+    [(denoising_objective("best_of_n"), 1), (dpo_objective(DpoConfig()), 2), (group_objective(GroupConfig()), 4)],
 )
 def test_a_sample_is_mirrored_where_its_context_is_and_only_there(objective, members, live, accumulate):
     """Of policy, reference and what is added to the loss alike; half of the steps are mirrored."""

@@ -7,20 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from hmralign.alignment.direct_reward import DirectRewardConfig, RolloutStep, rollout
-from hmralign.alignment.methods import (
-    ADHMR_CODE,
-    ADHMR_PAPER,
-    GPA_PAPER,
-    BestOfNConfig,
-    DpoConfig,
-    GroupConfig,
-    KtoConfig,
-    best_of_n_objective,
-    dpo_objective,
-    group_objective,
-    kto_objective,
-)
+from hmralign.alignment.methods.direct_reward import DirectRewardConfig, RolloutStep, rollout
+from hmralign.alignment.methods.dpo import ADHMR_CODE, ADHMR_PAPER, DpoConfig, dpo_objective
+from hmralign.alignment.methods.group import GPA_PAPER, GroupConfig, group_objective
+from hmralign.alignment.methods.kto import KtoConfig, kto_objective
+from hmralign.alignment.methods.sft import denoising_objective
 from hmralign.policies.policy import per_sample_loss
 from hmralign.structures import InputError
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
@@ -37,7 +28,7 @@ QUICK = PreferenceTrainingConfig(
 )
 MODES = ["literal", "sigmoid", "group_sigmoid", "hinge", "positive", "nft"]
 OBJECTIVES = {
-    "best_of_n": (best_of_n_objective(BestOfNConfig()), 1),
+    "best_of_n": (denoising_objective("best_of_n"), 1),
     "dpo": (dpo_objective(DpoConfig(anchor=0.1)), 2),
     "dpo_kl": (dpo_objective(DpoConfig(kappa=0.1)), 2),
     "adhmr_code": (dpo_objective(ADHMR_CODE), 2),

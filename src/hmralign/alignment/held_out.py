@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hmralign.alignment.items import ScoredGroups
+from hmralign.alignment.scored_groups import ScoredGroups
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.critics.critic import Critic, judge
 from hmralign.hypotheses.spread import joint_spread

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hmralign.alignment.direct_reward import Reward
 from hmralign.critics.critic import Critic
 from hmralign.diffusion.parameterization import add_noise, x_0_from_eps
 from hmralign.structures import Example, InputError, Observation
 from hmralign.training.objective import Draw, Items
 from hmralign.training.offline import Auxiliary
+
+Reward = Callable[[Float[Tensor, "person hyp dims"], Int[Tensor, " person"], int], Float[Tensor, "person hyp"]]
+"""`(x_0, person, variant) -> reward`, differentiable in x_0; persons by number, seen in that variant."""
 
 
 def critic_reward(policy: Any, critic: Critic, observation: Observation) -> Reward:

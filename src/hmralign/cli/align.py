@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import tyro
 
+from hmralign.alignment.names import METHODS
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+
+_METHOD_HELP = (
+    f"What is done with the groups: one of {', '.join(METHODS)}, or FILE.py:FUNCTION of your own. The default is the "
+    "configuration's, and without one dpo: following the learned scorer, it gained most of them."
+)
 
 
 @dataclass(frozen=True)
@@ -20,11 +26,7 @@ class AlignOptions:
     """Store of groups with scores."""
     out: Path
     """Folder of the run: weights, curves, state for resuming."""
-    method: Annotated[
-        Literal["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"] | None, tyro.conf.Positional
-    ] = None
-    """What is done with the groups. The default is the configuration's, and without one dpo: following the learned
-    scorer, it gained most of them."""
+    method: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(help=_METHOD_HELP)] = None
     checkpoint: str | None = None
     """Weights to start from; the default is the shipped ones that sampled the groups."""
     config: Path | None = None
@@ -73,7 +75,7 @@ def run_align(options: AlignOptions, terminal: Terminal) -> int:
     config = replace(config, training=replace(config.training, **{k: v for k, v in training.items() if v is not None}))
     if critic is not None:
         config = replace(config, critic=critic)
-    followed = "" if config.method == "sft" else f", following {config.critic}"
+    followed = f", following {config.critic}" if config.follows_critic else ""
     terminal.say(f"Aligning by {config.method}{followed}.")
     done = align_checkpoint(options.groups, options.checkpoint, config, options.out, other_model=options.other_model)
     terminal.answer(

@@ -1,4 +1,4 @@
-"""`hmralign evaluate`: checkpoints on a split of SynthWild, side by side."""
+"""`hmralign evaluate`: checkpoints on a split of a data set, side by side."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ import tyro
 
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.data.names import DATASETS
+
+_DATASET_HELP = f"What the folder holds: {', '.join(DATASETS)}, or FILE.py:FUNCTION of your own (docs/extending.md)."
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Measure checkpoints on a split of SynthWild: errors with intervals, slices, calibration, paired differences.
+    """Measure checkpoints on a split of SynthWild, or of a data set of your own.
 
+    Errors come with intervals, slices, calibration and paired differences.
     `hmralign evaluate alignment` compares aligned checkpoints with their base, with and without refinement.
     """
 
     checkpoints: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Names of shipped weights or paths; the others are compared with the first."""
     data: Path
-    """Folder of the benchmark (`hmralign bench`)."""
+    """Folder of the data set; of SynthWild as `hmralign bench` writes it."""
     out: Path
     """Folder for metrics.json, metrics.md, calibration.png and the errors of each person."""
+    dataset: Annotated[str, tyro.conf.arg(help=_DATASET_HELP)] = "synthwild"
     split: str = "wild/val"
     """Which persons. Test splits are for tables: every reading is logged."""
     num_hypotheses: int = 100
@@ -80,7 +85,7 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
         options.checkpoints,
         options.data,
         options.split,
-        EvaluateConfig(predict, options.persons),
+        EvaluateConfig(predict, options.persons, options.dataset),
         options.out,
         recalibrations=options.recalibration,
         log=options.log,

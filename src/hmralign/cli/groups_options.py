@@ -13,6 +13,7 @@ import tyro
 from hmralign.cli.groups_judge import JUDGE
 from hmralign.cli.usage import UsageError
 from hmralign.critics.names import CRITICS, computed_critics, is_critic
+from hmralign.data.names import DATASETS
 
 DEFAULT_CRITIC = "reprojection"
 """The critic for predictions of other systems, whose bodies the learned scorers do not know."""
@@ -22,6 +23,7 @@ _CRITIC_HELP = (
     f"scorer-lab for lite-lab and scorer for all others; {DEFAULT_CRITIC} for a prediction file; for a store the "
     f"critics it has. {JUDGE} is a vision-language model, given by --vlm, --base-url or --local."
 )
+_DATASET_HELP = f"With --data: {', '.join(DATASETS)}, or FILE.py:FUNCTION of your own (docs/extending.md)."
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class GroupsOptions:
 
     source: tyro.conf.Positional[tuple[str, ...]] = ()
     """A folder of shards; photos, folders of photos or patterns; a prediction file (.npz); or a store of groups."""
+    data: Path | None = None
+    """Instead of SOURCE: folder of a data set, which --dataset names and --split chooses from."""
+    dataset: Annotated[str, tyro.conf.arg(help=_DATASET_HELP)] = "synthwild"
+    split: str = "wild/train"
+    """With --data: which persons."""
     out: Path | None = None
     """Folder of the store; not needed where SOURCE is one."""
     checkpoint: str = "lite"
@@ -107,8 +114,12 @@ def names_predictions(source: tuple[str, ...]) -> bool:
 
 def check_options(options: GroupsOptions) -> None:
     """What can be told without loading anything. Raises UsageError."""
-    if not options.source:
-        raise UsageError("no source was given; expected a folder of shards, photos, or a store of groups")
+    if not options.source and options.data is None:
+        raise UsageError("no source was given; expected a folder of shards, photos, a store of groups, or --data DIR")
+    if options.source and options.data is not None:
+        raise UsageError(f"both '{options.source[0]}' and --data are given; expected one of them")
+    if options.data is None and (alone := given_options(options, ("dataset", "split"))):
+        raise UsageError(f"{flag_of(alone[0])} is for --data DIR, the folder of a data set")
     if options.sheet_groups < 1:
         raise UsageError(f"--sheet-groups is {options.sheet_groups}; expected at least 1")
     for name, path, suffix in (("export", options.export, ".parquet"), ("sheet", options.sheet, ".png")):

@@ -57,9 +57,14 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
 def _opened_source(options: GroupsOptions) -> Iterator[tuple[GroupSource, str, dict[str, str]]]:
     """The persons, whose measured noise their keypoints have, and the versions behind the detector."""
     from hmralign.data.images import expand_inputs
-    from hmralign.preferences.person_source import PhotoSource, ShardSource
+    from hmralign.preferences.person_source import DatasetSource, PhotoSource, ShardSource
     from hmralign.structures.errors import InputError
 
+    if options.data is not None:
+        if options.detector != "mediapipe":
+            raise UsageError("--detector is for photos, but --data is a data set")
+        yield DatasetSource.open(options.dataset, options.data, options.split, options.persons), options.detector, {}
+        return
     folder = Path(options.source[0])
     if len(options.source) == 1 and ((folder / "index.json").is_file() or any(folder.glob("shard_*.safetensors"))):
         if options.detector != "mediapipe":

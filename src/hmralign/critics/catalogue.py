@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from hmralign.body.model import BodyModel
 from hmralign.critics.critic import Critic
@@ -12,7 +10,7 @@ from hmralign.critics.names import CRITICS, is_critic
 from hmralign.critics.setting import CriticSetting
 from hmralign.fitting.detector_noise import noise_of
 from hmralign.structures import InputError
-from hmralign.structures.extensions import load_extension
+from hmralign.structures.extensions import load_extension, made_by
 
 
 def make_critic(
@@ -41,15 +39,7 @@ def make_critic(
     setting = CriticSetting(
         body, noise_of(detector), seed, correlation, image_size, None if persons is None else tuple(persons)
     )
-    critic = load_extension("critics", CRITICS.get(name, name))(setting)
+    critic = made_by(name, load_extension("critics", CRITICS.get(name, name)), setting=setting)
     if not isinstance(critic, Critic):
         raise InputError(f"{name}: made a {type(critic).__name__}, which is no critic (see `hmralign.critics.critic`)")
     return critic
-
-
-def critic_code(name: str) -> str | None:
-    """SHA-256 of the file of a user's own critic, for the records; None for the critics of this package."""
-    place = Path(name.rpartition(":")[0])
-    if name in CRITICS or not place.is_file():
-        return None
-    return hashlib.sha256(place.read_bytes()).hexdigest()

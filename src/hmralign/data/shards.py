@@ -10,6 +10,7 @@ training fits in memory.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,16 @@ def shard_tensors(example: Example) -> dict[str, Tensor]:
     tensors["mask"] = (tensors["mask"] * 255).round().to(torch.uint8)
     tensors["joints"] = example.annotation.joints
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def content_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of arrays by name, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = tensors[name].contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def write_shard(folder: Path, number: int, example: Example) -> Path:

@@ -10,10 +10,9 @@ told apart from another benchmark.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -23,7 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hmralign.data.shards import ShardSet, open_shards, read_index, read_shard, save_whole
+from hmralign.data.dataset import DatasetFacts
+from hmralign.data.shards import ShardSet, content_hash, open_shards, read_index, read_shard, save_whole
 from hmralign.data.synthetic.synthwild import VERSION, Slices, Split, chunk_sizes, split_of
 from hmralign.structures import Example, InputError
 from hmralign.structures.counted import counted
@@ -57,7 +57,7 @@ def write_slices(folder: Path, chunk: int, slices: Slices) -> None:
 
 @dataclass(frozen=True)
 class BenchmarkSplit:
-    """A split in memory."""
+    """A split in memory; `LabelledPersons` of the data set `synthwild`."""
 
     name: str
     shards: ShardSet
@@ -70,18 +70,30 @@ class BenchmarkSplit:
         """All persons in one batch."""
         return self.shards[torch.arange(len(self.shards))]
 
+    @property
+    def facts(self) -> DatasetFacts:
+        """What the benchmark says of itself."""
+        return DatasetFacts(
+            self.name, f"{VERSION}, made by `hmralign bench`", "made here, of poses under free licences (NOTICE)",
+            "cam, metres",
+        )  # fmt: skip
+
+    @property
+    def benchmark(self) -> str:
+        """Name and version."""
+        return VERSION
+
+    def masks(self) -> dict[str, Tensor]:
+        """The reported slices by name."""
+        return self.slices.masks()
+
+    def first(self, persons: int) -> BenchmarkSplit:
+        """The first so many, with the hash of all."""
+        tensors = {name: tensor[:persons] for name, tensor in self.shards.tensors.items()}
+        return replace(self, shards=replace(self.shards, tensors=tensors), slices=self.slices[:persons])
+
     def __len__(self) -> int:
         return len(self.shards)
-
-
-def content_hash(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of arrays by name, type, shape and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        array = tensors[name].contiguous().numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> dict[str, list[float]]:

@@ -17,7 +17,7 @@ from hmralign.models.checkpoint import checkpoint_hash, checkpoint_kind, checkpo
 from hmralign.policies.lite import LitePolicy
 from hmralign.policies.policy import BodyProposer, DiffusionPolicy, state_hash
 from hmralign.structures import InputError
-from hmralign.structures.extensions import is_extension, load_extension
+from hmralign.structures.extensions import is_extension, load_extension, made_by
 
 KINDS: Mapping[str, Callable[..., BodyProposer]] = {"lite": LitePolicy.load}
 """Kind of a checkpoint -> `(path, body, *, num_steps, detector) -> policy`."""
@@ -58,7 +58,7 @@ def open_policy(
         return _own(policy, type(policy).__name__, body)
     name = str(policy)
     if is_extension("policies", name):
-        return _own(load_extension("policies", name)(body), name, body)
+        return _own(made_by(name, load_extension("policies", name), body=body), name, body)
     kind = checkpoint_kind(policy)
     if kind not in KINDS:
         raise InputError(f"{policy}: holds a model of kind '{kind}', expected {' or '.join(map(repr, KINDS))}")

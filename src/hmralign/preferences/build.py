@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from hmralign.body.model import BodyModel
-from hmralign.critics.catalogue import critic_code, make_critic
+from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import Critic, judge
 from hmralign.critics.mix import LAB_WEIGHTS
 from hmralign.critics.names import CriticChoice, score_name
@@ -29,6 +29,7 @@ from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, Sto
 from hmralign.storage.seeds import seeded
 from hmralign.structures import Example, InputError, PreferenceGroups
 from hmralign.structures.counted import counted
+from hmralign.structures.extensions import extension_code
 
 logger = logging.getLogger("hmralign.groups")
 
@@ -149,7 +150,7 @@ def critic_facts(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) 
         settings["scorer_sha256"] = hashlib.sha256(scorer_path(name).read_bytes()).hexdigest()
     if name == "oracle-noisy":
         settings["correlation"] = config.correlation
-    if (code := critic_code(name)) is not None:
+    if (code := extension_code(name)) is not None:
         settings |= {"code_sha256": code, "seed": config.seed}
     return CriticFacts(score_name(name), make_critic(name, body, config.detector).needs_truth, settings)
 

@@ -1,4 +1,4 @@
-"""Where the persons of groups come from: shards of examples, splits of SynthWild, photos, or the user's own reader."""
+"""Where the persons of groups come from: shards of examples, splits of data sets, photos, or the user's own reader."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from hmralign.data.dataset import LabelledPersons, open_dataset
 from hmralign.data.images import LoadedImage, load_image
-from hmralign.data.shards import ShardSet, open_shards, read_index, source_of
-from hmralign.data.synthwild_folder import content_hash, read_split, split_facts
+from hmralign.data.shards import ShardSet, content_hash, open_shards, read_index, source_of
+from hmralign.data.synthwild_folder import read_split, split_facts
 from hmralign.detection.detection import Detector
 from hmralign.detection.find_people import find_people
 from hmralign.detection.observe import MIN_KEYPOINTS, camera_of, landmarks_of, observe
@@ -100,6 +101,40 @@ class ShardSource:
         for block in whole_blocks(names, size, done):
             index = torch.arange(block.start, block.stop)
             yield SourceBatch(tuple(names[block]), self.shards[index])
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Persons of a data set (`data.dataset`), the first so many or all."""
+
+    labelled: LabelledPersons
+
+    has_truth = True
+
+    @staticmethod
+    def open(dataset: str, folder: Path, split: str, persons: int | None = None) -> DatasetSource:
+        """A split of a data set. Raises InputError as `open_dataset`, and for a number of persons it has not."""
+        labelled = open_dataset(dataset, folder, split)
+        if persons is not None and not 1 <= persons <= len(labelled):
+            raise InputError(f"{folder}: has {len(labelled)} persons, {persons} were asked for")
+        return DatasetSource(labelled if persons is None else labelled.first(persons))
+
+    @property
+    def name(self) -> str:
+        """Of the split."""
+        return self.labelled.name
+
+    @property
+    def sha256(self) -> str:
+        """Of all persons of the split."""
+        return self.labelled.sha256
+
+    def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
+        """Blocks of `size` by number; ids are `<name>/<number>`. Raises InputError as `ShardSource.batches`."""
+        names = [f"{self.name}/{i:06d}" for i in range(len(self.labelled))]
+        examples = self.labelled.examples
+        for block in whole_blocks(names, size, done):
+            yield SourceBatch(tuple(names[block]), examples[block])
 
 
 @dataclass(frozen=True)

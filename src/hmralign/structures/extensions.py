@@ -1,4 +1,4 @@
-"""Code of the user's own, named where a built-in name could stand: a critic, a dataset, a detector, a policy.
+"""Code of the user's own, named where a built-in name could stand: a critic, a method, a dataset, a detector, a policy.
 
     path/to/file.py:make        the function `make` of a file
     package.module:make         of an installed module
@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -24,8 +25,8 @@ from typing import Any
 from hmralign.structures.errors import InputError
 
 GROUP = "hmralign"
-"""Entry points are looked for in `hmralign.critics`, `hmralign.datasets`, `hmralign.detectors`, `hmralign.policies`
-and `hmralign.objectives`."""
+"""Entry points are looked for in `hmralign.critics`, `hmralign.datasets`, `hmralign.detectors`, `hmralign.methods` and
+`hmralign.policies`."""
 
 
 def is_extension(kind: str, name: str) -> bool:
@@ -51,6 +52,23 @@ def load_extension(kind: str, name: str) -> Callable[..., Any]:
     if not hasattr(module, attribute):
         raise InputError(f"{name}: {place} has no '{attribute}'")
     return _callable(name, getattr(module, attribute))
+
+
+def made_by(name: str, function: Callable[..., Any], **given: Any) -> Any:
+    """What a function makes of the given, in their order. Raises InputError where it takes other arguments."""
+    try:
+        inspect.signature(function).bind(*given.values())
+    except TypeError as error:
+        raise InputError(f"{name}: cannot be called with ({', '.join(given)}): {error}") from error
+    except ValueError:
+        pass  # some functions of compiled modules do not tell their arguments
+    return function(*given.values())
+
+
+def extension_code(name: str) -> str | None:
+    """SHA-256 of the file behind `FILE.py:NAME`, for the records; None for every other name."""
+    place = Path(name.rpartition(":")[0])
+    return hashlib.sha256(place.read_bytes()).hexdigest() if place.suffix == ".py" and place.is_file() else None
 
 
 def _callable(name: str, found: Any) -> Callable[..., Any]:

@@ -70,7 +70,7 @@ def test_settings_of_an_arm_come_last():
         {"name": "a"}, {"name": "b", "align": {"training": {"steps": 9}, "group": {"mode": "literal"}}}]}  # fmt: skip
     config = study_from(content)
     first, second = (config.align_config(a, "s", 3) for a in config.arms)
-    assert (first.training.steps, second.training.steps, second.group.mode) == (7, 9, "literal")
+    assert (first.training.steps, second.training.steps, second.settings.mode) == (7, 9, "literal")
     assert second.training.learning_rate == 1e-5 and first.training.seed == second.training.seed == 3
 
 
@@ -81,7 +81,7 @@ def test_the_shipped_study_can_be_read():
     literal = next(a for a in config.arms if "eq. 6" in a.name)
     printed = yaml.safe_load((SHIPPED.parents[1] / "align" / "gpa.yaml").read_text())
     found = config.align_config(literal, "s", 0)
-    assert found.group.mode == printed["group"]["mode"]
+    assert found.settings.mode == printed["group"]["mode"]
     assert found.training.learning_rate == printed["training"]["learning_rate"]
 
 

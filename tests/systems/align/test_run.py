@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from hmralign.alignment.held_out import split_held_out
-from hmralign.alignment.items import best_of_n_items, dpo_items, group_items, kto_items, load_groups, sft_items
-from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, SftConfig
+from hmralign.alignment.methods.best_of_n import BestOfNConfig, best_of_n_items
+from hmralign.alignment.methods.dpo import DpoConfig, dpo_items
+from hmralign.alignment.methods.group import GroupConfig, group_items
+from hmralign.alignment.methods.kto import KtoConfig, kto_items
+from hmralign.alignment.methods.sft import SftConfig, sft_items
 from hmralign.alignment.rewards import critic_reward, reprojection_of_x_0_hat
+from hmralign.alignment.scored_groups import load_groups
 from hmralign.body.inverse_kinematics import BONE_CHILD
 from hmralign.critics.catalogue import make_critic
 from hmralign.metrics.joint_errors import mpjpe
@@ -114,7 +118,7 @@ def test_every_method_moves_the_denoiser_alone(method, store, tmp_path):
 
 
 def test_options_of_best_of_n(store, tmp_path):
-    config = quick("best-of-n", best_of_n=BestOfNConfig(top_k=2, refine_targets=True, fuse=0.5, reprojection=1.0))
+    config = quick("best-of-n", settings=BestOfNConfig(top_k=2, refine_targets=True, fuse=0.5, reprojection=1.0))
     assert align_policy(tiny_policy(), "tiny", BODY, store, config, tmp_path).stopped is None
 
 
@@ -136,7 +140,6 @@ def test_pairs_signs_and_groups_agree_with_the_scores(groups):
     }
     pairs = dpo_items(groups, tiny_policy(), DpoConfig(top_k=2), seeded(0))
     assert all(score[tuple(a.tolist())] > score[tuple(b.tolist())] for a, b in pairs.x_0)
-    from hmralign.alignment.methods import KtoConfig
 
     signed = kto_items(groups, KtoConfig(top_k=2))
     good = [score[tuple(x[0].tolist())] for x, w in zip(signed.x_0, signed.weights, strict=True) if w > 0]
@@ -449,7 +452,7 @@ def test_a_second_process_is_refused_and_a_run_that_never_began_makes_way(files,
 
     checkpoint, groups = files
     with pytest.raises(InputError, match="overlap"):
-        align_checkpoint(groups, str(checkpoint), quick("dpo", dpo=DpoConfig(top_k=9)), tmp_path)
+        align_checkpoint(groups, str(checkpoint), quick("dpo", settings=DpoConfig(top_k=9)), tmp_path)
     with FileLock(tmp_path / ".lock"), pytest.raises(InputError, match="another process"):
         align_checkpoint(groups, str(checkpoint), quick("dpo"), tmp_path)
     assert align_checkpoint(groups, str(checkpoint), quick("dpo"), tmp_path).result.stopped is None

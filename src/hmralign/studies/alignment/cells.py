@@ -124,7 +124,7 @@ def train_cell(
     try:
         done = align_policy(policy, base.sha256, policy.body, store, config, run)
     except InputError as error:
-        if config.method != "direct-reward":
+        if config.uses_scores or not config.follows_critic:
             raise
         shutil.rmtree(folder, ignore_errors=True)
         return _write_facts(folder, Facts(round(time.process_time() - started, 1), skipped=str(error)))

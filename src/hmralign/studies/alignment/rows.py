@@ -29,8 +29,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, KtoConfig, SftConfig
-from hmralign.systems.align.configuration import AlignConfig, Method, RefreshConfig, recommended
+from hmralign.alignment.methods.best_of_n import BestOfNConfig
+from hmralign.alignment.methods.dpo import DpoConfig
+from hmralign.alignment.methods.group import GroupConfig
+from hmralign.alignment.methods.kto import KtoConfig
+from hmralign.alignment.methods.sft import SftConfig
+from hmralign.systems.align.configuration import AlignConfig, RefreshConfig, recommended
 
 RowGroup = Literal["control", "objective", "critic", "ours", "ceiling"]
 Persons = Literal["wild", "labels"]
@@ -108,11 +112,11 @@ def chosen_rows(substrings: tuple[str, ...]) -> tuple[Row, ...]:
 def _controls() -> list[Row]:
     def sft(**settings) -> AlignConfig:
         # Noise on the targets keeps a model that is trained on its own mean from collapsing.
-        return _config("sft", sft=SftConfig(target_noise=0.1, **settings))
+        return _config("sft", settings=SftConfig(target_noise=0.1, **settings))
 
-    labels = _config("sft", sft=SftConfig(target="truth"))
-    chance = _config("best-of-n", "random", best_of_n=BestOfNConfig(choose_at_random=True))
-    refined = _config("best-of-n", "random", best_of_n=BestOfNConfig(choose_at_random=True, refine_targets=True))
+    labels = _config("sft", settings=SftConfig(target="truth"))
+    chance = _config("best-of-n", "random", settings=BestOfNConfig(choose_at_random=True))
+    refined = _config("best-of-n", "random", settings=BestOfNConfig(choose_at_random=True, refine_targets=True))
     return [
         Row("SFT own mean", sft(target="own_mean"), "control", matters=True),
         Row("SFT pseudo", sft(target="pseudo"), "control", matters=True),
@@ -123,19 +127,19 @@ def _controls() -> list[Row]:
 
 
 def _objectives() -> list[Row]:
-    kinds: dict[str, tuple[Method, dict[str, Any], tuple[float, ...]]] = {
+    kinds: dict[str, tuple[str, dict[str, Any], tuple[float, ...]]] = {
         "best-of-N": ("best-of-n", {}, RATES),
         "DPO": ("dpo", {}, LOW_RATES),
-        "KTO": ("kto", {"kto": KtoConfig()}, LOW_RATES),
-        "GPA literal": ("group", {"group": GroupConfig(mode="literal")}, LOW_RATES),
-        "GPA sigmoid": ("group", {"group": GroupConfig(mode="sigmoid")}, RATES),
-        "GPA group sigmoid": ("group", {"group": GroupConfig(mode="group_sigmoid")}, RATES),
-        "GPA hinge": ("group", {"group": GroupConfig(mode="hinge")}, RATES),
-        "GPA positive": ("group", {"group": GroupConfig(mode="positive")}, RATES),
-        "DiffusionNFT": ("group", {"group": GroupConfig(mode="nft")}, RATES),
-        "GPA sigmoid with drift": ("group", {"group": GroupConfig(mode="sigmoid", kappa=0.1)}, RATES),
-        "GPA sigmoid with anchor": ("group", {"group": GroupConfig(mode="sigmoid", beta=10.0, anchor=2.0)}, RATES),
-        "DPO with anchor": ("dpo", {"dpo": DpoConfig(beta=10.0, anchor=2.0)}, LOW_RATES),
+        "KTO": ("kto", {"settings": KtoConfig()}, LOW_RATES),
+        "GPA literal": ("group", {"settings": GroupConfig(mode="literal")}, LOW_RATES),
+        "GPA sigmoid": ("group", {"settings": GroupConfig(mode="sigmoid")}, RATES),
+        "GPA group sigmoid": ("group", {"settings": GroupConfig(mode="group_sigmoid")}, RATES),
+        "GPA hinge": ("group", {"settings": GroupConfig(mode="hinge")}, RATES),
+        "GPA positive": ("group", {"settings": GroupConfig(mode="positive")}, RATES),
+        "DiffusionNFT": ("group", {"settings": GroupConfig(mode="nft")}, RATES),
+        "GPA sigmoid with drift": ("group", {"settings": GroupConfig(mode="sigmoid", kappa=0.1)}, RATES),
+        "GPA sigmoid with anchor": ("group", {"settings": GroupConfig(mode="sigmoid", beta=10.0, anchor=2.0)}, RATES),
+        "DPO with anchor": ("dpo", {"settings": DpoConfig(beta=10.0, anchor=2.0)}, LOW_RATES),
     }
     plain = ("best-of-N", "DPO", "GPA sigmoid")
     return [
@@ -173,30 +177,30 @@ def _ours() -> list[Row]:
     anchored = DpoConfig(beta=10.0, anchor=2.0, kappa=0.1)
     fuse, nft = BestOfNConfig(top_k=4, fuse=0.5), GroupConfig(mode="nft", kappa=0.1)
 
-    def ours(name: str, method: Method, critic: str, rates: tuple[float, ...] = RATES, **changes) -> Row:
+    def ours(name: str, method: str, critic: str, rates: tuple[float, ...] = RATES, **changes) -> Row:
         return Row(f"{name}, {critic}", _config(method, critic, **changes), "ours", _critic(critic), True, rates)
 
     further = Row(
         "best-of-N x 1.5, scorer", None, "ours", SCORER, matters=True, extrapolates="best-of-N, scorer", factor=1.5
     )
     return [
-        ours("refine-select-contract", "best-of-n", "reprojection", best_of_n=contract),
-        ours("refine-select-contract", "best-of-n", "scorer", best_of_n=contract),
-        ours("DPO with anchor and drift", "dpo", "scorer", LOW_RATES, dpo=anchored),
-        ours("best-of-N, top 4 fused", "best-of-n", "scorer", best_of_n=fuse),
-        ours("DiffusionNFT with drift", "group", "scorer", group=nft),
+        ours("refine-select-contract", "best-of-n", "reprojection", settings=contract),
+        ours("refine-select-contract", "best-of-n", "scorer", settings=contract),
+        ours("DPO with anchor and drift", "dpo", "scorer", LOW_RATES, settings=anchored),
+        ours("best-of-N, top 4 fused", "best-of-n", "scorer", settings=fuse),
+        ours("DiffusionNFT with drift", "group", "scorer", settings=nft),
         further,
     ]
 
 
 def _ceiling() -> Row:
-    labels = _config("sft", sft=SftConfig(target="truth"))
+    labels = _config("sft", settings=SftConfig(target="truth"))
     return Row(
         "SFT true labels (ceiling)", labels, "ceiling", matters=True, rates=(*RATES, 3e-3), lengths=(1.0, 3.0)
     )  # fmt: skip
 
 
-def _config(method: Method, critic: str | None = None, **changes) -> AlignConfig:
+def _config(method: str, critic: str | None = None, **changes) -> AlignConfig:
     """Recommended settings; the held-out critic is never the one that is trained on."""
     held_out = "reprojection" if critic == "plausibility" else "plausibility"
     named = {} if critic is None else {"critic": _critic(critic)}

@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from hmralign.alignment.catalogue import make_method
+from hmralign.alignment.names import METHODS
 from hmralign.critics.names import CRITICS, is_critic
 from hmralign.critics.vlm.memory.records import NewRule
 from hmralign.critics.vlm.memory.selection import Method as Selection
@@ -19,13 +21,17 @@ from hmralign.critics.vlm.prompts import Preset
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
 from hmralign.structures.critique import RULE_LENGTH
-from hmralign.systems.align.configuration import AlignConfig, Method, align_config, merged
+from hmralign.systems.align.configuration import AlignConfig, align_config, merged
 from hmralign.systems.group_preference.settings import ExploreConfig, ScoreConfig, explore_preset, score_preset
 from hmralign.training.configuration import from_mapping
 from hmralign.vlm.chat import LimitField
 
-ArmMethod = Literal["best-of-n", "dpo", "kto", "group", "none"]
 Credit = Literal["shared", "paired", "effects"]
+
+
+def _scored_methods() -> list[str]:
+    """Methods that train on scores. A study is a file, so that code of the user's is not among them."""
+    return [name for name in METHODS if make_method(name).uses_scores]
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Arm:
     """Whether anything is explored; without it the judge is asked as it is."""
     critic: str | None = None
     """A critic that is computed, in the place of the judge."""
-    method: ArmMethod = "group"
+    method: str = "group"
     """How the scores move the model; `none` is the base itself."""
     align: dict[str, Any] = field(default_factory=dict)
     """Settings of the alignment that differ from the study's."""
@@ -57,6 +63,8 @@ class Arm:
         switched = not (self.rules and self.prototypes and self.reflection) or self.selection is not None
         if not self.name.strip():
             raise InputError("an arm has no name")
+        if self.method not in (expected := [*_scored_methods(), "none"]):
+            raise InputError(f"arm '{self.name}': method is '{self.method}'; expected one of {', '.join(expected)}")
         if self.critic is not None and not is_critic(self.critic):
             raise InputError(f"arm '{self.name}': there is no critic '{self.critic}'; expected one of "
                              f"{', '.join(CRITICS)}, or none for the judge")  # fmt: skip
@@ -251,9 +259,8 @@ class StudyConfig:
 
     def align_config(self, arm: Arm, scores: str, seed: int) -> AlignConfig:
         """How an arm's model is aligned: recommended settings, the study's, the arm's. Errors as `align_config`."""
-        method: Method = arm.method  # pyright: ignore[reportAssignmentType] : `none` is aligned with nothing
         content = merged(merged(self.align, arm.align), {"critic": scores, "training": {"seed": seed}})
-        return align_config(content, method, f"arm '{arm.name}'")
+        return align_config(content, arm.method, f"arm '{arm.name}'")
 
     @property
     def record(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hmralign.preferences.store import GroupStore
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import InputError
+from hmralign.structures.extensions import extension_code
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.systems.align.curves import draw_curves
 from hmralign.systems.align.run import Aligned, align_policy, check_persons
@@ -121,12 +122,13 @@ def _record(store: GroupStore, start: OpenedPolicy, config: AlignConfig) -> dict
     return {
         "format_version": FORMAT_VERSION,
         "command": "align",
-        "config": json.loads(json.dumps(asdict(config))),
+        "config": json.loads(json.dumps(config.mapping)),
         "made_by": {
             "checkpoint": start.name,
             "checkpoint_sha256": start.sha256,
             "groups": store.content_hash(),
             "scores": _scores_hash(store, config),
+            "method_sha256": extension_code(config.method),
             "skeleton_hash": store.facts.skeleton_hash,
             "mesh_hash": store.facts.mesh_hash,
             "versions": library_versions(),

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 
-from hmralign.alignment.direct_reward import DirectRewardConfig
-from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, KtoConfig, SftConfig
+from hmralign.alignment.catalogue import make_method
+from hmralign.alignment.method import Method
+from hmralign.alignment.names import METHODS
 from hmralign.critics.names import CriticChoice
 from hmralign.structures import InputError
 from hmralign.training.configuration import from_mapping
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
 
-Method = Literal["sft", "best-of-n", "dpo", "kto", "group", "direct-reward"]
-
-BEST_METHOD: Method = "dpo"
+BEST_METHOD = "dpo"
 """What is done where no method is named: of those that follow the scorer it gained most (docs/results/alignment.md)."""
 
 
@@ -35,10 +34,12 @@ class RefreshConfig:
 
 @dataclass(frozen=True)
 class AlignConfig:
-    """One run. Of the methods' sections only that of `method` counts."""
+    """One run."""
 
-    method: Method = "best-of-n"
-    """What is done with the groups."""
+    method: str = "best-of-n"
+    """What is done with the groups: one of `METHODS`, or the name of code of the user's own."""
+    settings: Any = None
+    """The method's own, of the class `Method.settings`; None stands for its defaults."""
     critic: str = "reprojection"
     """Scores in the store that are trained on; also the reward of `direct-reward`."""
     held_out_critic: CriticChoice = "plausibility"
@@ -53,22 +54,36 @@ class AlignConfig:
     """Hypotheses sampled per held-out person at each look."""
     max_held_out: int = 200
     """At most so many held-out persons are looked at."""
-    sft: SftConfig = field(default_factory=SftConfig)
-    best_of_n: BestOfNConfig = field(default_factory=BestOfNConfig)
-    dpo: DpoConfig = field(default_factory=DpoConfig)
-    kto: KtoConfig = field(default_factory=KtoConfig)
-    group: GroupConfig = field(default_factory=GroupConfig)
-    direct_reward: DirectRewardConfig = field(default_factory=DirectRewardConfig)
     refresh: RefreshConfig = field(default_factory=RefreshConfig)
     training: PreferenceTrainingConfig = field(default_factory=PreferenceTrainingConfig)
 
     @property
     def uses_scores(self) -> bool:
         """Whether the method trains on scores of the store."""
-        return self.method not in ("sft", "direct-reward")
+        return make_method(self.method).uses_scores
+
+    @property
+    def follows_critic(self) -> bool:
+        """Whether `critic` matters: its scores are trained on, or its gradient is followed."""
+        return self.uses_scores or make_method(self.method).followed(self.settings, self.critic) == self.critic
+
+    @property
+    def mapping(self) -> dict[str, Any]:
+        """Nested settings, as a configuration file has them."""
+        plain = asdict(self)
+        settings = plain.pop("settings")
+        return {**plain, section(make_method(self.method)): settings}
 
     def __post_init__(self) -> None:
-        """Raise InputError for values without meaning."""
+        """Raise InputError for values without meaning, and for another method's settings."""
+        kind = make_method(self.method).settings
+        if self.settings is None:
+            object.__setattr__(self, "settings", kind())
+        elif type(self.settings) is not kind:
+            raise InputError(
+                f"alignment configuration: settings of '{self.method}' are a {type(self.settings).__name__}; expected "
+                f"a {kind.__name__}"
+            )
         if not 0 <= self.held_out_share < 1 or self.held_out_hypotheses < 2 or self.max_held_out < 1:
             raise InputError(
                 "alignment configuration: held_out_share must be in 0..1 (1 excluded), held_out_hypotheses at least 2 "
@@ -84,32 +99,46 @@ class AlignConfig:
             )
 
 
-def recommended(method: Method, **changes) -> AlignConfig:
+def recommended(method: str, **changes) -> AlignConfig:
     """Defaults of a method: where nothing else is said, `hmralign align` uses these.
 
-    Rates of best-of-N, DPO and group are those chosen on validation persons with the learned scorer
-    (docs/results/alignment.md); with reprojection DPO gains nothing at any rate. The others are guesses.
+    Rates are the methods' own: those of best-of-N, DPO and group are chosen on validation persons with the learned
+    scorer (docs/results/alignment.md), the others are guesses.
     """
-    rates = {"sft": 3e-4, "best-of-n": 1e-3, "dpo": 1e-4, "kto": 1e-4, "group": 1e-3, "direct-reward": 1e-4}
-    training = replace(PreferenceTrainingConfig(), learning_rate=rates[method])
+    training = replace(PreferenceTrainingConfig(), learning_rate=make_method(method).learning_rate)
     return replace(AlignConfig(method=method, training=training), **changes)
 
 
+def section(method: Method) -> str:
+    """Name of a method's settings in a configuration file. Raises InputError for one that has another meaning there."""
+    name = method.name.replace("-", "_")
+    if name in _keys():
+        raise InputError(f"a method is called '{method.name}', which is a key of every alignment configuration")
+    return name
+
+
+def _keys() -> list[str]:
+    return [f.name for f in fields(AlignConfig)]
+
+
 def read_align_config(
-    path: str | Path | None, method: Method | None = None, default_critic: Callable[[], str] | None = None
+    path: str | Path | None, method: str | None = None, default_critic: Callable[[], str] | None = None
 ) -> AlignConfig:
     """A YAML file on top of the method's recommended settings; without a file these alone.
 
-    Without `method` it is the file's, or `BEST_METHOD`. `default_critic` is asked where scores are trained on and the
-    file does not say whose. Raises InputError naming the file and the key that is unknown or has a wrong value, or for
-    another method's file.
+    Without `method` it is the file's, or `BEST_METHOD`; a file names methods of this package alone, never code.
+    `default_critic` is asked where scores are trained on and the file does not say whose. Raises InputError naming the
+    file and the key that is unknown or has a wrong value, or for another method's file.
     """
     content = {} if path is None else _read_mapping(Path(path))
     where = "recommended settings" if path is None else str(path)
     chosen = content.get("method", BEST_METHOD) if method is None else method
-    if chosen not in get_args(Method):
-        raise InputError(f"{where}: method is {chosen!r}; expected one of {', '.join(get_args(Method))}")
-    if default_critic is not None and recommended(chosen).uses_scores and "critic" not in content:
+    if method is None and (not isinstance(chosen, str) or chosen not in METHODS):
+        raise InputError(
+            f"{where}: method is {chosen!r}; expected one of {', '.join(METHODS)} (code of your own is named on the "
+            "command line)"
+        )
+    if default_critic is not None and make_method(chosen).uses_scores and "critic" not in content:
         content["critic"] = default_critic()
     return align_config(content, chosen, where)
 
@@ -124,11 +153,27 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def align_config(content: dict[str, Any], method: Method, where: str) -> AlignConfig:
-    """Nested settings on top of the method's recommended ones; `where` names them in errors, as `read_align_config`."""
+def align_config(content: dict[str, Any], method: str, where: str) -> AlignConfig:
+    """Nested settings on top of the method's recommended ones; `where` names them in errors, as `read_align_config`.
+
+    Of the sections with methods' settings all are checked and only that of `method` counts.
+    """
     if content.get("method", method) != method:
         raise InputError(f"{where}: is a configuration of '{content['method']}', not of '{method}'")
-    return from_mapping(AlignConfig, merged(asdict(recommended(method)), content), where)
+    chosen = make_method(method)
+    methods = {section(m): m for m in (*(make_method(name) for name in METHODS), chosen)}
+    keys = [key for key in _keys() if key != "settings"]
+    if unknown := [key for key in content if key not in keys and key not in methods]:
+        raise InputError(f"{where}: unknown key '{unknown[0]}'; expected some of {', '.join([*keys, *methods])}")
+    settings = {
+        name: from_mapping(m.settings, content[name], f"{where}: {name}")
+        for name, m in methods.items()
+        if name in content
+    }
+    base = {key: value for key, value in asdict(recommended(method)).items() if key != "settings"}
+    plain = {key: value for key, value in content.items() if key in keys}
+    made = from_mapping(AlignConfig, merged(base, plain), where)
+    return replace(made, settings=settings.get(section(chosen), chosen.settings()))
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -16,19 +16,11 @@ from typing import Any
 import torch
 
 from hmralign.alignment.advantages import silent_groups
-from hmralign.alignment.direct_reward import RolloutStep
+from hmralign.alignment.catalogue import make_method
 from hmralign.alignment.held_out import HeldOut, split_held_out
-from hmralign.alignment.items import (
-    ScoredGroups,
-    best_of_n_items,
-    dpo_items,
-    group_items,
-    kto_items,
-    load_groups,
-    sft_items,
-)
-from hmralign.alignment.methods import best_of_n_objective, dpo_objective, group_objective, kto_objective
-from hmralign.alignment.rewards import critic_reward, reprojection_of_x_0_hat
+from hmralign.alignment.method import Round
+from hmralign.alignment.rewards import critic_reward
+from hmralign.alignment.scored_groups import ScoredGroups, load_groups
 from hmralign.body.model import BodyModel
 from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import Critic
@@ -37,13 +29,12 @@ from hmralign.policies.policy import state_hash
 from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.preferences.person_source import SourceBatch
 from hmralign.preferences.store import GroupStore
-from hmralign.storage.seeds import derived_seed, seeded
+from hmralign.storage.seeds import derived_seed
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
 from hmralign.training.guard import SMALLEST_STD
-from hmralign.training.objective import Items, Objective
 from hmralign.training.offline import OfflineStep
 from hmralign.training.preference import Monitor, Outcome, StepLosses, choose_trainable, train_policy
 
@@ -132,9 +123,7 @@ def _frozen(policy: Any) -> Any:
 
 
 def _needs_truth(config: AlignConfig) -> bool:
-    if config.method == "sft":
-        return config.sft.target == "truth"
-    return config.method == "dpo" and config.dpo.pairs == "truth_and_mode"
+    return make_method(config.method).needs_truth(config.settings)
 
 
 def _one_round(
@@ -177,37 +166,12 @@ def step_losses(
         )
     else:
         contexts = LiveContexts(groups.observation, training.context_variants)
-    followed = None
-    if config.method == "direct-reward" or (config.method == "best-of-n" and config.best_of_n.reprojection > 0):
-        name = config.critic if config.method == "direct-reward" else "reprojection"
-        followed = critic_reward(reference, reward or make_critic(name, body, detector), groups.observation)  # pyright: ignore
+    method, followed = make_method(config.method), None
+    if (name := method.followed(config.settings, config.critic)) is not None:
+        followed = critic_reward(reference, reward or make_critic(name, body, detector), groups.observation)
         with torch.enable_grad():  # a critic without a gradient is named before the run begins
             followed(groups.x_0[:1].clone().requires_grad_(True), torch.arange(1), 0)
-    if config.method == "direct-reward":
-        assert followed is not None
-        dims = groups.x_0.shape[-1]
-        return RolloutStep(len(groups), dims, contexts, reference, followed, config.direct_reward, training)
-    items, objective = method_items(groups, reference, config)
-    auxiliary = None if followed is None else reprojection_of_x_0_hat(followed, config.best_of_n.reprojection)
-    logger.info("%s: %d items of %d from %d groups", objective.name, len(items), items.members, len(groups))
-    return OfflineStep(items, contexts, objective, reference, training, auxiliary)
-
-
-def method_items(groups: ScoredGroups, policy: Any, config: AlignConfig) -> tuple[Items, Objective]:
-    """Items and objective of an offline method."""
-    generator = seeded(config.training.seed, "items")
-    match config.method:
-        case "sft":
-            return sft_items(groups, policy, config.sft, generator), best_of_n_objective(config.sft)
-        case "best-of-n":
-            return best_of_n_items(groups, policy, config.best_of_n, generator), best_of_n_objective(config.best_of_n)
-        case "dpo":
-            return dpo_items(groups, policy, config.dpo, generator), dpo_objective(config.dpo)
-        case "kto":
-            return kto_items(groups, config.kto), kto_objective(config.kto)
-        case "group":
-            return group_items(groups, config.group), group_objective(config.group)
-    raise InputError(f"'{config.method}' is no offline method")
+    return method.losses(Round(groups, reference, contexts, training, followed), config.settings)
 
 
 def _monitor(held_out: ScoredGroups, body: BodyModel, config: AlignConfig, detector: str) -> Monitor | None:

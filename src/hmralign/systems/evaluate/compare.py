@@ -47,7 +47,7 @@ def compare_checkpoints(
     measured: dict[str, Measured] = {}
     for name, checkpoint, recalibration in zip(names, checkpoints, given, strict=True):
         found = evaluate_policy(checkpoint, data, split, config, recalibration=recalibration, log=log, why=why)
-        if split.endswith("/val") and found.gaussians is not None:
+        if found.evaluation.protocol.split.endswith("/val") and found.gaussians is not None:
             record = recalibration_record(recalibrate(found), found.evaluation.protocol)
             write_whole(out / f"recalibration_{name}.json", _text(record))
         write_columns(out / f"persons_{name}.npz", found.evaluation)

@@ -1,13 +1,13 @@
-"""`hmralign evaluate`: a checkpoint on a split of SynthWild -> columns per person, slices, calibration, protocol."""
+"""`hmralign evaluate`: a checkpoint on a split of a data set -> columns per person, slices, calibration, protocol."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +16,7 @@ from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.body.npz_file import write_npz
-from hmralign.data.synthetic.synthwild import VERSION
-from hmralign.data.synthwild_folder import BenchmarkSplit, open_split
+from hmralign.data.dataset import LabelledPersons, open_dataset
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.person_errors import MIN_OF, Predicted, Truth, failed, person_errors
 from hmralign.evaluation.protocol import Protocol, known_sources, may_have_seen, require_unseen
@@ -57,6 +56,8 @@ class EvaluateConfig:
     predict: PredictConfig = field(default_factory=PredictConfig)
     persons: int | None = None
     """Only the first so many persons of the split; the protocol says so."""
+    dataset: str = "synthwild"
+    """What the data folder holds: one of `data.names.DATASETS`, or the name of code of the user's own."""
 
 
 def evaluate_policy(
@@ -90,9 +91,10 @@ def evaluate_policy(
             "%s does not say what it was trained on; whether the persons of %s were new to it is not known",
             name, split,
         )  # fmt: skip
-    if split.endswith("/test"):
+    if split.endswith("/test") or split == "test":
         log_opening(log or data / "test_openings.jsonl", split, why, predictor=name, sha256=opened.sha256)
-    persons = first_persons(open_split(data, split), config.persons)
+    persons = first_persons(open_dataset(config.dataset, data, split), config.persons)
+    require_unseen(sources, persons.name)
     protocol = protocol_of(persons, body, config, name, opened.sha256, sources)
     wider = None
     if recalibration is not None:
@@ -102,18 +104,20 @@ def evaluate_policy(
     return measure(predictions, persons, body, protocol, wider)
 
 
-def first_persons(split: BenchmarkSplit, persons: int | None) -> BenchmarkSplit:
+Some = TypeVar("Some", bound=LabelledPersons)
+
+
+def first_persons(split: Some, persons: int | None) -> Some:
     """The split cut to its first persons. Raises InputError for a number it does not have."""
     if persons is None:
         return split
     if not 1 <= persons <= len(split):
         raise InputError(f"persons is {persons}; {split.name} has 1 to {len(split)}")
-    tensors = {name: tensor[:persons] for name, tensor in split.shards.tensors.items()}
-    return replace(split, shards=replace(split.shards, tensors=tensors), slices=split.slices[:persons])
+    return split.first(persons)  # pyright: ignore[reportReturnType] : the same kind, cut
 
 
 def protocol_of(
-    split: BenchmarkSplit,
+    split: LabelledPersons,
     body: BodyModel,
     config: EvaluateConfig,
     predictor: str,
@@ -123,7 +127,7 @@ def protocol_of(
     """The protocol of a model's evaluation."""
     predict = config.predict
     return Protocol(
-        benchmark=VERSION,
+        benchmark=split.benchmark,
         split=split.name,
         split_sha256=split.sha256,
         agreement=split.agreement,
@@ -144,7 +148,7 @@ def protocol_of(
 
 def measure(
     predictions: Iterator[tuple[slice, Predicted]],
-    split: BenchmarkSplit,
+    split: LabelledPersons,
     body: BodyModel,
     protocol: Protocol,
     recalibration: Recalibration | None = None,
@@ -169,7 +173,7 @@ def measure(
     gaussians = JointGaussians(torch.cat(means), torch.cat(covariances)) if means else None
     joints = torch.cat(targets) if targets else examples.annotation.joints
     calibration = {} if gaussians is None else calibration_of(gaussians, joints, recalibration)
-    slices = {name: mask.numpy() for name, mask in split.slices.masks().items()}
+    slices = {name: mask.numpy() for name, mask in split.masks().items()}
     return Measured(Evaluation(protocol, columns, slices, calibration), gaussians, joints)
 
 

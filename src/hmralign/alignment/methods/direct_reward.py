@@ -8,14 +8,16 @@ drift from a frozen reference is added at those steps, as in DrPose.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.alignment.method import Round
+from hmralign.alignment.rewards import Reward
 from hmralign.diffusion import ddim
 from hmralign.policies.policy import NoisePredictor
 from hmralign.storage.seeds import seeded
@@ -23,9 +25,6 @@ from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
 from hmralign.training.step import Part
-
-Reward = Callable[[Float[Tensor, "person hyp dims"], Int[Tensor, " person"], int], Float[Tensor, "person hyp"]]
-"""`(x_0, person, variant) -> reward`, differentiable in x_0; persons by number, seen in that variant."""
 
 
 @dataclass(frozen=True)
@@ -117,3 +116,32 @@ class RolloutStep:
         x_T = torch.randn(n, self.settings.hypotheses, self.dims, generator=seeded(0, "direct reward probe"))
         reward, away = self._followed(policy, torch.arange(n), 0, x_T)
         return {"probe_reward": float(reward.mean()), "probe_drift": float(away.mean())}
+
+
+@dataclass(frozen=True)
+class DirectReward:
+    """The method: rollouts while it trains, so scores of the store are not used."""
+
+    name: str = "direct-reward"
+    settings: type[DirectRewardConfig] = DirectRewardConfig
+    learning_rate: float = 1e-4
+    uses_scores: bool = False
+
+    def needs_truth(self, settings: DirectRewardConfig, /) -> bool:
+        """Never."""
+        return False
+
+    def followed(self, settings: DirectRewardConfig, critic: str, /) -> str:
+        """The run's critic."""
+        return critic
+
+    def losses(self, given: Round, settings: DirectRewardConfig, /) -> RolloutStep:
+        """Steps that raise the reward."""
+        assert given.followed is not None
+        groups, dims = given.groups, given.groups.x_0.shape[-1]
+        return RolloutStep(len(groups), dims, given.contexts, given.reference, given.followed, settings, given.training)
+
+
+def make_direct_reward() -> DirectReward:
+    """The method `direct-reward`. Its rate is a guess."""
+    return DirectReward()

@@ -1,0 +1,21 @@
+"""Which data sets there are: a light table, which a command line reads without loading anything heavy.
+
+Adding one takes a file with a function `(folder, split) -> Dataset` and its line here. A data set of the user's own
+needs no line: `FILE.py:FUNCTION`, or an entry point in the group `hmralign.datasets`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+DATASETS: Mapping[str, str] = {"synthwild": "hmralign.data.synthwild_folder:open_split"}
+"""Name -> what opens a split of it."""
+
+
+def dataset_exists(name: str) -> bool:
+    """Whether a name is one of `DATASETS`, or stands for a data set of the user's own."""
+    if name in DATASETS:
+        return True
+    from hmralign.structures.extensions import is_extension  # loads torch, which a command's `--help` does without
+
+    return is_extension("datasets", name)
