@@ -34,7 +34,7 @@ CHUNK = 128
 
 @dataclass(frozen=True)
 class ScoredGroups:
-    """Groups in memory, one row per person."""
+    """Groups in memory, one row per person, on the CPU."""
 
     ids: tuple[str, ...]
     x_0: Float[Tensor, "group hyp dims"]
@@ -79,14 +79,21 @@ def load_groups(
         if not isinstance(policy, BodyEncoder):
             raise InputError(f"{store.folder}: its groups are another model's and the policy has no `from_body`")
         logger.info("the groups are of another model: their bodies are encoded for this one")
-        x_0 = torch.cat([policy.from_body(s.hypotheses.body, s.example.observation) for s in shards])
+        place = place_of(policy)
+        encoded = [policy.from_body(s.hypotheses.body.to(place), s.example.observation.to(place)) for s in shards]
+        x_0 = torch.cat([part.cpu() for part in encoded])
     annotation = Annotation.cat([e.annotation for e in examples if e.annotation is not None]) if truth else None
     return ScoredGroups(store.ids, x_0, scores, observation, annotation)
 
 
+def place_of(policy: Any) -> torch.device:
+    """The device that a policy is on."""
+    return next(policy.parameters()).device
+
+
 def in_chunks(function: Callable[[slice], Tensor], n: int) -> Tensor:
-    """Apply to slices of persons and join."""
-    return torch.cat([function(slice(start, start + CHUNK)) for start in range(0, n, CHUNK)])
+    """Apply to slices of persons and join, on the CPU."""
+    return torch.cat([function(slice(start, start + CHUNK)).cpu() for start in range(0, n, CHUNK)])
 
 
 @torch.no_grad()
@@ -116,15 +123,16 @@ def fused_samples(
 
 def sft_items(groups: ScoredGroups, policy: BodyEncoder, config: SftConfig, generator: torch.Generator) -> Items:
     """One target per person. Raises InputError for truth where there is none."""
-    obs = groups.observation
+    obs = groups.observation.to(place_of(policy))
     if config.target == "truth":
         if groups.annotation is None:
             raise InputError("sft on truth needs groups that were built with truth")
-        body = groups.annotation.body
+        body = groups.annotation.body.to(place_of(policy))
         x_0 = in_chunks(lambda s: policy.from_body(body[s][:, None], obs[s]), len(groups))
     else:
         refine = config.target == "pseudo"
-        x_0 = in_chunks(lambda s: fused_samples(policy, groups.x_0[s], obs[s], refine=refine), len(groups))
+        sampled = groups.x_0.to(place_of(policy))
+        x_0 = in_chunks(lambda s: fused_samples(policy, sampled[s], obs[s], refine=refine), len(groups))
     if config.target_noise > 0:
         x_0 = x_0 + config.target_noise * torch.randn(x_0.shape, generator=generator)
     return Items(torch.arange(len(groups)), x_0, torch.ones(len(groups), 1))
@@ -139,9 +147,10 @@ def best_of_n_items(
     scores = torch.rand(groups.scores.shape, generator=generator) if config.choose_at_random else groups.scores
     kept = _speaking(scores, 1e-12)
     best = scores[kept].sort(dim=-1, descending=True, stable=True).indices[:, : config.top_k]
-    x_0, obs = groups.x_0[kept], groups.observation[kept]
+    x_0 = groups.x_0[kept]
     if config.refine_targets:
-        x_0 = in_chunks(lambda s: refined_samples(policy, x_0[s], obs[s]), len(kept))
+        sampled, obs = x_0.to(place_of(policy)), groups.observation[kept].to(place_of(policy))
+        x_0 = in_chunks(lambda s: refined_samples(policy, sampled[s], obs[s]), len(kept))
     targets = x_0.gather(1, best[..., None].expand(-1, -1, x_0.shape[-1]))
     targets = targets + config.fuse * (targets.mean(1, keepdim=True) - targets)
     person = kept.repeat_interleave(config.top_k)

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -40,6 +41,7 @@ class AlignOptions:
     """Replaces the configuration's."""
     other_model: bool = False
     """Train on bodies that other weights, or another system, proposed."""
+    device: Device = CPU
     threads: int = 1
     """Threads of the process; the shipped networks are too small to gain from more."""
     quiet: bool = False
@@ -75,7 +77,9 @@ def run_align(options: AlignOptions, terminal: Terminal) -> int:
         config = replace(config, critic=critic)
     followed = "" if config.method == "sft" else f", following {config.critic}"
     terminal.say(f"Aligning by {config.method}{followed}.")
-    done = align_checkpoint(options.groups, options.checkpoint, config, options.out, other_model=options.other_model)
+    done = align_checkpoint(
+        options.groups, options.checkpoint, config, options.out, other_model=options.other_model, device=options.device
+    )
     terminal.answer(
         {
             "format_version": 1,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.groups_judge import JUDGE
 from hmralign.cli.usage import UsageError
 from hmralign.critics.names import CRITICS, computed_critics, is_critic
@@ -73,6 +74,7 @@ class GroupsOptions:
     """Name of the system whose prediction file SOURCE is."""
     seed: int | None = None
     """Of samples, of critics that draw, and of --sheet-choice random; the default is 0, and for a store its own."""
+    device: Device = CPU
     stats: bool = False
     """Print how the critics' scores are spread, tied, and how far the critics agree; with --json in the document."""
     export: Path | None = None

@@ -25,6 +25,7 @@ from hmralign.alignment.items import (
     group_items,
     kto_items,
     load_groups,
+    place_of,
     sft_items,
 )
 from hmralign.alignment.methods import best_of_n_objective, dpo_objective, group_objective, kto_objective
@@ -74,7 +75,8 @@ def align_policy(
 ) -> Aligned:
     """Align any `DiffusionPolicy` with the groups of a store; resumes from `folder`.
 
-    `policy` is the start and becomes the reference; it is not changed. `reward` replaces the critic that
+    `policy` is the start and becomes the reference; it is not changed. Everything is computed where it and `body` are.
+    `reward` replaces the critic that
     `direct-reward` and the reprojection of x_0-hat follow.
 
     Raises InputError for groups that do not fit the policy, scores that are not there, as `check_persons`, and as the
@@ -166,20 +168,18 @@ def step_losses(
 
     Raises InputError where there is nothing to train on, and for a reward without a gradient.
     """
-    training = config.training
+    training, seen = config.training, groups.observation.to(place_of(reference))
     trains_encoder = encoder_is_trained(policy, policy.denoiser)
     if training.cache_context:
-        contexts = cache_contexts(
-            reference, groups.observation, training.context_variants, trains_encoder=trains_encoder
-        )
+        contexts = cache_contexts(reference, seen, training.context_variants, trains_encoder=trains_encoder)
     else:
-        contexts = LiveContexts(groups.observation, training.context_variants)
+        contexts = LiveContexts(seen, training.context_variants)
     followed = None
     if config.method == "direct-reward" or (config.method == "best-of-n" and config.best_of_n.reprojection > 0):
         name = config.critic if config.method == "direct-reward" else "reprojection"
-        followed = critic_reward(reference, reward or make_critic(name, body, detector), groups.observation)  # pyright: ignore
+        followed = critic_reward(reference, reward or make_critic(name, body, detector), seen)  # pyright: ignore
         with torch.enable_grad():  # a critic without a gradient is named before the run begins
-            followed(groups.x_0[:1].clone().requires_grad_(True), torch.arange(1), 0)
+            followed(groups.x_0[:1].to(seen.box.device, copy=True).requires_grad_(True), torch.arange(1), 0)
     if config.method == "direct-reward":
         assert followed is not None
         dims = groups.x_0.shape[-1]

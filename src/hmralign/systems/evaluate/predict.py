@@ -39,15 +39,16 @@ class PredictConfig:
 def predict_in_batches(
     policy: BodyProposer, observation: Observation, config: PredictConfig
 ) -> Iterator[tuple[slice, Predicted]]:
-    """Answers for all persons; every batch starts from the same seed, so that its size does not matter.
+    """Answers for all persons, on the CPU; every batch starts from the same seed, so that its size does not matter.
 
-    The critics see no annotation: there is none in what they are given.
+    Everything is computed where the policy's body is. The critics see no annotation: there is none in what they are
+    given.
     """
     body, noise = policy.body, noise_of(config.detector)
     critic = MixCritic(weighted_critics(body, noise, config.selection))
     for start in range(0, len(observation.box), config.batch):
         part = slice(start, min(start + config.batch, len(observation.box)))
-        seen = observation[part]
+        seen = observation[part].to(body.device)
         generator = torch.Generator().manual_seed(config.seed)
         found = estimate_bodies(policy, seen, config.sampler, config.refinement, noise, generator)
         selected = _selected(critic, found.hypotheses, seen)
@@ -60,7 +61,7 @@ def predict_in_batches(
                 selected=selected,
                 fused_vertices=vertices(body, found.fused),
                 selected_vertices=vertices(body, chosen),
-            ),
+            ).to("cpu"),
         )
 
 
