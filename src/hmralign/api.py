@@ -44,6 +44,7 @@ from hmralign.policies.catalogue import open_policy, policy_skeleton
 from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
 from hmralign.structures.counted import counted
+from hmralign.structures.device import chosen_device
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.outputs import Keep, is_finished, require_replaceable, write_person, write_photo
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson, RecoveredPhoto, measured, recover_people
@@ -120,7 +121,7 @@ class Recoverer:
         """
         if num_hypotheses < 1:
             raise InputError(f"number of hypotheses is {num_hypotheses}; expected at least 1")
-        place = _checked_device(device)
+        place = chosen_device(device)
         free = load_free_body("7k")
         body = load_body(body) if isinstance(body, str | Path) else body or free
         estimated_on = free if policy_skeleton(checkpoint) in (free.skeleton_hash, None) else body
@@ -481,20 +482,6 @@ def _html_row(person: Person, number: int) -> str:
         f"<td>no. {person.best_index}: {html.escape(agreement_words(person.best_agreement))}</td>"
         f"<td>{100 * float(person.spread.mean()):.1f} cm</td></tr>"
     )
-
-
-def _checked_device(device: str | torch.device) -> torch.device:
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device is '{device}'; expected 'cpu', 'cuda' or 'cuda:N'") from error
-    if place.type not in ("cpu", "cuda"):
-        raise InputError(f"device is '{device}'; expected 'cpu', 'cuda' or 'cuda:N'")
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device '{device}' does not exist here; this machine has {torch.cuda.device_count()} CUDA devices"
-        )
-    return place
 
 
 def _checked_keep(keep: Keep) -> Keep:

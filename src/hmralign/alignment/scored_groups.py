@@ -29,7 +29,7 @@ CHUNK = 128
 
 @dataclass(frozen=True)
 class ScoredGroups:
-    """Groups in memory, one row per person."""
+    """Groups in memory, one row per person, on the CPU."""
 
     ids: tuple[str, ...]
     x_0: Float[Tensor, "group hyp dims"]
@@ -74,14 +74,21 @@ def load_groups(
         if not isinstance(policy, BodyEncoder):
             raise InputError(f"{store.folder}: its groups are another model's and the policy has no `from_body`")
         logger.info("the groups are of another model: their bodies are encoded for this one")
-        x_0 = torch.cat([policy.from_body(s.hypotheses.body, s.example.observation) for s in shards])
+        place = place_of(policy)
+        encoded = [policy.from_body(s.hypotheses.body.to(place), s.example.observation.to(place)) for s in shards]
+        x_0 = torch.cat([part.cpu() for part in encoded])
     annotation = Annotation.cat([e.annotation for e in examples if e.annotation is not None]) if truth else None
     return ScoredGroups(store.ids, x_0, scores, observation, annotation)
 
 
+def place_of(policy: Any) -> torch.device:
+    """The device that a policy is on."""
+    return next(policy.parameters()).device
+
+
 def in_chunks(function: Callable[[slice], Tensor], n: int) -> Tensor:
-    """Apply to slices of persons and join."""
-    return torch.cat([function(slice(start, start + CHUNK)) for start in range(0, n, CHUNK)])
+    """Apply to slices of persons and join, on the CPU."""
+    return torch.cat([function(slice(start, start + CHUNK)).cpu() for start in range(0, n, CHUNK)])
 
 
 def speaking_groups(scores: Float[Tensor, "group hyp"], floor: float = 1e-12) -> Int[Tensor, " kept"]:

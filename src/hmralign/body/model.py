@@ -67,6 +67,11 @@ class BodyModel:
         names = [f.name for f in fields(self) if f.name not in (*_SKELETON_FIELDS, "name")]
         return _digest([(name, getattr(self, name)) for name in names])
 
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.v_template.device
+
     def to(self, target: torch.device | torch.dtype | str) -> BodyModel:
         """Move every tensor to a device, or convert every floating-point tensor to a dtype.
 

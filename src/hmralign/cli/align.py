@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from hmralign.alignment.names import METHODS
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -42,6 +43,7 @@ class AlignOptions:
     """Replaces the configuration's."""
     other_model: bool = False
     """Train on bodies that other weights, or another system, proposed."""
+    device: Device = CPU
     threads: int = 1
     """Threads of the process; the shipped networks are too small to gain from more."""
     quiet: bool = False
@@ -77,7 +79,9 @@ def run_align(options: AlignOptions, terminal: Terminal) -> int:
         config = replace(config, critic=critic)
     followed = f", following {config.critic}" if config.follows_critic else ""
     terminal.say(f"Aligning by {config.method}{followed}.")
-    done = align_checkpoint(options.groups, options.checkpoint, config, options.out, other_model=options.other_model)
+    done = align_checkpoint(
+        options.groups, options.checkpoint, config, options.out, other_model=options.other_model, device=options.device
+    )
     terminal.answer(
         {
             "format_version": 1,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
@@ -68,6 +69,7 @@ class CleanOptions:
     """Labels judged at once: what is lost at most when a run is killed."""
     seed: int = 0
     """Seed of critics that draw."""
+    device: Device = CPU
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False
@@ -99,7 +101,9 @@ def run_clean(options: CleanOptions, terminal: Terminal) -> int:
     _ = config.rule  # what is wrong with it is said before anything is read
     body = load_free_body("3k5")
     source = _opened_source(source_path, options, body)
-    summary = clean_labels(source, body, out, config, scores_from=options.scores_from, progress=terminal.progress)
+    summary = clean_labels(
+        source, body, out, config, scores_from=options.scores_from, progress=terminal.progress, device=options.device
+    )
     write_run_file(out, "clean", options, _made_by(summary, body))
     _warn(summary, options.critic, terminal)
     terminal.answer({"out": str(out), **summary})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.exit_codes import SOME_FAILED, WRONG_INPUT
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
@@ -36,6 +37,7 @@ class CriticAblateOptions:
     """Folder of a Qwen3-VL model that runs in this process; replaces the study's judge."""
     allow_remote: bool = False
     """Let pictures of people be sent to another machine than this one."""
+    device: Device = CPU
     threads: int = 1
     """Threads of the process."""
     quiet: bool = False
@@ -79,6 +81,8 @@ def _with_judge(config: StudyConfig, options: CriticAblateOptions) -> StudyConfi
         judge = replace(judge, model=None)
     if options.model is not None:
         judge = replace(judge, model=options.model)
+    if options.device != CPU:
+        judge = replace(judge, device=options.device)
     return replace(config, judge=replace(judge, allow_remote=judge.allow_remote or options.allow_remote))
 
 
@@ -91,7 +95,7 @@ def _run(config: StudyConfig, out: Path, options: CriticAblateOptions, terminal:
 
     torch.set_num_threads(options.threads)
     try:
-        document = run_ablations(config, out)
+        document = run_ablations(config, out, device=options.device)
     except (BudgetError, ServerError) as error:
         terminal.note(f"hmralign: {' '.join(str(error).split())}; the same command goes on")
         return WRONG_INPUT if isinstance(error, ServerError) and error.trouble == "account" else SOME_FAILED

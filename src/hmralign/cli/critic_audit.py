@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tyro
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -36,6 +37,7 @@ class CriticAuditOptions:
     """Bootstrap draws behind the intervals."""
     seed: int = 0
     """Seed of the bootstrap and of planted mistakes."""
+    device: Device = CPU
     threads: int = 1
     """Threads of the process."""
     quiet: bool = False
@@ -61,7 +63,7 @@ def run_critic_audit(options: CriticAuditOptions, terminal: Terminal) -> int:
         raise UsageError(f"no critic has scored the groups of {options.store}; name one with --critic")
     reference = "" if options.reference == "none" else options.reference
     config = AuditConfig(critics, reference, options.groups, options.planted, options.draws, options.seed)
-    document = audit_store(store, config)
+    document = audit_store(store, config, device=options.device)
     files = write_audit(options.out, document)
     terminal.answer(document)
     best = max(document["critics"].items(), key=lambda item: item[1]["per_group"]["srcc"][0])

@@ -18,6 +18,7 @@ from hmralign.cli.critic_judge_options import (
     store_folder,
     warn_of,
 )
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
@@ -81,6 +82,7 @@ class ExportBatchOptions:
     """Most requests in a file."""
     max_megabytes: float = 190.0
     """Most megabytes (10^6 bytes) of a file."""
+    device: Device = CPU
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False
@@ -104,7 +106,7 @@ def run_export_batch(options: ExportBatchOptions, terminal: Terminal) -> int:
     with Journal.open(options.journal or folder.with_name(JOURNAL)) as journal, opened_memory(options.memory) as memory:
         report = export_batch(
             folder, options.out, journal, options.model, body, config, memory, name=options.name,
-            retry=options.retry_failed, limits=limits, form=form,
+            retry=options.retry_failed, limits=limits, form=form, device=options.device,
         )  # fmt: skip
     warn_of(report.undrawn, "group", "that cannot be drawn", terminal)
     terminal.answer(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from hmralign.cli.critic_judge_options import Preset, opened_memory, score_config, store_folder
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -41,6 +42,7 @@ class EstimateOptions:
     leave_one_out: float | None = None
     """With --explore: share of the groups that are judged again with one rule left out; replaces the
     configuration's."""
+    device: Device = CPU
     name: str = "vlm"
     """Name of the scores in the store."""
     preset: Preset = "default"
@@ -133,7 +135,7 @@ def _estimated(options: EstimateOptions) -> Estimate:
         config = score_config(options.config, options.preset, None, options.clip)
         with opened_memory(options.memory) as memory:
             store = GroupStore.open(store_folder(options.store))
-            return estimate.estimate_store(store, config, memory, name=options.name)
+            return estimate.estimate_store(store, config, memory, name=options.name, device=options.device)
     groups, size = options.groups, options.group_size
     assert groups is not None and size is not None
     if options.explore:

@@ -90,7 +90,7 @@ def run_explore(options: ExploreOptions, terminal: Terminal) -> int:
     config = _explore_config(options)
     body = body_of(GroupStore.open(folder))
     with open_asker(options, folder) as asker, Memory.open(path) as memory:
-        report = explore_groups(folder, asker, body, memory, config)
+        report = explore_groups(folder, asker, body, memory, config, device=options.device)
         counts = {"memory_rules": len(memory.rules()), "memory_cases": len(memory.prototype_index().ids)}
         spent = dataclasses.asdict(asker.journal.spent())
     warn_of(report.unjudged, "group", "without a verdict", terminal)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.exit_codes import SOME_FAILED, WRONG_INPUT
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
@@ -39,8 +40,7 @@ class ServerOptions:
     """Name of the model, as the server calls it."""
     local: Path | None = None
     """Instead of a server: folder of a Qwen3-VL model that runs in this process."""
-    device: str = "cpu"
-    """Where --local runs: cpu, cuda, cuda:1."""
+    device: Device = CPU
     allow_remote: bool = False
     """Let pictures of people be sent to another machine than this one."""
     timeout: float = 300.0

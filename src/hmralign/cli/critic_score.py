@@ -75,7 +75,9 @@ def run_score(options: ScoreOptions, terminal: Terminal) -> int:
     body = body_of(GroupStore.open(folder))
     _warn_of_pace(options, GroupStore.open(folder), config, terminal)
     with open_asker(options, folder, options.journal_only) as asker, opened_memory(options.memory) as memory:
-        report = score_groups(folder, asker, body, config, memory, name=options.name, retry=options.retry_failed)
+        report = score_groups(
+            folder, asker, body, config, memory, name=options.name, retry=options.retry_failed, device=options.device
+        )
         spent = dataclasses.asdict(asker.journal.spent())
     warn_of(report.unjudged, "group", "without a verdict", terminal)
     if report.groups and not report.judged and not options.quiet:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.photo_folders import require_writable
 from hmralign.cli.terminal import Terminal
 
@@ -44,6 +45,7 @@ class DemoOptions:
     """Persons its models are measured on."""
     seed: int = 0
     """Seed of all random numbers."""
+    device: Device = CPU
     quiet: bool = False
     """Say nothing but errors."""
 
@@ -60,7 +62,9 @@ def run_demo(options: DemoOptions, terminal: Terminal) -> int:
         loop_config(options)  # what is wrong is said before anything is done
         require_room(options.out / "alignment")
     parts = 3 if options.loop else 2
-    with Recoverer.load(options.checkpoint, num_hypotheses=options.num_hypotheses, seed=options.seed) as recoverer:
+    with Recoverer.load(
+        options.checkpoint, device=options.device, num_hypotheses=options.num_hypotheses, seed=options.seed
+    ) as recoverer:
         terminal.say(f"1/{parts}  {PORTRAIT}: only the upper body is visible, so look at the doubt about the legs")
         detected = recover_portrait(recoverer, options.out / "astronaut")
         if not detected:
@@ -91,7 +95,7 @@ def run_loop(options: DemoOptions, terminal: Terminal) -> str:
     from hmralign.studies.closed_loop.report import write_report
     from hmralign.studies.closed_loop.run import metrics, run_closed_loop
 
-    loop = run_closed_loop(options.out / "alignment", loop_config(options))
+    loop = run_closed_loop(options.out / "alignment", loop_config(options), options.device)
     report = write_report(loop)
     said = []
     for name, kinds in metrics(loop)["results"].items():

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 from hmralign.data.names import DATASETS
@@ -50,6 +51,7 @@ class EvaluateOptions:
     """Why a test split is read, for the log."""
     seed: int = 0
     """Seed of the sampling noise."""
+    device: Device = CPU
     config: Path | None = None
     """YAML file of options."""
     quiet: bool = False
@@ -90,6 +92,7 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
         recalibrations=options.recalibration,
         log=options.log,
         why=options.why,
+        device=options.device,
     )
     terminal.answer(document)
     terminal.say(f"Figures of {len(options.checkpoints)} on {options.split} are in {options.out / 'metrics.md'}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -45,6 +46,7 @@ class EvaluateAlignmentOptions:
     """Why a test split is read, for the log."""
     seed: int = 0
     """Seed of the sampling noise."""
+    device: Device = CPU
     threads: int = 1
     """Threads of the process; the shipped networks are too small to gain from more."""
     quiet: bool = False
@@ -66,14 +68,14 @@ def run_evaluate_alignment(options: EvaluateAlignmentOptions, terminal: Terminal
     torch.set_num_threads(options.threads)
     scorer = None
     if options.scorer is not None:
-        scorer = make_critic(options.scorer, load_free_body("3k5"))  # pyright: ignore[reportArgumentType]
+        scorer = make_critic(options.scorer, load_free_body("3k5").to(options.device))  # pyright: ignore[reportArgumentType]
         if scorer.needs_truth:
             raise UsageError(
                 f"--scorer is {options.scorer}, which needs ground truth; expected a critic that needs none"
             )
     document = compare_aligned(
         options.base, options.aligned, options.data, options.split, _config(options), scorer,
-        log=options.log, why=options.why,
+        log=options.log, why=options.why, device=options.device,
     )  # fmt: skip
     text = compared_markdown(document)
     if options.out is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,8 @@ def _judge(options: GroupsOptions) -> ScoreOptions | None:
             return None
     given = {name: getattr(options, name) for name in given_options(options, FLAGS)}
     judge = judge_options(given, asked=JUDGE in options.critic)
+    if judge is not None and given_options(options, ("device",)):
+        judge = dataclasses.replace(judge, device=options.device)
     if judge is not None:
         check_judge(judge)
     return judge

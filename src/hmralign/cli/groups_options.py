@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.groups_judge import JUDGE
 from hmralign.cli.usage import UsageError
 from hmralign.critics.names import CRITICS, computed_critics, is_critic
@@ -80,6 +81,7 @@ class GroupsOptions:
     """Name of the system whose prediction file SOURCE is."""
     seed: int | None = None
     """Seed of samples, critics that draw and --sheet-choice random; the default is 0, and for a store its own."""
+    device: Device = CPU
     stats: bool = False
     """Print how the critics' scores are spread, tied, and how far the critics agree; with --json in the document."""
     export: Path | None = None

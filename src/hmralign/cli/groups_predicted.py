@@ -45,6 +45,7 @@ def from_predictions(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...
     store = build_prediction_groups(
         predictions, options.out, computed(critics), predicted_by=options.predicted_by, body=body,
         shard_size=options.shard_size, correlation=options.correlation, seed=options.seed or 0,
+        device=options.device,
     )  # fmt: skip
     write_run_file(options.out, "groups", options, made_by(options, store, body, {}))
     return store, critics

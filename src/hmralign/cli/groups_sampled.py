@@ -42,7 +42,7 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
         correlation=options.correlation,
         seed=options.seed or 0,
     )
-    body = load_free_body("3k5")
+    body = load_free_body("3k5").to(options.device)
     with _opened_source(options) as (source, noise, detector):
         config = dataclasses.replace(config, detector=noise)
         made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
@@ -84,7 +84,7 @@ def _opened_source(options: GroupsOptions) -> Iterator[tuple[GroupSource, str, d
     if options.detector_folder is not None:
         from hmralign.detection.vitpose_detector import VitposeDetector
 
-        vitpose = VitposeDetector(options.detector_folder)
+        vitpose = VitposeDetector(options.detector_folder, device=options.device)
         yield PhotoSource(photos, vitpose), vitpose.noise_file or vitpose.name, vitpose.versions
         return
     from hmralign.detection.mediapipe_detector import MediapipeDetector

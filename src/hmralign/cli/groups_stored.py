@@ -38,7 +38,7 @@ def from_store(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
         seed=facts.seed if options.seed is None else options.seed,
     )
     if options.critic and len(store) > 0:
-        _score(store, options.critic, config)
+        _score(store, options.critic, config, options.device)
     return store, options.critic or tuple(c for c in store.critics() if not store.unscored(c))
 
 
@@ -53,7 +53,7 @@ def _refuse_sampling_options(options: GroupsOptions) -> None:
             )
 
 
-def _score(store: GroupStore, critics: tuple[str, ...], config: GroupStoreConfig) -> None:
+def _score(store: GroupStore, critics: tuple[str, ...], config: GroupStoreConfig, device: str) -> None:
     """Scores that are missing; a store that has them all is not written to."""
     from hmralign.preferences.build import critic_facts, named_critic, score_store
     from hmralign.preferences.store import writing
@@ -62,14 +62,14 @@ def _score(store: GroupStore, critics: tuple[str, ...], config: GroupStoreConfig
     foreign = next((c for c in critics if c != JUDGE and not is_critic(c) and store.unscored(c)), None)
     if foreign is not None:
         raise UsageError(f"'{foreign}' has not scored all groups of {store.folder}, and only its own program can go on")
-    body = stored_body(store.facts)
+    body = stored_body(store.facts).to(device)
     chosen = computed(critics)
     facts = {name: critic_facts(name, body, config) for name in chosen}
     missing = [name for name in chosen if not _is_scored(store, facts[name].name, facts[name].sha256)]
     if missing:
         with writing(store.folder) as writer:
             for name in missing:
-                score_store(writer, facts[name].name, named_critic(name, body, config), facts[name])
+                score_store(writer, facts[name].name, named_critic(name, body, config), facts[name], device)
 
 
 def _is_scored(store: GroupStore, name: str, sha256: str) -> bool:

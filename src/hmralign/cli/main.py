@@ -83,10 +83,12 @@ def _chosen(arguments: list[str]) -> int:
 
 
 def _run(name: str, command: Command, arguments: list[str]) -> int:
+    from hmralign.cli.device_option import check_device
     from hmralign.cli.options import parse_options
     from hmralign.cli.terminal import Terminal
 
     options = parse_options(command.options, arguments, prog=f"hmralign {name}")
+    check_device(options)
     with Terminal(quiet=getattr(options, "quiet", False), json=getattr(options, "json", False)) as terminal:
         return command.run(options, terminal)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from hmralign.cli import ctrl_c
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.exit_codes import DONE, SOME_FAILED
 from hmralign.cli.photo_folders import folder_names, names_several, require_writable
 from hmralign.cli.run_file import write_run_file
@@ -42,8 +43,7 @@ class RecoverOptions:
     """Bodies sampled per person."""
     keep: int | Literal["all"] = 1
     """How many of the best hypotheses are written as meshes; the fused body always is."""
-    device: str = "cpu"
-    """Where the model runs: cpu, cuda or cuda:N."""
+    device: Device = CPU
     detector: Literal["mediapipe", "vitpose", "none"] = "mediapipe"
     """Who finds people and reads --boxes; none where --keypoints, or --boxes alone, say who is there."""
     detector_folder: Path | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.terminal import Terminal
 
 
@@ -25,6 +26,7 @@ class SynthOptions:
     """Seed of the data."""
     pose_file: Path | None = None
     """Motion-capture poses; replaces the configuration's."""
+    device: Device = CPU
     quiet: bool = False
     """Say nothing but errors."""
 
@@ -44,6 +46,6 @@ def run_synth(options: SynthOptions, terminal: Terminal) -> int:
     if options.pose_file is not None:
         training = replace(training, pose_file=str(options.pose_file))
     synth = SynthConfig(examples=options.examples, shard_size=options.shard_size, seed=options.seed)
-    folder = write_synthetic_shards(synth, training, options.out)
+    folder = write_synthetic_shards(synth, training, options.out, options.device)
     terminal.say(f"{counted(options.examples, 'example')} in {folder}")
     return 0

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
+from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -26,6 +27,7 @@ class TrainOptions:
     """`base`: motion-capture poses; replaces the configuration's."""
     max_hours: float | None = None
     """`base`: stop after this much wall time; replaces the configuration's."""
+    device: Device = CPU
     threads: int | None = None
     """Threads of the training process; the default is PyTorch's."""
     quiet: bool = False
@@ -54,7 +56,7 @@ def _train_scorer(options: TrainOptions) -> Path:
     for flag, value in (("--pose-file", options.pose_file), ("--max-hours", options.max_hours)):
         if value is not None:
             raise UsageError(f"{flag} is for `train base`; a scorer's length is in its configuration")
-    return train_scorer_file(read_scorer_config(options.config), options.out)
+    return train_scorer_file(read_scorer_config(options.config), options.out, options.device)
 
 
 def _train_base(options: TrainOptions) -> Path:
@@ -73,7 +75,7 @@ def _train_base(options: TrainOptions) -> Path:
         config = replace(config, max_hours=options.max_hours)
     options.out.mkdir(parents=True, exist_ok=True)
     write_training_config(options.out / "config.yaml", config)
-    model = train_base(config, options.out)
+    model = train_base(config, options.out, options.device)
     return save_checkpoint(
         options.out / "model.safetensors",
         model,

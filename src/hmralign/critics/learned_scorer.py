@@ -6,7 +6,7 @@ a mirrored photo is the same. Differentiable, hence also a reward.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -68,5 +68,6 @@ def make_scorer_lab(setting: CriticSetting) -> ScorerCritic:
 
 
 def _shipped(name: str, setting: CriticSetting) -> ScorerCritic:
-    scorer = load_scorer(name, setting.body.skeleton_hash)
-    return ScorerCritic(setting.body, scorer, setting.noise.offsets, name)
+    scored = load_scorer(name, setting.body.skeleton_hash)
+    scored = replace(scored, scorer=scored.scorer.to(setting.body.device))
+    return ScorerCritic(setting.body, scored, setting.noise.offsets, name)

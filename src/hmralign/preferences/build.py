@@ -117,17 +117,21 @@ def build_groups(
 
 
 def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupStoreConfig) -> PreferenceGroups:
-    """Groups of some persons, who are seen with their masks as the store keeps them."""
+    """Groups of some persons, who are seen with their masks as the store keeps them.
+
+    They are sampled on the device of the policy's body and are on the CPU.
+    """
     example = batch.example
     assert example is not None
     observation = as_stored(example.observation)
     generators = [seeded(config.seed, "groups", group) for group in batch.ids]
+    seen = observation.to(policy.body.device)
     with torch.no_grad():
-        x_0 = sample_each(policy, policy.context(observation), config.group_size, generators)
-        hypotheses = policy.to_body(x_0, observation)
+        x_0 = sample_each(policy, policy.context(seen), config.group_size, generators)
+        hypotheses = policy.to_body(x_0, seen).to("cpu")
     annotation = example.annotation if config.with_truth else None
     kept = Example(observation, annotation, example.landmarks3d)
-    return PreferenceGroups(batch.ids, x_0, hypotheses, kept, batch.crops, batch.crop_windows)
+    return PreferenceGroups(batch.ids, x_0.cpu(), hypotheses, kept, batch.crops, batch.crop_windows)
 
 
 def named_critic(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> CriticOf:
@@ -170,11 +174,13 @@ def score_by_all(
 ) -> None:
     """`score_store` by each critic."""
     for name, facts in judges.items():
-        score_store(store, facts.name, named_critic(name, body, config), facts)
+        score_store(store, facts.name, named_critic(name, body, config), facts, body.device)
 
 
-def score_store(store: GroupWriter, name: str, critic_of: CriticOf, facts: CriticFacts) -> None:
-    """Let a critic judge every shard it has not judged; groups are not sampled again.
+def score_store(
+    store: GroupWriter, name: str, critic_of: CriticOf, facts: CriticFacts, device: str | torch.device = "cpu"
+) -> None:
+    """Let a critic, who is on that device, judge every shard it has not judged; groups are not sampled again.
 
     Raises InputError naming the critic and the groups where it raises, gives scores that are not finite or are of
     another shape, or needs truth that is not kept: what was scored before stays.
@@ -185,7 +191,7 @@ def score_store(store: GroupWriter, name: str, critic_of: CriticOf, facts: Criti
         groups = store.read(shard, truth=facts.needs_truth)
         critic = critic_of(groups.ids)
         try:
-            scores = judge(critic, groups.hypotheses, groups.example)
+            scores = judge(critic, groups.hypotheses.to(device), groups.example.to(device)).cpu()
         except InputError as error:
             ids = groups.ids
             raise InputError(f"critic '{name}' failed on groups '{ids[0]}' to '{ids[-1]}': {error}") from error

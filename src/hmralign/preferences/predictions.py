@@ -87,12 +87,15 @@ def build_prediction_groups(
     shard_size: int = 64,
     correlation: float = 0.5,
     seed: int = 0,
+    device: str | torch.device = "cpu",
 ) -> GroupStore:
     """Store and score; continues a store of the same facts, and does nothing where all is done.
 
     `predicted_by` names the system; `body` is the free body that predictions are carried over to; `seed` and
-    `correlation` are for critics that draw. Raises InputError for one hypothesis per person, no name, critics that need
-    truth, a store of other facts, and as the critics do.
+    `correlation` are for critics that draw; the critics judge on `device`.
+
+    Raises InputError for one hypothesis per person, no name, critics that need truth, a store of other facts,
+    and as the critics do.
     """
     size = predictions.num_hypotheses
     if size < 2:
@@ -127,7 +130,7 @@ def build_prediction_groups(
         for groups in source.groups(shard_size, store.done()):
             store.append(groups)
             logger.info("%d groups", len(store))
-        score_by_all(store, judges, body, config)
+        score_by_all(store, judges, body.to(device), config)
     return GroupStore.open(folder)  # the writer may not outlive the lock
 
 

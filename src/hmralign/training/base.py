@@ -30,7 +30,7 @@ WARM_UP_STEPS = 500
 """Steps in which the learning rate rises."""
 
 
-def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
+def train_base(config: BaseTrainingConfig, folder: Path, device: str | torch.device = "cpu") -> LiteModel:
     """Train, resuming from `folder` if it holds an unfinished run; returns the averaged model.
 
     Writes `state.pt` (resume) and `curve.jsonl` (loss per 50 steps). The configuration and the finished average are
@@ -50,7 +50,7 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     del shards
     columns = ("v_loss", "betas_loss")
     curve = Curve(folder / "curve.jsonl", columns=columns, rounded=five_decimals, said_every=500)
-    loop = Loop(model, base_step(config), base_loop(config), state=state, curve=curve)
+    loop = Loop(model, base_step(config), base_loop(config, device), state=state, curve=curve)
     if earlier not in (None, state) and earlier.suffix != ".safetensors":
         loop.begin_from(earlier)
     averaged = loop.run()
@@ -58,8 +58,8 @@ def train_base(config: BaseTrainingConfig, folder: Path) -> LiteModel:
     return averaged
 
 
-def base_loop(config: BaseTrainingConfig) -> LoopConfig:
-    """The loop of a configuration, on the GPU where there is one."""
+def base_loop(config: BaseTrainingConfig, device: str | torch.device = "cpu") -> LoopConfig:
+    """The loop of a configuration."""
     return LoopConfig(
         rate=lambda step, done: learning_rate(step, done, config),
         steps=config.steps,
@@ -71,7 +71,7 @@ def base_loop(config: BaseTrainingConfig) -> LoopConfig:
         log_every=50,
         log_last=False,
         save_every=config.save_every,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=device,
     )
 
 

@@ -103,11 +103,12 @@ def perturbing(hypotheses: int, config: PerturbConfig, seed: int) -> Proposer:
     """Proposals that are perturbed truth, each person's drawn by its number."""
 
     def propose(example: Example, numbers: range) -> BodyParams:
-        truth = example.annotation
-        if truth is None:
+        if example.annotation is None:
             raise InputError("perturbed truth needs persons with truth")
+        place, truth = example.observation.box.device, example.annotation.to("cpu")  # where its noise is drawn
         draws = (seeded(seed, "perturbed truth", number) for number in numbers)
-        return BodyParams.cat([perturbed_truth(truth[i : i + 1], hypotheses, config, d) for i, d in enumerate(draws)])
+        bodies = [perturbed_truth(truth[i : i + 1], hypotheses, config, d) for i, d in enumerate(draws)]
+        return BodyParams.cat(bodies).to(place)
 
     return propose
 
@@ -127,16 +128,19 @@ def sampling(policy: DiffusionPolicy, hypotheses: int, seed: int) -> Proposer:
 def hypothesis_set(
     body: BodyModel, examples: Example, propose: Proposer, offsets: Float[Tensor, "27 3"] | None
 ) -> HypothesisSet:
-    """Propose, measure and describe, chunk by chunk. Raises InputError for persons without truth."""
+    """Propose, measure and describe, chunk by chunk, on the device of the body; the set is on the CPU.
+
+    Raises InputError for persons without truth.
+    """
     parts = []
     count = len(examples.observation.box)
     for start in range(0, count, CHUNK):
         numbers = range(start, min(start + CHUNK, count))
-        some = examples[numbers.start : numbers.stop]
+        some = examples[numbers.start : numbers.stop].to(body.device)
         if some.annotation is None:
             raise InputError("groups with known errors need persons with truth")
         bodies = propose(some, numbers)
         errors = body_errors(body, bodies, some.annotation)
-        parts.append(HypothesisSet(scorer_input(body, bodies, some.observation, offsets), errors))
+        parts.append(HypothesisSet(scorer_input(body, bodies, some.observation, offsets), errors).to("cpu"))
         logger.info("%d of %d groups", numbers.stop, count)
     return HypothesisSet.join(parts)

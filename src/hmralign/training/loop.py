@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hmralign.diffusion.ema import Ema
 from hmralign.structures import InputError
+from hmralign.structures.device import chosen_device
 from hmralign.training.curve import Curve
 from hmralign.training.state import read_state, save_state
 from hmralign.training.step import Step
@@ -61,7 +62,7 @@ class LoopConfig:
     """Whether the last step has a line in any case."""
     save_every: int = 500
     """Steps between saved states; the end is saved in any case."""
-    device: str = "cpu"
+    device: str | torch.device = "cpu"
     """Where the model is trained; the step sees to its own data."""
     clock: Callable[[], float] = time.perf_counter
     """Seconds from anywhere."""
@@ -127,7 +128,7 @@ class Loop:
         self.parts_of, self.config, self.state_file, self.curve, self.checks = parts_of, config, state, curve, checks
         # Placed by hand: an accelerator's own device is that of the process, and the next run may be on another one.
         self.accelerator = Accelerator(device_placement=False)
-        self.model = model.to(_device(config.device, self.accelerator.device))
+        self.model = model.to(chosen_device(config.device))
         self.ema = Ema(model, config.ema_decay)
         optimizer = torch.optim.AdamW(
             trained, lr=config.rate(0, 0.0), weight_decay=config.weight_decay, fused=config.fused or None
@@ -260,15 +261,6 @@ class Loop:
             raise InputError(
                 f"{path}: the training state is of another model, or another choice of what is trained"
             ) from error
-
-
-def _device(wanted: str, found: torch.device) -> torch.device:
-    """The device of a run: the CPU, or the accelerator of this process."""
-    if wanted == "cpu":
-        return torch.device("cpu")
-    if torch.device(wanted).type != found.type:
-        raise InputError(f"training is to run on '{wanted}', and this process has '{found.type}'")
-    return found
 
 
 def _sum_of(rows: list[dict[str, float]]) -> dict[str, float]:

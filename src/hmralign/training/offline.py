@@ -53,7 +53,8 @@ class OfflineStep:
         variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))
         draw = draw_noise(items, self.objective, policy.schedule.num_steps, draw_from)
         for part in torch.arange(len(items)).tensor_split(min(self.config.accumulate, len(items))):
-            some, seen = items[part], Draw(draw.t[part], draw.eps[part])
+            place = next(policy.parameters()).device
+            some, seen = items[part].to(place), draw[part].to(place)
             if variant:
                 some = Items(some.person, policy.x_0_variant(some.x_0, variant), some.weights)
             context = self.contexts.of(policy, some.person, variant)
@@ -99,10 +100,11 @@ class OfflineStep:
         """Loss over the reference's on fixed items at fixed noise, and the gaps of better and worse members."""
         draw_from = seeded(0, "probe")
         index = torch.randperm(len(self.items), generator=draw_from)[:PROBED]
-        items = self.items[index]
+        place = next(policy.parameters()).device
+        items = self.items[index].to(place)
         plain = Objective("probe", lambda losses: losses.policy)
         draw = draw_noise(items, plain, policy.schedule.num_steps, draw_from)
-        losses = self._losses(policy, items, draw, self.contexts.of(policy, items.person, 0), 0, plain)
+        losses = self._losses(policy, items, draw.to(place), self.contexts.of(policy, items.person, 0), 0, plain)
         figures = self._figures(losses)
         assert losses.reference is not None
         return {

@@ -73,7 +73,7 @@ def choose_trainable(policy: Any, config: PreferenceTrainingConfig) -> None:
 def train_policy(
     policy: Any, losses: StepLosses, config: PreferenceTrainingConfig, folder: Path, monitor: Monitor | None = None
 ) -> Outcome:
-    """Train a policy in place (`choose_trainable` was called), resuming from `folder` where it holds a state.
+    """Train a policy where it is (`choose_trainable` was called), resuming from `folder` where it holds a state.
 
     Writes `curve.jsonl` and `state.pt`. A loss that is not finite, or a guard that trips, stops the run; the outcome is
     then the average at the last look that was good. Raises InputError for a policy that is no `Denoiser`, and a
@@ -81,22 +81,23 @@ def train_policy(
     """
     if not isinstance(policy, nn.Module) or not isinstance(policy, Denoiser):
         raise InputError("what is aligned must be a torch module with the methods of `Denoiser`")
+    place = next(policy.parameters()).device
     folder.mkdir(parents=True, exist_ok=True)
     listeners = (_to_tensorboard(folder),) if config.tensorboard else ()
     loop = Loop(
         policy,
         _parts_of(losses, config),
-        _loop(config),
+        _loop(config, place),
         state=folder / "state.pt",
         curve=Curve(folder / "curve.jsonl", listeners=listeners),
         checks=_checks(losses, config, monitor),
     )
-    average, went = loop.run(), loop.progress
+    average, went = loop.run().to(place), loop.progress
     merge_low_rank(average)
     return Outcome(average.eval().requires_grad_(False), went.step, went.stopped, went.good_figures)
 
 
-def _loop(config: PreferenceTrainingConfig) -> LoopConfig:
+def _loop(config: PreferenceTrainingConfig, device: torch.device) -> LoopConfig:
     def rate(step: int, _: float) -> float:
         falls = config.schedule == "cosine"
         return warm_cosine(step, step, config.steps, peak=config.learning_rate, warmup=config.warmup, falls=falls)
@@ -109,7 +110,7 @@ def _loop(config: PreferenceTrainingConfig) -> LoopConfig:
         ema_decay=config.ema_decay,
         log_every=config.check_every,
         save_every=config.save_every,
-        device="cpu",  # where contexts, references and critics are; alignment was tested nowhere else
+        device=device,
     )
 
 

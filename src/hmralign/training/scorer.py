@@ -130,8 +130,10 @@ def scorer_loss(
     return terms
 
 
-def train_scorer(data: HypothesisSet, config: ScorerTrainingConfig, folder: Path) -> Scorer:
-    """Train every member, resuming from `folder`; returns the averaged networks in eval mode.
+def train_scorer(
+    data: HypothesisSet, config: ScorerTrainingConfig, folder: Path, device: str | torch.device = "cpu"
+) -> Scorer:
+    """Train every member, resuming from `folder`; returns the averaged networks on the CPU, in eval mode.
 
     Writes `member_<n>.pt` (state) and `curve.jsonl`. The draw of a step depends on (seed, member, step) alone, so a
     resumed run equals the straight one. Raises InputError for groups of one, and states that are damaged or of another
@@ -142,29 +144,31 @@ def train_scorer(data: HypothesisSet, config: ScorerTrainingConfig, folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     scorer = Scorer(config.model, config.members)
     for number in range(config.members):
-        trained = _train_member(data, config, folder, number)
+        trained = _train_member(data, config, folder, number, device)
         scorer.members[number].load_state_dict(trained.network.state_dict())
     return scorer.eval().requires_grad_(False)
 
 
-def _train_member(data: HypothesisSet, config: ScorerTrainingConfig, folder: Path, number: int) -> _Trained:
+def _train_member(
+    data: HypothesisSet, config: ScorerTrainingConfig, folder: Path, number: int, device: str | torch.device
+) -> _Trained:
     seed = derived_seed(config.seed, "member", number)
     torch.manual_seed(derived_seed(seed, "weights"))
     model = _Trained(config.model)
 
     def parts(model: _Trained, step: int) -> Iterator[Part]:
-        x, errors, weights = _drawn(data, config, seeded(seed, "step", step))
-        yield Part({"loss": scorer_loss(model, x, errors, config, weights)})
+        drawn = _drawn(data, config, seeded(seed, "step", step)).to(device)
+        yield Part({"loss": scorer_loss(model, drawn.input, drawn.errors, config, drawn.weights)})
 
     curve = Curve(
         folder / "curve.jsonl", {"member": number}, ("loss",), "cpu_seconds", rounded=five_decimals, said_every=500
     )
-    averaged = Loop(model, parts, _loop(config), state=folder / f"member_{number}.pt", curve=curve).run()
+    averaged = Loop(model, parts, _loop(config, device), state=folder / f"member_{number}.pt", curve=curve).run()
     assert isinstance(averaged, _Trained)
     return averaged
 
 
-def _loop(config: ScorerTrainingConfig) -> LoopConfig:
+def _loop(config: ScorerTrainingConfig, device: str | torch.device) -> LoopConfig:
     return LoopConfig(
         rate=lambda step, _: warm_cosine(
             step, step, config.steps, peak=config.learning_rate, warmup=WARM_UP_STEPS, floor=0.01
@@ -175,13 +179,12 @@ def _loop(config: ScorerTrainingConfig) -> LoopConfig:
         ema_decay=config.ema_decay,
         log_every=100,
         save_every=config.save_every,
+        device=device,
         clock=time.process_time,
     )
 
 
-def _drawn(
-    data: HypothesisSet, config: ScorerTrainingConfig, generator: torch.Generator
-) -> tuple[ScorerInput, Float[Tensor, "group hyp metrics"], Float[Tensor, "group hyp"] | None]:
+def _drawn(data: HypothesisSet, config: ScorerTrainingConfig, generator: torch.Generator) -> HypothesisSet:
     """Groups with replacement, half of them mirrored, of some a few keypoints hidden."""
     index = torch.randint(len(data), (config.batch_size,), generator=generator)
     x = data.input[index]
@@ -189,7 +192,7 @@ def _drawn(
     x = mirrored_input(x).where(mirror, x)
     if config.dropped_keypoints > 0:
         x = _with_hidden_keypoints(x, config.dropped_keypoints, generator)
-    return x, data.errors[index], None if data.weights is None else data.weights[index]
+    return HypothesisSet(x, data.errors[index], None if data.weights is None else data.weights[index])
 
 
 def _with_hidden_keypoints(x: ScorerInput, share: float, generator: torch.Generator) -> ScorerInput:

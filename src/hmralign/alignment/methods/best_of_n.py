@@ -11,10 +11,11 @@ from torch import Tensor
 
 from hmralign.alignment.method import OfflineMethod
 from hmralign.alignment.methods.sft import denoising_objective
-from hmralign.alignment.scored_groups import ScoredGroups, in_chunks, speaking_groups
+from hmralign.alignment.scored_groups import ScoredGroups, in_chunks, place_of, speaking_groups
 from hmralign.fitting.person_fit import PersonFit
 from hmralign.policies.policy import BodyEncoder
 from hmralign.structures import InputError, Observation
+from hmralign.structures.counted import counted
 from hmralign.training.objective import Items
 
 
@@ -61,9 +62,10 @@ def best_of_n_items(
     scores = torch.rand(groups.scores.shape, generator=generator) if config.choose_at_random else groups.scores
     kept = speaking_groups(scores)
     best = scores[kept].sort(dim=-1, descending=True, stable=True).indices[:, : config.top_k]
-    x_0, obs = groups.x_0[kept], groups.observation[kept]
+    x_0 = groups.x_0[kept]
     if config.refine_targets:
-        x_0 = in_chunks(lambda s: refined_samples(policy, x_0[s], obs[s]), len(kept))
+        sampled, obs = x_0.to(place_of(policy)), groups.observation[kept].to(place_of(policy))
+        x_0 = in_chunks(lambda s: refined_samples(policy, sampled[s], obs[s]), len(kept))
     targets = x_0.gather(1, best[..., None].expand(-1, -1, x_0.shape[-1]))
     targets = targets + config.fuse * (targets.mean(1, keepdim=True) - targets)
     person = kept.repeat_interleave(config.top_k)

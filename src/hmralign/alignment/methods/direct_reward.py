@@ -68,7 +68,7 @@ def rollout(
                 # by x_t would be wrong.
                 theirs = reference.predict_noise(x_t, t, reference_context)
                 drifts.append((eps - theirs).square().mean(-1))
-            here, below = schedule.at(torch.tensor(now)), schedule.at(torch.tensor(then))
+            here, below = (schedule.at(torch.tensor(step, device=x_t.device)) for step in (now, then))
             x_t = ddim.step(x_t, eps, here, below, clamp=config.clamp)
     total = torch.stack(drifts).mean(0) if drifts else torch.zeros(x_t.shape[:2], device=x_t.device)
     return x_t, total

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.alignment.method import OfflineMethod
-from hmralign.alignment.scored_groups import ScoredGroups, in_chunks
+from hmralign.alignment.scored_groups import ScoredGroups, in_chunks, place_of
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.fitting.person_fit import PersonFit
 from hmralign.hypotheses.estimate import fused_group
@@ -58,18 +58,19 @@ def true_samples(groups: ScoredGroups, policy: BodyEncoder, method: str) -> Floa
     """x_0 of the annotations. Raises InputError naming the method where there are none."""
     if groups.annotation is None:
         raise InputError(f"{method} on truth needs groups that were built with truth")
-    body, seen = groups.annotation.body, groups.observation
+    place = place_of(policy)
+    body, seen = groups.annotation.body.to(place), groups.observation.to(place)
     return in_chunks(lambda s: policy.from_body(body[s][:, None], seen[s]), len(groups))
 
 
 def sft_items(groups: ScoredGroups, policy: BodyEncoder, config: SftConfig, generator: torch.Generator) -> Items:
     """One target per person. Raises InputError for truth where there is none."""
-    obs = groups.observation
+    sampled, obs = groups.x_0.to(place_of(policy)), groups.observation.to(place_of(policy))
     if config.target == "truth":
         x_0 = true_samples(groups, policy, "sft")
     else:
         refine = config.target == "pseudo"
-        x_0 = in_chunks(lambda s: fused_samples(policy, groups.x_0[s], obs[s], refine=refine), len(groups))
+        x_0 = in_chunks(lambda s: fused_samples(policy, sampled[s], obs[s], refine=refine), len(groups))
     if config.target_noise > 0:
         x_0 = x_0 + config.target_noise * torch.randn(x_0.shape, generator=generator)
     return Items(torch.arange(len(groups)), x_0, torch.ones(len(groups), 1))

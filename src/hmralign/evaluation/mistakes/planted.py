@@ -245,11 +245,14 @@ def planted_table(
     *,
     seed: int = 0,
     draws: int = 1000,
+    device: str | torch.device = "cpu",
 ) -> dict[str, dict[str, Any]]:
     """By mistake: how many persons it counts on, by how much it moves joints, and each critic's rate of right answers.
 
     A rate is (mean, low, high) with ties counted a half, beside the share of ties; None where no person counts.
-    `clusters` numbers the cluster of each person. Raises InputError without truth, and as `judge`.
+    `clusters` numbers the cluster of each person; critics judge on `device`, `body` is on the CPU.
+
+    Raises InputError without truth, and as `judge`.
     """
     if example.annotation is None:
         raise InputError("planted mistakes need persons with truth")
@@ -261,8 +264,8 @@ def planted_table(
         row: dict[str, Any] = {"persons": len(kept)}
         if len(kept):
             row["moved_mm"] = round(1000 * float(made.moved[kept].mean()), 1)
-            shown, pairs = example[kept], made.pair[kept]
-            row["critics"] = {n: _rate(judge(c, pairs, shown), numbers[kept], draws) for n, c in critics.items()}
+            shown, pairs = example[kept].to(device), made.pair[kept].to(device)
+            row["critics"] = {n: _rate(judge(c, pairs, shown).cpu(), numbers[kept], draws) for n, c in critics.items()}
         table[mistake.name] = row
     return table
 

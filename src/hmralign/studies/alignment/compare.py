@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
 from hmralign.critics.critic import Critic
@@ -61,6 +63,7 @@ def compare_aligned(
     *,
     log: Path | None = None,
     why: str = "hmralign evaluate alignment",
+    device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
     """Figures of each checkpoint and their paired differences to the base, with protocols, as plain values.
 
@@ -72,7 +75,7 @@ def compare_aligned(
     if not aligned:
         raise InputError("no aligned weights are given; expected at least one checkpoint")
     body = load_free_body("3k5")
-    models = [open_policy(checkpoint, body) for checkpoint in (base, *aligned)]
+    models = [open_policy(checkpoint, body.to(device)) for checkpoint in (base, *aligned)]
     for model in models:
         _require_comparable(model, split)
     names = _names([model.name for model in models])
@@ -116,7 +119,7 @@ def _measured(
     if config.forgetting_persons == 0:
         return Run(kinds, {}), seconds
     others = Persons.of(
-        first_persons(open_split(data, config.forgetting_split), config.forgetting_persons), policy.body
+        first_persons(open_split(data, config.forgetting_split), config.forgetting_persons), policy.body.to("cpu")
     )
     plain = replace(config.measure, kinds=("raw",), temperatures=())
     columns, more = measure_persons(policy, others, plain)

@@ -106,6 +106,10 @@ class Persons:
     def __len__(self) -> int:
         return len(self.observation.box)
 
+    def to(self, device: str | torch.device) -> Persons:
+        """On a device; the split stays where it is."""
+        return Persons(self.split, self.observation.to(device), self.truth.to(device), self.hidden.to(device))
+
     def __getitem__(self, part: slice) -> Persons:
         """Some of them; the split stays."""
         return Persons(self.split, self.observation[part], self.truth[part], self.hidden[part])
@@ -115,7 +119,7 @@ class Persons:
 def measure_persons(
     policy: BodyProposer, persons: Persons, config: MeasureConfig, scorer: Critic | None = None
 ) -> tuple[dict[Kind, Columns], float]:
-    """Columns of each kind (metres), and the CPU seconds that this took.
+    """Columns of each kind (metres), and the CPU seconds that this took; computed where the policy's body is.
 
     The noise of each person is that of `hmralign evaluate`, so that the batch size does not matter. Raises
     InputError for persons without observations, and as the critics do.
@@ -124,11 +128,11 @@ def measure_persons(
     judges = _Judges(make_critic("reprojection", policy.body, config.predict.detector), scorer)
     found: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in config.kinds}
     for start in range(0, len(persons), config.predict.batch):
-        part = persons[start : start + config.predict.batch]
+        part = persons[start : start + config.predict.batch].to(policy.body.device)
         for kind, answers in _answers(policy, part.observation, start, config):
             found[kind].append(_columns(answers, part, config, judges))
     joined: dict[Kind, Columns] = {
-        kind: {name: torch.cat([p[name] for p in parts]).double().numpy() for name in parts[0]}
+        kind: {name: torch.cat([p[name] for p in parts]).double().cpu().numpy() for name in parts[0]}
         for kind, parts in found.items()
     }
     return joined, time.process_time() - started

@@ -96,7 +96,7 @@ class ClosedLoop:
     config: ClosedLoopConfig
 
 
-def run_closed_loop(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
+def run_closed_loop(out: Path, config: ClosedLoopConfig, device: str | torch.device = "cpu") -> ClosedLoop:
     """Run everything into `out`, which is replaced where it holds an earlier loop.
 
     Raises InputError for a folder that holds something else.
@@ -105,13 +105,13 @@ def run_closed_loop(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the networks are too small to gain from more, and lose much where cores are busy
     try:
-        return _run(out, config)
+        return _run(out, config, device)
     finally:
         torch.set_num_threads(threads)
 
 
-def _run(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
-    body = load_free_body("3k5")
+def _run(out: Path, config: ClosedLoopConfig, device: str | torch.device) -> ClosedLoop:
+    body = load_free_body("3k5").to(device)
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     source = DrawnSource(drawn_persons(config.groups, TRAIN_SEED, "train"))
@@ -124,7 +124,7 @@ def _run(out: Path, config: ClosedLoopConfig) -> ClosedLoop:
     models, stopped = {"base": config.checkpoint}, {}
     for name, method in config.methods().items():
         started = time.perf_counter()
-        done = align_checkpoint(store.folder, config.checkpoint, method, out / name.replace(" ", "_"))
+        done = align_checkpoint(store.folder, config.checkpoint, method, out / name.replace(" ", "_"), device=device)
         models[name], stopped[name] = str(done.path), done.result.stopped
         seconds[name] = time.perf_counter() - started
     started = time.perf_counter()
@@ -159,14 +159,14 @@ def predict_config(config: ClosedLoopConfig, refine: bool) -> PredictConfig:
 
 
 def measured(path: str, body: BodyModel, test: Example, config: ClosedLoopConfig) -> dict[str, dict[str, np.ndarray]]:
-    """Errors per person of one model, with and without refinement."""
+    """Errors per person of one model, which is opened on the device of `body`, with and without refinement."""
     policy = open_policy(path, body).policy
     assert test.annotation is not None
     found = {}
     for kind, refine in (("samples", False), ("refined", True)):
         parts = []
         for part, predicted in predict_in_batches(policy, test.observation, predict_config(config, refine)):
-            truth = Truth(test.annotation.joints[part], vertices(body, test.annotation.body[part]))
+            truth = Truth(test.annotation.joints[part], vertices(body.to("cpu"), test.annotation.body[part]))
             parts.append(person_errors(predicted, truth, tuple(m for m in (10,) if m <= config.num_hypotheses)))
         names = [c for c in COLUMNS if c in parts[0]]
         found[kind] = {name: torch.cat([p[name] for p in parts]).double().numpy() for name in names}

@@ -65,10 +65,14 @@ class AuditConfig:
         return (*self.critics, self.reference) if missing else self.critics
 
 
-def audit_store(store: GroupStore, config: AuditConfig, body: BodyModel | None = None) -> dict[str, Any]:
+def audit_store(
+    store: GroupStore, config: AuditConfig, body: BodyModel | None = None, device: str | torch.device = "cpu"
+) -> dict[str, Any]:
     """Measure every critic; returns plain values for JSON, in which an interval is (mean, low, high).
 
-    `body` is that of the groups, by default the free body that they name. Raises InputError for a store without truth
+    `body` is that of the groups, by default the free body that they name; critics judge on `device`.
+
+    Raises InputError for a store without truth
     or with too few groups, a critic that is neither known nor in the store, and scores that are missing.
     """
     if not store.facts.with_truth:
@@ -79,7 +83,7 @@ def audit_store(store: GroupStore, config: AuditConfig, body: BodyModel | None =
         raise InputError(
             f"{store.folder}: has {counted(len(store), 'group')}, {asked} were asked for; expected at least 2"
         )
-    body = stored_body(store.facts) if body is None else body
+    body = (stored_body(store.facts) if body is None else body).to(device)
     clusters = [cluster_of(name) for name in store.ids[:count]]
     errors = group_errors(store, count)
     scores = {name: scores_of(store, name, count, body) for name in config.everybody}
@@ -144,7 +148,8 @@ def scores_of(store: GroupStore, name: str, count: int, body: BodyModel) -> tupl
     critic_of, parts = named_critic(name, body, config), []
     for shard in _shards(store, count):
         groups = store.read(shard, truth=True)
-        parts.append(judge(critic_of(groups.ids), groups.hypotheses, groups.example))
+        critic, place = critic_of(groups.ids), body.device
+        parts.append(judge(critic, groups.hypotheses.to(place), groups.example.to(place)).cpu())
     return torch.cat(parts)[:count].double().numpy(), "judged now"
 
 
@@ -160,7 +165,7 @@ def _planted(store: GroupStore, config: AuditConfig, body: BodyModel) -> dict[st
     example = _true_persons(store, config.planted)
     clusters = [cluster_of(name) for name in store.ids[: config.planted]]
     _, numbers = np.unique(clusters, return_inverse=True)
-    table = planted_table(critics, body, example, numbers, seed=seed, draws=config.draws)
+    table = planted_table(critics, body.to("cpu"), example, numbers, seed=seed, draws=config.draws, device=body.device)
     only_scores = [n for n in config.everybody if n not in CRITICS]
     return {"persons": config.planted, "not_asked": only_scores, "mistakes": table}
 

@@ -81,6 +81,8 @@ class AblationStudy:
     judge: Judge | None
     """None where no arm asks."""
     journal: Journal
+    device: str | torch.device = "cpu"
+    """Where CLIP runs, critics judge, and models are aligned and measured."""
 
     def __post_init__(self) -> None:
         """Raise InputError for stores that do not go together, before anything is asked."""
@@ -187,7 +189,7 @@ class AblationStudy:
             frozen = step.folder / "frozen.sqlite"
             with Memory.open(step.folder / "memory.sqlite") as memory:
                 memory.add_rules(first, utc_now())
-                report = explore_groups(self.config.learn, self.asker, self.body, memory, explore)
+                report = explore_groups(self.config.learn, self.asker, self.body, memory, explore, device=self.device)
                 frozen.unlink(missing_ok=True)  # of a run that was stopped, perhaps before the memory was complete
                 freeze_memory(
                     memory, frozen, best_rules=freeze.best_rules, credit=freeze.credit, time=utc_now()
@@ -220,7 +222,9 @@ class AblationStudy:
                 report = score_groups(self.config.score, self.asker, self.body, config, name=name)
             else:
                 with Memory.open(learn.folder / "frozen.sqlite") as memory:
-                    report = score_groups(self.config.score, self.asker, self.body, config, memory, name=name)
+                    report = score_groups(
+                        self.config.score, self.asker, self.body, config, memory, name=name, device=self.device
+                    )
             counts = {"judged": report.judged, "uninformative": report.uninformative}
             return self._of_scores(name) | counts | {"unjudged": [list(pair) for pair in report.unjudged]}
 
@@ -236,7 +240,8 @@ class AblationStudy:
 
         def do(_: Step) -> dict[str, Any]:
             with writing(self.config.score) as store:
-                score_store(store, name, named_critic(name, self.body, self._groups_config), facts)
+                body = self.body.to(self.device)
+                score_store(store, name, named_critic(name, body, self._groups_config), facts, self.device)
             return self._of_scores(name)
 
         return self._step("score", decided_by, do)
@@ -257,7 +262,7 @@ class AblationStudy:
         }  # fmt: skip
 
         def do(step: Step) -> dict[str, Any]:
-            found = align_checkpoint(Path(self.config.score), self.base, config, step.folder)
+            found = align_checkpoint(Path(self.config.score), self.base, config, step.folder, device=self.device)
             return {
                 "seed": seed, "sha256": checkpoint_hash(found.path), "groups": found.result.groups,
                 "stopped": found.result.stopped,
@@ -277,7 +282,7 @@ class AblationStudy:
 
         def do(step: Step) -> dict[str, Any]:
             self.measured.require_new(checkpoint)
-            policy = open_policy(checkpoint, self.body).policy
+            policy = open_policy(checkpoint, self.body.to(self.device)).policy
             columns, seconds = measure_persons(policy, self.measured.persons, config)
             write_measurement(step.folder / "columns.npz", columns, seconds)
             return {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from hmralign.body.free_body import load_free_body
@@ -80,14 +81,20 @@ def scores_to_follow(store: GroupStore) -> str:
 
 
 def align_checkpoint(
-    store_folder: Path, checkpoint: str | None, config: AlignConfig, out: Path, *, other_model: bool = False
+    store_folder: Path,
+    checkpoint: str | None,
+    config: AlignConfig,
+    out: Path,
+    *,
+    other_model: bool = False,
+    device: str | torch.device = "cpu",
 ) -> AlignedCheckpoint:
     """Align, resuming an unfinished run in `out`; writes `model.safetensors`, `run.yaml`, `curve.jsonl`, `curves.png`.
 
     Raises InputError for a folder that holds a run with other settings, and as `align_policy`.
     """
     store = GroupStore.open(store_folder)
-    start = open_start(store, checkpoint, load_free_body("3k5"), other_model=other_model)
+    start = open_start(store, checkpoint, load_free_body("3k5").to(device), other_model=other_model)
     _require_savable(start)
     record = _record(store, start, config)
     check_persons(store, config)  # before anything is written

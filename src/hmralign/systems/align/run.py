@@ -20,7 +20,7 @@ from hmralign.alignment.catalogue import make_method
 from hmralign.alignment.held_out import HeldOut, split_held_out
 from hmralign.alignment.method import Round
 from hmralign.alignment.rewards import critic_reward
-from hmralign.alignment.scored_groups import ScoredGroups, load_groups
+from hmralign.alignment.scored_groups import ScoredGroups, load_groups, place_of
 from hmralign.body.model import BodyModel
 from hmralign.critics.catalogue import make_critic
 from hmralign.critics.critic import Critic
@@ -66,7 +66,8 @@ def align_policy(
 ) -> Aligned:
     """Align any `DiffusionPolicy` with the groups of a store; resumes from `folder`.
 
-    `policy` is the start and becomes the reference; it is not changed. `reward` replaces the critic that
+    `policy` is the start and becomes the reference; it is not changed. Everything is computed where it and `body` are.
+    `reward` replaces the critic that
     `direct-reward` and the reprojection of x_0-hat follow.
 
     Raises InputError for groups that do not fit the policy, scores that are not there, as `check_persons`, and as the
@@ -158,19 +159,17 @@ def step_losses(
 
     Raises InputError where there is nothing to train on, and for a reward without a gradient.
     """
-    training = config.training
+    training, seen = config.training, groups.observation.to(place_of(reference))
     trains_encoder = encoder_is_trained(policy, policy.denoiser)
     if training.cache_context:
-        contexts = cache_contexts(
-            reference, groups.observation, training.context_variants, trains_encoder=trains_encoder
-        )
+        contexts = cache_contexts(reference, seen, training.context_variants, trains_encoder=trains_encoder)
     else:
-        contexts = LiveContexts(groups.observation, training.context_variants)
+        contexts = LiveContexts(seen, training.context_variants)
     method, followed = make_method(config.method), None
     if (name := method.followed(config.settings, config.critic)) is not None:
-        followed = critic_reward(reference, reward or make_critic(name, body, detector), groups.observation)
+        followed = critic_reward(reference, reward or make_critic(name, body, detector), seen)
         with torch.enable_grad():  # a critic without a gradient is named before the run begins
-            followed(groups.x_0[:1].clone().requires_grad_(True), torch.arange(1), 0)
+            followed(groups.x_0[:1].to(seen.box.device, copy=True).requires_grad_(True), torch.arange(1), 0)
     return method.losses(Round(groups, reference, contexts, training, followed), config.settings)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from hmralign.body.model import BodyModel
 from hmralign.cleaning.borderline import borderline_items
@@ -109,11 +110,12 @@ def clean_labels(
     *,
     scores_from: Path | None = None,
     progress: Progress = straight,
+    device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
     """Judge, choose, write the lists, the sheet and, last, `summary.json`, whose content is returned.
 
     Continues a folder of the same source, critic and rule. `scores_from` is the folder of an earlier run that judged
-    the same labels in the same way: then only the rule is applied anew.
+    the same labels in the same way: then only the rule is applied anew. The critic judges on `device`.
 
     Raises InputError for a critic that needs truth or compares hypotheses, a rule that is none, a folder of other
     settings or inside the source, a copy of nothing, and as the critics do.
@@ -126,8 +128,8 @@ def clean_labels(
         if scores_from is not None:
             borrow_scores(scores_from, folder, plan)
         reference = None if policy is None else SampleReference(policy.diffusion(), config.num_samples, config.seed)
-        critic_of = _critic_of(config, body, source.detector)
-        scored = score_labels(source, critic_of, folder / "scores", config.chunk_size, progress, reference)
+        critic_of = _critic_of(config, body.to(device), source.detector)
+        scored = score_labels(source, critic_of, folder / "scores", config.chunk_size, progress, reference, device)
         selection = select_labels(scored, rule, config.keep_unjudged)
         _write_lists(folder, source, scored, selection)
         if config.sheet_items:

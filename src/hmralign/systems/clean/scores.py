@@ -69,8 +69,9 @@ def score_labels(
     chunk_size: int,
     progress: Progress,
     reference: SampleReference | None = None,
+    device: str | torch.device = "cpu",
 ) -> LabelScores:
-    """Judge what is not judged yet, then everything in one file; samples too where there is a reference.
+    """Judge what is not judged yet, on the critic's device, then everything in one file; samples where a reference is.
 
     Raises InputError naming the items where the critic fails or gives scores that are not finite (what was scored
     before stays), and for a file that is damaged or of other items.
@@ -81,7 +82,8 @@ def score_labels(
         chunks = [slice(s, min(s + chunk_size, len(source.ids))) for s in range(0, len(source.ids), chunk_size)]
         missing = [n for n in range(len(chunks)) if not _chunk_file(folder, n).is_file()]
         for number in progress(missing, "judging labels"):
-            scored = _scored_chunk(source, chunks[number], critic_of(source.ids[chunks[number]]), reference)
+            critic = critic_of(source.ids[chunks[number]])
+            scored = _scored_chunk(source, chunks[number], critic, reference, device)
             save_whole(_tensors(scored), _chunk_file(folder, number))
         parts = [read_scores(_chunk_file(folder, n), c.stop - c.start) for n, c in enumerate(chunks)]
         save_whole(_tensors(_joined(parts)), whole)
@@ -115,22 +117,25 @@ def _chunk_file(folder: Path, number: int) -> Path:
     return folder / f"scores_{number:05d}.safetensors"
 
 
-def _scored_chunk(source: LabelSource, items: slice, critic: Critic, reference: SampleReference | None) -> LabelScores:
+def _scored_chunk(
+    source: LabelSource, items: slice, critic: Critic, reference: SampleReference | None, device: str | torch.device
+) -> LabelScores:
     batch = source.labels(items)
+    hypotheses, example = batch.hypotheses.to(device), batch.example.to(device)
     recorded: list[RecordedCritic] = []
     if isinstance(critic, MixCritic):
         critic, recorded = recorded_mix(critic)
     try:
-        scores = judge(critic, batch.hypotheses, batch.example)
-        sampled = None if reference is None else reference.scores(critic, batch.example.observation, source.ids[items])
+        scores = judge(critic, hypotheses, example)
+        sampled = None if reference is None else reference.scores(critic, example.observation, source.ids[items]).cpu()
     except InputError as error:
         first, last = source.ids[items.start], source.ids[items.stop - 1]
         raise InputError(f"labels '{first}' to '{last}': {error}") from error
     parts = {}
     for part in recorded:
-        heard = part.can_judge(batch.example)[:, None]
-        parts[part.name] = torch.where(heard, part.scores, torch.nan)
-    return LabelScores(scores, can_judge(critic, batch.example), parts, sampled)
+        heard = part.can_judge(example)[:, None]
+        parts[part.name] = torch.where(heard, part.scores, torch.nan).cpu()
+    return LabelScores(scores.cpu(), can_judge(critic, example).cpu(), parts, sampled)
 
 
 def _tensors(scored: LabelScores) -> dict[str, Tensor]:

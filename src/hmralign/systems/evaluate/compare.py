@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hmralign.evaluation.calibration_plot import draw_calibration
 from hmralign.evaluation.markdown import evaluation_markdown
 from hmralign.evaluation.summary import differences, read_recalibration, recalibration_record
@@ -34,6 +36,7 @@ def compare_checkpoints(
     recalibrations: Sequence[Path] = (),
     log: Path | None = None,
     why: str = "hmralign evaluate",
+    device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
     """Evaluate, compare with the first, and write `metrics.json`, `metrics.md`, `calibration.png`, `persons_*.npz`.
 
@@ -46,7 +49,9 @@ def compare_checkpoints(
     names = _names(checkpoints)
     measured: dict[str, Measured] = {}
     for name, checkpoint, recalibration in zip(names, checkpoints, given, strict=True):
-        found = evaluate_policy(checkpoint, data, split, config, recalibration=recalibration, log=log, why=why)
+        found = evaluate_policy(
+            checkpoint, data, split, config, recalibration=recalibration, log=log, why=why, device=device
+        )
         if found.evaluation.protocol.split.endswith("/val") and found.gaussians is not None:
             record = recalibration_record(recalibrate(found), found.evaluation.protocol)
             write_whole(out / f"recalibration_{name}.json", _text(record))

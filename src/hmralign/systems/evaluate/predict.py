@@ -45,16 +45,16 @@ def evaluation_draws(seed: int, persons: Iterable[int]) -> list[torch.Generator]
 def predict_in_batches(
     policy: BodyProposer, observation: Observation, config: PredictConfig
 ) -> Iterator[tuple[slice, Predicted]]:
-    """Answers for all persons. The noise of each is drawn from the seed and the person's number alone.
+    """Answers for all persons, on the CPU. The noise of each is drawn from the seed and the person's number alone.
 
-    So the batch's size does not matter, and the figures of many persons do not hang on a few noise vectors. The critics
-    see no annotation: there is none in what they are given.
+    So the batch's size does not matter, and the figures of many persons do not hang on a few noise vectors. Everything
+    is computed where the policy's body is. The critics see no annotation: there is none in what they are given.
     """
     body, noise = policy.body, noise_of(config.detector)
     critic = MixCritic(weighted_critics(body, noise, config.selection))
     for start in range(0, len(observation.box), config.batch):
         part = slice(start, min(start + config.batch, len(observation.box)))
-        seen = observation[part]
+        seen = observation[part].to(body.device)
         draws = evaluation_draws(config.seed, range(part.start, part.stop))
         found = estimate_bodies(policy, seen, config.sampler, config.refinement, noise, draws)
         selected = _selected(critic, found.hypotheses, seen)
@@ -67,7 +67,7 @@ def predict_in_batches(
                 selected=selected,
                 fused_vertices=vertices(body, found.fused),
                 selected_vertices=vertices(body, chosen),
-            ),
+            ).to("cpu"),
         )
 
 

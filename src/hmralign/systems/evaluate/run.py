@@ -69,8 +69,9 @@ def evaluate_policy(
     recalibration: dict[str, Any] | None = None,
     log: Path | None = None,
     why: str = "hmralign evaluate",
+    device: str | torch.device = "cpu",
 ) -> Measured:
-    """Evaluate a policy, or that of a checkpoint, on one split.
+    """Evaluate a policy, or that of a checkpoint, which is opened on `device`, on one split.
 
     A warning tells of weights whose test figures may be of persons they have seen.
 
@@ -83,7 +84,7 @@ def evaluate_policy(
     config = config or EvaluateConfig()
     predict = config.predict
     body = load_free_body("3k5")
-    opened = open_policy(policy, body, num_steps=predict.sampler.num_steps, detector=predict.detector)
+    opened = open_policy(policy, body.to(device), num_steps=predict.sampler.num_steps, detector=predict.detector)
     name, sources = opened.name, opened.trained_on
     require_unseen(sources, split)
     if may_have_seen(sources, split):

@@ -15,6 +15,8 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from hmralign.body.model import BodyModel
 from hmralign.critics.vlm.memory.store import Memory
 from hmralign.preferences.store import GroupStore
@@ -107,16 +109,17 @@ def export_batch(
     retry: bool = False,
     limits: Limits | None = None,
     form: BatchForm | None = None,
+    device: str | torch.device = "cpu",
 ) -> ExportReport:
     """Write the requests about the groups of a store that have no scores of that name into `out`.
 
-    `limits` and `retry` as for live asking. A run that was stopped is continued by the same call; a further one adds
-    what `out` does not hold. Raises InputError as `scoring` and `exporting`, and for scores by another judge.
+    `limits`, `retry` and `device` as for live asking. A run that was stopped is continued by the same call; a further
+    one adds what `out` does not hold. Raises InputError as `scoring` and `exporting`, and for scores by another judge.
     """
     config, form = config or ScoreConfig(), form or BatchForm()
     limits = replace(limits or Limits(), retry_failed=retry)
     store = GroupStore.open(folder)
-    task = scoring(store, name, config, memory, retry=retry)
+    task = scoring(store, name, config, memory, retry=retry, device=device)
     manifest = _manifest(store, name, model, config, memory, limits, form)
     with exporting(out, manifest, form.limits) as writer:
         return _export(store, task, writer, journal, body, config, limits)

@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
@@ -46,8 +47,10 @@ def resolved(config: EmbeddingConfig, memory: Memory | None = None) -> Embedding
     return EmbeddingConfig(kind, config.clip, weight if kind == "mix" else config.weight)
 
 
-def embedder_of(config: EmbeddingConfig, memory: Memory | None = None) -> Embedder | None:
-    """The embedder; None where cases are found by words alone.
+def embedder_of(
+    config: EmbeddingConfig, memory: Memory | None = None, device: str | torch.device = "cpu"
+) -> Embedder | None:
+    """The embedder, whose CLIP model is on `device`; None where cases are found by words alone.
 
     Raises InputError as `resolved`, for CLIP without its folder, a folder without a CLIP model, and another model than
     that of the memory.
@@ -58,7 +61,7 @@ def embedder_of(config: EmbeddingConfig, memory: Memory | None = None) -> Embedd
     if config.kind == "pose":
         embedder = PoseEmbedder()
     else:
-        clip = ClipEmbedder.from_folder(config.clip_folder)
+        clip = ClipEmbedder.from_folder(config.clip_folder, device)
         embedder = clip if config.kind == "clip" else MixEmbedder(clip, PoseEmbedder(), config.weight or SHARE_OF_CLIP)
     if memory is not None and memory.space not in (None, embedder.space):
         raise InputError(_other_model(memory, memory.space, embedder.space, config.clip))

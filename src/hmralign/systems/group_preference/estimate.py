@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from hmralign.critics.vlm.memory.store import Memory
 from hmralign.critics.vlm.plan import Call
@@ -130,15 +131,19 @@ def estimate_store(
     *,
     name: str = "vlm",
     grid: ImageGrid = QWEN3_VL,
+    device: str | torch.device = "cpu",
 ) -> Estimate:
-    """For the groups of a store that have no scores of that name, with what the memory would show each of them."""
+    """For the groups of a store that have no scores of that name, with what the memory would show each of them.
+
+    CLIP runs on `device`.
+    """
     size, judge = store.facts.group_size, config.judge
     check_plan(judge, size)
     shards = store.unscored(name)
     if memory is None:
         groups = sum(len(store.shard_ids(shard)) for shard in shards)
         return estimate_group(size, MemoryContext(), judge, grid=grid).times(groups)
-    embedder = make_embedder(judge, memory)
+    embedder = make_embedder(judge, memory, device)
     total = Estimate(0, 0, 0, 0, 0, 0)
     for group in (g for shard in shards for g in read_groups(store, shard)):
         shown = shown_of(memory, group, embedder, config.retrieval, judge.seed)

@@ -96,10 +96,13 @@ def explore_groups(
     memory: Memory,
     config: ExploreConfig | None = None,
     clock: Callable[[], str] = utc_now,
+    device: str | torch.device = "cpu",
 ) -> ExploreReport:
     """Fill a memory from a store with truth; continues an unfinished run.
 
-    `clock` gives the time that is written into episodes. Raises InputError for a store without truth, a frozen memory,
+    `clock` gives the time that is written into episodes; CLIP runs on `device`.
+
+    Raises InputError for a store without truth, a frozen memory,
     a memory that was explored in another way, and a plan that does not fit the groups; then as `ask_all`.
     """
     config = config or ExploreConfig()
@@ -111,7 +114,7 @@ def explore_groups(
     check_plan(config.judge, store.facts.group_size)
     judge = replace(config.judge, embedding=resolved(config.judge.embedding, memory))
     config = replace(config, judge=judge)
-    embedder = make_embedder(judge, memory)
+    embedder = make_embedder(judge, memory, device)
     require_pictures(store, embedder)
     rounds = Rounds.open(memory, {"model": asker.backend.model, **_of_model(embedder), **config.record})
     run = _Exploration(store, asker, body, memory, config, clock, rounds, embedder)

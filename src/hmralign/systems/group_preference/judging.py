@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from hmralign.body.model import BodyModel
 from hmralign.critics.vlm.memory.embeddings import Embedder
 from hmralign.critics.vlm.memory.retrieval import Query, RetrievalOptions, Retrieved, retrieve
@@ -54,9 +56,11 @@ class Asker:
             await self.backend.close()
 
 
-def make_embedder(config: JudgeConfig, memory: Memory | None = None) -> Embedder | None:
+def make_embedder(
+    config: JudgeConfig, memory: Memory | None = None, device: str | torch.device = "cpu"
+) -> Embedder | None:
     """That of the memory, where it has vectors, or that of the configuration; raises as `embedder_of`."""
-    return embedder_of(config.embedding, memory)
+    return embedder_of(config.embedding, memory, device)
 
 
 def group_query(group: StoredGroup, embedder: Embedder | None) -> Query:

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hmralign.body.model import BodyModel
 from hmralign.critics.vlm.memory.retrieval import Retrieved
 from hmralign.critics.vlm.memory.store import Memory
@@ -84,7 +86,13 @@ class Scoring:
 
 
 def scoring(
-    store: GroupStore, name: str, config: ScoreConfig, memory: Memory | None = None, *, retry: bool = False
+    store: GroupStore,
+    name: str,
+    config: ScoreConfig,
+    memory: Memory | None = None,
+    *,
+    retry: bool = False,
+    device: str | torch.device = "cpu",
 ) -> Scoring:
     """Shards that have no scores of that name; with `retry` also those with unjudged groups.
 
@@ -97,7 +105,7 @@ def scoring(
     check_plan(config.judge, store.facts.group_size)
     shards = _shards_to_do(store, name, retry)
     known = _known_groups(store, shards, memory, config)
-    embedder = None if memory is None else make_embedder(config.judge, memory)
+    embedder = None if memory is None else make_embedder(config.judge, memory, device)
     require_pictures(store, embedder)
 
     def shown(group: StoredGroup) -> Retrieved:
@@ -115,8 +123,9 @@ def score_groups(
     *,
     name: str = NAME,
     retry: bool = False,
+    device: str | torch.device = "cpu",
 ) -> ScoreReport:
-    """Score every shard that is not scored; with `retry` also those with unjudged groups.
+    """Score every shard that is not scored; with `retry` also those with unjudged groups. CLIP runs on `device`.
 
     Raises InputError for a memory that is not frozen, for groups whose person is in it, for a plan that does not fit
     the groups, and for scores of the same name by another judge; before any call. Then as `ask_all`: shards that are
@@ -125,7 +134,7 @@ def score_groups(
     """
     config = config or ScoreConfig()
     with writing(folder) as store:
-        task = scoring(store, name, config, memory, retry=retry)
+        task = scoring(store, name, config, memory, retry=retry, device=device)
         facts = score_facts(name, asker.backend.model, config, memory)
         if name in store.critics():  # else with its first shard: a run that gets no answer leaves no empty scores
             store.declare_critic(name, facts)

@@ -148,7 +148,7 @@ def scorer_sets(config: ScorerDataConfig, body: BodyModel) -> ScorerSets:
         draw = seeded(config.seed, "seen again", "observations")
         count = config.seen_again + held_out
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        again = reobserved(body, annotation, name, load_measured_noise(config.detector), count, draw)
+        again = reobserved(body.to("cpu"), annotation, name, load_measured_noise(config.detector), count, draw)
         add("seen again", again, held_out)
     return ScorerSets(HypothesisSet.join(training), HypothesisSet.join(calibration), (source,))
 
@@ -169,27 +169,27 @@ def calibrated(scorer: Scorer, data: HypothesisSet) -> Calibration:
     return fit_calibration(mirrored_outputs(scorer, data).flatten().numpy(), mpjpe.flatten().numpy())
 
 
-def train_scorer_file(config: ScorerConfigFile, folder: Path) -> Path:
-    """Train, resuming from `folder`, and write `scorer.safetensors` and `config.yaml` there.
+def train_scorer_file(config: ScorerConfigFile, folder: Path, device: str | torch.device = "cpu") -> Path:
+    """Sample and train, resuming from `folder`, and write `scorer.safetensors` and `config.yaml` there.
 
     Raises InputError for a folder that holds a run with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     body = load_free_body("3k5")
     if config.distil.store:
-        return _train_distilled(config, folder, body)
+        return _train_distilled(config, folder, body, device)
     _claim(folder / "config.yaml", config, {name: checkpoint_hash(name) for name in config.data.checkpoints})
-    sets = scorer_sets(config.data, body)
-    scorer = train_scorer(sets.training, config.training, folder)
+    sets = scorer_sets(config.data, body.to(device))
+    scorer = train_scorer(sets.training, config.training, folder, device)
     scored = CalibratedScorer(scorer, calibrated(scorer, sets.calibration), sets.sources)
     return save_scorer(folder / "scorer.safetensors", scored, body.skeleton_hash)
 
 
-def _train_distilled(config: ScorerConfigFile, folder: Path, body: BodyModel) -> Path:
+def _train_distilled(config: ScorerConfigFile, folder: Path, body: BodyModel, device: str | torch.device) -> Path:
     """As `train_scorer_file`, from a critic's scores; `distilled.json` says how well its order was learned."""
     sets = distil_sets(config.distil, body)
     _claim(folder / "config.yaml", config, sets.made_by)
-    scorer = train_scorer(sets.training, config.training, folder)
+    scorer = train_scorer(sets.training, config.training, folder, device)
     outputs = mirrored_outputs(scorer, sets.held_out)
     record = distilled_record(sets, outputs, config.distil)
     write_json(folder / "distilled.json", record, indent=1)

@@ -70,14 +70,23 @@ def spoil(
 
 
 def drawn_masks(
-    body: BodyModel, example: Example, seen: SeenBody, noise: MaskNoise, generator: torch.Generator
+    body: BodyModel,
+    example: Example,
+    seen: SeenBody,
+    noise: MaskNoise,
+    generator: torch.Generator,
+    device: str | torch.device = "cpu",
 ) -> Float[Tensor, "n mask_h mask_w"]:
-    """Masks of bodies as they were observed; image sizes are twice the principal point, as the generator makes them."""
-    parts = []
+    """Masks of bodies as they were observed; image sizes are twice the principal point, as the generator makes them.
+
+    Silhouettes are drawn on `device`; masks are on the CPU.
+    """
+    parts, drawn = [], body.to(device)
     for index in torch.arange(len(example.observation.box)).split(_AT_ONCE):
         part = example[index]
         image_size = 2 * part.observation.K[:, :2, 2] + 1
-        parts.append(spoil(crop_silhouettes(body, part, seen[index]), part, image_size, noise, generator))
+        silhouettes = crop_silhouettes(drawn, part.to(device), seen[index].to(device)).cpu()
+        parts.append(spoil(silhouettes, part, image_size, noise, generator))
     return torch.cat(parts)
 
 

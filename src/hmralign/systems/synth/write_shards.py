@@ -35,15 +35,19 @@ class SynthConfig:
     """How masks are spoilt."""
 
 
-def masked_examples(source: Generator, n: int, masks: MaskNoise, generator: torch.Generator) -> Example:
+def masked_examples(
+    source: Generator, n: int, masks: MaskNoise, generator: torch.Generator, device: str | torch.device = "cpu"
+) -> Example:
     """`n` examples with masks."""
     example, seen = source.sample_seen(n, generator)
-    mask = drawn_masks(source.model, example, seen, masks, generator)
+    mask = drawn_masks(source.model, example, seen, masks, generator, device)
     observation = replace(example.observation, mask=mask, has_mask=torch.ones(n, dtype=torch.bool))
     return Example(observation, example.annotation)
 
 
-def write_synthetic_shards(config: SynthConfig, training: BaseTrainingConfig, folder: Path) -> Path:
+def write_synthetic_shards(
+    config: SynthConfig, training: BaseTrainingConfig, folder: Path, device: str | torch.device = "cpu"
+) -> Path:
     """Write shards and, last, the index. Shards already there from the same configuration are kept.
 
     Raises InputError for sizes below 1 and for a folder that holds shards of another configuration, pose file or body.
@@ -62,7 +66,7 @@ def write_synthetic_shards(config: SynthConfig, training: BaseTrainingConfig, fo
         size = min(config.shard_size, config.examples - k * config.shard_size)
         # Persons are drawn many at once, for speed, so they are of a shard of that size; `facts` record both.
         generator = seeded(config.seed, "shard", k)
-        write_shard(folder, k, masked_examples(source, size, config.masks, generator))
+        write_shard(folder, k, masked_examples(source, size, config.masks, generator, device))
         logger.info("shard %d of %d", k + 1, count)
     write_index(folder, examples=config.examples, **facts)
     return folder
