@@ -10,8 +10,7 @@ from torch import Tensor
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
-from hmralign.critics.critic import Critic, can_judge
-from hmralign.critics.critic import judge as ask
+from hmralign.critics.critic import Critic, can_judge, judge
 from hmralign.critics.mix import LAB_WEIGHTS, MixCritic
 from hmralign.critics.plausibility import PlausibilityCritic
 from hmralign.critics.ranking import rank
@@ -59,7 +58,7 @@ class Agreement:
     mask_iou: float | None
 
 
-def judge(
+def judge_by_rule(
     body: BodyModel,
     hypotheses: Hypotheses,
     observation: Observation,
@@ -70,7 +69,7 @@ def judge(
     """Score every hypothesis of every person with each critic, and with all of them together."""
     example = Example(observation)
     mix, parts = recorded_mix(MixCritic(weighted_critics(body, noise, weights, (camera.width, camera.height))))
-    scores = ask(mix, hypotheses, example)
+    scores = judge(mix, hypotheses, example)
     return Judgement(scores, {part.name: part.scores for part in parts}, rank(scores))
 
 
@@ -94,7 +93,7 @@ def agreement(
     height = (observation.box[:, 3] - observation.box[:, 1])[:, None]
     critic = SilhouetteCritic(quick_body(body), (camera.width, camera.height))
     example = Example(observation)
-    overlap, has_mask = ask(critic, hypotheses, example), can_judge(critic, example)
+    overlap, has_mask = judge(critic, hypotheses, example), can_judge(critic, example)
     return [
         [
             Agreement(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hmralign.body.free_body import load_free_body
-from hmralign.critics.by_rule import Agreement, CriticWeights, agreement, judge, quick_body
+from hmralign.critics.by_rule import Agreement, CriticWeights, agreement, judge_by_rule, quick_body
 from hmralign.data.images import load_image
 from hmralign.detection.detection import Detection
 from hmralign.detection.find_people import people_from_array
@@ -94,7 +94,7 @@ def test_the_body_that_made_the_keypoints_wins_and_agrees_perfectly():
     bodies = type(turned).stack([turned, scene.truth])[None]
     group = Hypotheses(bodies, posed_joints(body, bodies))
     noise = noise_of("array")
-    assert judge(body, group, observation, camera, noise, CriticWeights()).ranking.tolist() == [[1, 0]]
+    assert judge_by_rule(body, group, observation, camera, noise, CriticWeights()).ranking.tolist() == [[1, 0]]
     wrong, right = agreement(body, group, observation, camera, noise)[0]
     assert right.reprojection_px < 0.01 < 5 < wrong.reprojection_px and right.mask_iou is None
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmralign.body.model import BodyModel
-from hmralign.critics.by_rule import Agreement, CriticWeights, Judgement, agreement, judge
+from hmralign.critics.by_rule import Agreement, CriticWeights, Judgement, agreement, judge_by_rule
 from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.critics.weighing import Weighing
 from hmralign.data.images import LoadedImage
@@ -122,7 +122,7 @@ def recover_people(
         )
     with measured(seconds, "critics"), torch.no_grad():
         seen = observation.to(device)
-        judgement = judge(body, estimate.hypotheses, seen, camera, noise, config.critics)
+        judgement = judge_by_rule(body, estimate.hypotheses, seen, camera, noise, config.critics)
         fits = agreement(body, _best_and_fused(estimate, judgement), seen, camera, noise)
     hypotheses, fused_body = estimate.hypotheses.to("cpu"), estimate.fused.to("cpu")
     persons = [
