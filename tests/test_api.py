@@ -270,3 +270,19 @@ def test_any_number_of_hypotheses(checkpoint, tmp_path, count):
     assert people[0].hypotheses.num_hypotheses == count and bool(torch.isfinite(people[0].scores).all())
     assert (float(people[0].spread.max()) == 0) == (count == 1)
     people.save(tmp_path / "out", keep="all")
+
+
+def test_people_export_themselves_and_speak_in_rotation_vectors(people, tmp_path):
+    files = people.export(tmp_path / "forms")
+    each = ["fused.bvh", "fused_amass.npz"]
+    assert [file.name for file in files] == ["scene.glb", "scene_uncertainty.glb", *each, *each]
+    assert all(file.stat().st_size > 1000 for file in files)
+    with pytest.raises(InputError, match="fbx"):
+        people.export(tmp_path / "forms", ["fbx"])
+    vectors = people[0].to_rotvec()
+    assert {name: tuple(v.shape) for name, v in vectors.items()} == {
+        "global_orient": (3,), "body_pose": (69,), "betas": (10,), "transl": (3,),
+    }  # fmt: skip
+    torch.testing.assert_close(rotvec_to_rotmat(vectors["global_orient"]), people[0].fused.global_orient)
+    best = people[0].to_rotvec("best")
+    assert torch.equal(best["transl"], people[0].best.transl)

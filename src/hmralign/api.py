@@ -37,6 +37,7 @@ from hmralign.detection.detection import Detection, Detector
 from hmralign.detection.find_people import NobodyFound, find_people
 from hmralign.detection.observe import camera_of, photo_title
 from hmralign.detection.process_lock import ProcessLock
+from hmralign.export.rotvec_params import rotvec_params
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.models.after_fork import make_torch_ready
 from hmralign.models.scorer_checkpoint import load_scorer
@@ -46,12 +47,14 @@ from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
 from hmralign.structures.counted import counted
 from hmralign.structures.device import chosen_device
 from hmralign.systems.recover.expected_error import expected_error
+from hmralign.systems.recover.exports import EXPORT_FORMATS, ExportedPerson, write_exports
 from hmralign.systems.recover.outputs import Keep, is_finished, require_replaceable, write_person, write_photo
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson, RecoveredPhoto, measured, recover_people
 from hmralign.systems.recover.pictures import photo_overlay
 from hmralign.systems.recover.provenance import BodyIdentity, Provenance, digest
 from hmralign.systems.recover.report import agreement_words
 from hmralign.systems.recover.retarget_photo import retarget_photo
+from hmralign.systems.recover.summary import person_folder
 
 __all__ = ["NobodyFound", "People", "Person", "Recoverer"]
 
@@ -369,6 +372,14 @@ class Person:
             raise InputError(f"body {which!r} does not exist; expected 'fused', 'best' or 0 to {count - 1}")
         return self.hypotheses.body[which]
 
+    def to_rotvec(self, which: Which = "fused") -> dict[str, Float[Tensor, " values"]]:
+        """SMPL-style parameters of one body: `global_orient` (3,), `body_pose` (69,), `betas`, `transl` (3,).
+
+        Rotations are axis-angle in radians, `transl` metres, in the `cam` frame: keyword arguments of body models of
+        SMPL's convention. The betas are those of `person.body`, which is SMPL only where you gave one.
+        """
+        return rotvec_params(self.params(which))
+
     def vertices(self, which: Which = "fused") -> Float[Tensor, "vert 3"]:
         """Mesh of one body, `cam` metres; `faces` are `person.body.faces`."""
         return vertices(self.body, self.params(which))
@@ -441,6 +452,16 @@ class People(Sequence[Person]):
         return write_photo(
             Path(folder), self._photo, self._body, self._provenance, fingerprint, keep=keep, overwrite=overwrite
         )
+
+    def export(self, folder: str | Path, formats: Sequence[str] = EXPORT_FORMATS) -> list[Path]:
+        """Write the fused bodies for other programs into a folder, and return the files; files there are replaced.
+
+        "glb": all people in one scene, skinned, plain and coloured by uncertainty; "bvh" and "npz" (in AMASS' layout):
+        one file each person. Axes and units: `docs/export.md`.
+        """
+        people = [ExportedPerson(person.fused, person.hypotheses.body) for person in self]
+        names = [person_folder(self._first + number) for number in range(len(people))]
+        return write_exports(Path(folder), names, people, self._body, formats)
 
     @overload
     def __getitem__(self, index: int) -> Person: ...

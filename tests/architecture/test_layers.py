@@ -16,7 +16,8 @@ FOUNDATIONS = (
     "metrics", "fitting", "policies",
 )  # fmt: skip
 STAGES = (
-    "hypotheses", "overlays", "reports", "critics", "preferences", "training", "alignment", "cleaning", "evaluation",
+    "hypotheses", "overlays", "reports", "export", "critics", "preferences", "training", "alignment", "cleaning",
+    "evaluation",
 )  # fmt: skip
 """In the order of the package's sentence: each may import earlier ones."""
 ORDER = (*FOUNDATIONS, *STAGES, "systems", "studies", "api", "cli")
@@ -25,7 +26,7 @@ PACKAGE = "hmralign"
 FORBIDDEN = {"torchvision", "timm", "mmcv", "pytorch3d", "chumpy", "cv2"}
 OTHER_ENVIRONMENT = {"hmralign.detection.mediapipe_worker"}
 """Scripts run by another Python environment in a process of its own; they and the package never import each other."""
-HEAVY = {"torch", "warp", "roma", "scipy", "matplotlib", "trimesh", "accelerate", "transformers"}
+HEAVY = {"torch", "warp", "roma", "scipy", "matplotlib", "trimesh", "accelerate", "transformers", "pygltflib"}
 
 
 def module_of(path: Path) -> str:

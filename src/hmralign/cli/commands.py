@@ -16,6 +16,7 @@ from hmralign.cli.critic import CRITIC_COMMANDS
 from hmralign.cli.demo import DemoOptions, run_demo
 from hmralign.cli.evaluate import EvaluateOptions, run_evaluate
 from hmralign.cli.evaluate_alignment import EvaluateAlignmentOptions, run_evaluate_alignment
+from hmralign.cli.export import ExportOptions, run_export
 from hmralign.cli.groups import run_groups
 from hmralign.cli.groups_options import GroupsOptions
 from hmralign.cli.recover import RecoverOptions, run_recover
@@ -36,6 +37,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "recover": Command(RecoverOptions, run_recover, "photos in, ranked human meshes with their uncertainty out"),
+    "export": Command(ExportOptions, run_export, "recovered people as skinned GLB, BVH, AMASS-style npz"),
     "demo": Command(DemoOptions, run_demo, "recover a bundled photo and a rendered scene of known truth"),
     "synth": Command(SynthOptions, run_synth, "write shards of synthetic persons with masks, for training"),
     "bench": Command(BenchOptions, run_bench, "write the splits of the SynthWild benchmark"),

@@ -43,6 +43,8 @@ class RecoverOptions:
     """Bodies sampled per person."""
     keep: int | Literal["all"] = 1
     """How many of the best hypotheses are written as meshes; the fused body always is."""
+    export: tuple[str, ...] = ()
+    """More forms of the fused bodies: glb (all people, skinned), bvh, npz (in AMASS' layout); see `hmralign export`."""
     device: Device = CPU
     detector: Literal["mediapipe", "vitpose", "none"] = "mediapipe"
     """Who finds people and reads --boxes; none where --keypoints, or --boxes alone, say who is there."""
@@ -97,7 +99,10 @@ def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
     """Recover every photo; the exit code says how it went."""
     from hmralign.data.images import expand_inputs
     from hmralign.storage.whole_folder import remove_leftovers
+    from hmralign.systems.recover.exports import require_formats
 
+    if options.export:
+        require_formats(options.export)
     photos = expand_inputs(options.inputs)
     several = names_several(options.inputs)
     require_writable(options.out)
@@ -169,10 +174,20 @@ def recover_photo(recoverer: Recoverer, photo: Path, folder: Path, options: Reco
     if not options.overwrite and recoverer.already_saved(folder, photo, **given, keep=options.keep):
         from hmralign.systems.recover.outputs import read_record
 
+        _export(folder, recoverer, options)
         return PhotoOutcome(photo, folder, len((read_record(folder) or {}).get("people", [])), skipped=True)
     people: People = recoverer(photo, **given)
     people.save(folder, keep=options.keep, overwrite=options.overwrite)
+    _export(folder, recoverer, options)
     return PhotoOutcome(photo, folder, len(people))
+
+
+def _export(folder: Path, recoverer: Recoverer, options: RecoverOptions) -> None:
+    """The forms asked for, from the finished folder."""
+    from hmralign.systems.recover.exports import export_photo
+
+    if options.export:
+        export_photo(folder, recoverer.body, options.export)
 
 
 def _intrinsics(options: RecoverOptions):

@@ -1,4 +1,4 @@
-"""Mirroring the pose of an SMPL-shaped body, and the trap in moving one.
+"""Turning and mirroring the pose of an SMPL-shaped body, and the trap in moving one.
 
 Such a body turns about its *pelvis*, then `transl` is added. Multiplying `global_orient` and `transl` by a rotation R
 therefore moves the vertices by something else, unless the rest pelvis J0 is the origin. A vertex is
@@ -16,6 +16,25 @@ from torch import Tensor
 
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
+
+CAM_TO_Y_UP = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
+"""From the `cam` frame (x right, y down, z forward) to y up, x right, z towards the viewer: glTF's and BVH's axes."""
+
+Y_UP_TO_Z_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))
+"""From y up to z up, the viewer looking along +y: AMASS' axes."""
+
+
+def turn_body(
+    global_orient: Float[Tensor, "*batch 3 3"],
+    transl: Float[Tensor, "*batch 3"],
+    pelvis: Float[Tensor, "*#batch 3"],
+    turn: Float[Tensor, "3 3"],
+) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
+    """Root rotation and translation (metres) of the same body seen in axes turned by `turn`.
+
+    `pelvis` is the rest pelvis J0 of the body's shape, about which it turns.
+    """
+    return turn @ global_orient, (transl + pelvis) @ turn.mT - pelvis
 
 
 def mirror_rotmats(

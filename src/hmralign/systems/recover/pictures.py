@@ -13,7 +13,7 @@ from torch import Tensor
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.detection.observe import photo_title
-from hmralign.hypotheses.spread import joint_spread
+from hmralign.hypotheses.spread import surface_spread
 from hmralign.overlays.contact_sheet import Tile, contact_sheet, hypothesis_tiles
 from hmralign.overlays.keypoints import draw_keypoints
 from hmralign.overlays.overlay import Picture, cut_photo, draw_overlays, draw_people, person_window
@@ -57,8 +57,7 @@ class PersonPictures:
 def person_meshes(person: RecoveredPerson, body: BodyModel) -> PersonMeshes:
     """Skin the hypotheses and the fused body."""
     everyone = vertices(body, person.hypotheses.body)
-    pelvis = person.hypotheses.joints[:, :1]
-    spread = joint_spread(torch.cat([pelvis, everyone], dim=1))[1:]
+    spread = surface_spread(person.hypotheses.joints, everyone)
     return PersonMeshes(everyone, vertices(body, person.fused), spread)
 
 
