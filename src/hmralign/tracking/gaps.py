@@ -48,8 +48,8 @@ def fill_rotations(
 
 
 def fill_places(
-    times: Float[np.ndarray, " frame"], seen: Int[np.ndarray, " seen"], places: Float[np.ndarray, "seen *rest"]
-) -> Float[np.ndarray, "frame *rest"]:
+    times: Float[np.ndarray, " frame"], seen: Int[np.ndarray, " seen"], places: Float[np.ndarray, seen * rest]
+) -> Float[np.ndarray, frame * rest]:
     """Places of every frame, those not in `seen` on straight lines in time. Errors as `fill_rotations`."""
     before, share = _between(times, seen)
     part = share.reshape(-1, *[1] * (places.ndim - 1))
@@ -57,8 +57,8 @@ def fill_places(
 
 
 def fill_variance(
-    times: Float[np.ndarray, " frame"], seen: Int[np.ndarray, " seen"], variance: Float[np.ndarray, "seen *rest"]
-) -> Float[np.ndarray, "frame *rest"]:
+    times: Float[np.ndarray, " frame"], seen: Int[np.ndarray, " seen"], variance: Float[np.ndarray, seen * rest]
+) -> Float[np.ndarray, frame * rest]:
     """Variances of every frame: of a gap, those of its neighbours and more towards its middle."""
     before, share = _between(times, seen)
     after = np.minimum(before + 1, len(seen) - 1)

@@ -22,14 +22,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-READINGS = ("as detected", "sides exchanged")
-
 
 @dataclass(frozen=True)
 class LinkConfig:
     """How hypotheses of neighbouring frames are joined."""
 
-    noise: float = 0.02
+    noise: float = 0.01
     """Metres by which hypotheses of one body differ from frame to frame without any motion, root mean square."""
     speed: float = 1.0
     """Metres per second, root mean square over joints, pelvis-relative."""
@@ -39,8 +37,8 @@ class LinkConfig:
     """Share of frames in which a detector exchanges the sides."""
     exchanged_seconds: float = 0.3
     """How long it goes on doing so, on average."""
-    misfit_weight: float = 0.0
-    """Weight of the keypoints' misfit (chi^2 / 2) of a reading."""
+    misfit_weight: float = 0.1
+    """Weight of the keypoints' misfit (chi^2 / 2) of a reading: errors of neighbouring frames are alike."""
 
 
 def motion_features(
@@ -74,7 +72,7 @@ class Linker:
         readings: Int[np.ndarray, " hyp"],
         misfit: Float[np.ndarray, " hyp"],
     ) -> None:
-        """The group of the next frame in which the person was seen; `readings` are indices into `READINGS`."""
+        """The group of the next frame in which the person was seen; `readings` are indices into `readings.READINGS`."""
         unary = self._config.misfit_weight * misfit
         if self._features is None:
             share = self._config.exchanged_share

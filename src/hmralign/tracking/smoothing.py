@@ -27,7 +27,7 @@ from hmralign.structures import InputError
 class SmoothingConfig:
     """How strongly motion is smoothed."""
 
-    rotation_seconds: float = 0.06
+    rotation_seconds: float = 0.07
     """Time constant of the rotations; 0 leaves them as they are."""
     place_seconds: float = 0.10
     """Time constant of the translation; 0 leaves it as it is."""

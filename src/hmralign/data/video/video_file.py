@@ -93,7 +93,7 @@ class VideoFile:
                     f"{clock.repaired} frames have no time stamp of their own, or one that does not grow; they are "
                     "taken to follow at the usual distance"
                 )
-            if self._shape != 1:
+            if round(stream.width * self._shape) != stream.width:
                 notes.append(f"pixels that are {self._shape:.3g} times as wide as high are made square")
             self._notes = notes
 
@@ -116,7 +116,9 @@ class VideoFile:
                 yield picture
                 number += 1
         except av.error.FFmpegError as error:
-            notes.append(f"the file is damaged behind frame {number} ({_reason(error)}); the frames until then are used")
+            notes.append(
+                f"the file is damaged behind frame {number} ({_reason(error)}); the frames until then are used"
+            )
 
     def _upright(self, picture: Any) -> UInt8[np.ndarray, "height width 3"]:
         width, height = picture.width, picture.height
