@@ -116,7 +116,7 @@ def people_in(
     kind: FileKind | None = None,
     convention: ConventionName | None = None,
 ) -> list[Detection]:
-    """The people that the parsed content of `file` gives for one image; none is no error. Otherwise as `read_people`."""
+    """The people that the parsed content of `file` gives for one image, maybe none; otherwise as `read_people`."""
     source = _Source(file, image_name, image_size, convention)
     return _READERS[kind or recognise(content, file)](content, source)
 

@@ -34,8 +34,8 @@ def fill_rotations(
 ) -> Filled:
     """Rotations of every frame, those not in `seen` by spherical interpolation in time (slerp).
 
-    `seen` are the indices into `times` of the frames with measurements; the first and the last frame must be seen, which
-    InputError says otherwise.
+    `seen` are the indices into `times` of the frames with measurements. Raises InputError where the first or the last
+    frame is not among them.
     """
     before, share = _between(times, seen)
     start = Rotation.from_matrix(rotmats[before].reshape(-1, 3, 3))
@@ -48,23 +48,23 @@ def fill_rotations(
 
 
 def fill_places(
-    times: Float[np.ndarray, " frame"], seen: Int[np.ndarray, " seen"], places: Float[np.ndarray, seen * rest]
-) -> Float[np.ndarray, frame * rest]:
+    times: Float[np.ndarray, " frame"], seen: Int[np.ndarray, " seen"], places: Float[np.ndarray, "seen dims"]
+) -> Float[np.ndarray, "frame dims"]:
     """Places of every frame, those not in `seen` on straight lines in time. Errors as `fill_rotations`."""
     before, share = _between(times, seen)
-    part = share.reshape(-1, *[1] * (places.ndim - 1))
+    part = share[:, None]
     return (1 - part) * places[before] + part * places[np.minimum(before + 1, len(seen) - 1)]
 
 
 def fill_variance(
-    times: Float[np.ndarray, " frame"], seen: Int[np.ndarray, " seen"], variance: Float[np.ndarray, seen * rest]
-) -> Float[np.ndarray, frame * rest]:
+    times: Float[np.ndarray, " frame"], seen: Int[np.ndarray, " seen"], variance: Float[np.ndarray, "seen dims"]
+) -> Float[np.ndarray, "frame dims"]:
     """Variances of every frame: of a gap, those of its neighbours and more towards its middle."""
     before, share = _between(times, seen)
     after = np.minimum(before + 1, len(seen) - 1)
     doubt = 1 + (FILLED_VARIANCE - 1) * 4 * share * (1 - share)
     larger = np.maximum(variance[before], variance[after])
-    found = larger * doubt.reshape(-1, *[1] * (variance.ndim - 1))
+    found = larger * doubt[:, None]
     found[seen] = variance
     return found
 

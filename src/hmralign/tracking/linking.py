@@ -1,15 +1,15 @@
 """Which hypothesis of each frame: the sequence of least cost through the groups of all frames (Viterbi 1967).
 
-Every frame of a track offers a group of bodies for each *reading* of its keypoints: as the detector names them, and with
-left and right exchanged, which is how a detector errs that takes front for back. The cost of a sequence is
+Every frame of a track offers a group of bodies for each *reading* of its keypoints: as the detector names them, and
+with left and right exchanged, which is how a detector errs that takes front for back. The cost of a sequence is
 
     sum of  unary(frame, hypothesis)                       how badly its reading fits the keypoints
           + min(d^2 / 2 (noise^2 + (speed dt)^2), jump)    how far the body moved, d in metres; see `motion_features`
           - log P(reading | reading before, dt)            a detector errs seldom, and then for a while
 
-so that a frame whose reading does not fit its neighbours' is voted down by them, and a stretch of such frames as well, as
-long as the motion into it and out of it is dearer than to call the detector wrong for that long. Nothing here knows which
-of two readings of a whole clip is right: what most frames say decides.
+so that a frame whose reading does not fit its neighbours' is voted down by them, and a stretch of such frames as well,
+as long as the motion into it and out of it is dearer than to call the detector wrong for that long. Nothing here knows
+which of two readings of a whole clip is right: what most frames say decides.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Smooth motion from noisy frames: the Rauch-Tung-Striebel smoother (1965) on rotations and on places.
 
-Each joint's rotation, parent-relative, has a state of its own: where it is and how fast it turns, in the tangent space at
-where it is (error state, Sola 2017, "Quaternion kinematics for the error-state Kalman filter", sec. 5). Motion is of
-nearly constant velocity; the strength of the random acceleration is set so that the smoother forgets with the time
-constant that was asked for. A second pass weighs down frames far off the first one's curve (Cauchy), so that what is left
-of a wrong frame does not draw its neighbours.
+Each joint's rotation, parent-relative, has a state of its own: where it is and how fast it turns, in the tangent space
+at where it is (error state, Sola 2017, "Quaternion kinematics for the error-state Kalman filter", sec. 5). Motion is
+of nearly constant velocity; the strength of the random acceleration is set so that the smoother forgets with the time
+constant that was asked for. A second pass weighs down frames far off the first one's curve (Cauchy), so that what is
+left of a wrong frame does not draw its neighbours.
 
-With measurement variance r at distances dt, the acceleration's density is q = r dt / seconds^4: the stationary smoother's
-memory is then about `seconds`, whatever the rate of the frames. Distances between frames may vary.
+With measurement variance r at distances dt, the acceleration's density is q = r dt / seconds^4: the stationary
+smoother's memory is then about `seconds`, whatever the rate of the frames. Distances between frames may vary.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ class Chunk:
     """Consecutive frames, and the sightings in them.
 
     Of frames: `time` seconds, `size` (width, height), `cut` whether the frame begins another scene, `K`. Of sightings:
-    `frame` counts from the chunk's first frame; keypoints are pixels of the upright frame; `group`, `betas` and `misfit` are those of
-    `FrameGroups`.
+    `frame` counts from the chunk's first frame; keypoints are pixels of the upright frame; `group`, `betas` and
+    `misfit` are those of `FrameGroups`.
     `left_out` counts sightings with too few keypoints and frames with too many people, `detector` are its name and the
     file of its noise, empty where there is none.
     """

@@ -69,7 +69,10 @@ class Frames:
 
 @dataclass(frozen=True)
 class ClipMotions:
-    """Everybody's motion, in the order of first sight; `notes` say what was left out, `people` how many in each frame."""
+    """Everybody's motion, in the order of first sight.
+
+    `notes` say what was left out, `sightings` how many people were seen in each frame.
+    """
 
     frames: Frames
     motions: list[Motion]
