@@ -1,4 +1,4 @@
-"""A clip in, smooth motions of its people out: answer the frames, follow, link, smooth."""
+"""A clip in, smooth tracks of its people out: answer the frames, follow, link, smooth."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from hmralign.structures import BodyParams
 from hmralign.systems.recover.people import measured
 from hmralign.systems.video.answer_frames import FrameAnswers, answer_frames
 from hmralign.systems.video.chunks import ChunkFolder
-from hmralign.systems.video.tracks import FRAMES_AT_ONCE, ClipMotions, Frames, clip_motions
-from hmralign.tracking.motion import Motion
+from hmralign.systems.video.tracks import FRAMES_AT_ONCE, ClipTracks, Frames, clip_tracks
+from hmralign.tracking.person_track import PersonTrack
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RecoveredClip:
 
     clip: Clip
     frames: Frames
-    motions: list[Motion]
+    tracks: list[PersonTrack]
     fps: float
     varying: bool
     notes: list[str]
@@ -57,11 +57,11 @@ def recover_clip(
             record = answer_frames(clip, answers, chunks)
         with measured(seconds, "follow and smooth"), torch.no_grad():
             hypotheses = answers.recover.sampler.num_hypotheses
-            found = clip_motions(chunks, record["chunks"], hypotheses, body, answers.video)
+            found = clip_tracks(chunks, record["chunks"], hypotheses, body, answers.video)
     fps, varying = rate_of(found.frames.time)
     notes = [*record["notes"], *found.notes, *later(), *_notes(found, fps, varying)]
     return RecoveredClip(
-        clip, found.frames, found.motions, fps, varying, notes, found.detector, found.sightings, seconds
+        clip, found.frames, found.tracks, fps, varying, notes, found.detector, found.sightings, seconds
     )
 
 
@@ -74,7 +74,7 @@ def _work_folder(work: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _notes(found: ClipMotions, fps: float, varying: bool) -> list[str]:
+def _notes(found: ClipTracks, fps: float, varying: bool) -> list[str]:
     said = []
     if varying:
         said.append(
@@ -83,40 +83,40 @@ def _notes(found: ClipMotions, fps: float, varying: bool) -> list[str]:
         )
     if len(found.frames) == 1:
         said.append("there is one frame, so nothing is smoothed")
-    filled = sum(int(motion.interpolated.sum()) for motion in found.motions)
+    filled = sum(int(track.interpolated.sum()) for track in found.tracks)
     if filled:
         said.append(f"{filled} bodies are filled in between frames, where a person was not seen for at most 0.3 s")
-    turned = sum(int(motion.exchanged.sum()) for motion in found.motions)
+    turned = sum(int(track.exchanged.sum()) for track in found.tracks)
     if turned:
         said.append(
             f"in {turned} bodies left and right are the other way round than the detector says, as the frames around "
             "them show"
         )
-    if not found.motions:
+    if not found.tracks:
         said.append("nobody was found in any frame")
     return said
 
 
-def body_params(motion: Motion, frames: slice = slice(None)) -> BodyParams:
-    """The bodies of a motion, axis (frame,), `cam`."""
-    rotmats = torch.from_numpy(motion.rotmats[frames])
-    betas = torch.from_numpy(motion.betas).expand(len(rotmats), -1)
-    return BodyParams(rotmats[:, 0], rotmats[:, 1:], betas, torch.from_numpy(motion.transl[frames]))
+def body_params(track: PersonTrack, frames: slice = slice(None)) -> BodyParams:
+    """The bodies of a track, axis (frame,), `cam`."""
+    rotmats = torch.from_numpy(track.rotmats[frames])
+    betas = torch.from_numpy(track.betas).expand(len(rotmats), -1)
+    return BodyParams(rotmats[:, 0], rotmats[:, 1:], betas, torch.from_numpy(track.transl[frames]))
 
 
 def retarget_clip(found: RecoveredClip, source: BodyModel, target: BodyModel) -> RecoveredClip:
-    """The same motions as bodies of `target`, both models on the CPU."""
-    return replace(found, motions=[_retargeted(motion, source, target) for motion in found.motions])
+    """The same tracks as bodies of `target`, both models on the CPU."""
+    return replace(found, tracks=[_retargeted(track, source, target) for track in found.tracks])
 
 
 @torch.no_grad()
-def _retargeted(motion: Motion, source: BodyModel, target: BodyModel) -> Motion:
+def _retargeted(track: PersonTrack, source: BodyModel, target: BodyModel) -> PersonTrack:
     parts = []
-    for start in range(0, len(motion), FRAMES_AT_ONCE):
-        parts.append(retarget(source, body_params(motion, slice(start, start + FRAMES_AT_ONCE)), target))
+    for start in range(0, len(track), FRAMES_AT_ONCE):
+        parts.append(retarget(source, body_params(track, slice(start, start + FRAMES_AT_ONCE)), target))
     moved = BodyParams.cat(parts)
     return replace(
-        motion,
+        track,
         rotmats=moved.rotmats.numpy(),
         betas=moved.betas[0].numpy(),
         transl=moved.transl.numpy(),

@@ -27,7 +27,7 @@ from hmralign.tracking.association import Sighting, Tracker
 from hmralign.tracking.gaps import fill_places, fill_rotations, fill_variance
 from hmralign.tracking.linking import Linker, motion_features
 from hmralign.tracking.measurement import measure
-from hmralign.tracking.motion import Motion
+from hmralign.tracking.person_track import PersonTrack
 from hmralign.tracking.placing import place_by_keypoints
 from hmralign.tracking.readings import exchanged_sides
 from hmralign.tracking.shape import one_shape
@@ -68,20 +68,20 @@ class Frames:
 
 
 @dataclass(frozen=True)
-class ClipMotions:
+class ClipTracks:
     """Everybody's motion, in the order of first sight.
 
     `notes` say what was left out, `sightings` how many people were seen in each frame.
     """
 
     frames: Frames
-    motions: list[Motion]
+    tracks: list[PersonTrack]
     notes: list[str]
     detector: str
     sightings: np.ndarray
 
 
-def clip_motions(chunks: ChunkFolder, count: int, hypotheses: int, body: BodyModel, config: VideoConfig) -> ClipMotions:
+def clip_tracks(chunks: ChunkFolder, count: int, hypotheses: int, body: BodyModel, config: VideoConfig) -> ClipTracks:
     """The motions of all people in `count` chunks with groups of that many hypotheses for each reading.
 
     `body` is the one on which they were estimated, on the CPU.
@@ -96,9 +96,9 @@ def clip_motions(chunks: ChunkFolder, count: int, hypotheses: int, body: BodyMod
     _link(chunks, count, kept, frames, body, config)
     noise = noise_of(detector[1] or detector[0].split("-")[0])
     _measure(chunks, count, kept, hypotheses, body, config)
-    motions = [_motion(track, frames, body, noise, config) for track in kept.values()]
+    found = [_smoothed(track, frames, body, noise, config) for track in kept.values()]
     notes = _notes(frames, len(tracks) - len(kept), least, left_out)
-    return ClipMotions(frames, motions, notes, detector[0], sightings)
+    return ClipTracks(frames, found, notes, detector[0], sightings)
 
 
 def _notes(frames: Frames, short: int, least: int, left_out: np.ndarray) -> list[str]:
@@ -208,7 +208,9 @@ def _measure(
             track.measured[name][index] = value.numpy()
 
 
-def _motion(track: _Sightings, frames: Frames, body: BodyModel, noise: KeypointNoise, config: VideoConfig) -> Motion:
+def _smoothed(
+    track: _Sightings, frames: Frames, body: BodyModel, noise: KeypointNoise, config: VideoConfig
+) -> PersonTrack:
     first, last = track.frame[0], track.frame[-1]
     span, seen = slice(first, last + 1), np.array(track.frame) - first
     time = frames.time[span]
@@ -222,7 +224,7 @@ def _motion(track: _Sightings, frames: Frames, body: BodyModel, noise: KeypointN
     there = _placed(body, rotations[seen], betas, observed, noise)
     transl = _smooth_places(time, seen, there, config)
     joints = _joints(body, rotations, betas) + transl[:, None]
-    return Motion(
+    return PersonTrack(
         first=first,
         time=time,
         rotmats=rotations.numpy(),

@@ -1,4 +1,4 @@
-"""The motion of one person over the consecutive frames of a track."""
+"""What is known of one person over the consecutive frames of a track."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True)
-class Motion:
+class PersonTrack:
     """Frames `first` to `first + len - 1` of a clip, frame `cam`, metres.
 
     `spread` is the disagreement of each frame's hypotheses about the joints of the smoothed body, root mean square,
