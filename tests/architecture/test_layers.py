@@ -16,10 +16,12 @@ FOUNDATIONS = (
     "metrics", "fitting", "policies",
 )  # fmt: skip
 STAGES = (
-    "hypotheses", "overlays", "reports", "export", "critics", "preferences", "training", "alignment", "cleaning",
+    "hypotheses", "tracking", "overlays", "reports", "export", "critics", "preferences", "training", "alignment",
+    "cleaning",
     "evaluation",
 )  # fmt: skip
-"""In the order of the package's sentence: each may import earlier ones."""
+"""In the order of the package's sentence: each may import earlier ones. `tracking` joins the hypotheses of neighbouring
+frames before anything is drawn of them, so it stands behind them and before overlays."""
 ORDER = (*FOUNDATIONS, *STAGES, "systems", "studies", "api", "cli")
 RANK = {layer: rank for rank, layer in enumerate(ORDER)}
 PACKAGE = "hmralign"

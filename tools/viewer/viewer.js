@@ -35,6 +35,20 @@ class Bodies {
     this.packed = int16(person.vertices);
     this.geometries = new Map();
     this.spread = person.spread ? new BufferAttribute(linearColors(bytes(person.spread)), 3) : null;
+    // A clip has doubt of its own at every moment: a level per vertex, and the colours of the levels.
+    this.levels = person.levels ? bytes(person.levels) : null;
+    this.ramp = person.levels ? linearColors(bytes(person.ramp)) : null;
+  }
+
+  colors(number) {
+    if (!this.levels) return this.spread;
+    const count = this.person.numVertices;
+    const out = new Float32Array(count * 3);
+    for (let i = 0; i < count; i++) {
+      const level = this.levels[number * count + i] * 3;
+      out.set(this.ramp.subarray(level, level + 3), 3 * i);
+    }
+    return new BufferAttribute(out, 3);
   }
 
   geometry(number) {
@@ -52,7 +66,8 @@ class Bodies {
       const geometry = new BufferGeometry();
       geometry.setAttribute("position", new BufferAttribute(positions, 3));
       geometry.setIndex(this.index);
-      if (this.spread) geometry.setAttribute("color", this.spread);
+      const colors = this.colors(number);
+      if (colors) geometry.setAttribute("color", colors);
       geometry.computeVertexNormals();
       geometry.computeBoundingBox();
       this.geometries.set(number, geometry);
@@ -129,10 +144,10 @@ class Viewer {
   }
 
   paint() {
-    const uncertain = this.pressed("spread") && this.bodies.spread;
+    const uncertain = this.pressed("spread") && (this.bodies.spread || this.bodies.levels);
     this.panel.querySelector(".colorbar")?.classList.toggle("off", !uncertain);
     this.material.vertexColors = Boolean(uncertain);
-    const fused = this.bodies.person.labels[this.number] === "Fused";
+    const fused = this.bodies.person.times || this.bodies.person.labels[this.number] === "Fused";
     this.material.color.copy(uncertain ? new Color(0xffffff) : fused ? FUSED : BODY);
     this.material.needsUpdate = true;
     this.clearGhosts();
@@ -261,6 +276,65 @@ class Viewer {
   }
 }
 
+// The moments of a clip: a slider, a play button, the picture behind the body, and the cursor on the chart.
+class Timeline {
+  constructor(panel, person, onShown) {
+    this.panel = panel;
+    this.person = person;
+    this.onShown = onShown;
+    this.slider = panel.querySelector("[data-time]");
+    this.play = panel.querySelector("[data-play]");
+    this.said = panel.querySelector(".timeline output");
+    this.timer = null;
+    this.slider.addEventListener("input", () => {
+      this.stop();
+      this.show(Number(this.slider.value));
+    });
+    this.play.addEventListener("click", () => (this.timer ? this.stop() : this.start()));
+    this.show(0);
+  }
+
+  show(number) {
+    const { times, pictures, labels } = this.person;
+    this.number = number;
+    this.slider.value = number;
+    this.slider.setAttribute("aria-valuetext", labels[number]);
+    this.said.textContent = labels[number];
+    if (pictures.length) this.panel.querySelector(".backdrop").src = pictures[number];
+    const cursor = this.panel.querySelector("[data-cursor]");
+    if (cursor) {
+      const { from, to, left, right } = cursor.dataset;
+      const share = to > from ? (times[number] - from) / (to - from) : 0;
+      const x = Number(left) + share * (right - left);
+      cursor.setAttribute("x1", x);
+      cursor.setAttribute("x2", x);
+    }
+    this.onShown(number);
+  }
+
+  start() {
+    if (this.person.times.length < 2) return;
+    this.play.setAttribute("aria-pressed", "true");
+    this.play.textContent = "Pause";
+    const step = () => {
+      const next = (this.number + 1) % this.person.times.length;
+      const wait = Math.max(this.person.times[next] - this.person.times[this.number], 0.03);
+      this.timer = setTimeout(() => {
+        this.show(next);
+        step();
+      }, 1000 * Math.min(wait, 1));
+    };
+    step();
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.play.setAttribute("aria-pressed", "false");
+    this.play.textContent = "Play";
+  }
+}
+
 function selectTab(tabs, panels, number, onShown) {
   tabs.forEach((tab, i) => {
     tab.setAttribute("aria-selected", String(i === number));
@@ -318,6 +392,14 @@ function start() {
   root.classList.add("js");
   const faces = data.faces.map((f) => (f.wide ? new Uint32Array(bytes(f.data).buffer) : new Uint16Array(bytes(f.data).buffer)));
   const cache = new Map();
+  const timelines = panels.map((panel, i) => {
+    if (!data.persons[i].times) return null;
+    const onShown = (number) => {
+      panel.dataset.selected = number;
+      if (viewer?.panel === panel) viewer.select(number);
+    };
+    return new Timeline(panel, data.persons[i], onShown);
+  });
   const shown = panels.map((panel, i) => {
     if (!viewer) return () => {};
     return wirePanel(panel, viewer, () => {
@@ -326,7 +408,13 @@ function start() {
     });
   });
   viewer?.canvas.addEventListener("webglcontextlost", () => root.classList.add("no-webgl"));
-  if (panels.length) wireTabs(tabs, panels, (number) => shown[number]());
+  const stopOthers = (number) => timelines.forEach((timeline, i) => i !== number && timeline?.stop());
+  if (panels.length) {
+    wireTabs(tabs, panels, (number) => {
+      stopOthers(number);
+      shown[number]();
+    });
+  }
   root.dataset.viewer = viewer ? "ready" : "no-webgl";
 }
 

@@ -102,13 +102,24 @@ def read_people(
     """
     path = Path(path)
     file = path / f"{Path(image_name).stem}_keypoints.json" if path.is_dir() else path
-    content = _load_json(file)
-    kind = kind or recognise(content, file)
-    source = _Source(file, image_name, image_size, convention)
-    people = _READERS[kind](content, source)
+    people = people_in(load_json(file), file, image_name, image_size, kind=kind, convention=convention)
     if not people:
         raise InputError(f"'{file}' gives no person for the image '{image_name}'")
     return people
+
+
+def people_in(
+    content: Any,
+    file: Path,
+    image_name: str,
+    image_size: tuple[int, int],
+    *,
+    kind: FileKind | None = None,
+    convention: ConventionName | None = None,
+) -> list[Detection]:
+    """The people that the parsed content of `file` gives for one image, maybe none; otherwise as `read_people`."""
+    source = _Source(file, image_name, image_size, convention)
+    return _READERS[kind or recognise(content, file)](content, source)
 
 
 def recognise(content: Any, file: Path) -> FileKind:
@@ -146,7 +157,8 @@ class _Source:
         return InputError(f"{where}: {text}")
 
 
-def _load_json(file: Path) -> Any:
+def load_json(file: Path) -> Any:
+    """The parsed content of a keypoint file, remembered for the next call. Raises InputError for what is none."""
     try:
         status = file.stat()
     except OSError as error:

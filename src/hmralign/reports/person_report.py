@@ -61,15 +61,15 @@ def render_report(report: Report) -> str:
     style = (files / "report.css").read_text(encoding="utf-8")
     labels = [_tab_label(report, photo, person) for photo, person in persons]
     return Template((files / "report.html").read_text(encoding="utf-8")).substitute(
-        policy=_policy(script, style),
+        policy=policy(script, style),
         title=escape(report.title),
         style=style,
         script=script,
         summary=_summary(report),
-        facts=_card_of(_facts_table(report.facts, "This run")),
-        caveats=_caveats(report.caveats),
+        facts=_card_of(facts_table(report.facts, "This run")),
+        caveats=caveats_box(report.caveats),
         photos="".join(_photo_figures(p) for p in report.photos),
-        tabs=_tabs(labels),
+        tabs=tabs_of(labels),
         persons="".join(
             _person_panel(i, label, p) for i, (label, (_, p)) in enumerate(zip(labels, persons, strict=True))
         ),
@@ -77,7 +77,7 @@ def render_report(report: Report) -> str:
     )
 
 
-def _policy(script: str, style: str) -> str:
+def policy(script: str, style: str) -> str:
     """Nothing may be loaded; only the page's own script and style run, pictures come from the page itself."""
 
     def source(text: str) -> str:
@@ -101,14 +101,16 @@ def _tab_label(report: Report, photo: ReportPhoto, person: ReportPerson) -> str:
     return person.name if len(report.photos) == 1 else f"{photo.name}: {person.name}"
 
 
-def _tabs(labels: Sequence[str]) -> str:
+def tabs_of(labels: Sequence[str]) -> str:
+    """The buttons that choose a person."""
     return "".join(
         f'<button type="button" role="tab" id="tab-{i}" aria-controls="person-{i}">{escape(label)}</button>'
         for i, label in enumerate(labels)
     )
 
 
-def _caveats(caveats: Sequence[str]) -> str:
+def caveats_box(caveats: Sequence[str]) -> str:
+    """What a reader must not overlook; empty for nothing."""
     if not caveats:
         return ""
     items = "".join(f"<li>{escape(c)}</li>" for c in caveats)
@@ -118,9 +120,9 @@ def _caveats(caveats: Sequence[str]) -> str:
 def _photo_figures(photo: ReportPhoto) -> str:
     return (
         f'<section class="photo"><h2>{escape(photo.name)}</h2><div class="pair">'
-        + _figure(photo.photo, _PHOTO_SIDE, f"The photo {photo.name}", "Photo")
-        + _figure(photo.overlay, _PHOTO_SIDE, f"Bodies drawn over {photo.name}", "All people")
-        + f"</div>{_facts_table(photo.facts, '')}</section>"
+        + figure(photo.photo, _PHOTO_SIDE, f"The photo {photo.name}", "Photo")
+        + figure(photo.overlay, _PHOTO_SIDE, f"Bodies drawn over {photo.name}", "All people")
+        + f"</div>{facts_table(photo.facts, '')}</section>"
     )
 
 
@@ -129,30 +131,34 @@ def _person_panel(number: int, label: str, person: ReportPerson) -> str:
         f'<section class="person" id="person-{number}" role="tabpanel" aria-labelledby="tab-{number}">'
         f"<h2>{escape(label)}</h2>"
         f'<div class="figures">{_person_figures(person)}</div>'
-        f'<div class="work"><div class="viewer">{_stage(person)}{_toolbar(person)}{_colorbar(person)}</div>'
+        f'<div class="work"><div class="viewer">{_stage(person)}{_toolbar(person)}{colorbar(_scale(person))}</div>'
         f'<div class="list" aria-label="Hypotheses, best first">{_cards(person)}</div></div>'
-        f'<div class="tables">{_facts_table(person.facts, "Key facts")}{_limb_table(person.limbs)}</div></section>'
+        f'<div class="tables">{facts_table(person.facts, "Key facts")}{limb_table(person.limbs)}</div></section>'
     )
 
 
 def _person_figures(person: ReportPerson) -> str:
     figures = []
     if person.keypoint_picture is not None:
-        figures.append(_figure(person.keypoint_picture, _PERSON_SIDE, "Observed keypoints", "What was observed"))
+        figures.append(figure(person.keypoint_picture, _PERSON_SIDE, "Observed keypoints", "What was observed"))
     else:
-        figures.append(_figure(person.photo, _PERSON_SIDE, "The person in the photo", "Photo"))
+        figures.append(figure(person.photo, _PERSON_SIDE, "The person in the photo", "Photo"))
     best = "Best hypothesis (#1)" if person.scores is not None else "First hypothesis (#1)"
-    figures.append(_figure(person.best_overlay, _PERSON_SIDE, f"{best} over the photo", best))
+    figures.append(figure(person.best_overlay, _PERSON_SIDE, f"{best} over the photo", best))
     if person.fused_overlay is not None:
         text = "Fused: one answer from all"
-        figures.append(_figure(person.fused_overlay, _PERSON_SIDE, "Fused answer over the photo", text))
+        figures.append(figure(person.fused_overlay, _PERSON_SIDE, "Fused answer over the photo", text))
     return "".join(figures)
+
+
+def _scale(person: ReportPerson) -> float | None:
+    return None if person.spread is None else spread_scale(person.spread)
 
 
 def _stage(person: ReportPerson) -> str:
     return (
         '<div class="stage">'
-        f'<img class="backdrop" src="{_data_uri(person.photo, 720)}" alt="">'
+        f'<img class="backdrop" src="{data_uri(person.photo, 720)}" alt="">'
         '<p class="fallback">3D needs WebGL, which this browser does not offer. The pictures show the same bodies.</p>'
         '<p class="hint" aria-hidden="true">drag to turn &middot; scroll to zoom</p></div>'
     )
@@ -172,10 +178,11 @@ def _toolbar(person: ReportPerson) -> str:
     )
 
 
-def _colorbar(person: ReportPerson) -> str:
-    if person.spread is None:
+def colorbar(high_metres: float | None) -> str:
+    """The scale of the colours of doubt, up to `high_metres`; empty where there is none."""
+    if high_metres is None:
         return ""
-    high = 100 * spread_scale(person.spread)
+    high = 100 * high_metres
     return (
         f'<div class="colorbar off" role="img" aria-label="Colours from 0 to {high:g} cm of disagreement">'
         f"<span>0 cm</span><div></div><span>{high:g} cm and more</span>"
@@ -210,7 +217,7 @@ def _share(score: float, scores: Any) -> float:
 
 
 def _card(number: int, label: str, note: str, share: float | None, pictures: Sequence[np.ndarray]) -> str:
-    images = "".join(f'<img src="{_data_uri(p, _THUMBNAIL_SIDE)}" alt="">' for p in pictures)
+    images = "".join(f'<img src="{data_uri(p, _THUMBNAIL_SIDE)}" alt="">' for p in pictures)
     bar = ""
     if share is not None:
         bar = (
@@ -224,7 +231,8 @@ def _card(number: int, label: str, note: str, share: float | None, pictures: Seq
     )
 
 
-def _facts_table(facts: Mapping[str, str], caption: str) -> str:
+def facts_table(facts: Mapping[str, str], caption: str) -> str:
+    """Names with what is to be said of them; empty for none."""
     if not facts:
         return ""
     rows = "".join(f'<tr><th scope="row">{escape(str(k))}</th><td>{escape(str(v))}</td></tr>' for k, v in facts.items())
@@ -236,7 +244,8 @@ def _card_of(content: str) -> str:
     return f"<div>{content}</div>" if content else ""
 
 
-def _limb_table(limbs: Sequence[LimbRow]) -> str:
+def limb_table(limbs: Sequence[LimbRow]) -> str:
+    """How sure each limb is; empty for none."""
     if not limbs:
         return ""
     rows = "".join(
@@ -250,14 +259,15 @@ def _limb_table(limbs: Sequence[LimbRow]) -> str:
     )
 
 
-def _figure(picture: np.ndarray, side: int, alt: str, caption: str) -> str:
+def figure(picture: np.ndarray, side: int, alt: str, caption: str) -> str:
+    """A picture with its caption."""
     return (
-        f'<figure><img src="{_data_uri(picture, side)}" alt="{escape(alt)}">'
+        f'<figure><img src="{data_uri(picture, side)}" alt="{escape(alt)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
-def _data_uri(picture: np.ndarray, max_side: int) -> str:
+def data_uri(picture: np.ndarray, max_side: int) -> str:
     """The picture as JPEG inside the page, shrunk so that no side exceeds `max_side` pixels."""
     image = Image.fromarray(picture)
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)

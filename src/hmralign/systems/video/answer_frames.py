@@ -1,0 +1,134 @@
+"""The first pass over a clip: every frame's people are found and estimated, chunk by chunk, and committed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from hmralign.body.skeleton import NUM_KEYPOINTS
+from hmralign.data.video.clip import Clip, Frame
+from hmralign.detection.detection import Detection
+from hmralign.detection.observe import MIN_KEYPOINTS, observe
+from hmralign.policies.policy import BodyProposer
+from hmralign.structures import Camera, Observation
+from hmralign.systems.recover.people import RecoverConfig, noise_for
+from hmralign.systems.video.chunks import Chunk, ChunkFolder
+from hmralign.systems.video.config import VideoConfig
+from hmralign.systems.video.frame_groups import FrameGroups, frame_groups
+from hmralign.tracking.cuts import CutDetector
+
+logger = logging.getLogger("hmralign.recover")
+
+MAX_PEOPLE = 100
+"""People of one frame at most; of more, the most certain are taken, and it is said."""
+
+
+class FindPeople(Protocol):
+    """Who is in a frame."""
+
+    def __call__(self, frame: Frame) -> list[Detection]:
+        """The people of a frame with pixels, in pixels of that frame."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrameAnswers:
+    """How a frame's people are found and estimated."""
+
+    policy: BodyProposer
+    find: FindPeople
+    camera: Callable[[int, int], Camera]
+    """From width and height of a frame."""
+    recover: RecoverConfig
+    video: VideoConfig
+    on_frame: Callable[[Frame], None]
+    """Is told of every frame, answered now or before."""
+
+
+def answer_frames(clip: Clip, answers: FrameAnswers, chunks: ChunkFolder) -> dict:
+    """Answer the frames that are not answered yet; returns the record of all (`ChunkFolder.finished`).
+
+    Frames of committed chunks are decoded again, which is quick, and not answered again.
+    """
+    record = chunks.finished()
+    if record is not None:
+        return record
+    cuts, frames, number = CutDetector(answers.video.cuts), 0, 0
+    stream = _prepared(clip.frames(), cuts, answers)
+    while block := list(islice(stream, answers.video.chunk_frames)):
+        if not chunks.has(number):
+            start = time.perf_counter()
+            chunks.commit(number, _answered(block, answers))
+            rate = len(block) / max(time.perf_counter() - start, 1e-9)
+            logger.info("%s: frames %d to %d, %.1f a second", clip.name, frames, frames + len(block) - 1, rate)
+        frames += len(block)
+        number += 1
+    record = {"frames": frames, "chunks": number, "notes": clip.notes}
+    chunks.finish(record)
+    return record
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A frame with what the frames before it decide: whether a cut is there, and its camera."""
+
+    frame: Frame
+    cut: bool
+    camera: Camera
+
+
+def _prepared(stream: Iterator[Frame], cuts: CutDetector, answers: FrameAnswers) -> Iterator[_Prepared]:
+    size = (1, 1)
+    for frame in stream:
+        answers.on_frame(frame)
+        if frame.rgb is not None:
+            size = frame.rgb.shape[1], frame.rgb.shape[0]
+        # A frame that cannot be read is taken to have the size of the one before.
+        yield _Prepared(frame, frame.rgb is not None and cuts.is_cut(frame.rgb), answers.camera(*size))
+
+
+def _answered(block: list[_Prepared], answers: FrameAnswers) -> Chunk:
+    found: list[tuple[int, Detection]] = []
+    left_out = np.zeros(2, np.int64)
+    for index, prepared in enumerate(block):
+        if prepared.frame.rgb is not None:
+            people = answers.find(prepared.frame)
+            placed = [p for p in people if int((p.confidence > 0).sum()) >= MIN_KEYPOINTS]
+            left_out += [len(people) - len(placed), len(placed) > MAX_PEOPLE]
+            found += [(index, person) for person in sorted(placed, key=lambda p: -p.score)[:MAX_PEOPLE]]
+    observations = [observe(person, block[index].camera) for index, person in found]
+    groups, detector = (
+        FrameGroups.empty(answers.recover.sampler.num_hypotheses, answers.policy.body.num_betas),
+        ("", ""),
+    )
+    if found:
+        detector = (found[0][1].detector, found[0][1].noise_file or "")
+        groups = frame_groups(answers.policy, Observation.stack(observations), noise_for(found[0][1]), answers.recover)
+    cameras = [prepared.camera for prepared in block]
+    return Chunk(
+        time=np.array([prepared.frame.time for prepared in block]),
+        size=np.array([[camera.width, camera.height] for camera in cameras]),
+        cut=np.array([prepared.cut for prepared in block]),
+        K=torch.stack([camera.K for camera in cameras]).numpy(),
+        frame=np.array([index for index, _ in found], np.int64),
+        box=_stacked([o.box.numpy() for o in observations], (4,)),
+        keypoints=_stacked([o.keypoints.numpy() for o in observations], (NUM_KEYPOINTS, 2)),
+        confidence=_stacked([o.confidence.numpy() for o in observations], (NUM_KEYPOINTS,)),
+        score=np.array([person.score for _, person in found], np.float32),
+        group=groups.group,
+        betas=groups.betas,
+        misfit=groups.misfit,
+        left_out=left_out,
+        detector=np.array(detector),
+    )
+
+
+def _stacked(arrays: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    return np.stack(arrays) if arrays else np.zeros((0, *shape), np.float32)
