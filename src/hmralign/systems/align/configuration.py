@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from hmralign.alignment.direct_reward import DirectRewardConfig
 from hmralign.alignment.methods import BestOfNConfig, DpoConfig, GroupConfig, KtoConfig, SftConfig
 from hmralign.critics.names import CriticChoice
+from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 from hmralign.training.configuration import from_mapping
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
@@ -115,10 +114,7 @@ def read_align_config(
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({error})") from error
+    content = read_yaml(path, "a readable YAML file")
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected keys with values, got {content!r}")
     return content
