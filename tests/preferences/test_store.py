@@ -660,3 +660,9 @@ def test_a_folder_with_other_things_in_it_is_left_as_it_is(tmp_path):
     with pytest.raises(InputError, match=r"notes\.txt"), writing(tmp_path, store_facts()):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_two_groups_of_one_name_are_refused_by_that_name(tmp_path):
+    with writing(tmp_path / "store", store_facts()) as store, pytest.raises(InputError, match="the same name, 'b'"):
+        store.append(some_groups("abcb"))
+    assert len(GroupStore.open(tmp_path / "store")) == 0

@@ -27,7 +27,7 @@ def test_a_table_is_read(tmp_path):
     ("text", "message"),
     [
         ("models: [1]", "another form"), ("prices: {}", "another form"), ("", "another form"),
-        (": :", "cannot be read"), ("models: {qwen: {input: 1}}", "qwen: expected input"),
+        (": :", "not a readable price table"), ("models: {qwen: {input: 1}}", "qwen: expected input"),
         ("models: {qwen: {input: -1, output: 1}}", "qwen: input"),
         ("models: {qwen: {input: .nan, output: 1}}", "qwen: input"),
         ("models: {qwen: {input: true, output: 1}}", "qwen: input"),

@@ -20,7 +20,6 @@ from hmralign.cli.usage import UsageError
 Options = TypeVar("Options")
 
 RUN_FILE_KEYS = {"format_version", "command", "options", "made_by"}
-MAX_CONFIG_BYTES = 2**20
 NAMES_A_SERVER = ("--base-url", "--vlm")
 """Where one of these is an argument, leave to send pictures, which a file gives for its own server, is not for it."""
 
@@ -120,20 +119,13 @@ def _config_argument(arguments: Sequence[str]) -> str | None:
 
 def read_config(path: Path, options: type) -> dict[str, Any]:
     """Values of a configuration file, checked against the fields of a dataclass."""
-    import yaml
+    from hmralign.storage.yaml_file import read_yaml  # loads torch, as the command is going to
+    from hmralign.structures.errors import InputError
 
     try:
-        text = path.read_bytes()[: MAX_CONFIG_BYTES + 1]
-    except OSError as error:
-        raise UsageError(f"'{path}' cannot be read ({error.strerror}); expected a YAML file of options") from error
-    if len(text) > MAX_CONFIG_BYTES:
-        raise UsageError(f"'{path}' is larger than 1 MB; expected a YAML file of options")
-    try:
-        content = yaml.load(text.decode("utf-8"), _strict_loader())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where else ""
-        raise UsageError(f"'{path}' is no YAML{line}: {getattr(error, 'problem', None) or 'not UTF-8'}") from error
+        content = read_yaml(path, "a YAML file of options")
+    except InputError as error:
+        raise UsageError(str(error)) from error
     content = {} if content is None else content
     if isinstance(content, dict) and set(content) == RUN_FILE_KEYS:
         content = content["options"]
@@ -142,21 +134,6 @@ def read_config(path: Path, options: type) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"'{path}' holds a {type(content).__name__}; expected option names with their values")
     return _checked(content, options, path)
-
-
-def _strict_loader() -> type:
-    """PyYAML's safe loader, which would silently keep the last of several equal keys."""
-    import yaml
-
-    class StrictLoader(yaml.SafeLoader):
-        def construct_mapping(self, node, deep=False):
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            twice = next((key for key in keys if keys.count(key) > 1), None)
-            if twice is not None:
-                raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} is given twice", node.start_mark)
-            return super().construct_mapping(node, deep)
-
-    return StrictLoader
 
 
 def _checked(content: dict, options: type, path: Path) -> dict[str, Any]:

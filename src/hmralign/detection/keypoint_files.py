@@ -13,7 +13,6 @@ What a file is follows from its structure:
 
 from __future__ import annotations
 
-import json
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -34,12 +33,16 @@ from hmralign.detection.keypoint_conventions import (
     KeypointConvention,
 )
 from hmralign.detection.mediapipe_landmarks import inside_image
+from hmralign.storage.json_file import LONGEST_NUMBER, JsonError, JsonLimits, parse_json
+from hmralign.storage.limited_file import read_limited
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
+from hmralign.structures.errors import shown
 
 FileKind = Literal["coco_annotations", "coco_results", "openpose", "alphapose", "boxes"]
 
 MAX_FILE_BYTES = 512 * 2**20
+_LIMITS = JsonLimits(max_bytes=MAX_FILE_BYTES, max_values=100_000_000)
 MAX_CONFIDENCE = 1.2
 """Heatmap peaks may exceed 1 a little; they are cut to 1. Anything above this is another convention."""
 LARGEST_PIXEL = 1e6
@@ -174,31 +177,58 @@ def load_json(file: Path) -> Any:
 def _parse(file: str, modified: int, size: int) -> Any:
     """Parse and remember the last file: one COCO file serves many images."""
     try:
-        return json.loads(Path(file).read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"'{file}' is not JSON: it is not UTF-8 text") from error
-    except (ValueError, RecursionError) as error:
+        return parse_json(read_limited(Path(file), MAX_FILE_BYTES), _LIMITS, nan=True)
+    except JsonError as error:
         raise InputError(f"'{file}' is not JSON: {error}") from error
+    except OSError as error:
+        raise InputError(f"'{file}' cannot be read: {error.strerror or error}") from error
 
 
 def _read_coco_annotations(content: Any, source: _Source) -> list[Detection]:
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
         raise source.error("expected an object with the lists 'images' and 'annotations'")
     images = [i for i in content["images"] if isinstance(i, dict)]
+    _require_own_ids(images, source)
     ids = [i.get("id") for i in images if _same_name(i.get("file_name"), source.image_name)]
     if len(ids) != 1:
         raise source.error(
             f"{'no' if not ids else 'more than one'} entry of 'images' has the file name '{source.image_name}'"
         )
-    chosen = [a for a in content["annotations"] if isinstance(a, dict) and a.get("image_id") == ids[0]]
+    chosen = [a for a in content["annotations"] if isinstance(a, dict) and _same_id(a.get("image_id"), ids[0])]
     people = [_validated(CocoPerson, a, source, i) for i, a in enumerate(chosen)]
     return [_coco_person(p, source, i, flags=True) for i, p in enumerate(people) if not p.iscrowd]
 
 
+def _require_own_ids(images: list[dict], source: _Source) -> None:
+    """Raise InputError for an image whose id is no number or text, and for two images of one id."""
+    names: dict[Any, Any] = {}
+    for image in images:
+        id_, name = image.get("id"), image.get("file_name")
+        if type(id_) not in (int, str):
+            raise source.error(f"the image '{shown(name)}' has the id {shown(repr(id_))}: expected a number")
+        if id_ in names and name != names[id_]:
+            raise source.error(f"the images '{shown(names[id_])}' and '{shown(name)}' have one id, {shown(id_)}")
+        names[id_] = name
+
+
+def _same_id(given: Any, id_: Any) -> bool:
+    """Whether it is that id; `true` is not 1."""
+    return type(given) is type(id_) and given == id_
+
+
+def _number_of(image_name: str) -> int | None:
+    """The number that an image is named by; None for a name without one.
+
+    >>> _number_of("val_000042.jpg"), _number_of("²"), _number_of("٣.jpg")
+    (42, None, None)
+    """
+    digits = Path(image_name).stem.split("_")[-1]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= LONGEST_NUMBER else None
+
+
 def _read_coco_results(content: Any, source: _Source) -> list[Detection]:
-    stem = Path(source.image_name).stem
-    number = int(stem.split("_")[-1]) if stem.split("_")[-1].isdigit() else None
-    chosen = [e for e in _entries(content, source) if number is not None and e.get("image_id") == number]
+    number = _number_of(source.image_name)
+    chosen = [e for e in _entries(content, source) if number is not None and _same_id(e.get("image_id"), number)]
     if not chosen:
         raise source.error(
             f"no entry has the image_id of '{source.image_name}': expected an image named by its number, as in COCO"
@@ -328,6 +358,8 @@ def _rows(
         x, y, c = flat[3 * at : 3 * at + 3]
         if not np.isfinite([x, y, c]).all():
             raise source.error(f"joint '{name}' is ({x}, {y}, {c}): expected finite numbers", person)
+        if max(abs(x), abs(y)) > LARGEST_PIXEL:
+            raise source.error(f"joint '{name}' is at ({x:g}, {y:g}): expected pixels of a photo", person)
         # COCO-WholeBody's feet and hands carry a confidence of 0 or above 0 instead of a visibility.
         if flags and name in KEYPOINT_NAMES[:17]:
             if c not in (0, 1, 2):
@@ -390,12 +422,12 @@ def _corners(box: list[float]) -> list[float]:
 
 
 def _checked_box(box: Any, source: _Source, person: int) -> Float64[np.ndarray, " 4"]:
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, (int, float)) for v in box):
-        raise source.error(f"box is {box!r:.80}: expected four numbers", person)
+    if not isinstance(box, list) or len(box) != 4 or not all(type(v) in (int, float) for v in box):
+        raise source.error(f"box is {shown(box)}: expected four numbers", person)
     array = np.array(box, np.float64)
     height, width = source.image_size
     if not (np.abs(array) <= LARGEST_PIXEL).all() or array[2] - array[0] < 2 or array[3] - array[1] < 2:
-        raise source.error(f"box is {box}: expected finite corners with x0 + 2 <= x1 and y0 + 2 <= y1", person)
+        raise source.error(f"box is {shown(box)}: expected finite corners with x0 + 2 <= x1 and y0 + 2 <= y1", person)
     if array[0] >= width or array[1] >= height or array[2] <= 0 or array[3] <= 0:
         raise source.error(f"box {box} lies outside the image of {width} x {height} pixels", person)
     return array

@@ -24,8 +24,11 @@ from safetensors.torch import save
 
 from hmralign.diffusion.schedule import ScheduleConfig
 from hmralign.models.lite import LiteConfig, LiteModel
+from hmralign.models.weight_count import asked_for, count_of, require_weights
+from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
+from hmralign.structures.errors import shown
 
 FORMAT_VERSION = 1
 SHIPPED = ("lite", "lite-lab")
@@ -103,8 +106,8 @@ def trained_on(name_or_path: str | Path) -> tuple[str, ...]:
 def sources_of(path: Path, header: dict[str, str]) -> tuple[str, ...]:
     """What a header says its weights were trained on; empty where it does not say. Raises InputError for no list."""
     try:
-        sources = json.loads(header.get("trained_on", "[]"))
-    except ValueError as error:
+        sources = parse_json(header.get("trained_on", "[]"), HEADER)
+    except JsonError as error:
         raise InputError(f"{path}: what it was trained on is not JSON ({error})") from error
     if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
         raise InputError(f"{path}: what it was trained on is no list of names")
@@ -119,6 +122,7 @@ def load_checkpoint(name_or_path: str | Path, skeleton_hash: str) -> LiteModel:
     """
     path = checkpoint_path(name_or_path)
     config, tensors = read_weights(path, skeleton_hash)
+    require_weights(path, count_of(tensors), asked_for(LiteModel, config, ("depth", "context_depth")))
     with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
         expected = {name: tensor.shape for name, tensor in LiteModel(config).state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -179,8 +183,8 @@ def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> Non
 def _config(path: Path, text: str) -> LiteConfig:
     """Configuration of the header; fields it does not name keep their defaults. Nothing in it is trusted."""
     try:
-        values = json.loads(text)
-    except ValueError as error:
+        values = parse_json(text, HEADER, nan=True)
+    except JsonError as error:
         raise InputError(f"{path}: its configuration is not JSON ({error})") from error
     schedule = values.pop("schedule", {}) if isinstance(values, dict) else None
     if not isinstance(schedule, dict):
@@ -189,13 +193,13 @@ def _config(path: Path, text: str) -> LiteConfig:
     require_known_fields(path, ScheduleConfig, schedule)
     for name, value in {**values, **schedule}.items():
         if name in _CHOICES:
-            good, expected = value in _CHOICES[name], " or ".join(_CHOICES[name])
+            good, expected = isinstance(value, str) and value in _CHOICES[name], " or ".join(_CHOICES[name])
         elif name == "clamp":
             good, expected = type(value) in (int, float) and 0 < value < math.inf, "a positive number"
         else:
             good, expected = type(value) is int and 1 <= value <= _LARGEST, f"a whole number in 1..{_LARGEST}"
         if not good:
-            raise InputError(f"{path}: configuration says {name} = {value!r}, expected {expected}")
+            raise InputError(f"{path}: configuration says {name} = {shown(repr(value))}, expected {expected}")
     try:
         return LiteConfig(**values, schedule=ScheduleConfig(**schedule))
     except InputError as error:
@@ -205,4 +209,4 @@ def _config(path: Path, text: str) -> LiteConfig:
 def require_known_fields(path: Path, kind: type, values: dict) -> None:
     """Raise InputError for fields that a configuration class does not have."""
     if unknown := set(values) - {f.name for f in fields(kind)}:
-        raise InputError(f"{path}: configuration has unknown fields {sorted(unknown)}; a newer version wrote it")
+        raise InputError(f"{path}: configuration has unknown fields {shown(sorted(unknown))}; a newer version wrote it")

@@ -14,7 +14,10 @@ import torch
 from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields, sources_of, write_weights
 from hmralign.models.scorer import Scorer, ScorerConfig
 from hmralign.models.scorer_calibration import Calibration
+from hmralign.models.weight_count import WeightCount, asked_for, count_of, require_weights
+from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.structures import InputError
+from hmralign.structures.errors import shown
 
 FORMAT_VERSION = 1
 
@@ -72,6 +75,8 @@ def load_scorer(name_or_path: str | Path, skeleton_hash: str) -> CalibratedScore
     _check_header(path, header, skeleton_hash)
     require_finite(path, tensors)
     config, members = _config(path, header.get("config", ""))
+    of_one = asked_for(Scorer, config, ("depth", "context_depth"))
+    require_weights(path, count_of(tensors), WeightCount(members * of_one.tensors, members * of_one.numbers))
     with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
         expected = {name: tensor.shape for name, tensor in Scorer(config, members).state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -102,12 +107,13 @@ def _config(path: Path, text: str) -> tuple[ScorerConfig, int]:
     require_known_fields(path, ScorerConfig, values)
     hints = get_type_hints(ScorerConfig)
     for name, value in {**values, "members": members}.items():
+        said = f"{path}: configuration says {name} = {shown(repr(value))}"
         choices = get_args(hints[name]) if name in hints else ()
         largest = _MOST_MEMBERS if name == "members" else _LARGEST
-        if choices and value not in choices:
-            raise InputError(f"{path}: configuration says {name} = {value!r}, expected {' or '.join(choices)}")
+        if choices and not (isinstance(value, str) and value in choices):
+            raise InputError(f"{said}, expected {' or '.join(choices)}")
         if not choices and not (type(value) is int and 1 <= value <= largest):
-            raise InputError(f"{path}: configuration says {name} = {value!r}, expected a whole number in 1..{largest}")
+            raise InputError(f"{said}, expected a whole number in 1..{largest}")
     try:
         return ScorerConfig(**values), members
     except InputError as error:
@@ -127,6 +133,6 @@ def _calibration(path: Path, header: dict[str, str]) -> Calibration:
 
 def _json(path: Path, text: str, what: str):
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return parse_json(text, HEADER, nan=True)
+    except JsonError as error:
         raise InputError(f"{path}: its {what} is not JSON ({error})") from error

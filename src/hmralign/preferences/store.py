@@ -23,6 +23,7 @@ import json
 import os
 import re
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -358,7 +359,8 @@ class GroupWriter(GroupStore):
         for id_ in groups.ids:
             self._check_id(id_)
         if len(set(groups.ids)) != len(groups.ids):
-            raise InputError("two groups of one shard have the same name")
+            twice = Counter(groups.ids).most_common(1)[0][0]
+            raise InputError(f"two groups of one shard have the same name, '{twice[:80]}'")
         size = groups.hypotheses.num_hypotheses
         if size != self.facts.group_size or size < 2:
             raise InputError(

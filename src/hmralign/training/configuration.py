@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from hmralign.storage.whole_file import write_whole
+from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 from hmralign.training.base_configuration import BaseTrainingConfig
 
@@ -26,10 +27,7 @@ def read_training_config(path: str | Path) -> BaseTrainingConfig:
 def read_config(kind: type[Config], path: str | Path) -> Config:
     """A configuration of any kind from YAML. Raises InputError naming the file and the key that is unknown or wrong."""
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({error})") from error
+    content = read_yaml(path, "a readable YAML file")
     return from_mapping(kind, {} if content is None else content, str(path))
 
 

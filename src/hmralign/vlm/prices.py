@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import Usage
 
@@ -51,10 +50,7 @@ class PriceTable:
     def load(cls, path: str | Path) -> PriceTable:
         """Read a YAML file. Raises InputError that names the file and the entry."""
         path = Path(path)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"the price table {path} cannot be read: {error}") from error
+        content = read_yaml(path, "a readable price table")
         models = content.get("models") if isinstance(content, dict) else None
         if not isinstance(content, dict) or set(content) - {"currency", "models"} or not isinstance(models, dict):
             raise InputError(f"the price table {path} has another form; expected `currency:` and `models:`")

@@ -10,14 +10,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from hmralign.alignment.catalogue import make_method
 from hmralign.alignment.names import METHODS
 from hmralign.critics.names import CRITICS, is_critic
 from hmralign.critics.vlm.memory.records import NewRule
 from hmralign.critics.vlm.memory.selection import Method as Selection
 from hmralign.critics.vlm.prompts import Preset
+from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
 from hmralign.structures.critique import RULE_LENGTH
@@ -278,11 +277,7 @@ def _selecting(retrieval: Any, arm: Arm) -> Any:
 
 def read_study(path: str | Path) -> StudyConfig:
     """From YAML; see `configs/critic/gpa_ablations.yaml`. Raises InputError naming the file and what is wrong in it."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({error})") from error
-    return study_from(content, str(path))
+    return study_from(read_yaml(Path(path), "a readable YAML file"), str(path))
 
 
 def study_from(content: Any, where: str = "study") -> StudyConfig:

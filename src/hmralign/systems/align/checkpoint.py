@@ -19,6 +19,7 @@ from hmralign.policies.policy import SavedPolicy
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.whole_file import write_json, write_whole
+from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 from hmralign.structures.extensions import extension_code
 from hmralign.systems.align.configuration import AlignConfig
@@ -155,9 +156,9 @@ def _claim(path: Path, record: dict[str, Any]) -> None:
     """Write the record of a run, or make sure that the one there is of the same run. Versions may differ."""
     if path.is_file():
         try:
-            there = yaml.safe_load(path.read_text(encoding="utf-8"))
+            there = read_yaml(path, "the record of a run")
             same = _without_versions(there) == _without_versions(record)
-        except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not the record of a run ({error})") from error
         if not same and not (path.parent / "state.pt").exists():
             write_whole(path, yaml.safe_dump(record, sort_keys=False))  # that run never took a step

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hmralign.alignment.catalogue import make_method
 from hmralign.alignment.method import Method
 from hmralign.alignment.names import METHODS
 from hmralign.critics.names import CriticChoice
+from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 from hmralign.training.configuration import from_mapping
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
@@ -144,10 +143,7 @@ def read_align_config(
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({error})") from error
+    content = read_yaml(path, "a readable YAML file")
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected keys with values, got {content!r}")
     return content

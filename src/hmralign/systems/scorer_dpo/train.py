@@ -33,6 +33,7 @@ from hmralign.models.scorer_features import mirrored_input
 from hmralign.policies.catalogue import open_policy
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_json, write_whole
+from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import Example, InputError
 from hmralign.structures.counted import counted
 from hmralign.systems.scorer_dpo.distil import (
@@ -202,7 +203,7 @@ def _claim(path: Path, config: ScorerConfigFile, made_by: dict[str, Any]) -> Non
     del plain["data" if config.distil.store else "distil"]  # what is not learned from decides nothing
     plain["made_by"] = made_by
     if path.is_file():
-        if yaml.safe_load(path.read_text(encoding="utf-8")) != plain:
+        if read_yaml(path, "the configuration of a run") != plain:
             raise InputError(f"{path.parent}: holds the training of another scorer; use another folder")
         return
     write_whole(path, yaml.safe_dump(plain, sort_keys=False))
