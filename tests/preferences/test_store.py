@@ -660,3 +660,19 @@ def test_a_folder_with_other_things_in_it_is_left_as_it_is(tmp_path):
     with pytest.raises(InputError, match=r"notes\.txt"), writing(tmp_path, store_facts()):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_store_of_an_older_seed_derivation_is_read_and_not_continued(tmp_path):
+    older, newer = store_facts(), store_facts(seed_derivation=2)
+    with writing(tmp_path, older) as writer:
+        writer.append(some_groups("ab"))
+    assert "seed_derivation" not in json.loads((tmp_path / "store.json").read_text()), "as stores of before have it"
+    before = files_of(tmp_path)
+    with pytest.raises(InputError, match="drawn under seed derivation 1, this program draws under 2"):
+        with writing(tmp_path, newer):
+            pass
+    assert files_of(tmp_path) == before and GroupStore.open(tmp_path).ids == ("a", "b")
+    with writing(tmp_path / "new", newer) as writer:
+        writer.append(some_groups("ab"))
+    assert GroupStore.open(tmp_path / "new").facts == newer
+    assert GroupStore.open(tmp_path / "new").content_hash() != GroupStore.open(tmp_path).content_hash()

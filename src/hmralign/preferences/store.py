@@ -93,6 +93,16 @@ class StoreFacts:
     """Whether bodies of another skeleton were carried over."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further settings that decide the content."""
+    seed_derivation: int = 1
+    """`storage.seeds.DERIVATION` under which groups were sampled; 1 in stores of before it was recorded, and where
+    nothing is drawn."""
+
+    def record(self) -> dict[str, Any]:
+        """As plain values; without what stores did not record, so that their hashes stay."""
+        plain = asdict(self)
+        if self.seed_derivation == 1:
+            del plain["seed_derivation"]
+        return plain
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,7 @@ class GroupStore:
 
     def content_hash(self) -> str:
         """Hash of all groups; scores do not count."""
-        digest = hashlib.sha256(json.dumps(asdict(self.facts), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self.facts.record(), sort_keys=True).encode())
         for shard in range(self.num_shards):
             digest.update(self._of_shard(shard)[0].shard_sha256.encode())
         return digest.hexdigest()
@@ -413,10 +423,15 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
             raise InputError(f"group size is {facts.group_size}; a preference needs at least 2 hypotheses")
         _require_own(folder)
         with _room(folder):
-            record = {"format_version": FORMAT_VERSION, **asdict(facts)}
+            record = {"format_version": FORMAT_VERSION, **facts.record()}
             write_json(folder / "store.json", record)
     there = _read_facts(folder)
     if facts is not None:
+        if there.seed_derivation != facts.seed_derivation:
+            raise InputError(
+                f"{folder}: its groups were drawn under seed derivation {there.seed_derivation}, this program draws "
+                f"under {facts.seed_derivation}; finish it with the version that began it, or use another folder"
+            )
         given = json.loads(json.dumps(asdict(facts)))
         for name, value in json.loads(json.dumps(asdict(there))).items():
             if given[name] != value:
