@@ -37,6 +37,7 @@ from torch import Tensor
 
 from hmralign.data.shards import save_whole
 from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.json_file import read_record
 from hmralign.storage.whole_file import naming_file, write_json, write_whole
 from hmralign.structures import (
     Annotation,
@@ -269,7 +270,7 @@ class GroupStore:
     def critic_facts(self, critic: str) -> dict[str, Any]:
         """What a set of scores says of its critic. Raises InputError where it is missing, newer or damaged."""
         _require_name(critic)
-        return _read_record(self.folder / "scores" / critic / "critic.json", "the record of a critic")
+        return read_record(self.folder / "scores" / critic / "critic.json", "the record of a critic", FORMAT_VERSION)
 
     def unscored(self, critic: str) -> list[int]:
         """Shards that a critic has not judged."""
@@ -459,7 +460,7 @@ def _read_facts(folder: Path) -> StoreFacts:
     path = folder / "store.json"
     if not path.is_file():
         raise InputError(f"{folder}: no store.json, so this is no store of preference groups")
-    record = _read_record(path, "the record of a store")
+    record = read_record(path, "the record of a store", FORMAT_VERSION)
     del record["format_version"]
     try:
         facts = StoreFacts(**{**record, "trained_on": tuple(record["trained_on"])})
@@ -468,17 +469,6 @@ def _read_facts(folder: Path) -> StoreFacts:
     if type(facts.group_size) is not int or facts.group_size < 2:
         raise InputError(f"{path}: group size {facts.group_size!r}; expected a whole number of at least 2")
     return facts
-
-
-def _read_record(path: Path, what: str) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not {what} ({error})") from error
-    version = record.get("format_version") if isinstance(record, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}")
-    return record
 
 
 def _read_index(path: Path) -> tuple[list[Entry], dict[str, str], int]:
