@@ -33,8 +33,10 @@ from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.critics.by_rule import Agreement
 from hmralign.data.images import ImageSource, LoadedImage, load_image
+from hmralign.detection.catalogue import DetectorSetting, make_detector
 from hmralign.detection.detection import Detection, Detector
 from hmralign.detection.find_people import NobodyFound, find_people
+from hmralign.detection.names import wrong_folder
 from hmralign.detection.observe import camera_of, photo_title
 from hmralign.detection.process_lock import ProcessLock
 from hmralign.export.rotvec_params import rotvec_params
@@ -46,6 +48,7 @@ from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
 from hmralign.structures.counted import counted
 from hmralign.structures.device import chosen_device
+from hmralign.structures.extensions import extension_code
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.exports import EXPORT_FORMATS, ExportedPerson, write_exports
 from hmralign.systems.recover.outputs import Keep, is_finished, require_replaceable, write_person, write_photo
@@ -93,7 +96,7 @@ class Recoverer:
         checkpoint: str | Path | BodyProposer = "lite",
         *,
         body: BodyModel | str | Path | None = None,
-        detector: Literal["mediapipe", "vitpose", "none"] | Detector | None = "mediapipe",
+        detector: str | Detector | None = "mediapipe",
         detector_folder: str | Path | None = None,
         device: str | torch.device = "cpu",
         num_hypotheses: int = 100,
@@ -110,7 +113,8 @@ class Recoverer:
                 bound to a skeleton: with those of the free body and a body of another skeleton, people are estimated on
                 the free body and carried over, and such results are marked `retargeted`.
             detector: "mediapipe" (made by `hmralign setup-detector`), "vitpose" (RT-DETR and ViTPose from
-                `detector_folder`), your own, or None where keypoints are given, or boxes are all that is known.
+                `detector_folder`), your own, as an object or as "FILE.py:FUNCTION", whose code is run, or None where
+                keypoints are given, or boxes are all that is known.
             detector_folder: Folder with the models of "vitpose", person/ and pose/ (`docs/detectors.md`).
             device: Where the model runs, for example "cuda".
             num_hypotheses: Bodies sampled per person (M); the answers at M = 20 are close to those at 100.
@@ -143,7 +147,7 @@ class Recoverer:
             checkpoint_hash=opened.sha256,
             body=BodyIdentity.of(body),
             estimated_on=BodyIdentity.of(estimated_on),
-            detector=_detector_name(chosen),
+            detector=_detector_name(chosen, detector),
             config=config,
             device=str(place),
             detector_versions={} if isinstance(chosen, str) else getattr(chosen, "versions", {}),
@@ -515,28 +519,26 @@ def _chosen_detector(
     detector: str | Detector | None, folder: str | Path | None, device: torch.device
 ) -> Literal["mediapipe"] | Detector | None:
     """The detector itself; "mediapipe" stays a name until it is needed, as it starts a process."""
-    if folder is not None and detector != "vitpose":
-        raise InputError(f"a detector folder is given with the detector {detector!r}; expected it with 'vitpose' only")
-    if not isinstance(detector, str) or detector == "mediapipe":
-        return detector
-    if detector == "none":
-        return None
-    if detector != "vitpose":
-        raise InputError(
-            f"detector is '{detector}'; expected 'mediapipe', 'vitpose', None, or an object that detects people"
-        )
-    if folder is None:
-        raise InputError("the detector 'vitpose' needs a detector folder, with its models in person/ and pose/")
-    from hmralign.detection.vitpose_detector import VitposeDetector
-
-    return VitposeDetector(folder, device=device)
+    asked = detector if isinstance(detector, str) else "none"
+    if (wrong := wrong_folder(asked, folder)) is not None:
+        raise InputError(wrong)
+    if asked == "none":
+        return None if isinstance(detector, str) else detector
+    if asked == "mediapipe":
+        return "mediapipe"
+    return make_detector(asked, DetectorSetting(None if folder is None else Path(folder), device))
 
 
-def _detector_name(detector: str | Detector | None) -> str:
-    """Its name, where it has one: that of `VitposeDetector` tells its weights, so results of others are not reused."""
+def _detector_name(detector: str | Detector | None, asked: object) -> str:
+    """Its name, where it has one: that of `VitposeDetector` tells its weights, so results of others are not reused.
+
+    So does the hash of the file where the detector is code that was `asked` for by its name.
+    """
     if detector is None:
         return "none"
-    return detector if isinstance(detector, str) else str(getattr(detector, "name", type(detector).__name__))
+    name = detector if isinstance(detector, str) else str(getattr(detector, "name", type(detector).__name__))
+    code = extension_code(asked) if isinstance(asked, str) else None
+    return name if code is None else f"{name}-{code[:12]}"
 
 
 def _inputs(photo: LoadedImage, *given: str | Path | np.ndarray | float | None) -> tuple[str, ...]:

@@ -26,3 +26,8 @@ def test_an_arrow_and_a_large_folder_would_be_seen(tmp_path):
     (room / "a.py").write_text("from hmralign.systems.two.b import c\nfrom hmralign.systems.one.d import e\n" * 2)
     assert room_arrows(tmp_path) == {("one", "two")}
     assert shares(tmp_path) == {"systems": 1.0}
+
+
+def test_markdown_tables_have_one_writer():
+    writers = [p.name for p in (ROOT / "src").rglob("*.py") if '"---' in p.read_text() or '--- |"' in p.read_text()]
+    assert writers == ["markdown_table.py"]

@@ -123,3 +123,24 @@ def test_what_is_no_data_set_is_said_in_a_sentence(outside):
     ):
         found = run(outside, *given, name, "--split", "val")
         assert found.returncode == 2 and said in found.stderr and "Traceback" not in found.stderr
+
+
+def test_a_detector_from_outside_finds_people(outside):
+    Image.fromarray(example_photo()[0]).save(outside / "photo.png")
+    words = ["recover", "photo.png", "--detector", "standing.py:make", "--num-hypotheses", "5", "--out", "out"]
+    found = run(outside, *words, "--json")
+    assert found.returncode == 0, found.stderr
+    assert len(json.loads(found.stdout)["photos"][0]["people"]) == 1
+    record = (outside / "out/run.yaml").read_text()
+    assert "name: standing-" in record, "another file is another detector"
+    made = run(outside, "groups", "photo.png", "--detector", "standing.py:make", "--critic", "reprojection",
+               "--group-size", "4", "--out", "groups", "--json")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["groups"] == 1
+
+
+def test_what_is_no_detector_is_said_in_a_sentence(outside):
+    Image.fromarray(example_photo()[0]).save(outside / "photo.png")
+    for name, said in (("openpose", "expected 'mediapipe', 'vitpose'"), ("upright.py:make", "no detector")):
+        found = run(outside, "recover", "photo.png", "--detector", name, "--out", "out")
+        assert found.returncode == 2 and said in found.stderr and "Traceback" not in found.stderr

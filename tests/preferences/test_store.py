@@ -666,3 +666,19 @@ def test_two_groups_of_one_name_are_refused_by_that_name(tmp_path):
     with writing(tmp_path / "store", store_facts()) as store, pytest.raises(InputError, match="the same name, 'b'"):
         store.append(some_groups("abcb"))
     assert len(GroupStore.open(tmp_path / "store")) == 0
+
+
+def test_a_store_of_an_older_seed_derivation_is_read_and_not_continued(tmp_path):
+    older, newer = store_facts(), store_facts(seed_derivation=2)
+    with writing(tmp_path, older) as writer:
+        writer.append(some_groups("ab"))
+    assert "seed_derivation" not in json.loads((tmp_path / "store.json").read_text()), "as stores of before have it"
+    before = files_of(tmp_path)
+    with pytest.raises(InputError, match="drawn under seed derivation 1, this program draws under 2"):
+        with writing(tmp_path, newer):
+            pass
+    assert files_of(tmp_path) == before and GroupStore.open(tmp_path).ids == ("a", "b")
+    with writing(tmp_path / "new", newer) as writer:
+        writer.append(some_groups("ab"))
+    assert GroupStore.open(tmp_path / "new").facts == newer
+    assert GroupStore.open(tmp_path / "new").content_hash() != GroupStore.open(tmp_path).content_hash()

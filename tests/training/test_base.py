@@ -147,6 +147,9 @@ def test_states_that_cannot_be_used_are_named(straight, tmp_path, key):
         assert "not a whole training state" in refusal()
     torch.save({"model": {}, "step": 3}, path)
     assert "not a whole training state" in refusal()
+    older = torch.load(straight[0] / "state.pt", weights_only=True) | {"format": 1}
+    torch.save(older, path)
+    assert "finish the run with the version that began it" in refusal(), "the rest would be drawn from other seeds"
     path.write_bytes(whole)
     assert "another model" in refusal(replace(config, model=replace(TINY, width=48)))
     marker = tmp_path / "was_here"

@@ -15,6 +15,7 @@ from hmralign.cli.groups_judge import JUDGE
 from hmralign.cli.usage import UsageError
 from hmralign.critics.names import CRITICS, computed_critics, is_critic
 from hmralign.data.names import DATASETS
+from hmralign.detection.names import DETECTORS
 
 DEFAULT_CRITIC = "reprojection"
 """The critic for predictions of other systems, whose bodies the learned scorers do not know."""
@@ -24,6 +25,7 @@ _CRITIC_HELP = (
     f"scorer-lab for lite-lab and scorer for all others; {DEFAULT_CRITIC} for a prediction file; for a store the "
     f"critics it has. {JUDGE} is a vision-language model, given by --vlm, --base-url or --local."
 )
+_DETECTOR_HELP = f"Who finds the people in photos: {', '.join(DETECTORS)}, or FILE.py:FUNCTION of your own."
 _DATASET_HELP = f"With --data: {', '.join(DATASETS)}, or FILE.py:FUNCTION of your own (docs/extending.md)."
 
 
@@ -73,8 +75,7 @@ class GroupsOptions:
     """Only the first so many persons of shards."""
     shard_size: int = 64
     """Persons per file of the store: what is lost at most when a run is killed."""
-    detector: Literal["mediapipe", "vitpose"] = "mediapipe"
-    """Who finds the people in photos."""
+    detector: Annotated[str, tyro.conf.arg(help=_DETECTOR_HELP)] = "mediapipe"
     detector_folder: Path | None = None
     """Folder of the models of --detector vitpose: person/ (RT-DETR) and pose/ (ViTPose)."""
     predicted_by: str = ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hmralign.cli.groups_options import GroupsOptions, check_pairs, checked_critics, computed
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.usage import UsageError
+from hmralign.detection.names import wrong_folder
 
 if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
@@ -31,8 +32,8 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
         raise UsageError("--predicted-by is for a prediction file (.npz); the groups of this source are sampled here")
     checked_critics(options.critic)
     critics = options.critic or (scorer_for(options.checkpoint),)
-    if (options.detector == "vitpose") != (options.detector_folder is not None):
-        raise UsageError("--detector vitpose and --detector-folder DIR go together; expected both or neither")
+    if (wrong := wrong_folder(options.detector, options.detector_folder)) is not None:
+        raise UsageError(wrong)
     check_pairs(options, options.group_size)
     config = GroupStoreConfig(
         group_size=options.group_size,
@@ -57,6 +58,7 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
 def _opened_source(options: GroupsOptions) -> Iterator[tuple[GroupSource, str, dict[str, str]]]:
     """The persons, whose measured noise their keypoints have, and the versions behind the detector."""
     from hmralign.data.images import expand_inputs
+    from hmralign.detection.catalogue import DetectorSetting, make_detector, noise_name
     from hmralign.preferences.person_source import DatasetSource, PhotoSource, ShardSource
     from hmralign.structures.errors import InputError
 
@@ -81,16 +83,12 @@ def _opened_source(options: GroupsOptions) -> Iterator[tuple[GroupSource, str, d
         raise UsageError(
             f"'{folder}' holds neither a store of groups (store.json), nor finished shards (index.json), nor photos"
         ) from error
-    if options.detector_folder is not None:
-        from hmralign.detection.vitpose_detector import VitposeDetector
-
-        vitpose = VitposeDetector(options.detector_folder, device=options.device)
-        yield PhotoSource(photos, vitpose), vitpose.noise_file or vitpose.name, vitpose.versions
-        return
-    from hmralign.detection.mediapipe_detector import MediapipeDetector
-
-    with MediapipeDetector() as mediapipe:
-        yield PhotoSource(photos, mediapipe), "mediapipe", mediapipe.versions
+    made = make_detector(options.detector, DetectorSetting(options.detector_folder, options.device))
+    try:
+        yield PhotoSource(photos, made), noise_name(options.detector, made), dict(getattr(made, "versions", {}))
+    finally:
+        if callable(close := getattr(made, "close", None)):  # one that runs in a process of its own
+            close()
 
 
 def made_by(options: GroupsOptions, store: GroupStore, body: BodyModel, detector: dict[str, str]) -> dict[str, Any]:

@@ -17,9 +17,16 @@ from hmralign.cli.photo_folders import folder_names, names_several, require_writ
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.detection.names import DETECTORS, wrong_folder
 
 if TYPE_CHECKING:
     from hmralign.api import People, Recoverer
+
+
+_DETECTOR_HELP = (
+    f"Who finds people and reads --boxes: {', '.join(DETECTORS)}, or FILE.py:FUNCTION of your own; none where "
+    "--keypoints, or --boxes alone, say who is there."
+)
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,7 @@ class RecoverOptions:
     export: tuple[str, ...] = ()
     """More forms of the fused bodies: glb (all people, skinned), bvh, npz (in AMASS' layout); see `hmralign export`."""
     device: Device = CPU
-    detector: Literal["mediapipe", "vitpose", "none"] = "mediapipe"
-    """Who finds people and reads --boxes; none where --keypoints, or --boxes alone, say who is there."""
+    detector: Annotated[str, tyro.conf.arg(help=_DETECTOR_HELP)] = "mediapipe"
     detector_folder: Path | None = None
     """Folder of the models of --detector vitpose: person/ (RT-DETR) and pose/ (ViTPose)."""
     keypoints: Path | None = None
@@ -125,8 +131,8 @@ def load_recoverer(options: RecoverOptions) -> Recoverer:
         raise UsageError("--focal-px and --intrinsics are both given; expected at most one of them")
     if options.keypoints is None and options.boxes is None and options.detector == "none":
         raise UsageError("--detector none needs --keypoints or --boxes")
-    if (options.detector == "vitpose") != (options.detector_folder is not None):
-        raise UsageError("--detector vitpose and --detector-folder DIR go together; expected both or neither")
+    if (wrong := wrong_folder(options.detector, options.detector_folder)) is not None:
+        raise UsageError(wrong)
     for name, path in (("keypoints", options.keypoints), ("boxes", options.boxes)):
         if path is not None and not path.exists():
             raise UsageError(f"--{name} '{path}' does not exist; expected a JSON file")

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from hmralign.storage.json_file import read_record
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import Annotation, BodyParams, Example, InputError, Observation
 from hmralign.structures.counted import counted
@@ -115,14 +116,7 @@ def read_index(folder: Path) -> dict:
     index = folder / "index.json"
     if not index.is_file():
         raise InputError(f"{folder}: no index.json, so this is not a finished shard folder")
-    try:
-        facts = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{index}: not the index of a shard folder ({error})") from error
-    version = facts.get("format_version") if isinstance(facts, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(f"{index}: format version {version}, this program reads {FORMAT_VERSION}")
-    return facts
+    return read_record(index, "the index of a shard folder", FORMAT_VERSION)
 
 
 def source_of(facts: dict) -> str:

@@ -7,9 +7,13 @@ Halpe full body (Fang et al. 2022, AlphaPose).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Float32
 
 from hmralign.body.skeleton import KEYPOINT_NAMES
+from hmralign.structures import InputError
 
 ConventionName = Literal["coco17", "coco_wholebody", "openpose_body25", "openpose_coco18", "halpe26", "halpe136"]
 
@@ -77,3 +81,23 @@ OPENPOSE_HAND_KNUCKLES = {"index": 5, "pinky": 17}
 FLAT_CONVENTIONS = (COCO17, COCO_WHOLEBODY_FEET, HALPE26, COCO_WHOLEBODY, HALPE136)
 """Layouts of COCO's and AlphaPose's flat lists; their numbers of points differ, so a count tells which it is."""
 OPENPOSE_CONVENTIONS = (OPENPOSE_BODY25, OPENPOSE_COCO18)
+
+
+def in_our_order(points: Float[np.ndarray, "points 3"], convention: str) -> Float32[np.ndarray, "27 3"]:
+    """x, y (pixels) and confidence of a named convention's points, in the order of `KEYPOINT_NAMES`.
+
+    What the convention lacks, and what has confidence 0, is zeros. Raises InputError for a convention that is not
+    known, and for another number of points than it has.
+    """
+    known = [c for c in (*FLAT_CONVENTIONS, *OPENPOSE_CONVENTIONS) if c.name == convention]
+    if not known:
+        raise InputError(f"there is no convention '{convention}'; expected {', '.join(get_args(ConventionName))}")
+    layout = next((c for c in known if points.shape == (c.count, 3)), None)
+    if layout is None:
+        counts = " or ".join(str(c.count) for c in known)
+        raise InputError(f"points have the shape {points.shape}; {convention} has {counts} of x, y, confidence")
+    ours = np.zeros((len(KEYPOINT_NAMES), 3), np.float32)
+    for name, place in layout.place.items():
+        if points[place, 2] > 0:
+            ours[KEYPOINT_NAMES.index(name)] = points[place]
+    return ours

@@ -18,7 +18,8 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from hmralign.detection.boxes import box_iou, centre_offset, checked_box, regions_for_box
-from hmralign.detection.detection import Detection
+from hmralign.detection.catalogue import DetectorSetting
+from hmralign.detection.detection import Detection, Detector
 from hmralign.detection.environment import environment_python, require_detector_environment
 from hmralign.detection.mediapipe_client import MediapipeClient, PersonCandidates
 from hmralign.detection.mediapipe_landmarks import inside_image, landmarks_to_keypoints, region_of_points
@@ -395,3 +396,8 @@ def person_box(
         high = np.maximum(high, [x[near].max(), y[near].max()])
     box = np.concatenate([np.maximum(low, -0.5), np.minimum(high, [width - 0.5, height - 0.5])])
     return box.astype(np.float32)
+
+
+def make_mediapipe(setting: DetectorSetting) -> Detector:
+    """The detector `mediapipe`, of the environment that `hmralign setup-detector` made."""
+    return MediapipeDetector()

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, NUM_KEYPOINTS
 from hmralign.detection.boxes import box_iou, checked_box
-from hmralign.detection.detection import Detection
+from hmralign.detection.catalogue import DetectorSetting
+from hmralign.detection.detection import Detection, Detector
 from hmralign.detection.heatmaps import cells_to_pixels, decode_heatmaps, region_of_box
 from hmralign.detection.keypoint_conventions import COCO17, COCO_WHOLEBODY, KeypointConvention
 from hmralign.detection.local_models import Architecture, LocalModel, file_hash, load_local_model, require_transformers
@@ -311,3 +312,9 @@ def _require_image(image: np.ndarray) -> None:
         raise InputError(
             f"the detector expects an RGB image (height, width, 3) of uint8, got {image.dtype} {image.shape}"
         )
+
+
+def make_vitpose(setting: DetectorSetting) -> Detector:
+    """The detector `vitpose`, of the models in a folder."""
+    assert setting.folder is not None  # `wrong_folder` says so first
+    return VitposeDetector(setting.folder, device=setting.device)

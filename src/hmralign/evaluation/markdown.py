@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hmralign.evaluation.protocol import NOT_SAID, may_have_seen
+from hmralign.reports.markdown_table import markdown_table
 from hmralign.structures.counted import counted
 
 ANSWERS = ("single", "zero_noise", "selected", "fused", "min_of_10", "min_of_100", "min_of_200")
@@ -67,17 +68,12 @@ def _settings(protocol: dict[str, Any]) -> str:
     return f"M = {protocol['num_hypotheses']}{steps}, refinement {refinement}"
 
 
-def _grid(header: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
 def _answers(predictors: dict[str, Any]) -> str:
     present = [a for a in ANSWERS if any(f"{a}_mm" in r["all"] for r in predictors.values())]
     blocks = []
     for title, suffix in (("MPJPE", ""), ("PA-MPJPE", "_pa")):
         rows = [[n, *(cell(r["all"].get(f"{a}{suffix}_mm")) for a in present)] for n, r in predictors.items()]
-        blocks.append(f"## {title}\n\n" + _grid(["", *(_LABEL.get(a, a) for a in present)], rows))
+        blocks.append(f"## {title}\n\n" + markdown_table(["", *(_LABEL.get(a, a) for a in present)], rows))
     return "\n\n".join(blocks)
 
 
@@ -91,7 +87,7 @@ def _details(predictors: dict[str, Any]) -> str:
         "spread": "spread",
     }
     rows = [[n, *(cell(r["all"].get(f"{c}_mm")) for c in columns)] for n, r in predictors.items()]
-    return "## Parts of the error, mesh, spread\n\n" + _grid(["", *columns.values()], rows)
+    return "## Parts of the error, mesh, spread\n\n" + markdown_table(["", *columns.values()], rows)
 
 
 def _slices(predictors: dict[str, Any]) -> str:
@@ -104,7 +100,7 @@ def _slices(predictors: dict[str, Any]) -> str:
         for name, entry in names.items()
     ]
     header = ["slice (persons)", *(f"{n} {c}" for n in predictors for c in ("selected", "fused", "spread"))]
-    return "## Slices, MPJPE\n\n" + _grid(header, rows)
+    return "## Slices, MPJPE\n\n" + markdown_table(header, rows)
 
 
 def _calibration(predictors: dict[str, Any]) -> str:
@@ -116,12 +112,12 @@ def _calibration(predictors: dict[str, Any]) -> str:
     if not rows:
         return ""
     header = ["spread about the fused body", "expected calibration error", "truth inside the 50 % region", "90 %"]
-    return "## Calibration of the spread\n\n" + _grid(header, rows)
+    return "## Calibration of the spread\n\n" + markdown_table(header, rows)
 
 
 def _differences(title: str, rows: dict[str, Any]) -> str:
     columns = list(next(iter(rows.values())))
-    grid = _grid(
+    grid = markdown_table(
         ["", *(c.removesuffix("_mm") for c in columns)], [[n, *(cell(r[c]) for c in columns)] for n, r in rows.items()]
     )
     return f"## Paired {title}\n\n{grid}"

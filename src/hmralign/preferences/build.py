@@ -26,7 +26,7 @@ from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
 from hmralign.policies.policy import DiffusionPolicy, sample_each
 from hmralign.preferences.person_source import GroupSource, SourceBatch, as_stored
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
-from hmralign.storage.seeds import seeded
+from hmralign.storage.seeds import DERIVATION, seeded
 from hmralign.structures import Example, InputError, PreferenceGroups
 from hmralign.structures.counted import counted
 from hmralign.structures.extensions import extension_code
@@ -103,6 +103,7 @@ def build_groups(
         with_truth=config.with_truth,
         shard_size=config.shard_size,
         options=config.options,
+        seed_derivation=DERIVATION,
     )
     with writing(folder, facts) as store:
         for batch in source.batches(config.shard_size, store.done()):

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hmralign.preferences.store import GroupStore
+from hmralign.reports.markdown_table import markdown_table
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
 
@@ -175,26 +176,24 @@ def statistics_markdown(statistics: StoreStatistics) -> str:
     if s.critics:
         lines += [
             "",
-            "| critic | score | std within groups | silent groups | tied pairs | effective group size |",
-            "| --- | ---: | ---: | ---: | ---: | ---: |",
-            *(_row(name, critic) for name, critic in s.critics.items()),
+            markdown_table(
+                ["critic", "score", "std within groups", "silent groups", "tied pairs", "effective group size"],
+                [_row(name, critic) for name, critic in s.critics.items()],
+            ),
         ]
     if s.agreement:
         names = list(s.critics)
         found = {a.critics: "" if a.spearman is None else f"{a.spearman:.3f}" for a in s.agreement}
         lines += ["", "Mean rank correlation within groups (Spearman):", ""]
-        lines += ["| | " + " | ".join(names[1:]) + " |", "| --- |" + " ---: |" * (len(names) - 1)]
-        for row in names[:-1]:
-            lines.append(f"| {row} | " + " | ".join(found.get((row, column), "") for column in names[1:]) + " |")
+        rows = [[row, *(found.get((row, column), "") for column in names[1:])] for row in names[:-1]]
+        lines.append(markdown_table(["", *names[1:]], rows))
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, critic: CriticStatistics) -> str:
+def _row(name: str, critic: CriticStatistics) -> list[str]:
     said = f"{name} (needs truth)" if critic.needs_truth else name
-    return (
-        f"| {said} | {critic.mean_score:.4g} | {critic.within_group_std:.4g} | {critic.silent_share:.1%} | "
-        f"{critic.tied_pair_share:.1%} | {critic.effective_group_size:.1f} |"
-    )
+    numbers = f"{critic.mean_score:.4g}", f"{critic.within_group_std:.4g}", f"{critic.silent_share:.1%}"
+    return [said, *numbers, f"{critic.tied_pair_share:.1%}", f"{critic.effective_group_size:.1f}"]
 
 
 def _equals(scores: Float[Tensor, "group hyp"]) -> Int[Tensor, "group hyp"]:

@@ -38,6 +38,7 @@ from torch import Tensor
 
 from hmralign.data.shards import save_whole
 from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.json_file import read_record
 from hmralign.storage.whole_file import naming_file, write_json, write_whole
 from hmralign.structures import (
     Annotation,
@@ -95,6 +96,16 @@ class StoreFacts:
     """Whether bodies of another skeleton were carried over."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further settings that decide the content."""
+    seed_derivation: int = 1
+    """`storage.seeds.DERIVATION` under which groups were sampled; 1 in stores of before it was recorded, and where
+    nothing is drawn."""
+
+    def record(self) -> dict[str, Any]:
+        """As plain values; without what stores did not record, so that their hashes stay."""
+        plain = asdict(self)
+        if self.seed_derivation == 1:
+            del plain["seed_derivation"]
+        return plain
 
 
 @dataclass(frozen=True)
@@ -176,7 +187,7 @@ class GroupStore:
 
     def content_hash(self) -> str:
         """Hash of all groups; scores do not count."""
-        digest = hashlib.sha256(json.dumps(asdict(self.facts), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self.facts.record(), sort_keys=True).encode())
         for shard in range(self.num_shards):
             digest.update(self._of_shard(shard)[0].shard_sha256.encode())
         return digest.hexdigest()
@@ -263,7 +274,7 @@ class GroupStore:
     def critic_facts(self, critic: str) -> dict[str, Any]:
         """What a set of scores says of its critic. Raises InputError where it is missing, newer or damaged."""
         _require_name(critic)
-        return _read_record(self.folder / "scores" / critic / "critic.json", "the record of a critic")
+        return read_record(self.folder / "scores" / critic / "critic.json", "the record of a critic", FORMAT_VERSION)
 
     def unscored(self, critic: str) -> list[int]:
         """Shards that a critic has not judged."""
@@ -420,10 +431,15 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
             raise InputError(f"group size is {facts.group_size}; a preference needs at least 2 hypotheses")
         _require_own(folder)
         with _room(folder):
-            record = {"format_version": FORMAT_VERSION, **asdict(facts)}
+            record = {"format_version": FORMAT_VERSION, **facts.record()}
             write_json(folder / "store.json", record)
     there = _read_facts(folder)
     if facts is not None:
+        if there.seed_derivation != facts.seed_derivation:
+            raise InputError(
+                f"{folder}: its groups were drawn under seed derivation {there.seed_derivation}, this program draws "
+                f"under {facts.seed_derivation}; finish it with the version that began it, or use another folder"
+            )
         given = json.loads(json.dumps(asdict(facts)))
         for name, value in json.loads(json.dumps(asdict(there))).items():
             if given[name] != value:
@@ -451,7 +467,7 @@ def _read_facts(folder: Path) -> StoreFacts:
     path = folder / "store.json"
     if not path.is_file():
         raise InputError(f"{folder}: no store.json, so this is no store of preference groups")
-    record = _read_record(path, "the record of a store")
+    record = read_record(path, "the record of a store", FORMAT_VERSION)
     del record["format_version"]
     try:
         facts = StoreFacts(**{**record, "trained_on": tuple(record["trained_on"])})
@@ -460,17 +476,6 @@ def _read_facts(folder: Path) -> StoreFacts:
     if type(facts.group_size) is not int or facts.group_size < 2:
         raise InputError(f"{path}: group size {facts.group_size!r}; expected a whole number of at least 2")
     return facts
-
-
-def _read_record(path: Path, what: str) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not {what} ({error})") from error
-    version = record.get("format_version") if isinstance(record, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}")
-    return record
 
 
 def _read_index(path: Path) -> tuple[list[Entry], dict[str, str], int]:

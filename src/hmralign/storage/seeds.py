@@ -18,6 +18,9 @@ import json
 
 import torch
 
+DERIVATION = 2
+"""Number of this derivation, for records: what was begun under another is not continued. 1 were sums and products."""
+
 
 def derived_seed(seed: int, *names: str | int) -> int:
     """A seed from 0 to 2^31 - 1 by SHA-256 of a seed and names: a purpose first, then whom it is for.

@@ -12,8 +12,9 @@ import torch
 from hmralign.storage.whole_file import remove_parts, write_whole
 from hmralign.structures import InputError
 
-STATE_FORMAT = 1
-"""Number in every state; it changes when what a state holds changes."""
+STATE_FORMAT = 2
+"""Number in every state; it changes when what a state holds changes, or what is drawn from a seed: else the rest of a
+run would be drawn otherwise than its beginning."""
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

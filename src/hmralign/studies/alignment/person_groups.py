@@ -26,6 +26,7 @@ from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.build import GroupStoreConfig, build_groups, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource, SourceBatch
 from hmralign.preferences.store import CriticFacts, GroupStore, StoreFacts, writing
+from hmralign.storage.seeds import DERIVATION
 from hmralign.structures import Example, InputError, PreferenceGroups
 from hmralign.structures.counted import counted
 
@@ -144,6 +145,7 @@ def _adopt(
     wanted = StoreFacts(
         base.sha256, base.trained_on, body.skeleton_hash, body.mesh_hash, source.name, source.sha256,
         config.group_size, config.num_steps, config.detector, config.seed, config.with_truth, config.shard_size,
+        seed_derivation=DERIVATION,
     )  # fmt: skip
     ids = tuple(i for batch in source.batches(config.shard_size, set()) for i in batch.ids)
     if asdict(store.facts) != asdict(wanted) or store.ids != ids:

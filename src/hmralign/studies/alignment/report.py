@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hmralign.reports.markdown_table import markdown_table
 from hmralign.structures.counted import counted
 from hmralign.studies.alignment.figures import NOT_RUN
 from hmralign.studies.alignment.rows import BASE, LOW_RATES, RATES
@@ -214,5 +215,4 @@ def _grid(header: list[str], rows: list[list[str]]) -> str:
     if not rows:
         return "None."
     kept = [k for k in range(len(header)) if k == 0 or any(row[k] for row in rows)]
-    lines = ["| " + " | ".join(header[k] for k in kept) + " |", "| --- |" + " ---: |" * (len(kept) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row[k] for k in kept) + " |" for row in rows)])
+    return markdown_table([header[k] for k in kept], [[row[k] for k in kept] for row in rows])

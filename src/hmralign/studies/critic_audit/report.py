@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hmralign.reports.markdown_table import markdown_table
 from hmralign.structures.counted import counted
 
 
@@ -39,11 +40,6 @@ def said(values: list[float], digits: int) -> str:
     return f"{values[0]:.{digits}f} ({values[1]:.{digits}f} to {values[2]:.{digits}f})"
 
 
-def _grid(header: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
 def _per_group(critics: dict[str, Any]) -> str:
     header = ["critic", "SRCC", "PLCC", "tau-b", "regret, mm", "pair accuracy", "ties", "levels", "silent groups"]
     rows = []
@@ -56,7 +52,7 @@ def _per_group(critics: dict[str, Any]) -> str:
                 f"{m['levels'][0]:.1f}", f"{m['silent'][0]:.1%}",
             ]
         )  # fmt: skip
-    return _grid(header, rows)
+    return markdown_table(header, rows)
 
 
 def _pooled(critics: dict[str, Any]) -> str:
@@ -69,7 +65,7 @@ def _pooled(critics: dict[str, Any]) -> str:
                 str(p["levels"]), row["scores"],
             ]
         )  # fmt: skip
-    return _grid(["critic", "SRCC", "PLCC", "tau-b", "levels", "scores"], rows)
+    return markdown_table(["critic", "SRCC", "PLCC", "tau-b", "levels", "scores"], rows)
 
 
 def _difference(critics: dict[str, Any]) -> str:
@@ -80,7 +76,7 @@ def _difference(critics: dict[str, Any]) -> str:
         for name, row in critics.items()
         if row["difference"]
     ]
-    return _grid(["critic", *(title for title, _ in names.values())], rows)
+    return markdown_table(["critic", *(title for title, _ in names.values())], rows)
 
 
 def _habits(critics: dict[str, Any]) -> str:
@@ -101,7 +97,7 @@ def _habits(critics: dict[str, Any]) -> str:
                 numbers["entropy_bits"],
             ]
         )  # fmt: skip
-    return _grid(header, rows)
+    return markdown_table(header, rows)
 
 
 def _planted(planted: dict[str, Any]) -> str:
@@ -126,7 +122,7 @@ def _planted(planted: dict[str, Any]) -> str:
     )
     if planted["not_asked"]:
         text += f"Not asked, since only their scores are there: {', '.join(planted['not_asked'])}.\n\n"
-    return text + _grid(["mistake", "persons", "moved, mm", *critics], rows)
+    return text + markdown_table(["mistake", "persons", "moved, mm", *critics], rows)
 
 
 def _ties(share: float) -> str:

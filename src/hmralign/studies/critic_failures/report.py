@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hmralign.reports.markdown_table import markdown_table
 from hmralign.structures.counted import counted
 from hmralign.studies.critic_audit.report import said
 
@@ -23,11 +24,6 @@ def failures_markdown(document: dict[str, Any]) -> str:
         f"## {document['compared'][0]} minus {document['compared'][1]}", _difference(document),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
-
-
-def _grid(header: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def _percent(values: list[float]) -> str:
@@ -56,8 +52,8 @@ def _kinds(document: dict[str, Any]) -> str:
             f"\n\nBodies with the wrong orientation are turned by {quartiles} degrees (quartiles), "
             f"{turned['share_from_120']:.0%} of them by 120 or more."
         )
-        return text + _grid(header, rows) + after
-    return text + _grid(header, rows)
+        return text + markdown_table(header, rows) + after
+    return text + markdown_table(header, rows)
 
 
 def _segments(document: dict[str, Any]) -> str:
@@ -66,7 +62,9 @@ def _segments(document: dict[str, Any]) -> str:
         [name, *(f"{100 * row[k]:.1f}" for k in kinds), f"{100 * row['not_observed']:.0f}", f"{row['cost_mm']:.1f}"]
         for name, row in document["segments"].items()
     ]
-    return "Percent of hypotheses.\n\n" + _grid(["segment", *kinds, "not observed, %", "part of the error, mm"], rows)
+    return "Percent of hypotheses.\n\n" + markdown_table(
+        ["segment", *kinds, "not observed, %", "part of the error, mm"], rows
+    )
 
 
 def _regret(document: dict[str, Any]) -> str:
@@ -83,7 +81,7 @@ def _regret(document: dict[str, Any]) -> str:
         "Means over groups, 95 % bootstrap intervals over persons; below 0, favourites are better there than the "
         "bests.\n\n"
     )
-    return text + _grid(["critic", "regret", *terms], rows)
+    return text + markdown_table(["critic", "regret", *terms], rows)
 
 
 def _misled(document: dict[str, Any]) -> str:
@@ -100,7 +98,7 @@ def _misled(document: dict[str, Any]) -> str:
         "these columns add up to the first. Last: how often the favourite has a better score than the true body, "
         "equal scores a half.\n\n"
     )
-    return text + _grid(["critic", "misled", *terms, "favourite above the truth"], rows)
+    return text + markdown_table(["critic", "misled", *terms, "favourite above the truth"], rows)
 
 
 def _pairs(document: dict[str, Any], where: str) -> str:
@@ -122,7 +120,7 @@ def _pairs(document: dict[str, Any], where: str) -> str:
             f"better score, %, equal scores a half. 95 % bootstrap intervals over persons; fewer than "
             f"{limits['least_pairs']} pairs have no rate.\n\n"
         )
-    return text + _grid(["kind", "pairs", "persons", "gap, mm", *critics], rows)
+    return text + markdown_table(["kind", "pairs", "persons", "gap, mm", *critics], rows)
 
 
 def _difference(document: dict[str, Any]) -> str:
@@ -136,4 +134,4 @@ def _difference(document: dict[str, Any]) -> str:
         rows.append([term, "", "", "", said(regret[term], 1)])
     rows.append(["all together", "", "", "", said(document["regret"]["difference"]["regret_mm"], 1)])
     text = "On the same pairs and groups: percentage points of right answers, and mm of the favourites' regret.\n\n"
-    return text + _grid(["kind", "right, all pairs", "seen", "hidden", "regret, mm"], rows)
+    return text + markdown_table(["kind", "right, all pairs", "seen", "hidden", "regret, mm"], rows)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hmralign.preferences.store import GroupStore
+from hmralign.reports.markdown_table import markdown_table
 from hmralign.structures.counted import counted
 from hmralign.studies.judge_ablations.settings import Arm, StudyConfig
 from hmralign.studies.judge_ablations.steps import short_hash
@@ -80,14 +81,15 @@ def plan_markdown(plan: dict[str, Any]) -> str:
         f"scoring {plan['score']['source']}: {counted(plan['score']['groups'], 'group')} of "
         f"{plan['score']['group_size']}.",
         "",
-        "| arm | changes | shares with | calls | tokens in | tokens out, about |",
-        "| --- | --- | --- | ---: | ---: | ---: |",
     ]
+    rows = []
     for name, row in plan["arms"].items():
         words = ", ".join(f"{k}: {v}" for k, v in row["changes"].items()) or "nothing"
-        lines.append(f"| {name} | {words} | {', '.join(row['shares_with']) or ''} | {_numbers(row)} |")
-    return "\n".join([*lines, f"| all, shared steps once | | | {_numbers(plan['total'])} |"])
+        rows.append([name, words, ", ".join(row["shares_with"]), *_numbers(row)])
+    header = ["arm", "changes", "shares with", "calls", "tokens in", "tokens out, about"]
+    total = f"| all, shared steps once | | | {' | '.join(_numbers(plan['total']))} |"
+    return "\n".join([*lines, markdown_table(header, rows, words=3), total])
 
 
-def _numbers(row: dict[str, Any]) -> str:
-    return f"{row['calls']} | {row['prompt_tokens']:.3g} | {row['completion_tokens']:.3g}"
+def _numbers(row: dict[str, Any]) -> list[str]:
+    return [str(row["calls"]), f"{row['prompt_tokens']:.3g}", f"{row['completion_tokens']:.3g}"]

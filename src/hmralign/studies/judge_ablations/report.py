@@ -8,6 +8,7 @@ from typing import Any
 
 from hmralign.evaluation.critic_audit import audit_critic
 from hmralign.preferences.store import GroupStore
+from hmralign.reports.markdown_table import markdown_table
 from hmralign.structures.counted import counted
 from hmralign.studies.critic_audit.audit import cluster_of, group_errors
 from hmralign.studies.judge_ablations.plan import changes
@@ -234,8 +235,7 @@ def _settings(document: dict[str, Any]) -> str:
 
 
 def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(heads, rows, words=len(heads))
 
 
 def _interval(values: Sequence[float] | None, digits: int = 1) -> str:

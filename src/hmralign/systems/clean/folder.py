@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.json_file import read_record
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import InputError
 
@@ -50,13 +51,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     path = folder / "plan.json"
     if not path.is_file():
         raise InputError(f"{folder}: no plan.json, so this is no folder of `hmralign clean`")
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not the plan of a cleaning ({error})") from error
-    version = plan.get("format_version") if isinstance(plan, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}")
+    plan = read_record(path, "the plan of a cleaning", FORMAT_VERSION)
     del plan["format_version"]
     return plan
 
