@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hmralign.api import NobodyFound, People, Person, Recoverer
+    from hmralign.api import NobodyFound, People, Person, Recoverer, Track, Video
 
 __version__ = "0.1.0"
 
-__all__ = ["NobodyFound", "People", "Person", "Recoverer", "__version__"]
+__all__ = ["NobodyFound", "People", "Person", "Recoverer", "Track", "Video", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,9 +13,10 @@ people.save("out")      # report.html, meshes, arrays, pictures
 from __future__ import annotations
 
 import html
+import json
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,7 @@ from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.critics.by_rule import Agreement
 from hmralign.data.images import ImageSource, LoadedImage, load_image
+from hmralign.data.video.clip import Clip, Frame, VideoBudget
 from hmralign.detection.catalogue import DetectorSetting, make_detector
 from hmralign.detection.detection import Detection, Detector
 from hmralign.detection.find_people import NobodyFound, find_people
@@ -58,8 +60,14 @@ from hmralign.systems.recover.provenance import BodyIdentity, Provenance, digest
 from hmralign.systems.recover.report import agreement_words
 from hmralign.systems.recover.retarget_photo import retarget_photo
 from hmralign.systems.recover.summary import person_folder
+from hmralign.systems.video.answer_frames import FrameAnswers
+from hmralign.systems.video.clip_answers import Track, Video
+from hmralign.systems.video.config import VideoConfig
+from hmralign.systems.video.outputs import read_clip_record, require_replaceable_clip
+from hmralign.systems.video.people import recover_clip, retarget_clip
+from hmralign.systems.video.ways_in import GivenPeople, Keypoints, clip_camera, keypoints_digest, open_clip
 
-__all__ = ["NobodyFound", "People", "Person", "Recoverer"]
+__all__ = ["NobodyFound", "People", "Person", "Recoverer", "Track", "Video", "VideoBudget", "VideoConfig"]
 
 Which = Literal["fused", "best"] | int
 """A body of a person: the fused one, the best hypothesis, or a hypothesis by its index."""
@@ -193,6 +201,102 @@ class Recoverer:
         if self.provenance.retargeted:
             recovered = retarget_photo(recovered, self._estimated_on, self.body)
         return People(recovered, self.body, self.provenance, _inputs(photo, boxes, keypoints, K, focal_px))
+
+    def video(
+        self,
+        clip: str | Path,
+        *,
+        keypoints: Keypoints | None = None,
+        K: np.ndarray | None = None,
+        focal_px: float | None = None,
+        fps: float | None = None,
+        budget: VideoBudget | None = None,
+        config: VideoConfig | None = None,
+        work: str | Path | None = None,
+    ) -> Video:
+        """The people of one clip: every frame is answered as a photo is, then they are followed, linked and smoothed.
+
+        Args:
+            clip: A video file (needs PyAV, `pip install 'hmralign[video]'`), or a folder of frames.
+            keypoints: Instead of the detector: a file of AlphaPose or COCO for all frames, a folder of OpenPose's, or
+                arrays by frame, each (people, n, 3) as for photos, of no people where there is nobody.
+            K: Intrinsics of all frames in pixels; `focal_px` as for photos. Otherwise the focal length is guessed.
+            fps: Frames per second of a folder of frames, 30 unless said; a video file has its own time.
+            budget: How much is decoded at most.
+            config: How people are followed, linked and smoothed.
+            work: Folder for answered frames, with which an interrupted call goes on when it is made again.
+
+        50 hypotheses are enough here, and faster (`load(num_hypotheses=50)`). Nobody found is no error: the answer has
+        no tracks, and its `notes` say so. Raises InputError for a clip that cannot be read, and as for photos.
+        """
+        make_torch_ready()
+        opened, video = open_clip(clip, fps, budget), config or VideoConfig()
+        given = None if keypoints is None else GivenPeople(keypoints, opened)
+        if given is None and self.detector is None:
+            raise InputError("no detector is in use; expected keypoints, or a detector that finds people")
+        if self.config.weighed_by is not None:
+            raise InputError("a learned scorer weighs hypotheses of photos only; expected none for a clip")
+        fingerprint = self._clip_fingerprint(opened, keypoints, K, focal_px, budget, video)
+        answers = FrameAnswers(
+            policy=self._policy,
+            find=given or self._find_in_frame,
+            camera=clip_camera(K, focal_px),
+            recover=self.config,
+            video=video,
+            on_frame=given.tell if given else lambda _: None,
+        )
+        plan = {"format_version": 1, "fingerprint": fingerprint}
+        found = recover_clip(
+            opened, answers, None if work is None else Path(work), plan, given.notes if given else lambda: []
+        )
+        if self.provenance.retargeted:
+            found = retarget_clip(found, self._estimated_on, self.body)
+        return Video(found, self.body, self.provenance, fingerprint)
+
+    def video_already_saved(
+        self,
+        folder: str | Path,
+        clip: str | Path,
+        *,
+        keypoints: Keypoints | None = None,
+        K: np.ndarray | None = None,
+        focal_px: float | None = None,
+        fps: float | None = None,
+        budget: VideoBudget | None = None,
+        config: VideoConfig | None = None,
+    ) -> bool:
+        """Whether `folder` holds the finished result of this clip with these inputs and settings.
+
+        Raises InputError when something else stands there, so that a long run fails before it works, not after.
+        """
+        opened = open_clip(clip, fps, budget)
+        wanted = self._clip_fingerprint(opened, keypoints, K, focal_px, budget, config or VideoConfig())
+        if (read_clip_record(Path(folder)) or {}).get("fingerprint") == wanted:
+            return True
+        require_replaceable_clip(Path(folder), overwrite=False)
+        return False
+
+    def _clip_fingerprint(
+        self,
+        clip: Clip,
+        keypoints: Keypoints | None,
+        K: np.ndarray | None,
+        focal_px: float | None,
+        budget: VideoBudget | None,
+        config: VideoConfig,
+    ) -> str:
+        settings = json.dumps([asdict(budget or VideoBudget()), asdict(config)], sort_keys=True)
+        return self.provenance.fingerprint(
+            clip.sha256, keypoints_digest(keypoints), digest(K), digest(focal_px), settings
+        )
+
+    def _find_in_frame(self, frame: Frame) -> list[Detection]:
+        """Whom the detector finds in a frame, asked by one thread at a time."""
+        assert frame.rgb is not None
+        with self._detecting.held():
+            detector = self.detector
+            assert detector is not None
+            return detector(frame.rgb)
 
     def _find_people(
         self, photo: LoadedImage, boxes: str | Path | np.ndarray | None, keypoints: str | Path | np.ndarray | None

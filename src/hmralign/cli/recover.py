@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,26 +28,32 @@ _DETECTOR_HELP = (
     "--keypoints, or --boxes alone, say who is there."
 )
 
+PHOTO_HYPOTHESES = 100
+"""Bodies per person unless said."""
+
 
 @dataclass(frozen=True)
 class RecoverOptions:
-    """Recover the people in photos: meshes, their uncertainty, and one best answer each.
+    """Recover the people in photos: meshes, their uncertainty, and one best answer each; or in clips: smooth motion.
 
     Each photo gets a folder in OUT with report.html, overlays, meshes (GLB, OBJ) and arrays. A photo whose finished
     result is there already is skipped; a result of other settings is replaced only with --overwrite. Of several
     photos, those that fail are listed in OUT/failures.jsonl.
+
+    A clip is a video file, or with --video a folder of frames. It gets a folder in OUT with report.html, overlay.mp4
+    and a motion for each person; a run that was stopped goes on where it was.
     """
 
     inputs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Photos, folders of photos (or frames), or patterns such as 'photos/*.jpg'."""
+    """Photos, folders of photos, or patterns such as 'photos/*.jpg'; or clips: video files, or what --video says."""
     out: Path = Path("runs/recover")
     """Folder for the results."""
     checkpoint: str = "lite"
     """Weights: "lite", which come with the package, or the path of a .safetensors checkpoint."""
     body: Path | None = None
     """Your SMPL, SMPL-H or SMPL-X file (.npz, .pkl) instead of the free body; results are then retargeted."""
-    num_hypotheses: int = 100
-    """Bodies sampled per person."""
+    num_hypotheses: int | None = None
+    """Bodies sampled per person: 100 unless said, 50 in the frames of clips."""
     keep: int | Literal["all"] = 1
     """How many of the best hypotheses are written as meshes; the fused body always is."""
     export: tuple[str, ...] = ()
@@ -73,6 +79,16 @@ class RecoverOptions:
     that have not seen such people, "lite" hardly."""
     skip_bad: bool = True
     """Go on with the other photos when one fails; --no-skip-bad stops at the first."""
+    video: bool = False
+    """The inputs are clips: folders of frames, or video files whatever their names."""
+    fps: float | None = None
+    """Frames per second of folders of frames, 30 unless said; video files have their own time."""
+    max_frames: int = 36_000
+    """Frames of a clip that are used at most."""
+    max_seconds: float = 1800.0
+    """Seconds of a clip that are used at most."""
+    pictures: bool = True
+    """Draw the film and the page of a clip; --no-pictures leaves its arrays."""
     overwrite: bool = False
     """Replace earlier results."""
     quiet: bool = False
@@ -102,13 +118,20 @@ class PhotoFailure:
 
 
 def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
-    """Recover every photo; the exit code says how it went."""
+    """Recover every photo, or every clip; the exit code says how it went."""
+    from hmralign.cli.recover_clips import names_clips, refuse_clip_options, run_recover_clips
     from hmralign.data.images import expand_inputs
     from hmralign.storage.whole_folder import remove_leftovers
     from hmralign.systems.recover.exports import require_formats
 
+    if names_clips(options):
+        return run_recover_clips(options, terminal)
+    refuse_clip_options(options)
+    if options.num_hypotheses is None:
+        options = replace(options, num_hypotheses=PHOTO_HYPOTHESES)
     if options.export:
         require_formats(options.export)
+
     photos = expand_inputs(options.inputs)
     several = names_several(options.inputs)
     require_writable(options.out)
@@ -142,7 +165,7 @@ def load_recoverer(options: RecoverOptions) -> Recoverer:
         detector="none" if options.keypoints is not None else options.detector,
         detector_folder=None if options.keypoints is not None else options.detector_folder,
         device=options.device,
-        num_hypotheses=options.num_hypotheses,
+        num_hypotheses=PHOTO_HYPOTHESES if options.num_hypotheses is None else options.num_hypotheses,
         refine=options.refine,
         weighed_by=options.weighed_by,
         seed=options.seed,
@@ -160,10 +183,10 @@ def _recover_all(
         try:
             done.append(recover_photo(recoverer, photo, folder, options))
         except Exception as error:
-            if not several or not options.skip_bad or _concerns_all(error):
+            if not several or not options.skip_bad or concerns_all(error):
                 raise
-            failures.append(_failure(photo, error))
-            _append(log, failures[-1])
+            failures.append(failure_of(photo, error))
+            log_failure(log, failures[-1])
             if not options.quiet:
                 terminal.note(f"skipped {photo}: {failures[-1].error}")
     return done, failures
@@ -174,7 +197,7 @@ def recover_photo(recoverer: Recoverer, photo: Path, folder: Path, options: Reco
     given = {
         "boxes": options.boxes,
         "keypoints": options.keypoints,
-        "K": _intrinsics(options),
+        "K": given_intrinsics(options),
         "focal_px": options.focal_px,
     }
     if not options.overwrite and recoverer.already_saved(folder, photo, **given, keep=options.keep):
@@ -196,7 +219,8 @@ def _export(folder: Path, recoverer: Recoverer, options: RecoverOptions) -> None
         export_photo(folder, recoverer.body, options.export)
 
 
-def _intrinsics(options: RecoverOptions):
+def given_intrinsics(options: RecoverOptions):
+    """The intrinsics of the options as a matrix, or None."""
     import numpy as np
 
     if options.intrinsics is None:
@@ -205,7 +229,8 @@ def _intrinsics(options: RecoverOptions):
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
 
 
-def _failure(photo: Path, error: Exception) -> PhotoFailure:
+def failure_of(photo: Path, error: Exception) -> PhotoFailure:
+    """A failure in one sentence."""
     from hmralign.structures.errors import HmralignError
 
     if isinstance(error, HmralignError):
@@ -213,13 +238,14 @@ def _failure(photo: Path, error: Exception) -> PhotoFailure:
     return PhotoFailure(photo, "unexpected", f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _concerns_all(error: Exception) -> bool:
+def concerns_all(error: Exception) -> bool:
     """Whether the next photo would fail as well: the disk is full, or Ctrl-C broke an import."""
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return is_full or ctrl_c.was_pressed()
 
 
-def _append(log: Path, failure: PhotoFailure) -> None:
+def log_failure(log: Path, failure: PhotoFailure) -> None:
+    """Add a line to failures.jsonl."""
     from hmralign.storage.line_log import append_line
 
     line = json.dumps({"file": str(failure.file), "kind": failure.kind, "error": failure.error}, ensure_ascii=False)

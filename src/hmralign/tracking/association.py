@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment
 
 from hmralign.body.skeleton import MIRROR_KEYPOINTS
 
@@ -65,6 +64,8 @@ class Tracker:
 
     def assign(self, time: float, sightings: list[Sighting]) -> list[int]:
         """The tracks of the people of the next frame, `time` seconds into the clip."""
+        from scipy.optimize import linear_sum_assignment  # half a second, which photos need not pay
+
         config = self._config
         # A little slack: times are sums of rounded time stamps.
         self._open = [o for o in self._open if time - o.time <= config.max_gap + 1e-6]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.spatial.transform import Rotation
 
 from hmralign.structures import InputError
 
@@ -37,6 +36,8 @@ def fill_rotations(
     `seen` are the indices into `times` of the frames with measurements. Raises InputError where the first or the last
     frame is not among them.
     """
+    from scipy.spatial.transform import Rotation
+
     before, share = _between(times, seen)
     start = Rotation.from_matrix(rotmats[before].reshape(-1, 3, 3))
     end = Rotation.from_matrix(rotmats[np.minimum(before + 1, len(seen) - 1)].reshape(-1, 3, 3))

@@ -37,8 +37,8 @@ class LinkConfig:
     """Share of frames in which a detector exchanges the sides."""
     exchanged_seconds: float = 0.3
     """How long it goes on doing so, on average."""
-    misfit_weight: float = 0.1
-    """Weight of the keypoints' misfit (chi^2 / 2) of a reading: errors of neighbouring frames are alike."""
+    misfit_seconds: float = 0.15
+    """Frames within this time share their errors: together they count as one for the keypoints' misfit."""
 
 
 def motion_features(
@@ -73,12 +73,13 @@ class Linker:
         misfit: Float[np.ndarray, " hyp"],
     ) -> None:
         """The group of the next frame in which the person was seen; `readings` are indices into `readings.READINGS`."""
-        unary = self._config.misfit_weight * misfit
         if self._features is None:
+            unary = misfit
             share = self._config.exchanged_share
             self._cost = unary - np.log(np.where(readings == 1, share, 1 - share))
             self._back.append(np.zeros(len(readings), np.uint16))
         else:
+            unary = misfit * min(1.0, (time - self._time) / self._config.misfit_seconds)
             step = self._motion(features, time - self._time) + self._reading(readings, time - self._time)
             total = self._cost[:, None] + step
             before = total.argmin(0)

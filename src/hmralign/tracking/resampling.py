@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation, Slerp
 
 
 def even_times(time: Float[np.ndarray, " frame"], fps: float) -> Float[np.ndarray, " step"]:
@@ -19,6 +18,8 @@ def at_times(
     moments: Float[np.ndarray, " step"],
 ) -> tuple[Float[np.ndarray, "step joint 3 3"], Float[np.ndarray, "step 3"]]:
     """Rotations (slerp) and places (straight lines) at moments between the first and the last frame."""
+    from scipy.spatial.transform import Rotation, Slerp
+
     if len(time) == 1:
         return rotmats[np.zeros(len(moments), int)], transl[np.zeros(len(moments), int)]
     inside = np.clip(moments, time[0], time[-1])

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
 from hmralign.structures import InputError
 
@@ -56,6 +55,8 @@ def smooth_rotations(
 
     Raises InputError for times that do not grow and variances that are not positive.
     """
+    from scipy.spatial.transform import Rotation
+
     frames, joints = rotmats.shape[:2]
     quats = Rotation.from_matrix(rotmats.reshape(-1, 3, 3)).as_quat().reshape(frames, joints, 4)
     found = _smooth(times, quats, variance, seconds, config or SmoothingConfig(), _turned, _turn_between)
@@ -75,10 +76,14 @@ def smooth_places(
 
 
 def _turned(quats: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    from scipy.spatial.transform import Rotation
+
     return (Rotation.from_quat(quats) * Rotation.from_rotvec(turns)).as_quat()
 
 
 def _turn_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    from scipy.spatial.transform import Rotation
+
     return (Rotation.from_quat(a).inv() * Rotation.from_quat(b)).as_rotvec()
 
 

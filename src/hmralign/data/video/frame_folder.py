@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hmralign.data.images import expand_inputs, load_image
+import numpy as np
+from jaxtyping import UInt8
+
+from hmralign.data.images import DOWNSCALE_PIXELS, expand_inputs, load_image
 from hmralign.data.video.clip import Frame, VideoBudget
 from hmralign.structures import InputError
 
@@ -56,23 +59,32 @@ class FrameFolder:
             if number >= budget.max_frames or time > budget.max_seconds:
                 notes.append(f"only the first {number} of {len(self._files)} frames are used, as the budget allows")
                 break
-            rgb, problem = None, ""
+            rgb = None
             try:
-                rgb = load_image(file).rgb
+                rgb = self._loaded(file)
+            except _TooLarge as error:
+                raise InputError(str(error)) from error
             except InputError as error:
-                problem = str(error)
-            if rgb is not None and rgb.shape[0] * rgb.shape[1] > budget.max_pixels:
-                raise InputError(
-                    f"'{file}' has {rgb.shape[1]} x {rgb.shape[0]} pixels; expected at most "
-                    f"{budget.max_pixels / 1e6:g} megapixels"
-                )
-            if problem:
-                notes.append(f"frame {number} cannot be read and counts as one without people: {problem}")
+                notes.append(f"frame {number} cannot be read and counts as one without people: {error}")
             read += rgb is not None
             yield Frame(number, time, rgb, file.name)
         if read == 0:
             raise InputError(f"no frame of '{self._folder}' can be read; {notes[-1]}")
         self._notes = notes
+
+    def _loaded(self, file: Path) -> UInt8[np.ndarray, "height width 3"]:
+        image = load_image(file)
+        width, height = image.original_size
+        if width * height > self._budget.max_pixels or image.scale != (1.0, 1.0):
+            raise _TooLarge(
+                f"'{file}' has {width} x {height} pixels; expected at most "
+                f"{min(self._budget.max_pixels, DOWNSCALE_PIXELS) / 1e6:g} megapixels for a frame"
+            )
+        return image.rgb
+
+
+class _TooLarge(Exception):
+    """A frame is beyond the budget: the whole clip is refused, as the others are hardly smaller."""
 
 
 def natural_order(file: Path) -> tuple[tuple[int, int, str], ...]:
