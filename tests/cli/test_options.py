@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hmralign.cli.commands import COMMANDS
 from hmralign.cli.main import main
-from hmralign.cli.options import parse_options, read_config
+from hmralign.cli.options import MAY_NAME_CODE, parse_options, read_config
 from hmralign.cli.recover import RecoverOptions
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.usage import UsageError
@@ -61,7 +61,7 @@ def test_the_equals_form_and_a_run_file(tmp_path):
         ("seed: true", "option 'seed'"),
         ("seed: 1.5", "option 'seed'"),
         ("refine: 1", "option 'refine'"),
-        ("detector: yolo", "option 'detector'"),
+        ("keep: some", "option 'keep'"),
         ("intrinsics: [1, 2, 3]", "option 'intrinsics'"),
         ("inputs: photo.jpg", "option 'inputs'"),
         ("- seed", "list"),
@@ -241,3 +241,34 @@ def test_no_command_keeps_the_last_of_two_values_in_silence(option, equals):
 def test_yes_and_no_are_one_option(words, capsys):
     assert main(["recover", "a.jpg", *words.split()]) == 2
     assert "--refine is given 2 times" in capsys.readouterr().err
+
+
+OPTION_CLASSES = {name: command.options for name, command in COMMANDS.items()}
+CODE_OPTIONS = [
+    (command, field)
+    for command, options in OPTION_CLASSES.items()
+    if getattr(options, "CONFIG_IS_OF_OPTIONS", True) and any(f.name == "config" for f in dataclasses.fields(options))
+    for field in sorted(MAY_NAME_CODE)
+    if field in {f.name for f in dataclasses.fields(options)}
+]
+
+
+@pytest.mark.parametrize(("command", "field"), CODE_OPTIONS)
+@pytest.mark.parametrize("name", ["trap.py:make", "trap:make"])
+def test_a_file_of_options_runs_no_code(command, field, name, tmp_path, monkeypatch, capsys):
+    """What the file alone names is refused before anything is imported, whatever the command."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "trap.py").write_text("open('ran', 'w').close()\ndef make(*given): return None\n")
+    options = OPTION_CLASSES[command]
+    several = get_origin(get_type_hints(options)[field]) is tuple
+    (tmp_path / "options.yaml").write_text(f"{field}: {[name] if several else name}\n")
+    assert main([*command.split(), "--config", "options.yaml"]) == 2
+    assert f"option '{field}' names code, '{name}'" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_an_argument_says_too_is_run(tmp_path):
+    found = parsed(tmp_path, "detector: mine.py:make\n", "--detector", "mine.py:make")
+    assert found.detector == "mine.py:make"
+    assert parsed(tmp_path, "detector: mine.py:make\n", "--detector=mine.py:make").detector == "mine.py:make"

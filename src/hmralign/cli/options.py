@@ -24,6 +24,13 @@ NAMES_A_SERVER = ("--base-url", "--vlm")
 """Where one of these is an argument, leave to send pictures, which a file gives for its own server, is not for it."""
 
 
+MAY_NAME_CODE = {
+    "base": "policies", "checkpoint": "policies", "checkpoints": "policies", "critic": "critics",
+    "dataset": "datasets", "detector": "detectors", "method": "methods",
+}  # fmt: skip
+"""Options whose value may be code of the user's own (`structures.extensions`), and of which kind."""
+
+
 def parse_options(options: type[Options], arguments: Sequence[str], prog: str) -> Options:
     """Options from arguments, on top of the `--config` file if one is named.
 
@@ -38,6 +45,7 @@ def parse_options(options: type[Options], arguments: Sequence[str], prog: str) -
     if config is None:
         return _by_tyro(options, arguments, prog)
     values = read_config(Path(config), options)
+    _refuse_code(Path(config), values, arguments)
     if any(_flag_of(word) in NAMES_A_SERVER for word in arguments):
         values.pop("allow_remote", None)
     default = options(**values)
@@ -134,6 +142,23 @@ def read_config(path: Path, options: type) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"'{path}' holds a {type(content).__name__}; expected option names with their values")
     return _checked(content, options, path)
+
+
+def _refuse_code(path: Path, values: dict[str, Any], arguments: Sequence[str]) -> None:
+    """A file that somebody sent must not run code: what it names is run only where an argument says the same.
+
+    Raises UsageError naming the option.
+    """
+    from hmralign.structures.extensions import is_extension
+
+    for option, kind in MAY_NAME_CODE.items():
+        value = values.get(option, ())
+        for name in (value,) if isinstance(value, str) else value or ():
+            if is_extension(kind, name) and not any(word in (name, f"--{option}={name}") for word in arguments):
+                raise UsageError(
+                    f"'{path}': option '{option}' names code, '{name}', which a file may not have run; give it as an "
+                    "argument too if you trust it"
+                )
 
 
 def _checked(content: dict, options: type, path: Path) -> dict[str, Any]:

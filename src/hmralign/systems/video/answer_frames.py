@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ MAX_PEOPLE = 100
 """People of one frame at most; of more, the most certain are taken, and it is said."""
 
 
+@runtime_checkable
 class FindPeople(Protocol):
     """Who is in a frame."""
 
