@@ -85,7 +85,7 @@ def _opened_source(options: GroupsOptions) -> Iterator[tuple[GroupSource, str, d
     from hmralign.detection.mediapipe_detector import MediapipeDetector
 
     with MediapipeDetector() as mediapipe:
-        yield PhotoSource(photos, mediapipe), "mediapipe", mediapipe.versions
+        yield PhotoSource(photos, mediapipe), mediapipe.name, mediapipe.versions
 
 
 def made_by(options: GroupsOptions, store: GroupStore, body: BodyModel, detector: dict[str, str]) -> dict[str, Any]:
