@@ -7,17 +7,20 @@ the run can be stopped and continued; `noise_analysis.py` turns all chunks into 
     python benchmarks/noise/detector_noise.py --poses FILE --photos FOLDER --chunks 60
     python benchmarks/noise/detector_noise.py --only-analyse
     python benchmarks/noise/detector_noise.py --poses FILE --photos FOLDER --sheet sheet.png
+    python benchmarks/noise/detector_noise.py --poses FILE --photos FOLDER --detector mediapipe
     python benchmarks/noise/detector_noise.py --poses FILE --photos FOLDER --detector vitpose --detector-folder DIR
 
-Of the shipped detector (mediapipe) the asset and docs/results are written; of vitpose, noise.npz and noise.json in the
-work folder: copied into DIR, noise.npz is what `recover --detector vitpose --detector-folder DIR` then uses.
+Of mediapipe_heavy, the shipped detector with the heavy weights of its landmark network, and of mediapipe, the same with
+the full ones, the asset and docs/results are written; of vitpose, noise.npz and noise.json in the work folder: copied
+into DIR, noise.npz is what `recover --detector vitpose --detector-folder DIR` then uses.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import noise_analysis
 import numpy as np
@@ -36,6 +39,7 @@ from hmralign.data.synthetic.poses import PoseSource
 from hmralign.data.synthetic.views import ViewMix, sample_views
 from hmralign.detection.boxes import box_iou
 from hmralign.detection.detection import Detection, Detector
+from hmralign.detection.mediapipe_client import Network
 from hmralign.detection.mediapipe_detector import MediapipeDetector, MediapipeDetectorConfig
 from hmralign.detection.vitpose_detector import VitposeDetector
 from hmralign.geometry.cameras import project, scaled_intrinsics
@@ -47,6 +51,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CHUNK = 48
 TRUNCATED = 12
 """Pictures per chunk, and how many of them cut the person off."""
+FEW_TILES: dict[str, Any] = {"tile_scales": (1.0, 0.6), "max_regions": 12}
+"""Tiles and readings that look for whom the short path misses, unless all are asked for: the person fills a third of
+the picture's height or more, so that the smallest tiles of a photo hold parts of a body."""
+NETWORKS: dict[str, Network] = {"mediapipe_heavy": "heavy", "mediapipe": "full"}
 SHORT_PATH = MediapipeDetectorConfig(tile_scales=(), min_quality=0.25)
 """The whole picture instead of about thirty tiles, as one person fills it; the readings after that are the same. One
 tile supports a finding less than thirty, hence the lower threshold. Whoever is missed is looked for with all tiles, and
@@ -231,22 +239,36 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "detector_noise")
     parser.add_argument("--chunks", type=int, default=60, help=f"chunks of {CHUNK} pictures in all")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--detector", choices=("mediapipe", "vitpose"), default="mediapipe")
+    parser.add_argument("--detector", choices=("mediapipe_heavy", "mediapipe", "vitpose"), default="mediapipe_heavy")
     parser.add_argument("--detector-folder", type=Path, help="models of vitpose: person/ and pose/")
+    parser.add_argument(
+        "--all-tiles", action="store_true", help="look for the missed as in a photo; three times slower"
+    )
+    parser.add_argument("--missed-every", type=int, default=1, help="look for the missed in every such chunk only")
     parser.add_argument("--only-analyse", action="store_true")
     parser.add_argument("--sheet", type=Path, help="draw a contact sheet instead of measuring")
     arguments = parser.parse_args()
+    if arguments.missed_every < 1:
+        parser.error("--missed-every is 1 or more")
     if (arguments.detector == "vitpose") != (arguments.detector_folder is not None):
         parser.error("--detector vitpose and --detector-folder DIR go together")
     torch.set_num_threads(1)
     model = load_free_body("7k")
     work = arguments.work / f"{model.mesh_hash[:8]}_seed{arguments.seed}"
-    if arguments.detector == "mediapipe":
+    if arguments.detector in NETWORKS:
+        network = NETWORKS[arguments.detector]
+        work = work.with_name(work.name + ("_heavy" if network == "heavy" else ""))
         if not arguments.only_analyse:
-            with MediapipeDetector(config=SHORT_PATH) as short, MediapipeDetector() as full:
+            tiles = MediapipeDetectorConfig(network=network, **({} if arguments.all_tiles else FEW_TILES))
+            with (
+                MediapipeDetector(config=replace(SHORT_PATH, network=network)) as short,
+                MediapipeDetector(config=tiles) as full,
+            ):
+                if short.name != arguments.detector:
+                    raise SystemExit("the heavy weights are not installed: run `hmralign setup-detector`")
                 measure(model, work, arguments, short, full)
         if not arguments.sheet:
-            noise_analysis.analyse(work, model, noise_analysis.shipped_files(ROOT))
+            noise_analysis.analyse(work, model, noise_analysis.shipped_files(ROOT, arguments.detector))
         return
     detector = VitposeDetector(arguments.detector_folder)
     hashes = [detector.versions[f"{part}_sha256"][:8] for part in ("person", "pose")]
@@ -273,6 +295,7 @@ def measure(
         persons = draw_chunk(model, poses, arguments.seed, 0)
         return draw_sheet(model, persons, backgrounds, short, [arguments.seed, 0], arguments.sheet)
     notes = [f"{k} {v}" for k, v in sorted(short.versions.items())]
+    notes += ["missed looked for with " + ("all tiles" if arguments.all_tiles else "few tiles")]
     notes += [f"poses {real.sha256[:16] if real else 'none'}", f"photos {bool(arguments.photos)}"]
     for chunk in range(arguments.chunks):
         path, missed = work / f"chunk_{chunk:05d}.npz", work / f"missed_{chunk:05d}.npz"
@@ -284,7 +307,9 @@ def measure(
             arrays = measure_chunk(model, persons, backgrounds, detectors, seed)
             save(path, {**arrays, "notes": np.array(notes), "skeleton": np.array(model.skeleton_hash)})
         arrays = dict(np.load(path, allow_pickle=False))
-        again = read_missed(model, persons, backgrounds, full, seed, arrays)
+        search = full if chunk % arguments.missed_every == 0 else None
+        again = read_missed(model, persons, backgrounds, search, seed, arrays)
+        again["searched"] = np.array(full is None or search is not None)
         save(missed, again)
         print(
             f"chunk {chunk}: found {arrays['found'][:, 0].mean():.2f}, of the rest {again['found'].mean():.2f}",

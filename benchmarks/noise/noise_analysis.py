@@ -44,6 +44,7 @@ class Measurements:
     count: np.ndarray  # (n,)
     keypoints: np.ndarray  # (n, 27, 2)
     confidence: np.ndarray  # (n, 27)
+    searched: np.ndarray  # (n,) whether somebody missed by the short path was looked for
 
     def __getitem__(self, index: np.ndarray) -> Measurements:
         return Measurements(*(getattr(self, k)[index] for k in self.__dataclass_fields__))
@@ -67,11 +68,11 @@ class OutputFiles:
     report: Path | None
 
 
-def shipped_files(root: Path) -> OutputFiles:
-    """Those of the detector that is shipped."""
-    asset = root / "src" / "hmralign" / "data" / "synthetic" / "assets" / "mediapipe_noise.npz"
-    results = root / "docs" / "results"
-    return OutputFiles(asset, results / "detector_noise.json", results / "detector_noise.md")
+def shipped_files(root: Path, detector: str = "mediapipe") -> OutputFiles:
+    """Those of a detector whose noise is shipped: "mediapipe", or "mediapipe_heavy" with heavy weights."""
+    asset = root / "src" / "hmralign" / "data" / "synthetic" / "assets" / f"{detector}_noise.npz"
+    results = root / "docs" / "results" / f"detector_noise{detector.removeprefix('mediapipe')}"
+    return OutputFiles(asset, results.with_suffix(".json"), results.with_suffix(".md"))
 
 
 def _height(pixels: np.ndarray) -> np.ndarray:
@@ -87,15 +88,16 @@ def read_chunks(work: Path) -> tuple[Measurements, dict[str, Measurements], dict
     files = [p for p in sorted(work.glob("chunk_?????.npz")) if _missed_file(p).is_file()]
     if not files:
         raise SystemExit(f"{work}: no chunks; run without --only-analyse first")
-    chunks = [dict(np.load(p, allow_pickle=False)) for p in files]
+    chunks = [dict(np.load(p, allow_pickle=False)) | {"searched": np.zeros(0, bool)} for p in files]
     notes = sorted({str(n) for c in chunks for n in c["notes"]})
-    both = [c for c in chunks if c["found"].shape[1] == 2]
+    both = [c | {"searched": np.ones(len(c["found"]), bool)} for c in chunks if c["found"].shape[1] == 2]
     paths = {name: _join(both, k) for k, name in enumerate(("short", "full"))} if both else {}
     about = {"work": work.name, "chunks": len(chunks), "chunks_both_ways": len(both), "made_with": notes}
     for chunk, path in zip(chunks, files, strict=True):
         again = np.load(_missed_file(path), allow_pickle=False)
         for name in _BY_PATH:
             chunk[name][again["rows"], 0] = again[name]
+        chunk["searched"] = np.full(len(chunk["found"]), "searched" not in again or bool(again["searched"]))
     return _join(chunks, 0), paths, about
 
 
@@ -236,7 +238,7 @@ def analyse(work: Path, model: BodyModel, files: OutputFiles) -> None:
     layouts = ((truth - centre) / height[:, None, None]).reshape(len(truth), -1)
     sigma, sigma_count = sigma_by_confidence(residuals, accepted.confidence)
     about |= {"body": model.name, "skeleton_sha256": model.skeleton_hash, "mesh_sha256": model.mesh_hash}
-    about |= {"pictures": len(m.found), "vectors": int(kept.sum())}
+    about |= {"pictures": len(m.found), "searched": int(m.searched.sum()), "vectors": int(kept.sum())}
     np.savez_compressed(
         files.asset,
         format_version=np.array(1),
@@ -250,7 +252,7 @@ def analyse(work: Path, model: BodyModel, files: OutputFiles) -> None:
     )
     report = {
         "provenance": about,
-        "detection": detection_rates(m, wrong),
+        "detection": detection_rates(m[m.searched], wrong[m.searched]),
         "swaps": swap_rates(m, swapped),
         "recommended_failures": recommended_failures(m, swapped),
         "vectors_with_parts_cut_off_or_covered": _share(accepted.truncated | (accepted.occluder != "none")),

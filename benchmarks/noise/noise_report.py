@@ -15,7 +15,8 @@ as noise. Offsets and residuals come from the same pictures, and poses from the 
 def markdown(report: dict) -> str:
     """All tables."""
     about = report["provenance"]
-    head = f"""# Noise of the shipped detector, measured on pictures of the free body
+    weights = "heavy" if any(n.startswith("pose_landmark_heavy_sha256 5") for n in about["made_with"]) else "full"
+    head = f"""# Noise of the shipped detector with {weights} weights, measured on pictures of the free body
 
 {about["vectors"]} residual vectors from {about["pictures"]} pictures; {"; ".join(about["made_with"])}.
 Body `{about["body"]}`, skeleton {about["skeleton_sha256"][:12]}. Made by `benchmarks/noise/detector_noise.py`.
@@ -33,10 +34,13 @@ def _cell(values: list) -> str:
 def _detection(report: dict) -> str:
     rates = {k: v for k, v in report["detection"].items() if isinstance(v, dict)}
     rows = [f"| {k} | {v['n']} | {v['found']:.3f} | {v['wrong_of_found']:.3f} |" for k, v in rates.items()]
-    swaps = report["swaps"]
+    swaps, pictures = report["swaps"], report["provenance"]
+    searched = pictures.get("searched", pictures["pictures"])
     return "\n".join(
         [
             "## Detection",
+            "",
+            f"On the {searched} pictures in which somebody whom the short path misses was looked for.",
             "",
             "| pictures | n | found | of those wrong (median error > 15 %) |",
             "|---|---|---|---|",
@@ -68,7 +72,7 @@ def _paths(paths: dict) -> str:
     return "\n".join(
         [
             "Pictures were read with the whole picture as the only tile (short path) and, where that found nobody,",
-            f"with all tiles, as photos are (full path). {paths['n']} pictures were read both ways:",
+            f"with more tiles (full path). {paths['n']} pictures were read both ways:",
             "",
             "| path | found, whole | found, truncated | wrong | whole-body swap | visible p50 / p90 / p99 |",
             "|---|---|---|---|---|---|",

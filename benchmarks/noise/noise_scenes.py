@@ -165,18 +165,26 @@ def _paint_face(rest: np.ndarray, joint: np.ndarray, kind: np.ndarray, color: np
 
 
 class Backgrounds:
-    """Crops of photos without the people boxed in `people_file`, or gradients with noise where there are no photos."""
+    """Crops of photos without the people boxed in `people_file`, or gradients with noise where there are no photos.
+
+    A photo that the file does not list is left out: nobody says where its people are, and a second person in a picture
+    is read instead of the rendered one.
+    """
 
     def __init__(self, folder: Path | None, people_file: Path | None):
         boxes = json.loads(people_file.read_text())["photos"] if people_file and people_file.is_file() else {}
         self._photos: list[tuple[np.ndarray, np.ndarray]] = []
         for path in sorted(folder.glob("*.jpg")) if folder else []:
-            known = boxes.get(path.name, {"people": [], "ignore": []})
+            if path.name not in boxes:
+                continue
+            known = boxes[path.name]
             people = [p["box"] for p in known["people"]] + [
                 i["box"] if isinstance(i, dict) else i for i in known["ignore"]
             ]
             picture = np.asarray(Image.open(path).convert("RGB"))
             self._photos.append((picture, np.array(people, float).reshape(-1, 4)))
+        if folder and not self._photos:
+            raise SystemExit(f"{folder} holds no photo that {people_file} lists")
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """A background (height, width, 3) in [0, 1]."""

@@ -1,6 +1,6 @@
 """Where the detector puts heads and shoulders of real people, against where it puts those of renders.
 
-    python benchmarks/photos/landmark_offsets.py [--photos FOLDER]
+    python benchmarks/photos/landmark_offsets.py [--photos FOLDER] [--detector mediapipe]
 
 Painted faces on renders are not read like real ones (docs/results/landmark_offsets.md), so the systematic offsets of
 nose, eyes, ears and shoulders are taken from photos: medians of scale-free ratios over people who face the camera
@@ -22,11 +22,12 @@ from hmralign.body.keypoint_bones import landmark_points
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.data.synthetic.observation_noise import load_measured_noise
-from hmralign.detection.mediapipe_detector import MediapipeDetector
+from hmralign.detection.mediapipe_detector import MediapipeDetector, MediapipeDetectorConfig
 from hmralign.geometry.rotations import axis_rotmat
 
 INDEX = {name: i for i, name in enumerate(KEYPOINT_NAMES)}
-ASSET = ROOT / "src/hmralign/data/synthetic/assets/mediapipe_photo_offsets.json"
+MIN_PEOPLE = 4
+ASSETS = ROOT / "src/hmralign/data/synthetic/assets"
 
 
 def middle(points: np.ndarray, part: str) -> np.ndarray:
@@ -72,12 +73,12 @@ def standing(body) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return betas, *forward_kinematics(rest_joints(body, betas), rotmats, body.parents)
 
 
-def offsets_from(median: dict[str, float]) -> dict[str, list[float]]:
+def offsets_from(median: dict[str, float], detector: str) -> dict[str, list[float]]:
     """Offsets (metres, axes of the head or the collar) that give the body these ratios."""
     body = load_free_body("3k5")
     betas, G, joints = standing(body)
     own = landmark_points(body, betas, G, joints, None)[0].numpy()
-    seen = landmark_points(body, betas, G, joints, load_measured_noise("mediapipe", photos=False).offsets)[0].numpy()
+    seen = landmark_points(body, betas, G, joints, load_measured_noise(detector, photos=False).offsets)[0].numpy()
     torso = float(np.linalg.norm(middle(own, "shoulder") - middle(seen, "hip")))
     shoulder_width = torso / median["torso / shoulder width"]
     ear_width = shoulder_width * median["ear width / shoulder width"]
@@ -97,9 +98,13 @@ def offsets_from(median: dict[str, float]) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, default=PHOTOS)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/landmark_offsets.json")
+    parser.add_argument("--detector", choices=("mediapipe_heavy", "mediapipe"), default="mediapipe_heavy")
     args = parser.parse_args()
-    detector = MediapipeDetector()
+    heavy = args.detector == "mediapipe_heavy"
+    out = ROOT / f"docs/results/landmark_offsets{'_heavy' if heavy else ''}.json"
+    detector = MediapipeDetector(config=MediapipeDetectorConfig(network="heavy" if heavy else "full"))
+    if detector.name != args.detector:
+        raise SystemExit("the heavy weights are not installed: run `hmralign setup-detector`")
     rows = {}
     for case in boxed_people(args.photos):
         if case.photo.name.startswith("gym_") or (found := detect(detector, case)) is None:
@@ -109,25 +114,28 @@ def main() -> None:
             legs = found.confidence[[INDEX[f"{s}_{p}"] for s in ("left", "right") for p in ("knee", "ankle")]].min()
             rows[f"{case.photo.stem}: {case.person}"] = measured | {"legs seen": bool(legs > 0.3)}
     detector.close()
+    if len(rows) < MIN_PEOPLE:
+        raise SystemExit(f"{len(rows)} people face the camera upright in {args.photos}; expected {MIN_PEOPLE} at least")
     names = list(ratios(np.random.default_rng(0).random((27, 2))))
     used = {n: [r[n] for r in rows.values() if r["legs seen"] or "torso" != n.split(" / ")[-1]] for n in names}
     median = {name: round(float(np.median(values)), 3) for name, values in used.items()}
     body = load_free_body("3k5")
     zero, G, joints = standing(body)
     flip = np.array([1, -1, 1])
-    on_renders = landmark_points(body, zero, G, joints, load_measured_noise("mediapipe", photos=False).offsets)[
+    on_renders = landmark_points(body, zero, G, joints, load_measured_noise(args.detector, photos=False).offsets)[
         0
     ].numpy()
     result = {
         "people": rows,
         "median": median,
         "renders": {k: round(v, 3) for k, v in ratios(on_renders * flip).items()},
-        "offsets": offsets_from(median),
+        "detector": args.detector,
+        "offsets": offsets_from(median, args.detector),
     }
     asset = {"format_version": 1, "made_by": "benchmarks/photos/landmark_offsets.py", "offsets": result["offsets"]}
-    ASSET.write_text(json.dumps(asset, indent=1) + "\n")
-    args.out.write_text(json.dumps(result, indent=2) + "\n")
-    args.out.with_suffix(".md").write_text(markdown(result))
+    (ASSETS / f"{args.detector}_photo_offsets.json").write_text(json.dumps(asset, indent=1) + "\n")
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    out.with_suffix(".md").write_text(markdown(result))
     print(markdown(result))
 
 
@@ -137,7 +145,8 @@ def markdown(result: dict) -> str:
         "",
         f"{len(result['people'])} people of the shared photos (gym photos left out) who face the camera upright;",
         "ratios of image distances, medians, beside those of the upright body with the offsets measured on renders.",
-        "Leg ratios over people whose legs are seen. Command: `python benchmarks/photos/landmark_offsets.py`.",
+        "Leg ratios over people whose legs are seen. Command: `python benchmarks/photos/landmark_offsets.py --detector "
+        f"{result['detector']}`.",
         "",
         "| ratio | photos | body as the detector reads renders |",
         "| --- | ---: | ---: |",
@@ -145,9 +154,10 @@ def markdown(result: dict) -> str:
         "",
         "On renders the ears are read too far forward and inward and the nose too high: a level head on a photo",
         "then looks bowed. The offsets of nose, eyes, ears and shoulders therefore come from photos",
-        "(`data/synthetic/assets/mediapipe_photo_offsets.json`). Legs are shorter against the trunk than the body's:",
-        "the generator stretches the observed skeleton (`data/synthetic/proportions.py`; medians 0.97 and 0.94, a",
-        "compromise, since people on photos often bend their legs a little and are looked down upon).",
+        f"(`data/synthetic/assets/{result['detector']}_photo_offsets.json`). Legs are shorter against the",
+        "trunk than the body's: the generator stretches the observed skeleton (`data/synthetic/proportions.py`;",
+        "medians 0.97 and 0.94, a compromise, since people on photos often bend their legs a little and are",
+        "looked down upon).",
         "",
         "These photos also appear in `photos.md`: five ratios were read off some of its people, so its reprojection",
         "figures are not wholly independent of them. The cross-view photos are.",

@@ -52,14 +52,14 @@ def detect(detector: MediapipeDetector, case: BoxedPerson, rgb: np.ndarray | Non
     if rgb is not None:
         return detector.detect_in_box(rgb, np.float32(case.box))
     code = b"".join(p.read_bytes() for p in sorted((ROOT / "src/hmralign/detection").glob("*.py")))
-    key = hashlib.sha256(code + case.photo.read_bytes() + repr(case.box).encode()).hexdigest()[:24]
+    key = hashlib.sha256(code + case.photo.read_bytes() + repr((case.box, detector.name)).encode()).hexdigest()[:24]
     path = CACHE / f"{key}.npz"
     if not path.exists():
         found = detector.detect_in_box(load_image(case.photo).rgb, np.float32(case.box))
         CACHE.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, **_arrays(found))
     with np.load(path, allow_pickle=False) as data:
-        return _detection(dict(data))
+        return _detection(dict(data), detector.name)
 
 
 def _arrays(found: Detection | None) -> dict[str, np.ndarray]:
@@ -72,12 +72,13 @@ def _arrays(found: Detection | None) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _detection(data: dict[str, np.ndarray]) -> Detection | None:
+def _detection(data: dict[str, np.ndarray], detector: str) -> Detection | None:
+    """A kept detection; another network's reading of the sides is not kept with it."""
     if not bool(data["found"]):
         return None
     mask = PersonMask(data["alpha"], tuple(data["region"].tolist())) if "alpha" in data else None
     return Detection(
-        data["keypoints"], data["confidence"], data["box"], float(data["score"]), mask, data["landmarks3d"], "mediapipe"
+        data["keypoints"], data["confidence"], data["box"], float(data["score"]), mask, data["landmarks3d"], detector
     )
 
 

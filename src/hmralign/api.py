@@ -41,6 +41,7 @@ from hmralign.detection.find_people import NobodyFound, find_people
 from hmralign.detection.names import wrong_folder
 from hmralign.detection.observe import camera_of, photo_title
 from hmralign.detection.process_lock import ProcessLock
+from hmralign.detection.sides import Part
 from hmralign.export.rotvec_params import rotvec_params
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.models.after_fork import make_torch_ready
@@ -455,6 +456,12 @@ class Person:
         return self._person.observation.box
 
     @property
+    def sides_disagree(self) -> tuple[Part, ...]:
+        """What two networks read the other way round, left and right: "body" (or front and back), "legs", "arms"."""
+        other = self._person.detection.alternative
+        return () if other is None else other.exchanged
+
+    @property
     def box_only(self) -> bool:
         """Whether the person is known only by a box: the pose is a guess from its shape, look at the spread."""
         return self._person.box_only
@@ -634,13 +641,19 @@ def _chosen_detector(
 
 
 def _detector_name(detector: str | Detector | None, asked: object) -> str:
-    """Its name, where it has one: that of `VitposeDetector` tells its weights, so results of others are not reused.
+    """Its name, where it has one: those of the shipped ones tell their weights, so results of others are not reused.
 
     So does the hash of the file where the detector is code that was `asked` for by its name.
     """
     if detector is None:
         return "none"
-    name = detector if isinstance(detector, str) else str(getattr(detector, "name", type(detector).__name__))
+    if isinstance(detector, str):  # mediapipe, not started yet
+        from hmralign.detection.environment import detector_environment
+        from hmralign.detection.heavy_network import detector_name, heavy_state
+
+        environment = detector_environment()
+        return detector_name(environment is not None and heavy_state(environment).ready)
+    name = str(getattr(detector, "name", type(detector).__name__))
     code = extension_code(asked) if isinstance(asked, str) else None
     return name if code is None else f"{name}-{code[:12]}"
 

@@ -8,7 +8,7 @@ import pytest
 
 from hmralign.body.skeleton import KEYPOINT_NAMES
 from hmralign.data.images import load_image
-from hmralign.detection.detection import Detection
+from hmralign.detection.detection import Detection, OtherReading
 from hmralign.detection.find_people import NobodyFound, find_people, people_from_array
 from hmralign.structures import InputError
 from support.recover_example import example_photo, write_keypoints
@@ -197,3 +197,13 @@ def test_the_order_of_array_keypoints_is_that_of_the_skeleton(points):
     found = person(points)
     nose = KEYPOINT_NAMES.index("nose")
     np.testing.assert_allclose(found.keypoints[nose], points[nose, :2], atol=1e-4)
+
+
+def test_one_warning_names_whose_sides_are_doubtful(photo, points, caplog):
+    sure = person(points)
+    other = OtherReading(sure.keypoints, sure.confidence, None, "another", ("legs", "arms"))
+    doubtful = dataclasses.replace(sure, alternative=other)
+    with caplog.at_level("WARNING"):
+        assert find_people(photo, FixedDetector([sure, doubtful])) == [sure, doubtful]
+    (said,) = [record.message for record in caplog.records]
+    assert "left and right" in said and said.endswith("person 1 (legs and arms)")

@@ -17,6 +17,7 @@ from hmralign.detection.person_candidates import (
     merge_findings,
     own_landmarks,
     quality,
+    second_reading,
     sides_exchanged,
     stray_share,
 )
@@ -113,3 +114,16 @@ def test_stretched_limb_is_seen():
     landmarks = person.landmarks.copy()
     landmarks[27, 1] += 80
     assert limb_excess(replace(person, landmarks=landmarks)) > 0.45
+
+
+def test_better_weights_are_followed_only_where_they_read_the_same_person():
+    first = replace(stick_person(70.0, 200.0, 200.0), presence=0.9, detection=0.7, support=5, disagreement=0.01)
+    near, turned = (replace(f, network="heavy") for f in (shifted(first, 2.0), exchange_sides(first)))
+    somebody_else, nobody = shifted(near, 150.0), replace(near, presence=0.1)
+    chosen = second_reading(first, [somebody_else, near, nobody], SIZE, min_presence=0.5)
+    assert chosen.network == "heavy" and chosen.other is first
+    np.testing.assert_array_equal(chosen.landmarks, near.landmarks)
+    assert (chosen.detection, chosen.support, chosen.disagreement) == (0.7, 5, 0.01), "what found the person stays"
+    assert second_reading(first, [turned], SIZE, min_presence=0.5).other is first, "sides do not count"
+    for refused in ([], [somebody_else], [nobody], [somebody_else, nobody]):
+        assert second_reading(first, refused, SIZE, min_presence=0.5) is first

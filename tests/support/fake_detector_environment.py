@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hmralign.detection.environment import MARKER
+from hmralign.detection.heavy_network import HEAVY_NAME
+from hmralign.detection.person_candidates import Finding
 from support.detection_support import stick_person
 
 WORKER = Path(__file__).with_name("fake_detector_worker.py")
@@ -29,6 +31,15 @@ def make_fake_environment(folder: Path) -> Path:
     np.savez(folder / "bin" / "person.npz", landmarks=person.landmarks, world=person.world, alpha=person.alpha)
     (folder / MARKER).write_text(json.dumps({"format": 1}))
     return folder
+
+
+def add_fake_heavy(folder: Path, person: Finding, content: bytes) -> Path:
+    """Let a fake environment have heavy weights, which read this person; returns their file."""
+    np.savez(folder / "bin" / "heavy.npz", landmarks=person.landmarks, world=person.world, alpha=person.alpha)
+    place = folder / "lib" / "python3.11" / "site-packages" / "mediapipe" / "modules" / "pose_landmark"
+    place.mkdir(parents=True)
+    (place / HEAVY_NAME).write_bytes(content)
+    return place / HEAVY_NAME
 
 
 def photo_of_person(tag: int) -> np.ndarray:

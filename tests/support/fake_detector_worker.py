@@ -5,7 +5,7 @@ nonsense, 5 refuse, 6 answer as if to another request, 7 find one person.
 
 The red value of the pixel beside it, the image's tag, and the left side of the first tile are added to the numbers of
 the answer 0, so that it tells what was asked. The person of 7 is the one of `person.npz` beside this file, moved to the
-right by the tag.
+right by the tag; the heavy network reads the one of `heavy.npz`.
 """
 
 import json
@@ -33,7 +33,8 @@ def person():
     """Landmarks, metric landmarks, mask and region of the person, where the tag puts it."""
     import numpy as np
 
-    with np.load(Path(__file__).with_name("person.npz")) as stored:
+    name = "heavy.npz" if header.get("network") == "heavy" else "person.npz"
+    with np.load(Path(__file__).with_name(name)) as stored:
         landmarks, world, alpha = (stored[name] for name in ("landmarks", "world", "alpha"))
     landmarks[:, 0] += tag
     return np, landmarks, world, alpha

@@ -15,6 +15,7 @@ import sys
 import venv
 from pathlib import Path
 
+from hmralign.storage.json_file import read_json
 from hmralign.storage.whole_file import write_json
 from hmralign.structures import HmralignError, InputError
 
@@ -64,6 +65,12 @@ def require_detector_environment(path: Path | str | None = None) -> Path:
             "or use no detector and give keypoints, or boxes, from a file"
         )
     return folder
+
+
+def installed_versions(folder: Path) -> dict[str, str]:
+    """Versions of the libraries in a finished environment, as its marker has them."""
+    content = read_json(folder / MARKER, "marker of a detector environment")
+    return dict(content.get("versions", {})) if isinstance(content, dict) else {}
 
 
 def environment_python(folder: Path) -> Path:

@@ -48,7 +48,8 @@ def find_people(
 ) -> list[Detection]:
     """The people to estimate, in the order of the file or array, else the most certain first.
 
-    People known only by a box have no keypoints (`Detection.has_keypoints`); a warning tells of them.
+    People known only by a box have no keypoints (`Detection.has_keypoints`); a warning tells of them, and of people
+    whose left and right two networks read differently (`Detection.sides_disagree`).
 
     Raises:
         NobodyFound: the detector sees nobody, and there are no boxes.
@@ -74,6 +75,7 @@ def find_people(
             f"nobody was found in '{image.name}'; expected at least one person, or give boxes or keypoints"
         )
     _tell_who_is_only_a_box(image, detector, found)
+    _tell_whose_sides_are_doubtful(image, found)
     return found
 
 
@@ -133,6 +135,21 @@ def _tell_who_is_only_a_box(image: LoadedImage, detector: Detector | None, peopl
         why = "there is no detector, which would read it better" if detector is None else "nobody was read in it"
         logger.warning(
             "%s: known only by a box (%s), so that the pose is a guess from its shape: person %s", image.name, why, bare
+        )
+
+
+def _tell_whose_sides_are_doubtful(image: LoadedImage, people: Sequence[Detection]) -> None:
+    doubtful = ", ".join(
+        f"{number} ({' and '.join(person.alternative.exchanged)})"
+        for number, person in enumerate(people)
+        if person.alternative is not None
+    )
+    if doubtful:
+        logger.warning(
+            "%s: two networks read left and right, or front and back, the other way round; the more reliable one is "
+            "followed and may be wrong: person %s",
+            image.name,
+            doubtful,
         )
 
 

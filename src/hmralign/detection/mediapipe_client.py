@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -26,6 +26,9 @@ from hmralign.structures import HmralignError
 logger = logging.getLogger("hmralign.detection")
 
 WORKER = Path(__file__).with_name("mediapipe_worker.py")
+
+Network = Literal["full", "heavy"]
+"""Weights of the landmark network: those of the library's wheel, and larger ones that are added to it."""
 
 _HEADER_LIMIT = 64 * 2**20
 _PAYLOAD_LIMIT = 2**30
@@ -134,13 +137,15 @@ class MediapipeClient:
         regions: Sequence[Sequence[float]],
         *,
         mask_size: int = 128,
+        network: Network = "full",
     ) -> RegionLandmarks:
-        """Run the landmark network on squares (centre x, centre y, side, angle) of an RGB image.
+        """Run a landmark network on squares (centre x, centre y, side, angle) of an RGB image.
 
         The angle in radians turns the person upright, clockwise in the image; `mask_size` 0 leaves the masks empty.
+        "heavy" needs its file in the environment (`heavy_network`).
         """
-        regions = [[float(v) for v in r] for r in regions]
-        _, arrays = self._request({"op": "landmarks", "regions": regions, "mask_size": int(mask_size)}, image)
+        request = {"op": "landmarks", "mask_size": int(mask_size), "network": network}
+        _, arrays = self._request({**request, "regions": [[float(v) for v in r] for r in regions]}, image)
         return RegionLandmarks(**arrays)
 
     def close(self) -> None:

@@ -1,14 +1,17 @@
 """Several people in a photo with mediapipe's two pose networks.
 
 The person detector looks at the whole image and at overlapping tiles; every place it proposes is read by the landmark
-network twice, the second time in the region that the first reading suggests; then `person_candidates` decides.
+network twice, the second time in the region that the first reading suggests; then `person_candidates` decides. The
+people who were found are at last read with the heavy weights of that network, where they are installed
+(`heavy_network`): those exchange left and right less often. Where the two readings disagree on that, the other one is
+kept as the detection's `alternative`.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,10 @@ from scipy.ndimage import map_coordinates
 
 from hmralign.detection.boxes import box_iou, centre_offset, checked_box, regions_for_box
 from hmralign.detection.catalogue import DetectorSetting
-from hmralign.detection.detection import Detection, Detector
+from hmralign.detection.detection import Detection, Detector, OtherReading
 from hmralign.detection.environment import environment_python, require_detector_environment
-from hmralign.detection.mediapipe_client import MediapipeClient, PersonCandidates
+from hmralign.detection.heavy_network import detector_name, heavy_state, tell_what_is_missing
+from hmralign.detection.mediapipe_client import MediapipeClient, Network, PersonCandidates
 from hmralign.detection.mediapipe_landmarks import inside_image, landmarks_to_keypoints, region_of_points
 from hmralign.detection.painting import paint_out
 from hmralign.detection.person_candidates import (
@@ -33,9 +37,11 @@ from hmralign.detection.person_candidates import (
     merge_findings,
     own_landmarks,
     quality,
+    second_reading,
 )
 from hmralign.detection.person_mask import PersonMask
 from hmralign.detection.process_lock import ProcessLock
+from hmralign.detection.sides import exchanged_parts
 from hmralign.structures import InputError
 
 Region = tuple[float, float, float, float]
@@ -71,6 +77,8 @@ class MediapipeDetectorConfig:
     """Places read by the landmark network at most."""
     max_side: int = 1600
     """Larger photos are shrunk to this for detection, pixels."""
+    network: Network = "heavy"
+    """Weights that read the people who were found; without the file of "heavy", "full" do, which always search."""
 
 
 class MediapipeDetector:
@@ -84,6 +92,9 @@ class MediapipeDetector:
         self.config = config or MediapipeDetectorConfig()
         self._environment = require_detector_environment(environment)
         self._client = MediapipeClient(environment_python(self._environment))
+        self._heavy = heavy_state(self._environment) if self.config.network == "heavy" else None
+        if self._heavy is not None:
+            tell_what_is_missing(self._heavy)
         self._lock = ProcessLock()
         self._last: tuple[tuple, list[Judged]] | None = None
 
@@ -98,8 +109,18 @@ class MediapipeDetector:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Versions of the libraries behind the detector."""
-        return self._client.versions
+        """Versions of the libraries behind the detector, and the hash of the heavy weights or why they are not used."""
+        heavy = "not asked for" if self._heavy is None else self._heavy.version
+        return {**self._client.versions, "pose_landmark_heavy_sha256": heavy}
+
+    @property
+    def name(self) -> str:
+        """Name under which the noise of its readings was measured: "mediapipe_heavy", or "mediapipe" with full only."""
+        return detector_name(self._reads_again)
+
+    @property
+    def _reads_again(self) -> bool:
+        return self._heavy is not None and self._heavy.ready
 
     def close(self) -> None:
         """End the detector process."""
@@ -125,7 +146,8 @@ class MediapipeDetector:
         best = best_in_box(people, target, size)
         if best is None or box_iou(finding_box(best[0], size), target) < self.config.good_box_overlap:
             others = [f for f, _ in people if box_iou(finding_box(f, size), target) < self.config.min_box_overlap]
-            best = best_in_box([*people, *self._read_box(small, target, others)], target, size)
+            read = [(self._with_heavy(small, f, others), q) for f, q in self._read_box(small, target, others)]
+            best = best_in_box([*people, *read], target, size)
         if best is None or box_iou(finding_box(best[0], size), target) < self.config.min_box_overlap:
             return None
         return to_detection(best[0], best[1], scale, image.shape[:2])
@@ -159,6 +181,10 @@ class MediapipeDetector:
                 people = self._search(image, tiles, [], self.config.min_quality)
                 people = self._search_behind(image, people)
                 people = [self._without_neighbours(image, i, people) for i in range(len(people))]
+                people = [
+                    (self._with_heavy(image, f, [g for g, _ in people[:i] + people[i + 1 :]]), q)
+                    for i, (f, q) in enumerate(people)
+                ]
                 self._last = (key, sorted(people, key=lambda pair: -pair[1]))
             return self._last[1]
 
@@ -207,6 +233,28 @@ class MediapipeDetector:
             return finding, trust
         better = quality(again[0], size)
         return (again[0], better) if better > trust else (finding, trust)
+
+    def _with_heavy(
+        self, image: UInt8[np.ndarray, "height width 3"], finding: Finding, others: Sequence[Finding]
+    ) -> Finding:
+        """A person read again with the heavy weights, where they are installed; also with neighbours painted out."""
+        if not self._reads_again:
+            return finding
+        near = [f for f in others if stand_close(f, finding)]
+        read = []
+        for shown in [image, paint_out(image, near)] if near else [image]:
+            found = self._client.landmarks(shown, [finding.region], network="heavy")
+            read.append(
+                Finding(
+                    landmarks=found.landmarks[0],
+                    world=found.world[0],
+                    alpha=found.mask[0],
+                    region=finding.region,
+                    presence=float(found.score[0]),
+                    network="heavy",
+                )
+            )
+        return second_reading(finding, read, image.shape[:2], min_presence=self.config.min_presence)
 
     def _read(
         self, image: UInt8[np.ndarray, "height width 3"], proposals: Sequence[tuple[Region, float, int]]
@@ -347,15 +395,27 @@ def to_detection(finding: Finding, trust: float, scale: tuple[float, float], ima
     landmarks[:, :2] = (landmarks[:, :2] + 0.5) / factor - 0.5
     keypoints, confidence = landmarks_to_keypoints(landmarks, image_size)
     mask = upright_mask(finding, scale)
-    return Detection(
+    found = Detection(
         keypoints=keypoints,
         confidence=confidence,
         box=person_box(landmarks, mask, image_size, reach=0.12 * finding.size / min(scale)),
         score=float(trust),
         mask=mask,
         landmarks3d=np.concatenate([finding.world, finding.landmarks[:33, 3:4]], axis=1),
-        detector="mediapipe-0.10.21",
+        detector=f"{detector_name(finding.network == 'heavy')}-0.10.21",
     )
+    if finding.other is None:
+        return found
+    return with_alternative(found, to_detection(finding.other, trust, scale, image_size))
+
+
+def with_alternative(found: Detection, other: Detection) -> Detection:
+    """A detection with another reading of the person as its `alternative`, where they disagree on sides."""
+    exchanged = exchanged_parts(found.keypoints, found.confidence, other.keypoints, other.confidence)
+    if not exchanged:
+        return found
+    kept = OtherReading(other.keypoints, other.confidence, other.landmarks3d, other.detector, exchanged)
+    return replace(found, alternative=kept)
 
 
 def upright_mask(finding: Finding, scale: tuple[float, float]) -> PersonMask:

@@ -2,17 +2,21 @@
 
 It imports nothing of this package. mediapipe's ready-made graph gives one person per image; here its two halves are
 built as graphs of their own: the person detector, which finds several people, and the landmark network, which looks at
-any square (possibly rotated) region. Calculator options are those of `pose_landmark_cpu` in mediapipe 0.10.21.
+any square (possibly rotated) region, with one of two sets of weights: `full`, which comes with mediapipe, and `heavy`,
+where its file was added. Calculator options are those of `pose_landmark_cpu` in mediapipe 0.10.21.
 
 Messages, both ways: two little-endian uint32 (length of a JSON header, length of a payload), header, payload.
 
-`op`        | header                                    | payload   | reply
-------------|-------------------------------------------|-----------|------------------------------------------------
-`hello`     |                                           |           | `versions`
-`image`     | `height width`                            | uint8 RGB |
-`detect`    | `tiles` (x0 y0 x1 y1), `min_score`        |           | `tile (n) score (n) box (n,4) points (n,4,2)`
-`landmarks` | `regions` (cx cy side angle), `mask_size` |           | `score (n) landmarks (n,35,5) world (n,33,3) mask`
-`exit`      |                                           |           |
+`op`        | header                                              | payload   | reply
+------------|-----------------------------------------------------|-----------|--------------------------------------
+`hello`     |                                                     |           | `versions`
+`image`     | `height width`                                      | uint8 RGB |
+`detect`    | `tiles` (x0 y0 x1 y1), `min_score`                  |           | `tile score box points`
+`landmarks` | `regions` (cx cy side angle), `mask_size`, `network` |           | `score landmarks world mask`
+`exit`      |                                                     |           |
+
+Shapes of replies, for n findings: `tile (n) score (n) box (n,4) points (n,4,2)`, and for n regions: `score (n)
+landmarks (n,35,5) world (n,33,3) mask (n,side,side)`. `network` is `full` or `heavy`.
 
 Array replies list `name, dtype, shape` in the header and lie one after the other in the payload. Coordinates are in
 pixels of the image, (0, 0) the centre of the top-left one. A failed request replies `error`. Every request has a
@@ -88,7 +92,7 @@ node { calculator: "ImageToTensorCalculator" input_stream: "IMAGE:image" output_
     keep_aspect_ratio: true output_tensor_float_range { min: 0 max: 1 } } } }
 node { calculator: "InferenceCalculatorCpu" input_stream: "TENSORS:input" output_stream: "TENSORS:output"
   options { [mediapipe.InferenceCalculatorOptions.ext] {
-    model_path: "mediapipe/modules/pose_landmark/pose_landmark_full.tflite"
+    model_path: "mediapipe/modules/pose_landmark/pose_landmark_NETWORK.tflite"
     delegate { xnnpack { num_threads: 1 } } } } }
 node { calculator: "SplitTensorVectorCalculator" input_stream: "output" output_stream: "landmark_tensor"
   output_stream: "flag_tensor" output_stream: "mask_tensor" output_stream: "heatmap_tensor"
@@ -132,12 +136,12 @@ class Graph:
 
 
 class Worker:
-    """Holds the two graphs and the current image with its halved copies."""
+    """Holds the graphs and the current image with its halved copies."""
 
     def __init__(self):
         resource_util.set_resource_dir(os.path.dirname(os.path.dirname(str(mediapipe.__file__))))
         self._detector = Graph(DETECTOR_GRAPH, ["detections"])
-        self._landmarker = Graph(LANDMARK_GRAPH, ["score", "landmarks", "world", "mask"])
+        self._landmarkers = {}
         self._levels = []
 
     def answer(self, header, payload):
@@ -154,7 +158,7 @@ class Worker:
         if op == "detect":
             return {}, self._detect(header["tiles"], header["min_score"])
         if op == "landmarks":
-            return {}, self._landmarks(header["regions"], header["mask_size"])
+            return {}, self._landmarks(header["regions"], header["mask_size"], header.get("network", "full"))
         raise ValueError(f"unknown op {op!r}")
 
     def _set_image(self, image):
@@ -195,15 +199,25 @@ class Worker:
         shapes = {"tile": (-1,), "score": (-1,), "box": (-1, 4), "points": (-1, 4, 2)}
         return {name: np.array(rows[name], np.float32).reshape(shape) for name, shape in shapes.items()}
 
-    def _landmarks(self, regions, mask_size):
+    def _landmarker(self, network):
+        """The landmark graph with one set of weights, built when it is first asked for."""
+        if network not in ("full", "heavy"):
+            raise ValueError(f"unknown network {network!r}")
+        if network not in self._landmarkers:
+            text = LANDMARK_GRAPH.replace("NETWORK", network)
+            self._landmarkers[network] = Graph(text, ["score", "landmarks", "world", "mask"])
+        return self._landmarkers[network]
+
+    def _landmarks(self, regions, mask_size, network):
         count = len(regions)
+        landmarker = self._landmarker(network)
         score = np.zeros(count, np.float32)
         landmarks = np.zeros((count, NUM_LANDMARKS, 5), np.float32)
         world = np.zeros((count, 33, 3), np.float32)
         mask = np.zeros((count, mask_size, mask_size), np.uint8)
         for i, region in enumerate(regions):
             crop, to_image = self._crop(region)
-            packets = self._landmarker(crop)
+            packets = landmarker(crop)
             score[i] = packet_getter.get_float(packets["score"])
             points = packet_getter.get_proto(packets["landmarks"]).landmark[:NUM_LANDMARKS]
             inside = np.array([[p.x * LANDMARK_SIZE - 0.5, p.y * LANDMARK_SIZE - 0.5, 1.0] for p in points])

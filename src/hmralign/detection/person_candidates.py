@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from hmralign.detection.mediapipe_client import Network
 from hmralign.detection.mediapipe_landmarks import inside_image
 
 MAIN = np.array([0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])
@@ -25,6 +26,9 @@ MIRROR = np.array([
 ])  # fmt: skip
 """Landmark `i` with left and right exchanged."""
 
+SAME_PERSON = 0.12
+"""Landmark distance up to which two findings may be one person."""
+
 LIMBS = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28), (11, 12), (23, 24))
 
 
@@ -35,7 +39,8 @@ class Finding:
     `landmarks` (35, 5): x, y, z in pixels, visibility, presence; `world` (33, 3) metres; `alpha` the segmentation in
     the frame of `region` (centre x, centre y, side, angle). `presence` is the network's opinion that there is a person,
     `detection` the best score and `support` the number of tiles of the person detector, `disagreement` the median
-    distance of the landmarks from the pass before, as a share of the region's side.
+    distance of the landmarks from the pass before, as a share of the region's side. `network` are the weights that read
+    it, and `other` is the reading of other weights, where one was asked for (`second_reading`).
     """
 
     landmarks: Float32[np.ndarray, "35 5"]
@@ -46,6 +51,8 @@ class Finding:
     detection: float = 0.0
     support: int = 1
     disagreement: float = 0.0
+    network: Network = "full"
+    other: Finding | None = None
 
     @property
     def points(self) -> Float32[np.ndarray, "35 2"]:
@@ -96,6 +103,21 @@ def sides_exchanged(a: Finding, b: Finding, image_size: tuple[int, int]) -> bool
 def exchange_sides(finding: Finding) -> Finding:
     """The same body with left and right exchanged.  Depths are kept: they belong to the places in the image."""
     return replace(finding, landmarks=finding.landmarks[MIRROR], world=finding.world[MIRROR[:33]])
+
+
+def second_reading(
+    first: Finding, again: Sequence[Finding], image_size: tuple[int, int], *, min_presence: float
+) -> Finding:
+    """The reading of better weights that stands for a person, with the first one kept as `other`.
+
+    Of several (the picture as it is, neighbours painted out) it is the one nearest to the first, which was chosen with
+    care; sides do not count. The first one stays where no other shows the same person.
+    """
+    near = [(landmark_distance(first, f, image_size), f) for f in again if f.presence >= min_presence]
+    distance, best = min(near, key=lambda pair: pair[0], default=(float("inf"), first))
+    if distance > SAME_PERSON:
+        return first
+    return replace(best, detection=first.detection, support=first.support, disagreement=first.disagreement, other=first)
 
 
 def alpha_at(finding: Finding, points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:

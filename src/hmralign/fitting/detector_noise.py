@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hmralign.data.synthetic.observation_noise import load_measured_noise
+from hmralign.data.synthetic.observation_noise import SHIPPED_NOISE, load_measured_noise
 from hmralign.fitting.evidence import KeypointNoise
 
 GENERIC_SIGMA = (0.06, 0.03, 0.02, 0.015, 0.012)
@@ -17,7 +17,7 @@ def noise_of(detector: str) -> KeypointNoise:
     `detector` is a name, or the path of an npz file of noise measured for it. Raises InputError for a file that is
     none.
     """
-    if detector == "mediapipe" or detector.endswith(".npz"):
+    if detector in SHIPPED_NOISE or detector.endswith(".npz"):
         measured = load_measured_noise(detector)
         return KeypointNoise(measured.sigma_bins, measured.offsets)
     return KeypointNoise(torch.tensor(GENERIC_SIGMA).expand(27, -1), torch.zeros(27, 3))

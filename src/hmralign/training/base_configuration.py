@@ -29,7 +29,8 @@ class BaseTrainingConfig:
     mirror_share: float = 0.0
     """Share of the examples from shards that are mirrored: a finite set is then twice as large."""
     measured_noise: str | None = "mediapipe"
-    """Detector whose measured residuals are replayed; None for generic noise only."""
+    """Detector whose measured residuals are replayed ("mediapipe_heavy" is what `recover` uses where its weights are
+    installed), or the path of an npz file of them; None for generic noise only."""
     steps: int = 20000
     """Optimiser steps."""
     batch_size: int = 256

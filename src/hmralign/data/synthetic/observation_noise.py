@@ -108,6 +108,10 @@ _NOISE_SHAPES: dict[str, tuple[int, ...]] = {
 """Arrays of a noise file in the order of `MeasuredNoise`; 0 stands for the number of entries."""
 
 
+SHIPPED_NOISE = ("mediapipe", "mediapipe_heavy")
+"""Detectors whose noise is shipped: mediapipe with the full weights of its landmark network, and with heavy ones."""
+
+
 @lru_cache
 def load_measured_noise(detector: str | Path = "mediapipe", *, photos: bool = True) -> MeasuredNoise:
     """The residuals shipped for a detector, or those of an npz file (`benchmarks/noise/detector_noise.py` makes one).

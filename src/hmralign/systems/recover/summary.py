@@ -24,6 +24,7 @@ def person_summary(photo: RecoveredPhoto, number: int, provenance: Provenance) -
         "person": number,
         "image": image_record(photo),
         "detector": detection.detector,
+        "sides_disagree": sides_record(person),
         "box_only": person.box_only,
         "detection_score": None if person.box_only else round(detection.score, 4),
         "detection_box": _rounded(detection.box, 2),
@@ -66,6 +67,7 @@ def photo_summary(photo: RecoveredPhoto, provenance: Provenance, fingerprint: st
                 "box": _rounded(person.observation.box, 2),
                 "box_only": person.box_only,
                 "detector": person.detection.detector,
+                "sides_disagree": sides_record(person),
                 "selected_index": person.selected,
                 "selected": asdict(person.best_agreement),
                 "fused": asdict(person.fused_agreement),
@@ -77,6 +79,12 @@ def photo_summary(photo: RecoveredPhoto, provenance: Provenance, fingerprint: st
         "seconds": {stage: round(s, 4) for stage, s in photo.seconds.items()},
         "made_by": provenance.record(),
     }
+
+
+def sides_record(person: RecoveredPerson) -> list[str]:
+    """What two networks read the other way round, left and right: "body" (or front and back), "legs", "arms"."""
+    other = person.detection.alternative
+    return [] if other is None else list(other.exchanged)
 
 
 def person_folder(number: int) -> str:
