@@ -14,6 +14,7 @@ from hmralign.overlays.overlay import (
     draw_side_views,
     person_window,
 )
+from hmralign.rendering.shading import HIDDEN_OPACITY
 from hmralign.structures import Camera, InputError
 from support.capsule_figure import capsule_figure
 
@@ -87,6 +88,52 @@ def test_the_nearer_person_hides_the_farther():
         # Person 0 is blue, person 1 gold.
         assert (middle[2] > middle[0]) == (expected == 0)
     assert np.array_equal(draw_people(GREEN, near[:0], faces, CAMERA), GREEN)
+
+
+def test_the_order_of_people_does_not_matter():
+    near, faces = capsule_figure(1, place=(0.0, 0.0, 3.0))
+    crowd = torch.cat([near + torch.tensor([0.12 * i, 0.0, 0.4 * i]) for i in range(4)])
+    colors = [(1.0, 0.2, 0.2), (0.2, 1.0, 0.2), (0.2, 0.2, 1.0), (1.0, 1.0, 0.2)]
+    expected = draw_people(GREEN, crowd, faces, CAMERA, colors=colors)
+    for order in ([3, 1, 0, 2], [2, 3, 1, 0]):
+        found = draw_people(GREEN, crowd[order], faces, CAMERA, colors=[colors[i] for i in order])
+        assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
+    with pytest.raises(InputError, match="3 colours are given for 4 people"):
+        draw_people(GREEN, crowd, faces, CAMERA, colors=colors[:3])
+
+
+def test_two_people_who_reach_through_each_other_hide_each_other_in_part():
+    """Depth decides at each pixel, not for each person: two crossed slanting bodies each win on one side."""
+    upright, faces = capsule_figure(1, place=(0.0, 0.0, 3.0))
+    lean = (upright[..., 1:2] - upright[..., 1:2].mean()) * torch.tensor([0.0, 0.0, 0.5])
+    crossed = torch.cat([upright + lean, upright - lean])
+    picture = draw_people(GREEN, crossed, faces, CAMERA, colors=[(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]).astype(int)
+    rows = np.nonzero(_body_pixels(picture, GREEN))[0]
+    middle = int(upright[0, :, 1].mean() / 3.0 * 200 + 89.5)
+    more_red = [int((p[..., 0] > 100).sum() - (p[..., 2] > 100).sum()) for p in (picture[:middle], picture[middle:])]
+    assert rows.min() < middle < rows.max()
+    # y points down: the upper half of the first leans towards the camera.
+    assert more_red[0] > 100 and more_red[1] < -100
+
+
+def test_a_body_is_faint_where_somebody_stands_in_front_and_only_there():
+    body, faces = capsule_figure(1, place=(0.0, 0.0, 3.5))
+    alone = draw_overlays(GREEN, body, faces, CAMERA)[0]
+    nearer = body + torch.tensor([0.25, 0.0, -1.0])
+    behind = body + torch.tensor([0.25, 0.0, 1.0])
+    assert np.array_equal(draw_overlays(GREEN, body, faces, CAMERA, in_front=behind)[0], alone)
+    assert np.array_equal(draw_overlays(GREEN, body, faces, CAMERA, in_front=body[:0])[0], alone)
+    found = draw_overlays(GREEN, body, faces, CAMERA, in_front=nearer)[0]
+    covered = _body_pixels(draw_overlays(GREEN, nearer, faces, CAMERA)[0], GREEN)
+    core = draw_overlays(GREEN, nearer, faces, CAMERA, alpha=1.0)[0][..., 1] < 195  # away from the smooth outline
+    both = covered & core & _body_pixels(alone, GREEN)
+    assert both.sum() > 50
+    faded = GREEN + HIDDEN_OPACITY * (alone.astype(float) - GREEN)
+    assert np.abs(found[both] - faded[both]).mean() < 4
+    assert np.array_equal(found[~covered], alone[~covered])
+    # Two others in front are no more than the nearer of them.
+    two = draw_overlays(GREEN, body, faces, CAMERA, in_front=torch.cat([behind, nearer]))[0]
+    assert np.array_equal(two, found)
 
 
 def test_side_views_share_one_scale():

@@ -6,6 +6,8 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -93,14 +95,16 @@ def draw_overlays(
     color: tuple[float, float, float] = SKY_BLUE,
     vertex_colors: Float[Tensor, "hyp vert 3"] | None = None,
     supersample: int = 2,
+    in_front: Float[Tensor, "others vert 3"] | None = None,
 ) -> UInt8[np.ndarray, "hyp height width 3"]:
     """Each body alone over the photo (or over its `window`, see `cut_photo`), blended with opacity `alpha`.
 
     `vertices` are metres in the `cam` frame of the full image, `camera` is that image's. `vertex_colors` (RGB in
-    [0, 1]) replace the one `color`. `supersample` 1 gives hard edges in a third of the time.
+    [0, 1]) replace the one `color`. `supersample` 1 gives hard edges in a third of the time. `in_front` are the other
+    people of the photo, who are not drawn: where one of them is nearer the body is faint.
     """
     picture, K = _background(image, camera, window, size, max_side)
-    layers = shaded_layers(vertices, faces, K, picture.shape[:2], color, vertex_colors, supersample)
+    layers = shaded_layers(vertices, faces, K, picture.shape[:2], color, vertex_colors, supersample, in_front=in_front)
     photo = torch.from_numpy(picture).to(layers.device).float() / 255
     return _to_uint8(blend(photo, layers, alpha))
 
@@ -115,17 +119,23 @@ def draw_people(
     size: tuple[int, int] | None = None,
     max_side: int = 1024,
     alpha: float = 0.9,
+    colors: Sequence[tuple[float, float, float]] | None = None,
 ) -> Picture:
-    """All bodies in one picture, the nearer hiding the farther, each in its own colour of `PERSON_COLORS`."""
+    """All bodies in one picture, the nearer hiding the farther at each pixel, in whatever order they are given.
+
+    `colors` are those of the people, else `PERSON_COLORS` in turn.
+    """
     people, num_vertices = vertices.shape[:2]
     picture, K = _background(image, camera, window, size, max_side)
     if people == 0:
         return picture
     offsets = torch.arange(people, device=faces.device)[:, None, None] * num_vertices
     scene_faces = (faces.long() + offsets).reshape(-1, 3)
-    colors = torch.tensor([PERSON_COLORS[i % len(PERSON_COLORS)] for i in range(people)], device=vertices.device)
-    colors = colors.repeat_interleave(num_vertices, dim=0)[None]
-    layer = shaded_layers(vertices.reshape(1, -1, 3), scene_faces, K, picture.shape[:2], vertex_colors=colors)
+    chosen = [PERSON_COLORS[i % len(PERSON_COLORS)] for i in range(people)] if colors is None else list(colors)
+    if len(chosen) != people:
+        raise InputError(f"{len(chosen)} colours are given for {people} people; expected one each")
+    painted = torch.tensor(chosen, device=vertices.device).repeat_interleave(num_vertices, dim=0)[None]
+    layer = shaded_layers(vertices.reshape(1, -1, 3), scene_faces, K, picture.shape[:2], vertex_colors=painted)
     photo = torch.from_numpy(picture).to(layer.device).float() / 255
     return _to_uint8(blend(photo, layer, alpha))[0]
 

@@ -15,12 +15,16 @@ from torch.nn import functional
 
 from hmralign.geometry.cameras import scaled_intrinsics
 from hmralign.rendering.zbuffer import render
+from hmralign.structures import InputError
 
 SKY_BLUE = (0.55, 0.70, 0.88)
 """Colour of a hypothesis."""
 
 WARM_GOLD = (0.93, 0.72, 0.42)
 """Colour of the one answer made from all hypotheses."""
+
+HIDDEN_OPACITY = 0.3
+"""What is left of a body's opacity where somebody else stands in front of it."""
 
 _PIXELS_AT_ONCE = 2**23
 
@@ -71,8 +75,12 @@ def shaded_layers(
     vertex_colors: Float[Tensor, "batch vert 3"] | None = None,
     supersample: int = 2,
     lighting: Lighting | None = None,
+    in_front: Float[Tensor, "others vert 3"] | None = None,
 ) -> Float[Tensor, "batch height width 4"]:
     """Shaded RGBA layer of each mesh; `vertex_colors` (RGB in [0, 1]) replace the one `color`.
+
+    Where a mesh of `in_front` (same faces) is nearer to the camera the layer is faint, `HIDDEN_OPACITY` of itself;
+    those meshes themselves are not drawn.
 
     `size` is (height, width) and `K` belongs to it. Each pixel is the mean of `supersample` squared finer ones, which
     smooths the outline. Works through the group in parts, so memory stays bounded.
@@ -81,19 +89,32 @@ def shaded_layers(
     fine_K = scaled_intrinsics(K, (float(n), float(n)))
     fine_size = (size[0] * n, size[1] * n)
     per_part = max(1, _PIXELS_AT_ONCE // (fine_size[0] * fine_size[1]))
+    nearest = None if in_front is None or len(in_front) == 0 else _nearest(in_front, faces, fine_K, fine_size)
     layers = [torch.zeros(0, *size, 4, device=vertices.device)]
     for first in range(0, len(vertices), per_part):
         part = slice(first, first + per_part)
         part_K = fine_K[part] if fine_K.ndim == 3 else fine_K
         part_colors = None if vertex_colors is None else vertex_colors[part]
-        fine = _fine_layers(vertices[part], faces, part_K, fine_size, color, part_colors, lighting)
+        fine = _fine_layers(vertices[part], faces, part_K, fine_size, color, part_colors, lighting, nearest)
         layers.append(functional.avg_pool2d(fine.permute(0, 3, 1, 2), n).permute(0, 2, 3, 1) if n > 1 else fine)
     return torch.cat(layers)
 
 
-def _fine_layers(vertices, faces, K, size, color, vertex_colors, lighting) -> Tensor:
+def _nearest(meshes: Tensor, faces: Tensor, K: Tensor, size: tuple[int, int]) -> Float[Tensor, "height width"]:
+    """Depth of the nearest of several meshes at each pixel, infinity where none is seen; one camera sees them all."""
+    if K.ndim != 2:
+        raise InputError("meshes stand in front of others, but the cameras differ; expected one camera")
+    nearest = torch.full(size, torch.inf, device=meshes.device)
+    for mesh in meshes:
+        depth = render(mesh[None], faces, K, size, ("depth",)).depth
+        assert depth is not None
+        nearest = torch.minimum(nearest, depth[0])
+    return nearest
+
+
+def _fine_layers(vertices, faces, K, size, color, vertex_colors, lighting, nearest) -> Tensor:
     wanted = ("normals", "silhouette") if vertex_colors is None else ("normals", "face_index", "barycentric")
-    out = render(vertices, faces, K, size, wanted)
+    out = render(vertices, faces, K, size, wanted if nearest is None else (*wanted, "depth"))
     assert out.normals is not None
     if vertex_colors is None:
         assert out.silhouette is not None
@@ -107,6 +128,9 @@ def _fine_layers(vertices, faces, K, size, color, vertex_colors, lighting) -> Te
     layer = torch.zeros(*out.normals.shape[:3], 4, device=vertices.device)
     shaded = shade(out.normals.view(-1, 3)[seen], base, lighting)
     layer.view(-1, 4)[seen] = functional.pad(shaded, (0, 1), value=1.0)
+    if nearest is not None:
+        assert out.depth is not None
+        layer[nearest.expand_as(out.depth) < out.depth] *= HIDDEN_OPACITY
     return layer
 
 

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.body.npz_file import write_npz
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
@@ -86,7 +87,8 @@ def write_photo(
         with measured(photo.seconds, "draw"):
             meshes = [person_meshes(person, body) for person in photo.persons]
             pictures = [
-                person_pictures(photo, person, m, body) for person, m in zip(photo.persons, meshes, strict=True)
+                person_pictures(photo, person, meshes[i], body, [m.fused for j, m in enumerate(meshes) if j != i])
+                for i, person in enumerate(photo.persons)
             ]
             overlay = photo_overlay(photo, [m.fused for m in meshes], body)
             _save_png(draft / "overlay.png", overlay)
@@ -115,7 +117,8 @@ def write_person(
     person = photo.persons[number]
     with finished_folder(folder) as draft:
         meshes = person_meshes(person, body)
-        pictures = person_pictures(photo, person, meshes, body)
+        others = [vertices(body, other.fused) for i, other in enumerate(photo.persons) if i != number]
+        pictures = person_pictures(photo, person, meshes, body, others)
         _person_files(draft, photo, number, meshes, pictures, body, provenance, keep)
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,12 +14,15 @@ from torch import Tensor
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.detection.observe import photo_title
+from hmralign.geometry.cameras import project
 from hmralign.hypotheses.spread import surface_spread
 from hmralign.overlays.contact_sheet import Tile, contact_sheet, hypothesis_tiles
 from hmralign.overlays.keypoints import draw_keypoints
-from hmralign.overlays.overlay import Picture, cut_photo, draw_overlays, draw_people, person_window
+from hmralign.overlays.overlay import Picture, Window, cut_photo, draw_overlays, draw_people, person_window
 from hmralign.rendering.shading import SKY_BLUE, WARM_GOLD
+from hmralign.rendering.zbuffer import NEAR
 from hmralign.reports.report_data import MAX_HYPOTHESES
+from hmralign.structures import Camera
 from hmralign.structures.counted import counted
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
 
@@ -70,13 +74,19 @@ def picture_box(person: RecoveredPerson) -> Float[Tensor, " 4"]:
 
 
 def person_pictures(
-    photo: RecoveredPhoto, person: RecoveredPerson, meshes: PersonMeshes, body: BodyModel
+    photo: RecoveredPhoto,
+    person: RecoveredPerson,
+    meshes: PersonMeshes,
+    body: BodyModel,
+    others: Sequence[Float[Tensor, "vert 3"]] = (),
 ) -> PersonPictures:
-    """Draw one person."""
+    """Draw one person; the body is faint where one of the `others`, fused bodies of the photo, stands in front."""
     image, camera, observation = photo.image.rgb, photo.camera, person.observation
     box, best = picture_box(person), person.ranking[:MAX_HYPOTHESES]
     window, size = person_window(box), (PERSON_SIDE, PERSON_SIDE)
     plain, _ = cut_photo(image, window, size)
+    near = [mesh for mesh in others if _may_be_seen(mesh, camera, window)]
+    in_front = torch.stack(near) if near else None
     tiles = hypothesis_tiles(
         image,
         meshes.hypotheses[best],
@@ -91,7 +101,9 @@ def person_pictures(
     tiles[2:] = [_labelled(tile, person, rank) for rank, tile in enumerate(tiles[2:])]
 
     def over(mesh: Float[Tensor, "vert 3"], color: tuple[float, float, float]) -> Picture:
-        return draw_overlays(image, mesh[None], body.faces, camera, window=window, size=size, color=color)[0]
+        return draw_overlays(
+            image, mesh[None], body.faces, camera, window=window, size=size, color=color, in_front=in_front
+        )[0]
 
     return PersonPictures(
         window=window,
@@ -101,6 +113,16 @@ def person_pictures(
         fused=over(meshes.fused, WARM_GOLD),
         tiles=tiles,
     )
+
+
+def _may_be_seen(mesh: Float[Tensor, "vert 3"], camera: Camera, window: Window) -> bool:
+    """Whether the box around the projected mesh touches the window: of a crowd most people stand elsewhere."""
+    ahead = mesh[mesh[:, 2] > NEAR]
+    if len(ahead) == 0:
+        return False
+    pixels = project(ahead, camera.K)
+    (left, top), (right, bottom) = pixels.amin(0).tolist(), pixels.amax(0).tolist()
+    return left < window[2] and right > window[0] and top < window[3] and bottom > window[1]
 
 
 def _labelled(tile: Tile, person: RecoveredPerson, rank: int) -> Tile:
