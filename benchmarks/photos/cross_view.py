@@ -45,7 +45,7 @@ def bodies(
     seen = [observe(d, estimate_intrinsics(*image_size(c.photo))) for c, d in zip(cases, found, strict=True)]
     observation = Observation.stack(seen)
     estimate = estimate_bodies(
-        policy, observation, SamplerConfig(), RefinementConfig(method=method), noise_of("mediapipe"),
+        policy, observation, SamplerConfig(), RefinementConfig(method=method), noise_of(found[0].detector),
         torch.Generator().manual_seed(0), weighing,
     )  # fmt: skip
     points = posed_keypoints(body, estimate.fused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from real_photo_sets import JOINTS
@@ -25,9 +26,10 @@ def at(*keys: str) -> Value:
     """What a photo's row holds under these keys, one inside the other."""
 
     def value(row: dict) -> float:
+        found: Any = row
         for key in keys:
-            row = row[key]
-        return float(np.mean(row))
+            found = found[key]
+        return float(np.mean(found))
 
     return value
 

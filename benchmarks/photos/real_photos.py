@@ -253,6 +253,13 @@ def against_truth(photos: PhotoSet, read: dict, height: float) -> dict:
     }
 
 
+def write_figures(path: Path, result: dict) -> None:
+    """All figures as JSON, a line for each photo."""
+    rows = ",\n".join(json.dumps(row) for row in result["rows"])
+    head = json.dumps({k: v for k, v in result.items() if k != "rows"}, indent=1)
+    path.write_text(head.removesuffix("\n}") + ',\n "rows": [\n' + rows + "\n]}\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", type=Path, help="folder of a set of yours")
@@ -266,7 +273,7 @@ def main() -> None:
     if not args.only_report:
         photos = gym_set(args.data) if args.set is None else read_set(args.set)
         result = measure(photos, args.checkpoint, args.hypotheses)
-        out.write_text(json.dumps(result, indent=1) + "\n")
+        write_figures(out, result)
     text = real_photo_report.markdown(json.loads(out.read_text()))
     out.with_suffix(".md").write_text(text)
     print(text)

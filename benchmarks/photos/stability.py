@@ -138,7 +138,7 @@ def through_detector(policy, body, photos: Path, detector: MediapipeDetector) ->
 
 def _pose(policy, body, found, rgb: np.ndarray) -> torch.Tensor:
     camera = estimate_intrinsics(rgb.shape[1], rgb.shape[0])
-    return fused_pose(policy, Observation.stack([observe(found, camera)]), "mediapipe")
+    return fused_pose(policy, Observation.stack([observe(found, camera)]), found.detector.split("-")[0])
 
 
 def main() -> None:

@@ -172,6 +172,7 @@ def test_a_critic_that_sees_no_difference_is_named(tiny, capsys):
 class Reader:
     """Finds the example's person in photos with colours, and nobody in grey ones."""
 
+    name = "mediapipe_heavy"
     versions = {"fake": "1"}  # noqa: RUF012
 
     def __call__(self, image):
@@ -210,7 +211,7 @@ def test_photos_become_groups_with_crops(tiny, photos, tmp_path, capsys):
     assert store.ids == ("a.png#0", "b.png#0") and set(store.skipped) == {"grey.png", "notes.jpg"}
     assert store.crop(0) is not None and Image.open(sheet).width > 6 * SIDE
     made_by = yaml.safe_load((tiny.out / "run.yaml").read_text())["made_by"]
-    assert made_by["detector"] == {"name": "mediapipe", "versions": {"fake": "1"}}
+    assert made_by["detector"] == {"name": "mediapipe_heavy", "versions": {"fake": "1"}}
 
 
 def test_photos_of_nobody(tiny, photos, capsys):

@@ -36,6 +36,7 @@ def test_check_says_what_is_installed_and_changes_nothing(folder, capsys):
     out, err = capsys.readouterr()
     assert f"ready, SHA-256 {hashlib.sha256(WEIGHTS).hexdigest()}" in out and "warning" not in err
     path = heavy_network.heavy_path(folder)
+    assert path is not None
     path.write_bytes(b"changed")
     assert main(["setup-detector", "--check"]) == 0
     out, err = capsys.readouterr()

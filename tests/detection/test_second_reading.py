@@ -36,7 +36,7 @@ def test_heavy_reading_is_followed_and_the_other_kept_where_sides_disagree(tmp_p
     heavy, name, version = read(environment)
     assert (name, heavy.detector) == ("mediapipe_heavy", "mediapipe_heavy-0.10.21")
     assert version == hashlib.sha256(WEIGHTS).hexdigest()
-    assert heavy.sides_disagree and heavy.alternative.exchanged == ("body",)
+    assert heavy.sides_disagree and heavy.alternative is not None and heavy.alternative.exchanged == ("body",)
     assert not np.allclose(heavy.keypoints, full.keypoints)
     np.testing.assert_array_equal(heavy.alternative.keypoints, full.keypoints)
     np.testing.assert_array_equal(heavy.alternative.landmarks3d, full.landmarks3d)
@@ -53,7 +53,7 @@ def test_a_box_is_read_again_too(tmp_path):
     with MediapipeDetector(environment) as detector:
         (person,) = detector(image)
         found = detector.detect_in_box(image, person.box)
-    assert found.detector == person.detector and found.sides_disagree
+    assert found is not None and found.detector == person.detector and found.sides_disagree
     np.testing.assert_array_equal(found.keypoints, person.keypoints)
 
 
