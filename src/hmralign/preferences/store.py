@@ -39,6 +39,7 @@ from torch import Tensor
 from hmralign.data.shards import save_whole
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.json_file import read_record
+from hmralign.storage.run_record import require_own_folder, require_same_run, short
 from hmralign.storage.whole_file import naming_file, write_json, write_whole
 from hmralign.structures import (
     Annotation,
@@ -411,17 +412,10 @@ def writing(folder: str | Path, facts: StoreFacts | None = None) -> Iterator[Gro
     folder = Path(folder)
     if facts is None and not (folder / "store.json").is_file():
         _read_facts(folder)  # says what is wrong
-    _require_own(folder)  # before anything is written, a lock included
+    # Before anything is written, a lock included.
+    require_own_folder(folder, "store.json", "no store of groups", _NO_STRANGERS)
     with held_folder(folder, "writing to this store"):
         yield _opened(folder, facts)
-
-
-def _require_own(folder: Path) -> None:
-    """Raise InputError for a folder with other things in it than a store."""
-    if folder.is_dir() and not (folder / "store.json").is_file():
-        strangers = [p.name for p in folder.iterdir() if p.name not in _NO_STRANGERS and p.suffix != ".part"]
-        if strangers:
-            raise InputError(f"{folder}: is not empty ('{strangers[0]}') and no store of groups; use another folder")
 
 
 def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
@@ -429,7 +423,7 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
         assert facts is not None
         if facts.group_size < 2:
             raise InputError(f"group size is {facts.group_size}; a preference needs at least 2 hypotheses")
-        _require_own(folder)
+        require_own_folder(folder, "store.json", "no store of groups", _NO_STRANGERS)
         with _room(folder):
             record = {"format_version": FORMAT_VERSION, **facts.record()}
             write_json(folder / "store.json", record)
@@ -440,13 +434,7 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
                 f"{folder}: its groups were drawn under seed derivation {there.seed_derivation}, this program draws "
                 f"under {facts.seed_derivation}; finish it with the version that began it, or use another folder"
             )
-        given = json.loads(json.dumps(asdict(facts)))
-        for name, value in json.loads(json.dumps(asdict(there))).items():
-            if given[name] != value:
-                raise InputError(
-                    f"{folder}: its groups were made with {name} = {_short(value)}, not {_short(given[name])}; "
-                    "use another folder"
-                )
+        require_same_run(folder, asdict(there), asdict(facts), what="its groups were")
     index = folder / "index.jsonl"
     entries, skipped, whole = _read_index(index)
     if index.is_file() and whole < index.stat().st_size:
@@ -456,11 +444,6 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
         for part in [*folder.glob(f"{place}*.part"), *folder.glob(f"{place}{_PART_OF_SAFETENSORS}")]:
             part.unlink()
     return GroupWriter(folder, there, entries, skipped)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _read_facts(folder: Path) -> StoreFacts:
@@ -517,7 +500,7 @@ def _entry(record: dict[str, Any], before: Entry | None) -> Entry:
     for name, value in vars(entry).items():
         kinds = {"shard": (int,), "row": (int,), "crop": (str, type(None)), "truth_sha256": (str, type(None))}
         if type(value) not in kinds.get(name, (str,)):
-            raise TypeError(f"{name} is {_short(value)}")
+            raise TypeError(f"{name} is {short(value)}")
     follows = [(0, 0)] if before is None else [(before.shard, before.row + 1), (before.shard + 1, 0)]
     if (entry.shard, entry.row) not in follows:
         raise ValueError(f"group '{entry.id}' is shard {entry.shard}, row {entry.row}; a line before it is missing")

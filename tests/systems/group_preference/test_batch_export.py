@@ -161,11 +161,11 @@ def test_a_killed_export_is_continued(folder, tmp_path, journal, monkeypatch, po
 
 def test_a_folder_is_continued_with_the_same_alone(folder, tmp_path, journal):
     export(folder, tmp_path / "out", journal)
-    with pytest.raises(InputError, match="another value of model"):
+    with pytest.raises(InputError, match="made with model = "):
         export(folder, tmp_path / "out", journal, model="other")
-    with pytest.raises(InputError, match="the judge's seed"):
+    with pytest.raises(InputError, match="made with settings.seed = "):
         export(folder, tmp_path / "out", journal, replace(SCORE, judge=replace(JUDGE, seed=1)))
-    with pytest.raises(InputError, match="of images"):
+    with pytest.raises(InputError, match="made with images = "):
         export(folder, tmp_path / "out", journal, form=BatchForm("urls", "https://x/"))
     with pytest.raises(InputError, match="no folder of requests"):
         export(folder, folder, journal)

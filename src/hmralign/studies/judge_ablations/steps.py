@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hmralign.storage.run_record import require_same_run
 from hmralign.storage.whole_file import write_json
 from hmralign.structures import InputError
 
@@ -51,13 +52,15 @@ class Step:
         path = self.folder / "done.json"
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            if record["format_version"] == FORMAT_VERSION and record["decided_by"] == self.decided_by:
-                return {**record["result"], "cpu_seconds": float(record["cpu_seconds"])}
+            if record["format_version"] != FORMAT_VERSION:
+                raise ValueError(f"format version {record['format_version']}, this program reads {FORMAT_VERSION}")
+            advice = f"remove the folder {self.folder}"
+            require_same_run(path, record["decided_by"], self.decided_by, advice=advice)
+            return {**record["result"], "cpu_seconds": float(record["cpu_seconds"])}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: not the record of a step ({error}); remove the folder {self.folder}") from error
-        raise InputError(f"{path}: is of a step with other settings; remove the folder {self.folder}")
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write what came of it, last."""

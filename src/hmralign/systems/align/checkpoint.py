@@ -18,6 +18,7 @@ from hmralign.policies.catalogue import OpenedPolicy, open_policy
 from hmralign.policies.policy import SavedPolicy
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.run_record import first_difference
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
@@ -157,13 +158,13 @@ def _claim(path: Path, record: dict[str, Any]) -> None:
     if path.is_file():
         try:
             there = read_yaml(path, "the record of a run")
-            same = _without_versions(there) == _without_versions(record)
+            found = first_difference(_without_versions(there), _without_versions(record))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not the record of a run ({error})") from error
-        if not same and not (path.parent / "state.pt").exists():
+        if found is not None and not (path.parent / "state.pt").exists():
             write_whole(path, yaml.safe_dump(record, sort_keys=False))  # that run never took a step
-        elif not same:
-            raise InputError(f"{path.parent}: holds a run with other settings or groups; use another folder")
+        elif found is not None:
+            raise InputError(f"{path.parent}: was made with {found}; use another folder")
         return
     if (path.parent / "state.pt").exists() or (path.parent / "model.safetensors").exists():
         raise InputError(f"{path.parent}: holds another run; use another folder")

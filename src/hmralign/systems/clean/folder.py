@@ -13,7 +13,6 @@ folder/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.json_file import read_record
+from hmralign.storage.run_record import require_own_folder, require_same_run
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import InputError
 
@@ -36,10 +36,10 @@ def cleaning_folder(folder: Path, plan: dict[str, Any]) -> Iterator[Path]:
     Raises InputError where another process writes, where the folder holds something else, and for a folder of another
     plan, naming the first setting that differs.
     """
-    _require_own(folder)  # before anything is written, a lock included
+    require_own_folder(folder, "plan.json", "no cleaning", _NO_STRANGERS)  # before anything is written, a lock included
     with held_folder(folder, "writing to this folder"):
         if (folder / "plan.json").is_file():
-            _require_same(folder, read_plan(folder), _plain(plan))
+            require_same_run(folder, read_plan(folder), plan)
         else:
             content = {"format_version": FORMAT_VERSION, **plan}
             write_json(folder / "plan.json", content)
@@ -62,41 +62,10 @@ def borrow_scores(earlier: Path, folder: Path, plan: dict[str, Any]) -> None:
     Raises InputError where the earlier one judged other labels, or judged them otherwise, or has not finished.
     """
     there = read_plan(earlier)
-    for name, value in _plain(plan["scoring"]).items():
-        if there.get("scoring", {}).get(name) != value:
-            raise InputError(
-                f"{earlier}: its scores are of {name} = {_short(there.get('scoring', {}).get(name))}, not "
-                f"{_short(value)}; leave it out to have the labels judged"
-            )
+    advice = "leave it out to have the labels judged"
+    require_same_run(earlier, there.get("scoring"), plan["scoring"], what="its scores were", advice=advice)
     scores = earlier / "scores" / "scores.safetensors"
     if not scores.is_file():
         raise InputError(f"{earlier}: has not judged all its labels; finish that run first")
     if not (folder / "scores" / "scores.safetensors").is_file():
         write_whole(folder / "scores" / "scores.safetensors", scores.read_bytes())
-
-
-def _require_own(folder: Path) -> None:
-    if folder.is_dir() and not (folder / "plan.json").is_file():
-        strangers = [p.name for p in folder.iterdir() if p.name not in _NO_STRANGERS and p.suffix != ".part"]
-        if strangers:
-            raise InputError(f"{folder}: is not empty ('{strangers[0]}') and no cleaning; use another folder")
-
-
-def _require_same(folder: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for group, settings in wanted.items():
-        for name, value in settings.items():
-            found = there.get(group, {}).get(name)
-            if found != value:
-                raise InputError(
-                    f"{folder}: was made with {name} = {_short(found)}, not {_short(value)}; use another folder"
-                )
-
-
-def _plain(plan: dict[str, Any]) -> dict[str, Any]:
-    """As it comes back from a file."""
-    return json.loads(json.dumps(plan))
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."

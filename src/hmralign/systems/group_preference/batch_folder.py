@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.run_record import require_own_folder, require_same_run
 from hmralign.storage.whole_file import naming_file, write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
@@ -252,9 +253,9 @@ def exporting(path: str | Path, manifest: Manifest, limits: BatchLimits) -> Iter
     """
     path = Path(path)
     there = _read_manifest(path)
-    if there is None and (strangers := _strangers(path)):
-        raise InputError(f"{path}: is not empty ('{strangers[0]}') and no folder of requests; use another folder")
-    _require_same(there, manifest, path)
+    require_own_folder(path, "manifest.json", "no folder of requests", _is_left_by_a_kill)
+    if there is not None:
+        require_same_run(path, there.to_json(), manifest.to_json(), what="its requests were")
     with held_folder(path, "writing requests there"):
         if there is None:
             write_json(path / "manifest.json", manifest.to_json())
@@ -344,28 +345,8 @@ def _read_manifest(path: Path) -> Manifest | None:
     return Manifest.of_json(content, file)
 
 
-def _require_same(there: Manifest | None, given: Manifest, path: Path) -> None:
-    if there is None:
-        return
-    old, new = there.to_json(), given.to_json()
-    for content in (old, new):
-        content |= {f"the judge's {name}": value for name, value in content.pop("settings").items()}
-    for name in (*new, *(name for name in old if name not in new)):
-        if old.get(name) != new.get(name):
-            raise InputError(
-                f"{path}: its requests were made with another value of {name} ({_short(old.get(name))}, not "
-                f"{_short(new.get(name))}); use another folder"
-            )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _strangers(path: Path) -> list[str]:
-    names = [file.name for file in path.iterdir()] if path.is_dir() else []
-    return [name for name in names if not any(fnmatch(name, known) for known in _LEFT_BY_A_KILL)]
+def _is_left_by_a_kill(name: str) -> bool:
+    return any(fnmatch(name, known) for known in _LEFT_BY_A_KILL)
 
 
 def _remove_unfinished(path: Path) -> None:

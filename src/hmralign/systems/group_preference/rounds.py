@@ -15,6 +15,7 @@ from typing import Any
 
 from hmralign.critics.vlm.memory.retrieval import Retrieved
 from hmralign.critics.vlm.memory.store import Memory
+from hmralign.storage.run_record import first_difference
 from hmralign.storage.whole_file import naming_file
 from hmralign.structures import InputError, MemoryContext
 
@@ -40,12 +41,9 @@ class Rounds:
             return rounds
         if lines[0].get("format_version") != FORMAT_VERSION or "settings" not in lines[0]:
             raise InputError(f"{path}: not the rounds of a memory in version {FORMAT_VERSION}")
-        there, given = lines[0]["settings"], head["settings"]
-        changed = _first_difference(there, given)
-        if changed is not None:
+        if (changed := first_difference(lines[0]["settings"], head["settings"])) is not None:
             raise InputError(
-                f"the memory {memory.path} was explored with {changed[0]} = {_short(changed[1])}, not "
-                f"{_short(changed[2])}; go on with the same, or begin another memory"
+                f"the memory {memory.path} was explored with {changed}; go on with the same, or begin another memory"
             )
         return cls(path, {line["episode"]: line for line in lines[1:]})
 
@@ -102,19 +100,3 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return []
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
-
-
-def _first_difference(there: Any, given: Any, name: str = "") -> tuple[str, Any, Any] | None:
-    """Where two settings differ, as `a.b`, with both values; None where they are equal."""
-    if not (isinstance(there, dict) and isinstance(given, dict)):
-        return None if there == given else (name, there, given)
-    for key in sorted(there.keys() | given.keys()):
-        found = _first_difference(there.get(key), given.get(key), f"{name}.{key}" if name else key)
-        if found is not None:
-            return found
-    return None
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 120 else text[:117] + "..."

@@ -31,6 +31,7 @@ from hmralign.models.scorer_calibration import Calibration, fit_calibration
 from hmralign.models.scorer_checkpoint import CalibratedScorer, save_scorer
 from hmralign.models.scorer_features import mirrored_input
 from hmralign.policies.catalogue import open_policy
+from hmralign.storage.run_record import require_same_run
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.storage.yaml_file import read_yaml
@@ -203,7 +204,6 @@ def _claim(path: Path, config: ScorerConfigFile, made_by: dict[str, Any]) -> Non
     del plain["data" if config.distil.store else "distil"]  # what is not learned from decides nothing
     plain["made_by"] = made_by
     if path.is_file():
-        if read_yaml(path, "the configuration of a run") != plain:
-            raise InputError(f"{path.parent}: holds the training of another scorer; use another folder")
+        require_same_run(path.parent, read_yaml(path, "the configuration of a run"), plain)
         return
     write_whole(path, yaml.safe_dump(plain, sort_keys=False))

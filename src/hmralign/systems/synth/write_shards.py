@@ -11,6 +11,7 @@ import torch
 
 from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
+from hmralign.storage.run_record import require_same_run
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import remove_parts, write_whole
 from hmralign.structures import Example, InputError
@@ -91,10 +92,9 @@ def _claim(folder: Path, facts: dict) -> None:
     plan = folder / "plan.json"
     if plan.exists():
         try:
-            same = json.loads(plan.read_text(encoding="utf-8")) == facts
+            there = json.loads(plan.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{plan}: not the plan of a shard folder ({error}); choose a new folder") from error
-        if not same:
-            raise InputError(f"{folder}: holds shards of another configuration; choose a new folder")
+        require_same_run(folder, there, facts)
     else:
         write_whole(plan, json.dumps(facts))
