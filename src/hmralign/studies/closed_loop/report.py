@@ -44,8 +44,9 @@ _STYLE = (
 )
 
 
-def write_report(loop: ClosedLoop) -> Path:
-    """Write `report.html` into the loop's folder, pictures inside."""
+def write_report(loop: ClosedLoop, index: str | None = None) -> Path:
+    """Write `report.html` into the loop's folder, pictures inside; `index` is the link to the page that leads here."""
+    up = "" if index is None else f'<nav><a href="{html.escape(index)}">Back to the overview</a></nav>'
     found = metrics(loop)
     curves = "".join(
         f"<h3>{html.escape(name)}</h3>{_png((loop.folder / name.replace(' ', '_') / 'curves.png').read_bytes())}"
@@ -65,7 +66,7 @@ def write_report(loop: ClosedLoop) -> Path:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         f"style-src 'sha256-{policy}'\"><title>hmralign: the closed loop</title><style>{_STYLE}</style></head><body>"
-        f"<h1>The closed loop</h1>{said}{tables}"
+        f"{up}<h1>The closed loop</h1>{said}{tables}"
         f"<h2>Before and after</h2><p>{_PICTURES}</p>{_png(_picture_bytes(loop))}"
         f"<h2>Curves</h2>{curves}</body></html>\n"
     )
