@@ -26,6 +26,9 @@ WARM_GOLD = (0.93, 0.72, 0.42)
 HIDDEN_OPACITY = 0.3
 """What is left of a body's opacity where somebody else stands in front of it."""
 
+MANNEQUIN = (0.80, 0.78, 0.74)
+"""Colour of a body in a file, where nothing is to be told by it."""
+
 _PIXELS_AT_ONCE = 2**23
 
 

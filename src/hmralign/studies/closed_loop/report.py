@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmralign.body.free_body import load_free_body
+from hmralign.body.free_body import load_free_body, shown_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.fitting.detector_noise import noise_of
@@ -26,7 +26,7 @@ from hmralign.policies.catalogue import open_policy
 from hmralign.preferences.sheet import person_ground
 from hmralign.rendering.shading import SKY_BLUE
 from hmralign.storage.whole_file import write_whole
-from hmralign.structures import Observation
+from hmralign.structures import BodyParams, Observation
 from hmralign.studies.closed_loop.run import ClosedLoop, metrics, predict_config
 
 SIDE = 220
@@ -140,24 +140,24 @@ def _picture_bytes(loop: ClosedLoop) -> bytes:
     index = torch.tensor(persons)
     seen = loop.test.observation[index]
     assert loop.test.annotation is not None
-    truth = vertices(body, loop.test.annotation.body[index])
-    base, aligned = (_fused(loop, body, loop.models[m], seen) for m in ("base", name))
+    shown = shown_body(body)
+    truth = vertices(shown, loop.test.annotation.body[index])
+    base, aligned = (vertices(shown, _fused(loop, body, loop.models[m], seen)) for m in ("base", name))
     tiles = []
     for row, person in enumerate(persons):
         meshes = [truth[row], base[row], aligned[row]]
         words = f"fused error {round(1000 * float(change[person])):+d} mm"
-        tiles.append(_tile(body, seen[row], meshes, f"person {person}", words))
+        tiles.append(_tile(shown, seen[row], meshes, f"person {person}", words))
     file = BytesIO()
     contact_sheet(tiles, columns=1, title="keypoints | truth | base | DPO").save(file, "PNG")
     return file.getvalue()
 
 
-def _fused(loop: ClosedLoop, body: BodyModel, path: str, seen: Observation) -> Float[Tensor, "person vert 3"]:
+def _fused(loop: ClosedLoop, body: BodyModel, path: str, seen: Observation) -> BodyParams:
     config = predict_config(loop.config, True)
     policy = open_policy(path, body).policy
     draw = torch.Generator().manual_seed(config.seed)
-    found = estimate_bodies(policy, seen, config.sampler, config.refinement, noise_of(config.detector), draw)
-    return vertices(body, found.fused)
+    return estimate_bodies(policy, seen, config.sampler, config.refinement, noise_of(config.detector), draw).fused
 
 
 def _tile(body: BodyModel, seen: Observation, meshes: list[Tensor], label: str, note: str) -> Tile:
