@@ -556,16 +556,26 @@ class People(Sequence[Person]):
         meshes = [person.vertices("fused") for person in self]
         return Image.fromarray(photo_overlay(self._photo, meshes, self._body))
 
-    def save(self, folder: str | Path, *, keep: Keep = 1, overwrite: bool = False) -> Path:
+    def save(
+        self, folder: str | Path, *, keep: Keep = 1, overwrite: bool = False, index: str | Path | None = None
+    ) -> Path:
         """Write everything about this photo into a new folder, whole or not at all, and return the folder.
 
-        `report.html` shows it all; `keep` is how many of the best hypotheses are written as meshes, or "all". An
-        earlier result is replaced only with `overwrite`. Raises InputError when the folder cannot be written.
+        `report.html` shows it all, with a link back to the page `index` where one is named; `keep` is how many of the
+        best hypotheses are written as meshes, or "all". An earlier result is replaced only with `overwrite`. Raises
+        InputError when the folder cannot be written.
         """
         keep = _checked_keep(keep)
         fingerprint = self._provenance.fingerprint(*self._inputs, str(keep))
         return write_photo(
-            Path(folder), self._photo, self._body, self._provenance, fingerprint, keep=keep, overwrite=overwrite
+            Path(folder),
+            self._photo,
+            self._body,
+            self._provenance,
+            fingerprint,
+            keep=keep,
+            overwrite=overwrite,
+            index=None if index is None else Path(index),
         )
 
     def export(self, folder: str | Path, formats: Sequence[str] = EXPORT_FORMATS) -> list[Path]:

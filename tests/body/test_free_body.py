@@ -9,10 +9,11 @@ import torch
 from scipy.spatial import cKDTree
 
 from hmralign.body import free_body
-from hmralign.body.free_body import load_free_body, read_body
+from hmralign.body.free_body import load_free_body, read_body, shown_body
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, MIRROR_JOINTS, MIRROR_KEYPOINTS
 from hmralign.structures import InputError
 from support.rest_mesh import rest_vertices
+from support.toy_body import toy_body
 
 ASSETS = Path(free_body.__file__).parent / "assets"
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
@@ -49,6 +50,13 @@ def test_files_are_small_and_hold_plain_arrays(size: str):
     arrays = _arrays(size)
     assert "CC0" in str(arrays["licence"]) and str(arrays["name"]) == f"free_body_{size}"
     assert (np.count_nonzero(arrays["weights"], axis=1) <= 4).all()
+
+
+def test_people_are_shown_the_large_mesh_and_other_bodies_as_they_are():
+    small, large = load_free_body("3k5"), load_free_body("7k")
+    assert shown_body(small) is large and shown_body(large) is large
+    other = toy_body()
+    assert shown_body(other) is other
 
 
 def test_skeleton_and_keypoints_are_exactly_symmetric():

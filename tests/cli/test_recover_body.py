@@ -12,8 +12,10 @@ import yaml
 from hmralign.body import lbs
 from hmralign.body.body_file import load_body
 from hmralign.body.free_body import load_free_body
+from hmralign.cli.main import main
 from hmralign.structures import BodyParams
 from support.body_files import stand_in, write_npz, write_pkl
+from support.gltf_reader import GltfFile
 from support.mesh_reader import read_mesh
 from support.recover_example import tiny_checkpoint
 
@@ -52,6 +54,21 @@ def test_every_output_says_that_it_is_retargeted_and_shows_the_body_of_the_file(
     np.testing.assert_allclose(mesh, expected, atol=1e-4)
     assert np.array_equal(np.sort(faces, axis=None), np.sort(body.faces.numpy(), axis=None))
     np.testing.assert_allclose(arrays["fused_joints"], lbs.posed_joints(body, params).numpy(), atol=1e-5)
+
+
+def test_people_on_the_users_body_are_exported_with_that_body_alone(example, tmp_path, capsys):
+    path = write_npz(tmp_path, stand_in(24), name="my_body")
+    body = load_body(path)
+    assert example.recover(body=path, export="glb") == 0
+    arrays = arrays_of(example.out)
+    params = BodyParams(*(torch.tensor(arrays[f"fused_{n}"]) for n in
+                          ("global_orient_rotmat", "body_pose_rotmat", "betas", "transl")))  # fmt: skip
+    expected = lbs.vertices(body, params).numpy() * [1, -1, -1]  # with the pose correctives of the file
+    file = GltfFile((example.out / "photo/scene.glb").read_bytes())
+    assert np.abs(file.skinned(0) - expected).max() < 1e-4
+    assert main(["export", str(example.out)]) == 2
+    assert "'my_body'" in capsys.readouterr().err
+    assert main(["export", str(example.out), "--body", str(path), "--format", "bvh"]) == 0
 
 
 def test_the_person_is_the_one_that_was_estimated_on_the_free_body(example, tmp_path):

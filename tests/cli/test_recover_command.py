@@ -34,6 +34,11 @@ def test_one_photo_gives_all_files_and_one_line(example, capsys):
     assert {p.name for p in example.out.iterdir()} == {"photo", "run.yaml"}  # nothing half done is left
 
 
+def test_the_report_of_a_single_photo_leads_nowhere(example):
+    assert example.recover() == 0
+    assert "href" not in (example.out / "photo/report.html").read_text().split("</header>")[0].split("</style>")[1]
+
+
 def test_keep_writes_more_meshes(example):
     assert example.recover(num_hypotheses=4, keep="all") == 0
     names = {p.name for p in (example.out / "photo" / "person_0").iterdir()}
@@ -104,6 +109,7 @@ def test_a_folder_goes_on_past_bad_photos(example, capsys):
     assert {p.name for p in example.out.iterdir()} == {"a", "c", "run.yaml", "failures.jsonl", "report.html"}
     page = (example.out / "report.html").read_text()
     assert 'href="a/report.html"' in page and 'href="c/report.html"' in page and "b.jpg" in page
+    assert '<a href="../report.html">All photos</a>' in (example.out / "a/report.html").read_text()
     out, err = capsys.readouterr()
     assert "2 people in 2 photos, 1 failed" in out and "b.jpg" in err
 

@@ -12,7 +12,8 @@ from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_joints, vertices
 from hmralign.export.influences import dense_weights, strongest_influences
 from hmralign.export.motion import Motion
-from hmralign.export.skinned_glb import SkinnedPerson, continuous_quats, skinned_glb, srgb_to_linear, write_skinned_glb
+from hmralign.export.skinned_glb import SkinnedPerson, continuous_quats, skinned_glb, write_skinned_glb
+from hmralign.rendering.colormap import srgb_to_linear
 from hmralign.structures import InputError
 from support.gltf_reader import GltfFile
 from support.gltf_validator import validator_report

@@ -10,6 +10,7 @@ import trimesh
 from hmralign.reports.mesh_files import write_glb, write_obj
 from hmralign.structures import InputError
 from support.capsule_figure import capsule_figure
+from support.gltf_validator import validator_report
 from support.mesh_reader import read_mesh
 
 
@@ -50,6 +51,21 @@ def test_glb_keeps_vertex_colors(tmp_path):
     length = struct.unpack("<I", content[12:16])[0]
     attributes = json.loads(content[20 : 20 + length])["meshes"][0]["primitives"][0]["attributes"]
     assert "COLOR_0" in attributes
+
+
+def test_a_plain_body_is_a_smooth_matt_mannequin_for_the_validator_too(tmp_path):
+    vertices, faces = _mesh()
+    path = write_glb(tmp_path / "body.glb", vertices, faces)
+    content = path.read_bytes()
+    length = struct.unpack("<I", content[12:16])[0]
+    header = json.loads(content[20 : 20 + length])
+    surface = header["materials"][0]["pbrMetallicRoughness"]
+    assert surface["metallicFactor"] == 0 and surface["roughnessFactor"] > 0.5
+    red, _, blue, alpha = surface["baseColorFactor"]
+    assert 0.4 < blue < red < 0.7 and alpha == 1
+    assert "NORMAL" in header["meshes"][0]["primitives"][0]["attributes"]
+    report = validator_report(path)
+    assert report["issues"]["numErrors"] == report["issues"]["numWarnings"] == 0
 
 
 def test_a_refused_mesh_leaves_no_file(tmp_path):

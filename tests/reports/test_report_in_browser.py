@@ -111,6 +111,60 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page_and_path):
     assert _bluish_or_golden(_stage(page)) > 0.01
 
 
+WORDS_IN_PIECES = """
+(() => {
+  const broken = [], range = document.createRange();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (node.parentElement.closest('script, style') || !node.parentElement.checkVisibility()) continue;
+    for (const word of node.textContent.matchAll(/[^\\s-]{2,24}/g)) {
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      const tops = new Set([...range.getClientRects()].map((r) => Math.round(r.top)));
+      if (tops.size > 1) broken.push(word[0]);
+    }
+  }
+  return broken;
+})()
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_word_is_broken_and_wide_tables_scroll(page_and_path, width):
+    page, path = page_and_path
+    page.open(path, width=width)
+    plain = [word for word in page.evaluate(WORDS_IN_PIECES) if word.isalpha()]
+    assert plain == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wide = page.evaluate(
+        "[...document.querySelectorAll('table')].every(t => t.closest('.scroll') && "
+        "getComputedStyle(t.closest('.scroll')).overflowX === 'auto')"
+    )
+    assert wide
+    # A word that is too long makes its table wider than its place, and the table scrolls.
+    page.evaluate(
+        "document.querySelector('#person-0 table th').textContent = 'Lopadotemachoselachogaleokranio'.repeat(3)"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    box = "document.querySelector('#person-0 .scroll')"
+    assert page.evaluate(f"{box}.scrollWidth > {box}.clientWidth")
+    page.open(path, width=width)
+    page.evaluate("document.querySelectorAll('th, td').forEach(c => c.style.overflowWrap = 'anywhere')")
+    if width == 390:
+        assert page.evaluate(WORDS_IN_PIECES), "cells that break words would not be seen"
+
+
+def test_a_link_to_a_person_opens_that_person(page_and_path):
+    page, path = page_and_path
+    page.open(path)
+    page.evaluate("window.location.hash = '#person-2'")
+    page.wait_for("!document.querySelector('#person-2').hidden")
+    assert page.evaluate("[...document.querySelectorAll('.person')].map(p => !p.hidden)") == [False, False, True]
+    page.evaluate("window.location.hash = '#nobody'")
+    assert page.evaluate("document.querySelector('#person-2').hidden") is False
+
+
 def test_without_webgl_the_pictures_remain(tmp_path, page_and_path):
     with chromium_page(tmp_path / "profile", NO_GL) as page:
         page.open(page_and_path[1])

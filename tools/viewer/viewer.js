@@ -359,7 +359,16 @@ function wireTabs(tabs, panels, onShown) {
       show(number);
     });
   });
+  // A link to #person-2 opens that person.
+  const named = () => panels.findIndex((panel) => `#${panel.id}` === window.location.hash);
+  const follow = () => {
+    if (named() < 0) return;
+    show(named());
+    panels[named()].scrollIntoView();
+  };
+  window.addEventListener("hashchange", follow);
   show(0);
+  follow();
 }
 
 function wirePanel(panel, viewer, bodiesOf) {

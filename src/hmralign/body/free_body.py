@@ -41,6 +41,15 @@ def load_free_body(size: Literal["7k", "3k5"] = "7k") -> BodyModel:
     return read_body(_ASSETS / f"free_body_{size}.npz")
 
 
+def shown_body(body: BodyModel) -> BodyModel:
+    """The body to draw for people: the large mesh, a mannequin, in place of the free body's small one; others as is.
+
+    Both have one skeleton, so parameters of the one pose the other.
+    """
+    small, large = load_free_body("3k5"), load_free_body("7k")
+    return large.to(body.v_template.device) if body.mesh_hash == small.mesh_hash else body
+
+
 def read_body(path: Path) -> BodyModel:
     """Read a body file written by the build script.
 

@@ -96,7 +96,7 @@ def run_loop(options: DemoOptions, terminal: Terminal) -> str:
     from hmralign.studies.closed_loop.run import metrics, run_closed_loop
 
     loop = run_closed_loop(options.out / "alignment", loop_config(options), options.device)
-    report = write_report(loop)
+    report = write_report(loop, index="../report.html")
     said = []
     for name, kinds in metrics(loop)["results"].items():
         if name != "base":
@@ -122,7 +122,7 @@ def recover_portrait(recoverer: Recoverer, folder: Path) -> bool:
     detected = detector_environment() is not None
     with as_file(assets / PORTRAIT) as photo, as_file(assets / "astronaut_keypoints.json") as keypoints:
         people = recoverer(photo, keypoints=None if detected else keypoints)
-        people.save(folder, keep=3, overwrite=True)
+        people.save(folder, keep=3, overwrite=True, index=folder.parent / "report.html")
     return detected
 
 
@@ -141,7 +141,7 @@ def recover_scene(recoverer: Recoverer, folder: Path) -> TruthErrors:
     errors = errors_against_truth(
         scene, recoverer.body, person.hypotheses, person.best_index, person.fused_joints, person.spread
     )
-    people.save(folder, keep=3, overwrite=True)
+    people.save(folder, keep=3, overwrite=True, index=folder.parent / "report.html")
     text = json.dumps({"format_version": 1, **errors.record()}, indent=2) + "\n"
     write_whole(folder / "truth.json", text)
     return errors

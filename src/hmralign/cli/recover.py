@@ -206,7 +206,8 @@ def recover_photo(recoverer: Recoverer, photo: Path, folder: Path, options: Reco
         _export(folder, recoverer, options)
         return PhotoOutcome(photo, folder, len((read_record(folder) or {}).get("people", [])), skipped=True)
     people: People = recoverer(photo, **given)
-    people.save(folder, keep=options.keep, overwrite=options.overwrite)
+    index = options.out / "report.html" if names_several(options.inputs) else None
+    people.save(folder, keep=options.keep, overwrite=options.overwrite, index=index)
     _export(folder, recoverer, options)
     return PhotoOutcome(photo, folder, len(people))
 

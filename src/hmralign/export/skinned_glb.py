@@ -31,11 +31,10 @@ from hmralign.body.skeleton import JOINT_NAMES, NUM_ALL_JOINTS, NUM_JOINTS
 from hmralign.export.glb_container import GlbArrays
 from hmralign.export.influences import strongest_influences
 from hmralign.export.motion import Motion, shaped_joints
+from hmralign.rendering.colormap import srgb_to_linear
+from hmralign.rendering.shading import MANNEQUIN
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
-
-PORCELAIN = (0.80, 0.78, 0.74)
-"""Base colour of a mannequin, sRGB."""
 
 _ROUGHNESS = 0.75
 
@@ -46,7 +45,7 @@ class SkinnedPerson:
 
     motion: Motion
     name: str = "person"
-    color: tuple[float, float, float] = PORCELAIN
+    color: tuple[float, float, float] = MANNEQUIN
     vertex_colors: Float[np.ndarray, "vert 3"] | None = None
     start_s: float = 0.0
     """When the first frame of the motion is shown, in seconds from the beginning of the file."""
@@ -217,12 +216,6 @@ def _vertex_colors(person: SkinnedPerson, num_vertices: int) -> np.ndarray:
         )
     linear = np.concatenate([srgb_to_linear(colors), np.ones((num_vertices, 1))], axis=1)
     return np.rint(linear * (2**16 - 1)).astype(np.uint16)
-
-
-def srgb_to_linear(colors: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Colours as screens take them to amounts of light, both in [0, 1] (IEC 61966-2-1)."""
-    c = np.clip(colors, 0, 1)
-    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
 def _animate(

@@ -26,6 +26,9 @@ WARM_GOLD = (0.93, 0.72, 0.42)
 HIDDEN_OPACITY = 0.3
 """What is left of a body's opacity where somebody else stands in front of it."""
 
+MANNEQUIN = (0.80, 0.78, 0.74)
+"""Colour of a body in a file, where nothing is to be told by it."""
+
 _PIXELS_AT_ONCE = 2**23
 
 
@@ -104,12 +107,10 @@ def _nearest(meshes: Tensor, faces: Tensor, K: Tensor, size: tuple[int, int]) ->
     """Depth of the nearest of several meshes at each pixel, infinity where none is seen; one camera sees them all."""
     if K.ndim != 2:
         raise InputError("meshes stand in front of others, but the cameras differ; expected one camera")
-    nearest = torch.full(size, torch.inf, device=meshes.device)
-    for mesh in meshes:
-        depth = render(mesh[None], faces, K, size, ("depth",)).depth
-        assert depth is not None
-        nearest = torch.minimum(nearest, depth[0])
-    return nearest
+    first = torch.arange(len(meshes), device=faces.device)[:, None, None] * meshes.shape[1]
+    depth = render(meshes.reshape(1, -1, 3), (faces.long() + first).reshape(-1, 3), K, size, ("depth",)).depth
+    assert depth is not None
+    return depth[0]
 
 
 def _fine_layers(vertices, faces, K, size, color, vertex_colors, lighting, nearest) -> Tensor:

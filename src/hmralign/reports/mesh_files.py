@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from hmralign.rendering.colormap import srgb_to_linear
+from hmralign.rendering.shading import MANNEQUIN
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 
@@ -24,8 +26,19 @@ def write_glb(
     faces: Int[np.ndarray, "face 3"],
     colors: Float[np.ndarray, "vert 3"] | None = None,
 ) -> Path:
-    """Write a binary glTF file, whole or not at all; `vertices` are `cam` metres, `colors` RGB in [0, 1] per vertex."""
-    content = _viewing_mesh(vertices, faces, colors).export(file_type="glb")
+    """Write a binary glTF file, whole or not at all; `vertices` are `cam` metres, `colors` RGB in [0, 1] per vertex.
+
+    Without colours the body is a matt mannequin. Normals make it look smooth.
+    """
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
+
+    mesh = _viewing_mesh(vertices, faces, colors)
+    if colors is None:
+        base = [*srgb_to_linear(np.array(MANNEQUIN)), 1.0]
+        surface = PBRMaterial(name="mannequin", baseColorFactor=base, metallicFactor=0.0, roughnessFactor=0.75)
+        mesh.visual = TextureVisuals(material=surface)
+    content = mesh.export(file_type="glb", include_normals=True)
     assert isinstance(content, bytes)
     return write_whole(path, content)
 

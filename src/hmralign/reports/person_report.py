@@ -63,6 +63,7 @@ def render_report(report: Report) -> str:
     return Template((files / "report.html").read_text(encoding="utf-8")).substitute(
         policy=policy(script, style),
         title=escape(report.title),
+        up=_up(report.index),
         style=style,
         script=script,
         summary=_summary(report),
@@ -87,6 +88,11 @@ def policy(script: str, style: str) -> str:
         f"default-src 'none'; script-src {source(script)}; style-src {source(style)}; img-src data:; "
         "connect-src 'none'; base-uri 'none'; form-action 'none'"
     )
+
+
+def _up(index: str | None) -> str:
+    """The way back to the page of all photos."""
+    return "" if index is None else f'<nav class="up"><a href="{escape(index)}">All photos</a></nav>\n'
 
 
 def _summary(report: Report) -> str:
@@ -237,7 +243,7 @@ def facts_table(facts: Mapping[str, str], caption: str) -> str:
         return ""
     rows = "".join(f'<tr><th scope="row">{escape(str(k))}</th><td>{escape(str(v))}</td></tr>' for k, v in facts.items())
     head = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f'<table class="facts">{head}<tbody>{rows}</tbody></table>'
+    return f'<div class="scroll"><table class="facts">{head}<tbody>{rows}</tbody></table></div>'
 
 
 def _card_of(content: str) -> str:
@@ -254,8 +260,9 @@ def limb_table(limbs: Sequence[LimbRow]) -> str:
         for limb in limbs
     )
     return (
-        '<table class="limbs"><caption>How sure is each limb</caption><thead><tr><th scope="col">Limb</th>'
-        f'<th scope="col">Disagreement</th><th scope="col">Seen</th></tr></thead><tbody>{rows}</tbody></table>'
+        '<div class="scroll"><table class="limbs"><caption>How sure is each limb</caption>'
+        '<thead><tr><th scope="col">Limb</th>'
+        f'<th scope="col">Disagreement</th><th scope="col">Seen</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 

@@ -94,6 +94,8 @@ class Report:
     photos: Sequence[ReportPhoto]
     facts: Mapping[str, str] = field(default_factory=dict)
     caveats: Sequence[str] = ()
+    index: str | None = None
+    """Link to the page of all photos, relative to this one."""
 
 
 def _shape(person: ReportPerson, name: str, expected: tuple[int | None, ...]) -> tuple[int, ...]:

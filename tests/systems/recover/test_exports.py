@@ -6,9 +6,8 @@ import torch
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.skeleton import JOINT_NAMES
-from hmralign.export.skinned_glb import srgb_to_linear
 from hmralign.geometry.rotations import axis_rotmat
-from hmralign.rendering.colormap import magnitude_colors
+from hmralign.rendering.colormap import magnitude_colors, srgb_to_linear
 from hmralign.structures import BodyParams, InputError
 from hmralign.systems.recover.exports import ExportedPerson, finished_photos, write_exports
 from support.gltf_reader import GltfFile

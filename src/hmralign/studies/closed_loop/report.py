@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmralign.body.free_body import load_free_body
+from hmralign.body.free_body import load_free_body, shown_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.fitting.detector_noise import noise_of
@@ -26,7 +26,7 @@ from hmralign.policies.catalogue import open_policy
 from hmralign.preferences.sheet import person_ground
 from hmralign.rendering.shading import SKY_BLUE
 from hmralign.storage.whole_file import write_whole
-from hmralign.structures import Observation
+from hmralign.structures import BodyParams, Observation
 from hmralign.structures.counted import counted
 from hmralign.studies.closed_loop.run import ClosedLoop, metrics, predict_config
 from hmralign.systems.evaluate.predict import evaluation_draws
@@ -46,8 +46,9 @@ _STYLE = (
 )
 
 
-def write_report(loop: ClosedLoop) -> Path:
-    """Write `report.html` into the loop's folder, pictures inside."""
+def write_report(loop: ClosedLoop, index: str | None = None) -> Path:
+    """Write `report.html` into the loop's folder, pictures inside; `index` is the link to the page that leads here."""
+    up = "" if index is None else f'<nav><a href="{html.escape(index)}">Back to the overview</a></nav>'
     found = metrics(loop)
     curves = "".join(
         f"<h3>{html.escape(name)}</h3>{_png((loop.folder / name.replace(' ', '_') / 'curves.png').read_bytes())}"
@@ -67,7 +68,7 @@ def write_report(loop: ClosedLoop) -> Path:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         f"style-src 'sha256-{policy}'\"><title>hmralign: the closed loop</title><style>{_STYLE}</style></head><body>"
-        f"<h1>The closed loop</h1>{said}{tables}"
+        f"{up}<h1>The closed loop</h1>{said}{tables}"
         f"<h2>Before and after</h2><p>{_PICTURES}</p>{_png(_picture_bytes(loop))}"
         f"<h2>Curves</h2>{curves}</body></html>\n"
     )
@@ -143,26 +144,24 @@ def _picture_bytes(loop: ClosedLoop) -> bytes:
     index = torch.tensor(persons)
     seen = loop.test.observation[index]
     assert loop.test.annotation is not None
-    truth = vertices(body, loop.test.annotation.body[index])
-    base, aligned = (_fused(loop, body, loop.models[m], seen, persons) for m in ("base", name))
+    shown = shown_body(body)
+    truth = vertices(shown, loop.test.annotation.body[index])
+    base, aligned = (vertices(shown, _fused(loop, body, loop.models[m], seen, persons)) for m in ("base", name))
     tiles = []
     for row, person in enumerate(persons):
         meshes = [truth[row], base[row], aligned[row]]
         words = f"fused error {round(1000 * float(change[person])):+d} mm"
-        tiles.append(_tile(body, seen[row], meshes, f"person {person}", words))
+        tiles.append(_tile(shown, seen[row], meshes, f"person {person}", words))
     file = BytesIO()
     contact_sheet(tiles, columns=1, title="keypoints | truth | base | DPO").save(file, "PNG")
     return file.getvalue()
 
 
-def _fused(
-    loop: ClosedLoop, body: BodyModel, path: str, seen: Observation, numbers: list[int]
-) -> Float[Tensor, "person vert 3"]:
+def _fused(loop: ClosedLoop, body: BodyModel, path: str, seen: Observation, numbers: list[int]) -> BodyParams:
     config = predict_config(loop.config, True)
     policy = open_policy(path, body).policy
     draws = evaluation_draws(config.seed, numbers)
-    found = estimate_bodies(policy, seen, config.sampler, config.refinement, noise_of(config.detector), draws)
-    return vertices(body, found.fused)
+    return estimate_bodies(policy, seen, config.sampler, config.refinement, noise_of(config.detector), draws).fused
 
 
 def _tile(body: BodyModel, seen: Observation, meshes: list[Tensor], label: str, note: str) -> Tile:

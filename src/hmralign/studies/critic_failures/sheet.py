@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from hmralign.body.free_body import shown_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import JOINT_NAMES
@@ -91,6 +92,7 @@ def failures_sheet(
     """One row per case; `name` is the critic whose favourites they are. Raises InputError for no case."""
     if not shown:
         raise InputError(f"nothing misled the critic '{name}'; expected at least one case to draw")
+    body = shown_body(body)
     owners = vertex_segments(body)
     tiles = [_row(store, judged, name, body, owners, case, side) for case in shown]
     title = (

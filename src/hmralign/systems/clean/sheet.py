@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
+from hmralign.body.free_body import shown_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.cleaning.selection import Selection
@@ -37,6 +38,7 @@ def borderline_sheet(
 
     Each is drawn on what is known of the person: keypoints and mask on plain paper.
     """
+    body = shown_body(body)
     tiles = [_tile(source, body, scored, selection, item, side) for item in items]
     kept = sum(bool(selection.keep[item]) for item in items)
     title = (

@@ -26,7 +26,6 @@ from hmralign.body.npz_file import read_npz
 from hmralign.export.amass import write_amass
 from hmralign.export.bvh import write_bvh
 from hmralign.export.motion import Motion
-from hmralign.export.skinned_glb import SkinnedPerson, write_skinned_glb
 from hmralign.hypotheses.spread import surface_spread
 from hmralign.overlays.overlay import PERSON_COLORS
 from hmralign.rendering.colormap import magnitude_colors
@@ -102,6 +101,8 @@ def write_exports(
 def _write_scenes(
     folder: Path, names: Sequence[str], people: Sequence[ExportedPerson], motions: Sequence[Motion], body: BodyModel
 ) -> list[Path]:
+    from hmralign.export.skinned_glb import SkinnedPerson, write_skinned_glb
+
     spreads = [_spread(person, body) for person in people]
     high = max(spread_scale(spread) for spread in spreads)
     plain, uncertain = [], []

@@ -20,6 +20,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -77,8 +78,9 @@ def write_photo(
     *,
     keep: Keep = 1,
     overwrite: bool = False,
+    index: Path | None = None,
 ) -> Path:
-    """Write all outputs of a photo, whole or not at all; returns the folder.
+    """Write all outputs of a photo, whole or not at all; returns the folder. Its report links to the page `index`.
 
     Raises InputError when the folder exists and may not be replaced, or cannot be written.
     """
@@ -93,7 +95,8 @@ def write_photo(
             overlay = photo_overlay(photo, [m.fused for m in meshes], body)
             _save_png(draft / "overlay.png", overlay)
         with measured(photo.seconds, "report"):
-            write_report(draft / "report.html", photo_report(photo, meshes, pictures, overlay, body, provenance))
+            up = None if index is None else page_link(folder, index)
+            write_report(draft / "report.html", photo_report(photo, meshes, pictures, overlay, body, provenance, up))
         for number in range(len(photo.persons)):
             into = draft / person_folder(number)
             into.mkdir()
@@ -222,6 +225,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def page_link(folder: Path, page: Path) -> str:
+    """The link from a page in `folder` to another page."""
+    return quote(os.path.relpath(page, folder).replace(os.sep, "/"))
 
 
 def _save_png(path: Path, picture: np.ndarray) -> None:

@@ -6,15 +6,16 @@ import base64
 import hashlib
 import html
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from PIL import Image
 
 from hmralign.storage.whole_file import write_whole
-from hmralign.systems.recover.outputs import read_record
+from hmralign.systems.recover.outputs import page_link, read_record
+
+MAX_PEOPLE = 12
+"""People of a photo who have a link of their own."""
 
 MAX_PICTURES = 300
 """Photos shown with a picture; of more, the others are lines, so that the page stays loadable."""
@@ -22,12 +23,14 @@ MAX_PICTURES = 300
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:74rem;padding:0 1rem;color:#1c2026;"
     "background:#fff}h1{font-size:1.4rem}ul.photos{display:grid;gap:1rem;padding:0;list-style:none;"
-    "grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}a{color:inherit;text-decoration:none;display:block;"
-    "border:1px solid #d6dade;border-radius:8px;padding:.6rem;height:100%;box-sizing:border-box}"
-    "a:hover,a:focus{border-color:#2c6fbb}img{display:block;width:100%;height:14rem;object-fit:contain}"
+    "grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}a{color:#2c6fbb}"
+    "li.photo{border:1px solid #d6dade;border-radius:8px;padding:.6rem}li.photo>a{color:inherit;text-decoration:none;"
+    "display:block}li.photo:hover,li.photo:focus-within{border-color:#2c6fbb}small a{margin-right:.7em;"
+    "white-space:nowrap}img{display:block;width:100%;height:14rem;object-fit:contain}"
     "b{display:block;margin-top:.5rem;overflow-wrap:anywhere}"
     "small{color:#5a626d}"
-    "@media(prefers-color-scheme:dark){body{background:#15181c;color:#e6e8eb}a{border-color:#3a4048}small{color:#9aa3ad}}"
+    "@media(prefers-color-scheme:dark){body{background:#15181c;color:#e6e8eb}li.photo{border-color:#3a4048}"
+    "small{color:#9aa3ad}a{color:#7fb0ff}}"
 )
 
 
@@ -46,7 +49,7 @@ def write_index(
     cards = "".join(_card(out, name, folder, number < MAX_PICTURES) for number, (name, folder) in enumerate(photos))
     failed = "".join(f"<li>{html.escape(name)}: {html.escape(error)}</li>" for name, error in failures)
     said = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
-    said += "".join(f'<p><a href="{_link(out, page)}">{html.escape(words)}</a></p>' for words, page in pages)
+    said += "".join(f'<p><a href="{page_link(out, page)}">{html.escape(words)}</a></p>' for words, page in pages)
     policy = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -61,16 +64,17 @@ def write_index(
     return write_whole(out / "report.html", page)
 
 
-def _link(out: Path, page: Path) -> str:
-    return quote(os.path.relpath(page, out).replace(os.sep, "/"))
-
-
 def _card(out: Path, name: str, folder: Path, pictured: bool) -> str:
-    link = _link(out, folder / "report.html")
+    link = page_link(out, folder / "report.html")
     people = len((read_record(folder) or {}).get("people", []))
     picture = f'<img alt="" src="{_thumbnail(folder / "overlay.png")}">' if pictured else ""
     words = f"{people} {'person' if people == 1 else 'people'}"
-    return f'<li><a href="{link}">{picture}<b>{html.escape(name)}</b><small>{words}</small></a></li>'
+    each = "".join(f' <a href="{link}#person-{i}">Person {i}</a>' for i in range(people)) if people > 1 else ""
+    if people > MAX_PEOPLE:
+        each = ""
+    return (
+        f'<li class="photo"><a href="{link}">{picture}<b>{html.escape(name)}</b></a><small>{words}{each}</small></li>'
+    )
 
 
 def _thumbnail(path: Path) -> str:

@@ -49,8 +49,9 @@ def photo_report(
     overlay: Picture,
     body: BodyModel,
     provenance: Provenance,
+    index: str | None = None,
 ) -> Report:
-    """The report of one photo; `overlay` shows all its people."""
+    """The report of one photo; `overlay` shows all its people, `index` is the link to the page of all photos."""
     persons = [
         report_person(person, number, photo, m, p, body, provenance)
         for number, (person, m, p) in enumerate(zip(photo.persons, meshes, pictures, strict=True))
@@ -61,7 +62,7 @@ def photo_report(
     bare = ", ".join(str(number) for number, person in enumerate(photo.persons) if person.box_only)
     caveats = (f"Person {bare}: {BOX_ONLY}", *caveats) if bare else caveats
     caveats = (RETARGETED, *caveats) if provenance.retargeted else caveats
-    return Report(f"Bodies in {title}", [page], run_facts(provenance), caveats)
+    return Report(f"Bodies in {title}", [page], run_facts(provenance), caveats, index)
 
 
 def report_person(
