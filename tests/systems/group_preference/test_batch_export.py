@@ -163,7 +163,7 @@ def test_a_folder_is_continued_with_the_same_alone(folder, tmp_path, journal):
     export(folder, tmp_path / "out", journal)
     with pytest.raises(InputError, match="made with model = "):
         export(folder, tmp_path / "out", journal, model="other")
-    with pytest.raises(InputError, match="made with settings.seed = "):
+    with pytest.raises(InputError, match=r"made with settings\.seed = "):
         export(folder, tmp_path / "out", journal, replace(SCORE, judge=replace(JUDGE, seed=1)))
     with pytest.raises(InputError, match="made with images = "):
         export(folder, tmp_path / "out", journal, form=BatchForm("urls", "https://x/"))
