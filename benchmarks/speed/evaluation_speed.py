@@ -27,6 +27,7 @@ from hmralign.metrics.joint_errors import pa_mpjpe
 from hmralign.models.lite import LiteModel
 from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig
+from hmralign.storage.presets import preset_path
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 from hmralign.systems.synth.write_synthwild import masked_chunk
 from hmralign.training.base_batches import training_batch
@@ -101,8 +102,8 @@ def main() -> None:
     values = np.random.default_rng(0).random(2000)
     rows["bootstrap of 2,000 persons, CPU ms"] = 1000 * cpu_seconds(lambda: bootstrap_mean(values))
 
-    for name in ("lite", "lite_lab"):
-        config = read_training_config(ROOT / f"configs/{name}.yaml")
+    for name in ("lite", "lite-lab"):
+        config = read_training_config(preset_path("base", name))
         batch = training_batch(wild.sample(config.batch_size, torch.Generator().manual_seed(2)), body)
         network = LiteModel(config.model)
         network.codec.fit(batch.pose_vector)
@@ -114,7 +115,7 @@ def main() -> None:
             part.loss().backward()
             optimizer.step()
 
-        rows[f"training steps per CPU s, configs/{name}.yaml"] = 1 / cpu_seconds(step)
+        rows[f"training steps per CPU s, preset {name}"] = 1 / cpu_seconds(step)
     result = {"rows": {name: round(value, 3) for name, value in rows.items()}, "torch": torch.__version__}
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     lines = ["# Speed of generation, evaluation and training", "", "One thread, process time, medians."]

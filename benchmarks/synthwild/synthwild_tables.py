@@ -24,6 +24,7 @@ from hmralign.evaluation.summary import differences, recalibration_record
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.models.lite import LiteConfig
 from hmralign.models.regressor import PoseRegressor
+from hmralign.storage.presets import preset_path
 from hmralign.systems.evaluate.run import (
     EvaluateConfig,
     evaluate_policy,
@@ -47,7 +48,7 @@ def the_regressor(data: Path, work: Path, cpu_seconds: float) -> PoseRegressor:
         model = PoseRegressor(SIZE)
         model.load_state_dict(torch.load(path, weights_only=True))
         return model.eval()
-    config = read_training_config(ROOT / "configs/lite_lab.yaml")
+    config = read_training_config(preset_path("base", "lite-lab"))
     folders = (str(data / "lab_train"), str(data / "broad_train"))
     model = train_regressor(replace(config, shards=folders, max_hours=None), SIZE, cpu_seconds)
     work.mkdir(parents=True, exist_ok=True)

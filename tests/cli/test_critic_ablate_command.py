@@ -92,7 +92,7 @@ def test_options_replace_the_judge(file, tmp_path, monkeypatch, capsys):
 
 
 def test_wrong_input_in_one_sentence(file, tmp_path, capsys):
-    refused(capsys, main(["critic", "ablate", "--out", "x"]), "--config is missing", "gpa_ablations.yaml")
+    refused(capsys, main(["critic", "ablate", "--out", "x"]), "--config and --preset are missing", "gpa-ablations")
     refused(capsys, main(["critic", "ablate", "--config", str(file)]), "--out is missing")
     command = ["critic", "ablate", "--config", str(file), "--out", str(tmp_path / "out"), "--quiet"]
     refused(capsys, main([*command, "--threads", "0"]), "--threads is 0")

@@ -1,18 +1,16 @@
 """Training configurations: YAML in, checked dataclasses out; every wrong key or value is named."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from hmralign.data.synthetic.generator import SyntheticMix
 from hmralign.data.synthetic.views import ViewMix
 from hmralign.models.lite import LiteConfig
+from hmralign.storage.presets import preset_names, preset_path
 from hmralign.structures import InputError
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.configuration import read_training_config, write_training_config
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -47,9 +45,9 @@ def test_written_configurations_are_read_back(tmp_path):
     assert read_training_config(tmp_path / "c.yaml") == config
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("lite*.yaml")), ids=lambda p: p.stem)
-def test_committed_configurations_are_valid(path):
-    read_training_config(path)
+@pytest.mark.parametrize("name", preset_names("base"))
+def test_presets_are_valid(name):
+    read_training_config(preset_path("base", name))
 
 
 @pytest.mark.parametrize(

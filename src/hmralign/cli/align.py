@@ -10,6 +10,7 @@ import tyro
 
 from hmralign.alignment.names import METHODS
 from hmralign.cli.device_option import CPU, Device
+from hmralign.cli.presets import chosen_config, preset_help
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -31,7 +32,8 @@ class AlignOptions:
     checkpoint: str | None = None
     """Weights to start from; the default is the shipped ones that sampled the groups."""
     config: Path | None = None
-    """YAML configuration (see configs/align); what it leaves out is as recommended for the method."""
+    """YAML configuration; what it leaves out is as recommended for the method."""
+    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("align"))] = None
     critic: str | None = None
     """Scores in the store that are trained on; replaces the configuration's. The default is the learned scorer's
     where the store has them, else those of the store's only critic."""
@@ -69,7 +71,7 @@ def run_align(options: AlignOptions, terminal: Terminal) -> int:
     torch.set_num_threads(options.threads)
     critic = options.critic
     config = read_align_config(
-        options.config,
+        chosen_config("align", options.preset, options.config),
         options.method,
         (lambda: scores_to_follow(GroupStore.open(options.groups))) if critic is None else (lambda: critic),
     )

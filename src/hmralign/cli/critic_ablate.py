@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.exit_codes import SOME_FAILED, WRONG_INPUT
+from hmralign.cli.presets import needed_config, preset_help
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -19,12 +22,13 @@ if TYPE_CHECKING:
 class CriticAblateOptions:
     """Run the arms of a study: explore, freeze, score, align, measure, with one part left out in each.
 
-    The study is a YAML file (see configs/critic/gpa_ablations.yaml). One that was stopped is continued by the same
+    The study is a YAML file, or the preset of GPA's ablations. One that was stopped is continued by the same
     command; a second run asks nothing.
     """
 
     config: Path | None = None
     """YAML file of the study: stores, judge, arms."""
+    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("ablate"))] = None
     out: Path | None = None
     """Folder for the steps, the journal, gpa_ablations.json and gpa_ablations.md."""
     dry_run: bool = False
@@ -51,15 +55,14 @@ class CriticAblateOptions:
 
 def run_critic_ablate(options: CriticAblateOptions, terminal: Terminal) -> int:
     """Run and say where the report is."""
-    if options.config is None:
-        raise UsageError("--config is missing; expected the YAML file of a study (configs/critic/gpa_ablations.yaml)")
+    study = needed_config("ablate", options.preset, options.config, "the YAML file of a study")
     if options.out is None and not options.dry_run:
         raise UsageError("--out is missing; expected the folder of the study")
     if options.threads < 1:
         raise UsageError(f"--threads is {options.threads}; expected at least 1")
     from hmralign.studies.judge_ablations.settings import read_study
 
-    config = _with_judge(read_study(options.config), options)
+    config = _with_judge(read_study(study), options)
     if options.dry_run:
         from hmralign.studies.judge_ablations.plan import plan_markdown, plan_study
 

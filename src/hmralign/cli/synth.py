@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+import tyro
 
 from hmralign.cli.device_option import CPU, Device
+from hmralign.cli.presets import chosen_config, preset_help
 from hmralign.cli.terminal import Terminal
 
 
@@ -18,6 +21,7 @@ class SynthOptions:
     """Folder of the shards."""
     config: Path | None = None
     """Training configuration whose data settings are used; the default settings otherwise."""
+    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base"))] = None
     examples: int = 100_000
     """Number of persons."""
     shard_size: int = 5_000
@@ -42,7 +46,8 @@ def run_synth(options: SynthOptions, terminal: Terminal) -> int:
     from hmralign.training.base_configuration import BaseTrainingConfig
     from hmralign.training.configuration import read_training_config
 
-    training = read_training_config(options.config) if options.config else BaseTrainingConfig()
+    config = chosen_config("base", options.preset, options.config)
+    training = BaseTrainingConfig() if config is None else read_training_config(config)
     if options.pose_file is not None:
         training = replace(training, pose_file=str(options.pose_file))
     synth = SynthConfig(examples=options.examples, shard_size=options.shard_size, seed=options.seed)

@@ -1,4 +1,4 @@
-"""`hmralign train base` and `hmralign train scorer`: weights from a committed configuration."""
+"""`hmralign train base` and `hmralign train scorer`: weights from a configuration, a file or one of the presets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from hmralign.cli.device_option import CPU, Device
+from hmralign.cli.presets import needed_config, preset_help
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
@@ -19,10 +20,11 @@ class TrainOptions:
 
     what: Annotated[Literal["base", "scorer"], tyro.conf.Positional]
     """`base`: a model that samples bodies; `scorer`: a critic that has learned how models err."""
-    config: Path
-    """YAML configuration, see `configs/`."""
     out: Path
     """Folder of the run: state for resuming, learning curve, weights."""
+    config: Path | None = None
+    """YAML configuration."""
+    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base", "scorer"))] = None
     pose_file: Path | None = None
     """`base`: motion-capture poses; replaces the configuration's."""
     max_hours: float | None = None
@@ -49,6 +51,10 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
     return 0
 
 
+def _config(options: TrainOptions) -> Path:
+    return needed_config(options.what, options.preset, options.config, f"a YAML configuration for `{options.what}`")
+
+
 def _train_scorer(options: TrainOptions) -> Path:
     """Errors as `train_scorer_file`."""
     from hmralign.systems.scorer_dpo.train import read_scorer_config, train_scorer_file
@@ -56,7 +62,7 @@ def _train_scorer(options: TrainOptions) -> Path:
     for flag, value in (("--pose-file", options.pose_file), ("--max-hours", options.max_hours)):
         if value is not None:
             raise UsageError(f"{flag} is for `train base`; a scorer's length is in its configuration")
-    return train_scorer_file(read_scorer_config(options.config), options.out, options.device)
+    return train_scorer_file(read_scorer_config(_config(options)), options.out, options.device)
 
 
 def _train_base(options: TrainOptions) -> Path:
@@ -68,7 +74,7 @@ def _train_base(options: TrainOptions) -> Path:
     from hmralign.training.base_data import training_sources
     from hmralign.training.configuration import read_training_config, write_training_config
 
-    config = read_training_config(options.config)
+    config = read_training_config(_config(options))
     if options.pose_file is not None:
         config = replace(config, pose_file=str(options.pose_file))
     if options.max_hours is not None:

@@ -1,18 +1,18 @@
 """A study is read strictly, and each arm changes what it says and no more."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
 
 from hmralign.critics.vlm.prompts import JudgeOptions
+from hmralign.storage.presets import preset_path
 from hmralign.structures import InputError
 from hmralign.studies.judge_ablations.settings import PAPER_ARMS, Arm, read_study, study_from
 from hmralign.systems.align.configuration import recommended
 from hmralign.systems.group_preference.settings import ExploreConfig, JudgeConfig, ScoreConfig
 
-SHIPPED = Path(__file__).parents[3] / "configs" / "critic" / "gpa_ablations.yaml"
+SHIPPED = preset_path("ablate", "gpa-ablations")
 LEAST = {"learn": "a", "score": "b", "measure": {"store": "c"}}
 
 
@@ -79,7 +79,7 @@ def test_the_shipped_study_can_be_read():
     assert [a.name for a in PAPER_ARMS if a not in config.arms] == [] and config.seeds == (0, 1, 2)
     assert config.first_rules and config.judge.base_url and config.measure.split == "wild/val"
     literal = next(a for a in config.arms if "eq. 6" in a.name)
-    printed = yaml.safe_load((SHIPPED.parents[1] / "align" / "gpa.yaml").read_text())
+    printed = yaml.safe_load(preset_path("align", "gpa").read_text())
     found = config.align_config(literal, "s", 0)
     assert found.settings.mode == printed["group"]["mode"]
     assert found.training.learning_rate == printed["training"]["learning_rate"]

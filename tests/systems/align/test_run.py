@@ -26,6 +26,7 @@ from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, save_ch
 from hmralign.policies.lite import LitePolicy
 from hmralign.policies.policy import state_hash
 from hmralign.preferences.store import CriticFacts, GroupStore, writing
+from hmralign.storage.presets import preset_names, preset_path
 from hmralign.structures import BodyParams, Example, InputError
 from hmralign.systems.align.checkpoint import align_checkpoint, scores_to_follow
 from hmralign.systems.align.configuration import BEST_METHOD, AlignConfig, RefreshConfig, read_align_config, recommended
@@ -358,13 +359,11 @@ def test_whose_scores_are_followed(critics, expected, tmp_path):
         scores_to_follow(made)
 
 
-def test_the_committed_configurations_can_be_read():
-    folder = Path(__file__).parents[3] / "configs/align"
-    names = sorted(p.name for p in folder.glob("*.yaml"))
-    assert names
-    for name in names:
-        method = (folder / name).read_text().split("method:")[1].split()[0]
-        read_align_config(folder / name, method)
+@pytest.mark.parametrize("name", preset_names("align"))
+def test_presets_can_be_read(name):
+    path = preset_path("align", name)
+    method = path.read_text().split("method:")[1].split()[0]
+    assert read_align_config(path).method == read_align_config(path, method).method == method
 
 
 def test_a_policy_round_trips_bodies_of_known_cameras():

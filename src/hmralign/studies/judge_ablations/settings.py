@@ -276,7 +276,7 @@ def _selecting(retrieval: Any, arm: Arm) -> Any:
 
 
 def read_study(path: str | Path) -> StudyConfig:
-    """From YAML; see `configs/critic/gpa_ablations.yaml`. Raises InputError naming the file and what is wrong in it."""
+    """From YAML; see the preset `gpa-ablations`. Raises InputError naming the file and what is wrong in it."""
     return study_from(read_yaml(Path(path), "a readable YAML file"), str(path))
 
 
