@@ -62,7 +62,7 @@ def write_index(
 
 
 def _link(out: Path, page: Path) -> str:
-    return quote(os.path.relpath(page, out).replace(os.sep, "/"))
+    return quote(os.fsencode(os.path.relpath(page, out).replace(os.sep, "/")))
 
 
 def _card(out: Path, name: str, folder: Path, pictured: bool) -> str:
