@@ -139,9 +139,10 @@ class Recoverer:
         if num_hypotheses < 1:
             raise InputError(f"number of hypotheses is {num_hypotheses}; expected at least 1")
         place = chosen_device(device)
+        skeleton = policy_skeleton(checkpoint)  # mistyped? say so before a body is read
         free = load_free_body("7k")
         body = load_body(body) if isinstance(body, str | Path) else body or free
-        estimated_on = free if policy_skeleton(checkpoint) in (free.skeleton_hash, None) else body
+        estimated_on = free if skeleton in (free.skeleton_hash, None) else body
         if estimated_on.skeleton_hash == body.skeleton_hash:
             estimated_on = body
         opened = open_policy(checkpoint, estimated_on.to(place))

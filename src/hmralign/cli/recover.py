@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from hmralign.cli import ctrl_c
+from hmralign.cli.checkpoint_option import require_checkpoint
 from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.exit_codes import DONE, SOME_FAILED
 from hmralign.cli.photo_folders import folder_names, names_several, require_writable
@@ -119,6 +120,7 @@ class PhotoFailure:
 
 def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
     """Recover every photo, or every clip; the exit code says how it went."""
+    require_checkpoint(options.checkpoint)
     from hmralign.cli.recover_clips import names_clips, refuse_clip_options, run_recover_clips
     from hmralign.data.images import expand_inputs
     from hmralign.storage.whole_folder import remove_leftovers
