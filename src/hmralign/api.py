@@ -52,6 +52,7 @@ from hmralign.structures import BodyParams, Camera, Hypotheses, InputError
 from hmralign.structures.counted import counted
 from hmralign.structures.device import chosen_device
 from hmralign.structures.extensions import extension_code
+from hmralign.structures.shown_name import shown_name
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.exports import EXPORT_FORMATS, ExportedPerson, write_exports
 from hmralign.systems.recover.outputs import Keep, is_finished, require_replaceable, write_person, write_photo
@@ -138,9 +139,10 @@ class Recoverer:
         if num_hypotheses < 1:
             raise InputError(f"number of hypotheses is {num_hypotheses}; expected at least 1")
         place = chosen_device(device)
+        skeleton = policy_skeleton(checkpoint)  # mistyped? say so before a body is read
         free = load_free_body("7k")
         body = load_body(body) if isinstance(body, str | Path) else body or free
-        estimated_on = free if policy_skeleton(checkpoint) in (free.skeleton_hash, None) else body
+        estimated_on = free if skeleton in (free.skeleton_hash, None) else body
         if estimated_on.skeleton_hash == body.skeleton_hash:
             estimated_on = body
         opened = open_policy(checkpoint, estimated_on.to(place))
@@ -610,7 +612,7 @@ class People(Sequence[Person]):
         file = BytesIO()
         picture.save(file, "PNG")
         source = b64encode(file.getvalue()).decode("ascii")
-        title = html.escape(photo_title(self.photo))
+        title = html.escape(shown_name(photo_title(self.photo)))
         rows = "".join(_html_row(person, self._first + number) for number, person in enumerate(self))
         return (
             f'<div><img alt="Bodies drawn over {title}" src="data:image/png;base64,{source}"><table>'

@@ -1,15 +1,20 @@
 import hashlib
 import io
+import logging
 import os
+import re
 import struct
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile, features
 
-from hmralign.data import images
+from hmralign.data import images, photo_formats
 from hmralign.data.images import expand_inputs, load_image
 from hmralign.geometry.cameras import intrinsics_from_exif
 from hmralign.structures import InputError
@@ -319,6 +324,67 @@ def test_files_above_the_byte_limit_are_refused(tmp_path, monkeypatch):
         load_image(save(tmp_path / "a.png", Image.fromarray(picture())))
 
 
+def png_with(exif: bytes, where: str) -> bytes:
+    """A picture with these bytes as its EXIF chunk, before or behind the pixels."""
+    stream = io.BytesIO()
+    Image.fromarray(picture()).save(stream, "PNG")
+    plain = stream.getvalue()
+    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    at = plain.index(b"IDAT" if where == "before" else b"IEND") - 4
+    return plain[:at] + chunk + plain[at:]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    exif=st.binary(max_size=40) | st.binary(max_size=40).map(lambda b: b"MM\0*" + b),
+    where=st.sampled_from(["before", "behind"]),
+)
+@example(exif=b"\0\x08\0\x02\x01\x12\0\x03", where="before")
+def test_bytes_that_are_no_exif_do_not_cost_the_picture(exif, where):
+    loaded = load_image(io.BytesIO(png_with(exif, where)))
+    assert sorted(loaded.rgb.shape[:2]) == [24, 40] and all(np.isfinite(v) for v in loaded.exif.values())
+
+
+def test_a_warning_tells_of_broken_exif(caplog):
+    with caplog.at_level("WARNING"):
+        loaded = load_image(io.BytesIO(png_with(b"no TIFF!", "before")))
+    np.testing.assert_array_equal(loaded.rgb, picture())
+    assert "EXIF is damaged" in caplog.text and dict(loaded.exif) == {}
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_heic_photos_are_upright_and_know_their_camera(tmp_path, orientation):
+    heif = pytest.importorskip("pillow_heif", reason="the extra [heif] is not installed")
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    exif.get_ifd(EXIF_IFD).update({0xA405: 26})
+    path = tmp_path / "IMG_0001.HEIC"
+    turned = Image.fromarray(picture(64, 32))
+    heif.from_pillow(turned).save(path, exif=exif.tobytes(), quality=95)
+    jpeg = save(tmp_path / "a.jpg", turned, exif=exif, quality=95, subsampling=0)
+    loaded, wanted = load_image(path), load_image(jpeg)
+    assert loaded.rgb.shape == wanted.rgb.shape and loaded.exif == wanted.exif
+    assert np.abs(loaded.rgb.astype(int) - wanted.rgb).mean() < 4
+    assert expand_inputs([tmp_path]) == [path, jpeg]
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow cannot read AVIF")
+def test_avif_photos(tmp_path):
+    path = save(tmp_path / "a.avif", Image.fromarray(picture(64, 32)), quality=95)
+    assert np.abs(load_image(path).rgb.astype(int) - picture(64, 32)).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("brand", "said"), [("heic", r"a HEIC photo \(pip install 'hmralign\[heif\]'"), ("avif", "AVIF")]
+)
+def test_without_a_reader_one_sentence_says_which(tmp_path, monkeypatch, brand, said):
+    monkeypatch.setattr(photo_formats, "_reads_heic", lambda: False)
+    monkeypatch.setattr(photo_formats, "_reads_avif", lambda: False)
+    (tmp_path / "a").write_bytes(b"\0\0\0\x18ftyp" + brand.encode() + b"\0\0\0\0mif1" + brand.encode())
+    with pytest.raises(InputError, match=said):
+        load_image(tmp_path / "a")
+
+
 @pytest.fixture
 def folder(tmp_path):
     for name in ("b.JPG", "a.png", "notes.txt", ".hidden.jpg", "sub/c.webp", "sub/odd[1].png"):
@@ -327,6 +393,51 @@ def folder(tmp_path):
         path.touch()
     (tmp_path / "folder.jpg").mkdir()
     return tmp_path
+
+
+def test_one_warning_counts_what_is_not_used(folder, caplog):
+    for name in ("c.mp4", "d.MOV", "e.HEIC", "f", "sub/deep/x.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    with caplog.at_level("WARNING"):
+        expand_inputs([folder, folder / "a.png"])
+    (said,) = [record.message for record in caplog.records]
+    heic = "" if find_spec("pillow_heif") else "1 HEIC photo (pip install 'hmralign[heif]' reads them), "
+    assert said.startswith("not used: 2 videos (") and f"), {heic}1 file without a suffix, 1 text file, " in said
+    assert "1 subfolder with pictures" in said and "hidden" not in said
+
+
+def test_what_is_used_by_another_entry_is_not_called_unused(folder, caplog):
+    with caplog.at_level("WARNING"):
+        expand_inputs([folder, folder / "notes.txt", folder / "sub", folder / "folder.jpg" / "..", folder / "*.png"])
+    assert [r.message for r in caplog.records] == [
+        "not used: 1 subfolder with pictures (a pattern such as 'photos/**/*.jpg' enters them)"
+    ]
+
+
+def test_a_folder_of_nothing_usable_says_what_is_there(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(InputError, match=r"matches no image.*but there is: 1 video"):
+        expand_inputs([tmp_path])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    names=st.lists(st.from_regex(r"[a-z]{1,6}(\.[a-zA-Z0-9]{1,4})?", fullmatch=True), max_size=8, unique_by=str.lower)
+)
+def test_every_file_of_a_folder_is_used_or_counted(tmp_path_factory, names):
+    folder = tmp_path_factory.mktemp("some")
+    for name in ["a.png", *names]:
+        (folder / name).touch()
+    log = logging.getLogger("hmralign.data")
+    said: list[str] = []
+    log.addFilter(keep := lambda record: said.append(record.getMessage()) or False)
+    try:
+        used = expand_inputs([folder])
+    finally:
+        log.removeFilter(keep)
+    counts = [int(n) for n in re.findall(r"(?:^not used: |, )([0-9]+) ", said[0])] if said else []
+    assert len(used) + sum(counts) == len(list(folder.iterdir()))
 
 
 def test_folders_give_their_images_sorted(folder):

@@ -110,7 +110,7 @@ def test_arrays_of_each_known_length(points, count):
 
 
 def test_an_unobserved_keypoint_may_be_anywhere(points):
-    points[4] = [1e6, -1e6, 0]
+    points[4], points[5] = [1e6, -1e6, 0], [np.nan, np.inf, 0]
     assert np.abs(person(points).keypoints).max() < 1000 and np.abs(person(points).box).max() < 1000
 
 
@@ -123,12 +123,49 @@ def test_arrays_of_another_shape(shape, said):
         people_from_array(np.ones(shape))
 
 
-@pytest.mark.parametrize(("column", "value"), [(0, np.nan), (1, np.inf), (2, 1.5), (2, -0.1), (2, np.nan)])
+@pytest.mark.parametrize(("column", "value"), [(0, np.nan), (1, np.inf), (2, 2.0), (2, -0.1), (2, np.nan)])
 def test_arrays_with_wrong_numbers_name_the_person(points, column, value):
     wrong = points.copy()
     wrong[3, column] = value
     with pytest.raises(InputError, match="person 1"):
         people_from_array(np.stack([points, wrong]))
+
+
+def test_scores_of_an_array_a_little_above_1_count_as_1(points):
+    high = points.copy()
+    high[3, 2] = 1.31
+    np.testing.assert_array_equal(person(high).confidence, person(points).confidence)
+
+
+def test_people_of_a_file_without_enough_keypoints_are_left_out_by_name(points, tmp_path, caplog):
+    none, two = points.copy(), points.copy()
+    none[:, 2] = 0
+    two[2:, 2] = 0
+    people = [{"image_id": "array", "keypoints": p[:17].ravel().tolist(), "bbox": [9, 9, 70, 90], "score": 0.9}
+              for p in (none, points, two)]  # fmt: skip
+    (tmp_path / "k.json").write_text(json.dumps(people))
+    photo = load_image(example_photo()[0])
+    with caplog.at_level("WARNING"):
+        (found,) = find_people(photo, None, keypoints=tmp_path / "k.json")
+    np.testing.assert_allclose(found.keypoints[:17], points[:17, :2], atol=1e-4)
+    (said,) = [record.message for record in caplog.records]
+    assert "person 0 has no keypoints; person 2 has 2 keypoints" in said
+    (tmp_path / "k.json").write_text(json.dumps(people[2:]))
+    with pytest.raises(InputError, match="person 0 has 2 keypoints in 'array'"):
+        find_people(photo, None, keypoints=tmp_path / "k.json")
+
+
+def test_annotations_whose_box_shows_nobody_are_left_out_by_name(photo, tmp_path, caplog):
+    boxes = [[10, 10, 50, 110], [20, 20, 4, 70], [20, 20, 0, 0]]
+    content = {
+        "images": [{"id": 1, "file_name": "array"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": box} for box in boxes],
+    }
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    with caplog.at_level("WARNING"):
+        (found,) = find_people(photo, None, boxes=tmp_path / "c.json")
+    assert found.box.tolist() == [9.5, 9.5, 59.5, 119.5]
+    assert "box 1 of 'array'" in caplog.text and "person 2: has neither keypoints nor a box" in caplog.text
 
 
 def test_too_few_keypoints(points):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from hmralign.detection.keypoint_conventions import (
     OPENPOSE_BODY25,
     OPENPOSE_COCO18,
 )
-from hmralign.detection.keypoint_files import read_people
+from hmralign.detection.keypoint_files import people_in, read_people
 from hmralign.structures import InputError
 
+FILE = Path("k.json")
 SIZE = (400, 300)  # height, width
 ALL = (COCO17, COCO_WHOLEBODY, COCO_WHOLEBODY_FEET, HALPE26, HALPE136, OPENPOSE_BODY25, OPENPOSE_COCO18)
 
@@ -167,13 +169,172 @@ BAD_JOINT = {
 def test_bad_joint_is_named(tmp_path, bad, kind):
     rows = {"left_elbow": bad}
     if kind == "alphapose":
-        content = [entry(COCO17), {**entry(COCO17), "keypoints": flat_for(COCO17, rows)}]
-        where = "people.json', person 1: joint 'left_elbow'"
+        content = [{**entry(COCO17), "keypoints": flat_for(COCO17, rows)}]
     else:
         content = {"people": [{"pose_keypoints_2d": flat_for(OPENPOSE_BODY25, rows)}]}
-        where = "people.json', person 0: joint 'left_elbow'"
-    with pytest.raises(InputError, match=where):
+    with pytest.raises(InputError, match=r"people.json', person 0: joint 'left_elbow'"):
         read_people(write(tmp_path, content), "a.jpg", SIZE)
+
+
+KINDS = ("alphapose", "openpose", "coco results", "coco annotations")
+
+
+def file_of(kind, flats):
+    """(content, image name) of a file of that kind with these people."""
+    if kind == "openpose":
+        return {"people": [{"pose_keypoints_2d": flat} for flat in flats]}, "a.jpg"
+    if kind == "coco annotations":
+        return coco([{"category_id": 1, "keypoints": flat} for flat in flats]), "a.jpg"
+    image = "a.jpg" if kind == "alphapose" else 12
+    return [{"image_id": image, "category_id": 1, "keypoints": flat} for flat in flats], str(image)
+
+
+def layout_of(kind):
+    return OPENPOSE_BODY25 if kind == "openpose" else COCO17
+
+
+def flat_of(kind, bad=None):
+    """A person as a file of that kind says it; `bad` is what is wrong."""
+    rows = {n: (*place_of(n)[:2], 2) for n in KEYPOINT_NAMES[:17]} if kind == "coco annotations" else {}
+    if bad == "number":
+        rows = {**rows, "left_elbow": (math.nan, 5.0, 1)}
+    if bad == "few":
+        rows = {n: rows.get(n, place_of(n)) if n in ("nose", "left_elbow") else (0, 0, 0) for n in KEYPOINT_NAMES}
+    flat = flat_for(layout_of(kind), rows)
+    return {"count": flat[:-1], "text": ["x", *flat[1:]], "nothing": []}.get(bad, flat)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    people=st.lists(st.sampled_from([None, None, "number", "few", "count", "text", "nothing"]), min_size=1, max_size=5),
+)
+@example(kind="openpose", people=[None, "few"])
+def test_who_is_wrong_is_left_out_by_number_and_nobody_else(tmp_path_factory, kind, people):
+    content, image = file_of(kind, [flat_of(kind, bad) for bad in people])
+    path, told = tmp_path_factory.mktemp("some") / "people.json", []
+    wrong = [number for number, bad in enumerate(people) if bad]
+    if len(wrong) == len(people):
+        with pytest.raises(InputError, match="person 0"):
+            people_in(content, path, image, SIZE, tell=told.append)
+        return
+    found = people_in(content, path, image, SIZE, tell=told.append)
+    assert len(found) == len(people) - len(wrong)
+    (expected,) = people_in(file_of(kind, [flat_of(kind)])[0], path, image, SIZE)
+    for person in found:
+        np.testing.assert_array_equal(person.keypoints, expected.keypoints)
+    assert [f"person {n}:" in "".join(told) for n in range(len(people))] == [n in wrong for n in range(len(people))]
+
+
+def test_a_warning_names_who_is_left_out(tmp_path, caplog):
+    content = [entry(COCO17), {**entry(COCO17), "keypoints": flat_for(COCO17, {"left_elbow": (math.nan, 5.0, 0.5)})}]
+    with caplog.at_level("WARNING"):
+        assert len(read_people(write(tmp_path, content), "a.jpg", SIZE)) == 1
+    (said,) = [record.message for record in caplog.records]
+    assert said.startswith("a.jpg: left out of ") and "person 1: joint 'left_elbow'" in said
+
+
+CATEGORIES = st.lists(st.sampled_from(["person", "Person", "dog", "chair", "traffic light"]), unique=True, min_size=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=CATEGORIES, numbers=st.permutations(range(1, 91)), chosen=st.lists(st.integers(0, 4), min_size=1))
+def test_of_named_categories_only_persons_are_people(tmp_path_factory, names, numbers, chosen):
+    ids = dict(zip(numbers, names, strict=False))
+    at = [list(ids)[i % len(ids)] for i in chosen]
+    content = coco([{"category_id": id_, "bbox": [10, 20, 60, 90]} for id_ in at])
+    content["categories"] = [{"id": id_, "name": name} for id_, name in ids.items()]
+    path, persons = tmp_path_factory.mktemp("some") / "c.json", [i for i in at if ids[i].lower() == "person"]
+    told = []
+    if not persons:
+        with pytest.raises(InputError, match="person"):
+            people_in(content, path, "a.jpg", SIZE, tell=told.append)
+        return
+    assert len(people_in(content, path, "a.jpg", SIZE, tell=told.append)) == len(persons)
+    others = {ids[i] for i in at} - {"person", "Person"}
+    assert all(f"{name} ({[ids[i] for i in at].count(name)})" in "".join(told) for name in others)
+    assert bool(told) == bool(others)
+
+
+@pytest.mark.parametrize("kind", ["alphapose", "coco results", "coco annotations"])
+def test_without_names_the_first_category_is_that_of_persons(kind, caplog):
+    content, image = file_of(kind, [flat_of(kind)] * 3)
+    entries = content["annotations"] if kind == "coco annotations" else content
+    entries[1]["category_id"] = 18
+    del entries[2]["category_id"]
+    with caplog.at_level("WARNING"):
+        assert len(people_in(content, FILE, image, SIZE)) == 2
+    assert "what is no person: category 18 (1)" in caplog.text
+
+
+@settings(max_examples=40, deadline=None)
+@given(scores=st.lists(st.floats(0.01, 1.99), min_size=17, max_size=17))
+def test_scores_above_1_count_as_1(scores):
+    rows = {n: (*place_of(n)[:2], c) for n, c in zip(KEYPOINT_NAMES, scores, strict=False)}
+    (person,) = people_in([{**entry(COCO17), "keypoints": flat_for(COCO17, rows)}], FILE, "a.jpg", SIZE)
+    np.testing.assert_allclose(person.confidence[:17], np.minimum(scores, 1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("place", [(None, None), (math.nan, math.nan), (-1e9, 4.0)])
+@pytest.mark.parametrize("confidence", [0, 0.0, None])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unobserved_joint_is_nowhere(kind, place, confidence):
+    flat = flat_of(kind)
+    at = layout_of(kind).place["left_elbow"]
+    flat[3 * at : 3 * at + 3] = (*place, confidence)
+    content, image = file_of(kind, [flat])
+    (person,) = people_in(content, FILE, image, SIZE)
+    index = KEYPOINT_NAMES.index("left_elbow")
+    assert person.confidence[index] == 0 and person.keypoints[index].tolist() == [0, 0]
+    assert (np.delete(person.confidence[:17], index) > 0).all()
+
+
+def test_an_observed_joint_without_a_place_is_wrong():
+    flat = flat_for(COCO17, {"left_elbow": (None, 5.0, 0.5)})
+    with pytest.raises(InputError, match=r"joint 'left_elbow' is \(None, 5.0, 0.5\)"):
+        people_in([{**entry(COCO17), "keypoints": flat}], FILE, "a.jpg", SIZE)
+
+
+@pytest.mark.parametrize("box", [[], [0, 0, 0, 0], [12, 30, 0, 50], None])
+def test_an_empty_box_beside_keypoints_is_none(box):
+    (person,) = people_in([{**entry(COCO17), "bbox": box}], FILE, "a.jpg", SIZE)
+    (without,) = people_in([entry(COCO17)], FILE, "a.jpg", SIZE)
+    np.testing.assert_array_equal(person.box, without.box)
+
+
+@pytest.mark.parametrize(("flag", "people"), [(None, 2), (False, 2), (0, 2), (True, 1), (1, 1)])
+def test_a_crowd_is_what_says_so(flag, people, caplog):
+    persons = [{"bbox": [10, 20, 60, 90], "iscrowd": f} for f in (0, flag)]
+    with caplog.at_level("WARNING"):
+        assert len(people_in(coco(persons), FILE, "a.jpg", SIZE)) == people
+    assert ("person 1: is a crowd" in caplog.text) == (people == 1)
+
+
+@pytest.mark.parametrize("folder", ["", "C:\\photos\\", "photos\\", "photos/", "..\\photos/x\\"])
+@pytest.mark.parametrize("kind", ["alphapose", "coco", "boxes"])
+def test_paths_of_every_system_name_a_photo(folder, kind):
+    name = f"{folder}a.jpg"
+    content = {
+        "alphapose": [entry(COCO17, name)],
+        "coco": coco([{"bbox": [10, 20, 60, 90]}], name),
+        "boxes": {"boxes": {name: [[1, 2, 30, 40]]}},
+    }[kind]
+    assert len(people_in(content, FILE, "a.jpg", SIZE)) == 1
+
+
+def test_somebody_cut_by_the_border_is_read_beside_others():
+    height = SIZE[0]
+    cut = {n: (*place_of(n)[:2], 0.9) for n in KEYPOINT_NAMES[:7]}
+    cut |= {n: (100.0, height + 20.0, 0.12) for n in KEYPOINT_NAMES[7:17]}
+    (_, person) = people_in([entry(COCO17), {**entry(COCO17), "keypoints": flat_for(COCO17, cut)}], FILE, "a.jpg", SIZE)
+    assert person.confidence[:7].tolist() == pytest.approx([0.9] * 7) and not person.confidence[7:].any()
+
+
+def test_a_file_for_another_size_is_refused_whoever_lies_inside():
+    away = {n: (900.0, 900.0, 0.9) for n in KEYPOINT_NAMES[:17]}
+    people = [entry(COCO17), *[{**entry(COCO17), "keypoints": flat_for(COCO17, away)}] * 3]
+    with pytest.raises(InputError, match="another size"):
+        people_in(people, FILE, "a.jpg", SIZE)
 
 
 MALFORMED = {

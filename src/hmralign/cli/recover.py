@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from hmralign.cli import ctrl_c
+from hmralign.cli.checkpoint_option import require_checkpoint
 from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.exit_codes import DONE, SOME_FAILED
 from hmralign.cli.photo_folders import folder_names, names_several, require_writable
@@ -119,6 +120,7 @@ class PhotoFailure:
 
 def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
     """Recover every photo, or every clip; the exit code says how it went."""
+    require_checkpoint(options.checkpoint)
     from hmralign.cli.recover_clips import names_clips, refuse_clip_options, run_recover_clips
     from hmralign.data.images import expand_inputs
     from hmralign.storage.whole_folder import remove_leftovers
@@ -233,10 +235,12 @@ def given_intrinsics(options: RecoverOptions):
 def failure_of(photo: Path, error: Exception) -> PhotoFailure:
     """A failure in one sentence."""
     from hmralign.structures.errors import HmralignError
+    from hmralign.structures.shown_name import shown_name
 
+    words = shown_name(" ".join(str(error).split()))
     if isinstance(error, HmralignError):
-        return PhotoFailure(photo, type(error).__name__, " ".join(str(error).split()))
-    return PhotoFailure(photo, "unexpected", f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return PhotoFailure(photo, type(error).__name__, words)
+    return PhotoFailure(photo, "unexpected", f"{type(error).__name__}: {words}")
 
 
 def concerns_all(error: Exception) -> bool:
@@ -248,8 +252,11 @@ def concerns_all(error: Exception) -> bool:
 def log_failure(log: Path, failure: PhotoFailure) -> None:
     """Add a line to failures.jsonl."""
     from hmralign.storage.line_log import append_line
+    from hmralign.structures.shown_name import shown_name
 
-    line = json.dumps({"file": str(failure.file), "kind": failure.kind, "error": failure.error}, ensure_ascii=False)
+    line = json.dumps(
+        {"file": shown_name(str(failure.file)), "kind": failure.kind, "error": failure.error}, ensure_ascii=False
+    )
     append_line(log, line)
 
 
@@ -261,6 +268,7 @@ def _finish(
     terminal: Terminal,
 ) -> int:
     from hmralign.structures.counted import counted
+    from hmralign.structures.shown_name import shown_name
 
     if not done:
         raise UsageError(
@@ -271,7 +279,9 @@ def _finish(
         from hmralign.systems.recover.photo_index import write_index
 
         report = write_index(
-            options.out, [(d.file.name, d.folder) for d in done], [(f.file.name, f.error) for f in failures]
+            options.out,
+            [(shown_name(d.file.name), d.folder) for d in done],
+            [(shown_name(f.file.name), f.error) for f in failures],
         )
     terminal.answer(
         {

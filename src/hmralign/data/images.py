@@ -1,8 +1,8 @@
 """Photos from disk, memory or Pillow as upright 8-bit RGB, with limits on what is decoded.
 
-Files are somebody else's bytes: only the raster formats in `FORMATS` are opened (never one that runs an interpreter,
-such as EPS or SVG), the size in the header is checked before anything is decoded, and a truncated file is an error, not
-a half grey photo. Colour profiles are not applied.
+Files are somebody else's bytes: only the raster formats of `photo_formats` are opened, the size in the header is
+checked before anything is decoded, and a truncated file is an error, not a half grey photo. Colour profiles are not
+applied.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
+from hmralign.data.photo_formats import (
+    FORMATS,
+    formats_of,
+    image_suffixes,
+    is_open_format,
+    kinds_of_unused,
+    missing_reader,
+)
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 logger = logging.getLogger("hmralign.data")
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"}
-)
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused by their header."""
@@ -109,14 +113,14 @@ def load_image(source: ImageSource) -> LoadedImage:
 
     EXIF orientation is applied; transparency is put on white; grey, palette, CMYK and 16-bit images become 8-bit RGB;
     of an animation or a multi-page file the first picture is used. Above 25 MP the photo is reduced to a long side of
-    4096 (logged, see `LoadedImage.scale`). Raises `InputError` naming the source: missing, unreadable, empty, not one
-    of `FORMATS`, truncated, above 100 MP, or smaller than 16 x 16.
+    4096 (logged, see `LoadedImage.scale`). Broken EXIF is none (logged). Raises `InputError` naming the source:
+    missing, unreadable, empty, of another format, truncated, above 100 MP, or smaller than 16 x 16.
     """
     if isinstance(source, np.ndarray):
         return _load(_from_array(source), "array", None)
     if isinstance(source, Image.Image):
         name = str(getattr(source, "filename", "") or "image")
-        if source.format not in (None, _MPO, *FORMATS):
+        if source.format != _MPO and not is_open_format(source.format):
             raise InputError(f"'{name}' is a {source.format} image; expected one of {', '.join(FORMATS)}.")
         return _load(source, name, None)
     if isinstance(source, str | Path):
@@ -130,33 +134,65 @@ def expand_inputs(inputs: Iterable[str | Path]) -> list[Path]:
     """Image files named by files, folders and glob patterns (`**` crosses folders), sorted, each once.
 
     A file is taken as it is. Of folders (not their subfolders) and patterns only files with an image suffix count, and
-    hidden ones do not. Raises `InputError` for an entry that names nothing.
+    hidden ones do not; one warning says how many of what kind are not used. Raises `InputError` for an entry that names
+    nothing.
     """
     found: dict[Path, Path] = {}
+    unused: dict[Path, Path] = {}
     for entry in inputs:
-        for path in _expand(str(entry)):
+        images, others = _expand(str(entry))
+        for path in images:
             found.setdefault(path.resolve(), path)
+        unused.update((path.resolve(), path) for path in others)
     if not found:
         raise InputError("No input was given; expected image files, folders or patterns such as 'photos/*.jpg'.")
+    if said := _unused_words(path for resolved, path in unused.items() if resolved not in found):
+        logger.warning("not used: %s", said)
     return sorted(found.values())
 
 
-def _expand(entry: str) -> list[Path]:
+def _unused_words(others: Iterable[Path]) -> str:
+    """Files by kind, then folders, in which there are pictures that nobody asked for."""
+    files, folders = [], 0
+    for path in others:
+        if path.is_dir():
+            folders += _has_images(path)
+        else:
+            files.append(path)
+    said = [words] if (words := kinds_of_unused(files)) else []
+    if folders:
+        said.append(f"{counted(folders, 'subfolder')} with pictures (a pattern such as 'photos/**/*.jpg' enters them)")
+    return ", ".join(said)
+
+
+def _has_images(folder: Path) -> bool:
+    try:
+        return any(path.suffix.lower() in image_suffixes() for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _expand(entry: str) -> tuple[list[Path], list[Path]]:
+    """The images that an entry names, and what else it names."""
     if os.path.isdir(entry):
         try:
             candidates = list(Path(entry).iterdir())
         except OSError as error:
             raise InputError(f"'{entry}' cannot be read ({error.strerror}); expected a readable folder.") from error
     elif os.path.exists(entry):
-        return [Path(entry)]
+        return [Path(entry)], []
     elif glob.has_magic(entry):
         candidates = [Path(match) for match in glob.glob(entry, recursive=True)]
     else:
         raise InputError(f"'{entry}' does not exist; expected an image file, a folder or a pattern.")
-    images = [p for p in candidates if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "." and p.is_file()]
+    suffixes = image_suffixes()
+    shown = [p for p in candidates if p.name[0] != "."]
+    images = [p for p in shown if p.suffix.lower() in suffixes and p.is_file()]
+    others = sorted(set(shown) - set(images))
     if not images:
-        raise InputError(f"'{entry}' matches no image; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.")
-    return images
+        there = f", but there is: {words}" if (words := _unused_words(others)) else ""
+        raise InputError(f"'{entry}' matches no image; expected files ending in {', '.join(sorted(suffixes))}{there}.")
+    return images, others
 
 
 def _read_file(path: Path) -> bytes:
@@ -202,11 +238,12 @@ def _open(data: bytes, name: str) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns below our own limit and raises above; both go by the header alone.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+            return Image.open(io.BytesIO(data), formats=formats_of(data))
     except Image.DecompressionBombError as error:
         raise InputError(f"'{name}' claims more than {MAX_PIXELS // 10**6} megapixels; expected fewer.") from error
     except Exception as error:  # decoders of foreign bytes raise whatever they like
-        raise InputError(f"'{name}' is not an image that can be read; expected {', '.join(FORMATS)}.") from error
+        said = missing_reader(data) or "not an image that can be read"
+        raise InputError(f"'{name}' is {said}; expected {', '.join(FORMATS)}.") from error
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -232,9 +269,7 @@ def _load(image: Image.Image, name: str, sha256: str | None) -> LoadedImage:
         if sha256 is not None:  # only images opened here: this changes the image itself
             image.draft(None, _target_size(*stored_size))  # JPEG decodes at 1/2, 1/4 or 1/8, at least of that size
         image.load()
-        exif = image.getexif()  # after loading: PNG may carry it behind the pixels, and TIFF turns itself upright
-        orientation = exif.get(ExifTags.Base.Orientation, 1)
-        numbers = _numbers(exif)
+        orientation, numbers = _read_exif(image, name)
         rgb = _to_rgb(image, name)
     except (InputError, MemoryError):
         raise
@@ -247,6 +282,22 @@ def _load(image: Image.Image, name: str, sha256: str | None) -> LoadedImage:
     rgb = _downscaled(rgb, width, height, name)
     scale = rgb.width / width, rgb.height / height
     return LoadedImage(np.array(rgb, dtype=np.uint8, order="C"), name, (width, height), scale, numbers, sha256)
+
+
+def _read_exif(image: Image.Image, name: str) -> tuple[int, dict[str, float]]:
+    """Orientation and numbers; of a block that is none nothing is known.
+
+    Asked after loading: PNG may carry it behind the pixels, and TIFF turns itself upright.
+    """
+    try:
+        exif = image.getexif()
+        turn = exif.get(ExifTags.Base.Orientation, 1)
+        return turn if isinstance(turn, int) else 1, _numbers(exif)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders of foreign bytes raise whatever they like
+        logger.warning("%s: its EXIF is damaged (%s) and counts as none: not turned, camera unknown", name, error)
+        return 1, {}
 
 
 def _downscaled(rgb: Image.Image, width: int, height: int, name: str) -> Image.Image:

@@ -16,6 +16,7 @@ import venv
 from pathlib import Path
 
 from hmralign.storage.json_file import read_json
+from hmralign.storage.user_cache import user_cache
 from hmralign.storage.whole_file import write_json
 from hmralign.structures import HmralignError, InputError
 
@@ -46,7 +47,7 @@ PARTIAL_MARKER = "hmralign-detector.partial"
 def default_environment_path() -> Path:
     """Where the environment lies unless a caller says otherwise: the variable, else the user's cache folder."""
     override = os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(override).expanduser() if override else _user_cache() / "hmralign" / "detector-env"
+    return Path(override).expanduser() if override else user_cache() / "hmralign" / "detector-env"
 
 
 def detector_environment(path: Path | str | None = None) -> Path | None:
@@ -100,14 +101,6 @@ def setup_detector_environment(path: Path | str | None = None, *, force: bool = 
     _write_marker(folder, versions)
     logger.info("the detector is ready: %s", ", ".join(f"{k} {v}" for k, v in versions.items()))
     return folder
-
-
-def _user_cache() -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local")))
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def _check_python() -> None:

@@ -20,10 +20,11 @@ from jaxtyping import Float
 from hmralign.body.skeleton import NUM_KEYPOINTS
 from hmralign.data.images import LoadedImage
 from hmralign.detection.detection import Detection, Detector
-from hmralign.detection.keypoint_files import read_people
+from hmralign.detection.keypoint_files import TOO_CONFIDENT, load_json, read_people, recognise
 from hmralign.detection.observe import MIN_KEYPOINTS, in_loaded_pixels, photo_title
 from hmralign.geometry.cameras import scaled_pixels
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 logger = logging.getLogger("hmralign.recover")
 
@@ -59,10 +60,7 @@ def find_people(
     if boxes is not None and keypoints is not None:
         raise InputError("both boxes and keypoints are given; expected at most one of them")
     if keypoints is not None:
-        people = _given_people(image, keypoints)
-        bare = next((number for number, p in enumerate(people) if not p.has_keypoints), None)
-        if bare is not None:
-            raise InputError(f"person {bare} of '{image.name}' has no keypoints; give a file of boxes as boxes")
+        people = _with_keypoints(image, _given_people(image, keypoints))
         return [in_loaded_pixels(p, image) for p in people]
     if boxes is not None:
         found = _read_boxes(image, detector, _given_boxes(image, boxes))
@@ -85,15 +83,53 @@ def _given_people(image: LoadedImage, keypoints: str | Path | np.ndarray) -> lis
     return people_from_array(keypoints)
 
 
+def _with_keypoints(image: LoadedImage, people: Sequence[Detection]) -> list[Detection]:
+    """Those with enough keypoints; one warning names the others. Raises InputError where there is nobody else."""
+    kept, few = [], []
+    for number, person in enumerate(people):
+        seen = int((person.confidence > 0).sum())
+        if seen >= MIN_KEYPOINTS:
+            kept.append(person)
+        else:
+            few.append(f"person {number} has {counted(seen, 'keypoint') if seen else 'no keypoints'}")
+    if few and not kept:
+        raise InputError(
+            f"{few[0]} in '{image.name}'; expected at least {MIN_KEYPOINTS}, or give a file of boxes as boxes"
+        )
+    if few:
+        logger.warning(
+            "%s: left out, as at least %d keypoints are needed: %s (boxes, given as boxes, would be enough)",
+            *(image.name, MIN_KEYPOINTS, "; ".join(few)),
+        )
+    return kept
+
+
 def _given_boxes(image: LoadedImage, boxes: str | Path | np.ndarray) -> list[Box]:
     if isinstance(boxes, str | Path):
         people = read_people(boxes, photo_title(image), _original_size(image))
-        return [_checked_box(p.box, number, image) for number, p in enumerate(people)]
+        return _boxes_of_file(image, Path(boxes), people)
     array = np.asarray(boxes, np.float64)
     array = array[None] if array.shape == (4,) else array
     if array.ndim != 2 or array.shape[1] != 4 or len(array) == 0:
         raise InputError(f"boxes have shape {array.shape}; expected (people, 4): x0, y0, x1, y1 in pixels")
     return [_checked_box(box, number, image) for number, box in enumerate(array)]
+
+
+def _boxes_of_file(image: LoadedImage, file: Path, people: Sequence[Detection]) -> list[Box]:
+    """Boxes of a file: of one that lists boxes each was meant, of annotations those that show nobody are left out."""
+    if not file.is_dir() and recognise(load_json(file), file) == "boxes":
+        return [_checked_box(p.box, number, image) for number, p in enumerate(people)]
+    boxes, wrong = [], []
+    for number, person in enumerate(people):
+        try:
+            boxes.append(_checked_box(person.box, number, image))
+        except InputError as error:
+            wrong.append(error)
+    if wrong and not boxes:
+        raise wrong[0]
+    if wrong:
+        logger.warning("%s: left out: %s", image.name, "; ".join(str(error) for error in wrong))
+    return boxes
 
 
 def _checked_box(box: Float[np.ndarray, " 4"], number: int, image: LoadedImage) -> Box:
@@ -156,7 +192,8 @@ def _tell_whose_sides_are_doubtful(image: LoadedImage, people: Sequence[Detectio
 def people_from_array(keypoints: np.ndarray) -> list[Detection]:
     """People from an array (people, keypoints, 3) of x, y, confidence: the first 17, 23 or all 27 keypoints.
 
-    A confidence of 0 says that a keypoint was not observed. Raises InputError naming the person and what is wrong.
+    A confidence of 0 says that a keypoint was not observed, wherever it is; confidences a little above 1 are cut to 1.
+    Raises InputError naming the person and what is wrong.
     """
     array = np.asarray(keypoints, np.float64)
     array = array[None] if array.ndim == 2 else array
@@ -167,15 +204,16 @@ def people_from_array(keypoints: np.ndarray) -> list[Detection]:
 
 
 def _array_person(array: np.ndarray, number: int) -> Detection:
-    confidence = array[:, 2]
-    if not np.isfinite(array).all() or confidence.min() < 0 or confidence.max() > 1:
+    array = np.where(array[:, 2:] == 0, 0.0, array)
+    if not np.isfinite(array).all() or not 0 <= array[:, 2].min() <= array[:, 2].max() < TOO_CONFIDENT:
         raise InputError(f"keypoints of person {number} are not finite or a confidence is outside 0 to 1")
+    array[:, 2] = np.minimum(array[:, 2], 1.0)
+    confidence = array[:, 2]
     seen = confidence > 0
     if seen.sum() < 3:
         raise InputError(f"person {number} has {int(seen.sum())} observed keypoints; expected at least 3")
     whole = np.zeros((NUM_KEYPOINTS, 3), np.float32)
     whole[: len(array)] = array
-    whole[whole[:, 2] == 0] = 0.0
     box = np.concatenate([array[seen, :2].min(0), array[seen, :2].max(0)]).astype(np.float32)
     score = float(confidence[seen].mean())
     return Detection(whole[:, :2].copy(), whole[:, 2].copy(), box, score, detector="array")

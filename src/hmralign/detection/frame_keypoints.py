@@ -12,14 +12,17 @@ Frames count from 0. A frame that nothing is said of has no people.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from hmralign.detection.detection import Detection
-from hmralign.detection.keypoint_files import FileKind, load_json, people_in, recognise
+from hmralign.detection.keypoint_files import FileKind, file_name_of, load_json, people_in, recognise
 from hmralign.structures import InputError
+
+logger = logging.getLogger("hmralign.detection")
 
 _OPENPOSE_END = "_keypoints"
 
@@ -34,6 +37,8 @@ class FrameKeypoints:
         """
         self.path, self._by_name = Path(path), by_name
         self._there: set[str] = set()
+        self.frames_with_left_out = 0
+        """In how many of the frames asked for somebody was left out; the first is warned of."""
         if self.path.is_dir():
             self._kind: FileKind = "openpose"
             self._entries: dict[str, Any] = self._openpose_files()
@@ -51,9 +56,15 @@ class FrameKeypoints:
             return []
         content = self._entries[key]
         if isinstance(content, Path):
-            return people_in(load_json(content), content, name, size, kind=self._kind)
+            return people_in(load_json(content), content, name, size, kind=self._kind, tell=self._tell)
         image, part = content
-        return people_in(part, self.path, image, size, kind=self._kind)
+        return people_in(part, self.path, image, size, kind=self._kind, tell=self._tell)
+
+    def _tell(self, sentence: str) -> None:
+        """Warn once: a clip may have thousands of frames alike."""
+        self.frames_with_left_out += 1
+        if self.frames_with_left_out == 1:
+            logger.warning("%s (of further frames the number is told at the end)", sentence)
 
     def tell(self, number: int, name: str) -> None:
         """Say that the clip has this frame."""
@@ -66,7 +77,7 @@ class FrameKeypoints:
     def _key_of(self, number: int, name: str) -> str:
         if not self._by_name:
             return str(number)
-        return str(_last_number(name)) if self._kind == "coco_results" else Path(name).stem
+        return str(_last_number(name)) if self._kind == "coco_results" else _stem(name)
 
     def _openpose_files(self) -> dict[str, Any]:
         found = {}
@@ -105,8 +116,12 @@ class FrameKeypoints:
 
     def _entry_key(self, image: str) -> str:
         if self._by_name and self._kind != "coco_results":
-            return Path(image).stem
+            return _stem(image)
         return str(_last_number(image))
+
+
+def _stem(name: str) -> str:
+    return Path(file_name_of(name)).stem
 
 
 def _last_number(name: str) -> int | None:
@@ -115,5 +130,5 @@ def _last_number(name: str) -> int | None:
     >>> _last_number("shot_0007.png")
     7
     """
-    digits = re.findall(r"[0-9]+", Path(name).stem)
+    digits = re.findall(r"[0-9]+", _stem(name))
     return int(digits[-1]) if digits else None

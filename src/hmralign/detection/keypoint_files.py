@@ -9,13 +9,19 @@ What a file is follows from its structure:
 | list of objects whose `image_id` is a number             | COCO results (a confidence per keypoint)                 |
 | list of objects whose `image_id` is a file name          | AlphaPose                                                |
 | object with `boxes`, or a list of four numbers each      | boxes `[x0, y0, x1, y1]`; `{"boxes": {"a.jpg": [...]}}`  |
+
+COCO files speak of more than people: only annotations of the category named "person" (number 1 where the file names
+none) are read. A person who cannot be read is left out, and told of by number; the others are read.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 import numpy as np
@@ -39,17 +45,24 @@ from hmralign.structures import InputError
 from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
+logger = logging.getLogger("hmralign.detection")
+
 FileKind = Literal["coco_annotations", "coco_results", "openpose", "alphapose", "boxes"]
 
 MAX_FILE_BYTES = 512 * 2**20
 _LIMITS = JsonLimits(max_bytes=MAX_FILE_BYTES, max_values=100_000_000)
-MAX_CONFIDENCE = 1.2
-"""Heatmap peaks may exceed 1 a little; they are cut to 1. Anything above this is another convention."""
+TOO_CONFIDENT = 2.0
+"""Peaks of heatmaps and of SimCC heads exceed 1 (1.3 is common); they are cut to 1. From this on it is another
+convention: a flag of visibility, a per cent, a byte."""
 LARGEST_PIXEL = 1e6
 """No photo is that large; numbers beyond it are no coordinates, and some would not survive single precision."""
 
 OCCLUDED_CONFIDENCE = 0.5
 """Confidence of a COCO keypoint that was labelled but not seen (v = 1)."""
+
+
+Numbers = list[float | None]
+"""x, y, confidence, x, y, confidence, ...; null where a joint was not observed."""
 
 
 class _Loose(BaseModel):
@@ -61,22 +74,22 @@ class _Loose(BaseModel):
 class CocoPerson(_Loose):
     """An entry of COCO's `annotations`, of a COCO results list, or of AlphaPose's list."""
 
-    keypoints: list[float] | None = None
-    foot_kpts: list[float] | None = None
-    lefthand_kpts: list[float] | None = None
-    righthand_kpts: list[float] | None = None
+    keypoints: Numbers | None = None
+    foot_kpts: Numbers | None = None
+    lefthand_kpts: Numbers | None = None
+    righthand_kpts: Numbers | None = None
     bbox: list[float] | None = None
     box: list[float] | None = None
     score: float | None = None
-    iscrowd: int = 0
+    iscrowd: int | bool | None = None
 
 
 class OpenPosePerson(_Loose):
     """An entry of OpenPose's `people`."""
 
-    pose_keypoints_2d: list[float]
-    hand_left_keypoints_2d: list[float] = []
-    hand_right_keypoints_2d: list[float] = []
+    pose_keypoints_2d: Numbers
+    hand_left_keypoints_2d: Numbers = []
+    hand_right_keypoints_2d: Numbers = []
 
 
 def read_people(
@@ -98,10 +111,12 @@ def read_people(
 
     Returns:
         People in the file's order. Keypoints that are missing or outside the image have confidence 0. A person given
-        only by a box has no keypoints (`Detection.has_keypoints`).
+        only by a box has no keypoints (`Detection.has_keypoints`). One warning tells of the people who are wrong and
+        left out, and of what is no person.
 
     Raises:
-        InputError: anything is wrong; names the file, the person (counted from 0) and the joint.
+        InputError: the file is wrong, or every person in it is; names the file, the person (counted from 0) and the
+            joint.
     """
     path = Path(path)
     file = path / f"{Path(image_name).stem}_keypoints.json" if path.is_dir() else path
@@ -119,10 +134,17 @@ def people_in(
     *,
     kind: FileKind | None = None,
     convention: ConventionName | None = None,
+    tell: Callable[[str], None] = logger.warning,
 ) -> list[Detection]:
-    """The people that the parsed content of `file` gives for one image, maybe none; otherwise as `read_people`."""
+    """The people that the parsed content of `file` gives for one image, maybe none; otherwise as `read_people`.
+
+    `tell` is given the sentence about who is left out.
+    """
     source = _Source(file, image_name, image_size, convention)
-    return _READERS[kind or recognise(content, file)](content, source)
+    people = _READERS[kind or recognise(content, file)](content, source)
+    if source.left_out:
+        tell(f"{image_name}: left out of '{file}': {'; '.join(source.left_out)}")
+    return people
 
 
 def recognise(content: Any, file: Path) -> FileKind:
@@ -148,16 +170,52 @@ def recognise(content: Any, file: Path) -> FileKind:
     )
 
 
+class _BadPerson(InputError):
+    """One person is wrong; the file may be right about others."""
+
+
 class _Source:
-    """Where people come from and what they are checked against; makes the opening of every error."""
+    """Where people come from and what they are checked against; makes the opening of every error.
+
+    It counts the confidence of all joints and of those inside the image, and keeps who is left out.
+    """
 
     def __init__(self, file: Path, image_name: str, image_size: tuple[int, int], convention: ConventionName | None):
         self.file, self.image_name, self.image_size, self.convention = file, image_name, image_size, convention
+        self.confidence = self.confidence_inside = 0.0
+        self.left_out: list[str] = []
 
     def error(self, text: str, person: int | None = None) -> InputError:
         """An error that names the file and the person."""
-        where = f"'{self.file}'" if person is None else f"'{self.file}', person {person}"
-        return InputError(f"{where}: {text}")
+        if person is None:
+            return InputError(f"'{self.file}': {text}")
+        return _BadPerson(f"'{self.file}', person {person}: {text}")
+
+    def each(self, entries: Sequence[Any], read: Callable[[Any, int], Detection | None]) -> list[Detection]:
+        """Whom `read` makes of the entries, by number; None for an entry that is passed over.
+
+        Who is wrong is left out. Raises InputError where everybody is, and for keypoints of an image of another size.
+        """
+        people, wrong = [], []
+        for number, entry in enumerate(entries):
+            try:
+                people.append(read(entry, number))
+            except _BadPerson as error:
+                wrong.append(error)
+        people = [person for person in people if person is not None]
+        self._require_this_size()
+        if wrong and not people:
+            raise InputError(str(wrong[0]))
+        self.left_out += [str(error).removeprefix(f"'{self.file}', ") for error in wrong]
+        return people
+
+    def _require_this_size(self) -> None:
+        if self.confidence_inside < 0.5 * self.confidence:
+            height, width = self.image_size
+            raise self.error(
+                f"most keypoints lie outside the image of {width} x {height} pixels: was the file made for another "
+                "size?"
+            )
 
 
 def load_json(file: Path) -> Any:
@@ -195,8 +253,42 @@ def _read_coco_annotations(content: Any, source: _Source) -> list[Detection]:
             f"{'no' if not ids else 'more than one'} entry of 'images' has the file name '{source.image_name}'"
         )
     chosen = [a for a in content["annotations"] if isinstance(a, dict) and _same_id(a.get("image_id"), ids[0])]
-    people = [_validated(CocoPerson, a, source, i) for i, a in enumerate(chosen)]
-    return [_coco_person(p, source, i, flags=True) for i, p in enumerate(people) if not p.iscrowd]
+    people = _those_of_persons(chosen, _category_names(content, source), source)
+    return source.each(people, lambda a, i: _coco_person(a, source, i, flags=True))
+
+
+def _category_names(content: dict, source: _Source) -> dict[Any, str]:
+    """Names of a COCO file's categories by number; empty where it names none. Raises InputError without a person."""
+    given = content.get("categories")
+    named = [c for c in given if isinstance(c, dict)] if isinstance(given, list) else []
+    names = {c.get("id"): c["name"] for c in named if type(c.get("id")) is int and isinstance(c.get("name"), str)}
+    if names and not any(_is_person(name) for name in names.values()):
+        said = ", ".join(shown(name) for name in list(names.values())[:5])
+        raise source.error(f"its categories are {said}: expected one named 'person'")
+    return names
+
+
+def _is_person(category: str) -> bool:
+    return category.strip().casefold() == "person"
+
+
+def _those_of_persons(entries: list[dict], names: dict[Any, str], source: _Source) -> list[dict]:
+    """The entries of the category of persons, or of none; the others are counted by category as left out."""
+    people, others = [], Counter()
+    for entry in entries:
+        category = entry.get("category_id")
+        known = type(category) is int
+        name = names.get(category, f"category {shown(category)}") if known else "category of no number"
+        if category is None or (known and (_is_person(name) or (not names and category == 1))):
+            people.append(entry)
+        else:
+            others[name] += 1
+    if others:
+        said = ", ".join(f"{shown(name)} ({count})" for name, count in others.items())
+        if not people:
+            raise source.error(f"everything of '{source.image_name}' is of another category than person: {said}")
+        source.left_out.append(f"what is no person: {said}")
+    return people
 
 
 def _require_own_ids(images: list[dict], source: _Source) -> None:
@@ -233,23 +325,22 @@ def _read_coco_results(content: Any, source: _Source) -> list[Detection]:
         raise source.error(
             f"no entry has the image_id of '{source.image_name}': expected an image named by its number, as in COCO"
         )
-    people = [_validated(CocoPerson, e, source, i) for i, e in enumerate(chosen)]
-    return [_coco_person(p, source, i, flags=False) for i, p in enumerate(people)]
+    people = _those_of_persons(chosen, {}, source)
+    return source.each(people, lambda e, i: _coco_person(e, source, i, flags=False))
 
 
 def _read_alphapose(content: Any, source: _Source) -> list[Detection]:
     chosen = [e for e in _entries(content, source) if _same_name(e.get("image_id"), source.image_name)]
     if not chosen:
         raise source.error(f"no entry has the image_id '{source.image_name}'")
-    people = [_validated(CocoPerson, e, source, i) for i, e in enumerate(chosen)]
-    return [_coco_person(p, source, i, flags=False) for i, p in enumerate(people)]
+    people = _those_of_persons(chosen, {}, source)
+    return source.each(people, lambda e, i: _coco_person(e, source, i, flags=False))
 
 
 def _read_openpose(content: Any, source: _Source) -> list[Detection]:
     if not isinstance(content, dict) or not isinstance(content.get("people"), list):
         raise source.error("expected an object with the list 'people'")
-    people = [_validated(OpenPosePerson, p, source, i) for i, p in enumerate(content["people"])]
-    return [_openpose_person(p, source, i) for i, p in enumerate(people)]
+    return source.each(content["people"], lambda p, i: _openpose_person(p, source, i))
 
 
 def _read_boxes(content: Any, source: _Source) -> list[Detection]:
@@ -280,7 +371,16 @@ def _entries(content: Any, source: _Source) -> list[dict]:
 
 
 def _same_name(name: Any, image_name: str) -> bool:
-    return isinstance(name, str) and Path(name).name == Path(image_name).name
+    return isinstance(name, str) and Path(image_name).name in (Path(name).name, file_name_of(name))
+
+
+def file_name_of(path: str) -> str:
+    """The last part of a path of whatever system.
+
+    >>> file_name_of("C:\\\\photos\\\\a.jpg"), file_name_of("photos/a.jpg")
+    ('a.jpg', 'a.jpg')
+    """
+    return PureWindowsPath(path).name
 
 
 def _validated(model: type[BaseModel], raw: Any, source: _Source, person: int) -> Any:
@@ -292,10 +392,15 @@ def _validated(model: type[BaseModel], raw: Any, source: _Source, person: int) -
         raise source.error(f"'{field}': {first['msg'].lower()}", person) from error
 
 
-def _coco_person(person: CocoPerson, source: _Source, index: int, *, flags: bool) -> Detection:
+def _coco_person(entry: dict, source: _Source, index: int, *, flags: bool) -> Detection | None:
+    """The person of an entry, None for a crowd."""
+    person: CocoPerson = _validated(CocoPerson, entry, source, index)
+    if flags and person.iscrowd:
+        source.left_out.append(f"person {index}: is a crowd")
+        return None
     box = None
-    given = person.bbox if person.bbox is not None else person.box
-    if given is not None:
+    given = person.bbox or person.box
+    if given and not _is_empty(given):
         box = _checked_box(_corners(given), source, index)
     if not person.keypoints or (flags and not any(person.keypoints[2::3])):
         if box is None:
@@ -313,7 +418,13 @@ def _coco_person(person: CocoPerson, source: _Source, index: int, *, flags: bool
     return _keypoint_person(rows, box, person.score, source, index)
 
 
-def _openpose_person(person: OpenPosePerson, source: _Source, index: int) -> Detection:
+def _is_empty(box: list[float]) -> bool:
+    """Whether a box, x, y, width, height, is COCO's word for none."""
+    return len(box) == 4 and (box[2] == 0 or box[3] == 0)
+
+
+def _openpose_person(entry: Any, source: _Source, index: int) -> Detection:
+    person: OpenPosePerson = _validated(OpenPosePerson, entry, source, index)
     layout = _layout(person.pose_keypoints_2d, OPENPOSE_CONVENTIONS, source, index)
     rows = _rows(person.pose_keypoints_2d, layout.place, source, index, False)
     for side, hand in (("left", person.hand_left_keypoints_2d), ("right", person.hand_right_keypoints_2d)):
@@ -321,9 +432,7 @@ def _openpose_person(person: OpenPosePerson, source: _Source, index: int) -> Det
     return _keypoint_person(rows, None, None, source, index)
 
 
-def _layout(
-    flat: list[float], known: tuple[KeypointConvention, ...], source: _Source, person: int
-) -> KeypointConvention:
+def _layout(flat: Numbers, known: tuple[KeypointConvention, ...], source: _Source, person: int) -> KeypointConvention:
     """The convention of a flat list x, y, c, x, y, c, ..."""
     expected = [c for c in known if source.convention in (None, c.name)]
     layout = next((c for c in expected if 3 * c.count == len(flat)), None)
@@ -338,7 +447,7 @@ def _layout(
     )
 
 
-def _hand_rows(hand: list[float], side: str, source: _Source, person: int, flags: bool) -> dict[str, tuple]:
+def _hand_rows(hand: Numbers, side: str, source: _Source, person: int, flags: bool) -> dict[str, tuple]:
     if not hand:
         return {}
     if len(hand) != 63:
@@ -350,13 +459,16 @@ def _hand_rows(hand: list[float], side: str, source: _Source, person: int, flags
 
 
 def _rows(
-    flat: list[float], place: dict[str, int], source: _Source, person: int, flags: bool
+    flat: Numbers, place: dict[str, int], source: _Source, person: int, flags: bool
 ) -> dict[str, tuple[float, float, float]]:
     """x, y, confidence per keypoint name, each checked."""
     rows = {}
     for name, at in place.items():
         x, y, c = flat[3 * at : 3 * at + 3]
-        if not np.isfinite([x, y, c]).all():
+        if c is None or c == 0:  # not observed: where it is, is not said
+            rows[name] = (0.0, 0.0, 0.0)
+            continue
+        if x is None or y is None or not np.isfinite([x, y, c]).all():
             raise source.error(f"joint '{name}' is ({x}, {y}, {c}): expected finite numbers", person)
         if max(abs(x), abs(y)) > LARGEST_PIXEL:
             raise source.error(f"joint '{name}' is at ({x:g}, {y:g}): expected pixels of a photo", person)
@@ -367,8 +479,8 @@ def _rows(
             c = (0.0, OCCLUDED_CONFIDENCE, 1.0)[int(c)]
         elif flags and c == 2:
             c = 1.0
-        if not 0 <= c <= MAX_CONFIDENCE:
-            raise source.error(f"joint '{name}' has confidence {c:g}: expected 0 to 1", person)
+        if not 0 <= c < TOO_CONFIDENT:
+            raise source.error(f"joint '{name}' has confidence {c:g}: expected 0 to 1, or little more", person)
         rows[name] = (float(x), float(y), min(float(c), 1.0))
     return rows
 
@@ -386,7 +498,9 @@ def _keypoint_person(
         at = KEYPOINT_NAMES.index(name)
         keypoints[at], confidence[at] = (x, y), c
     _check_places(keypoints, confidence, source, index)
+    source.confidence += float(confidence.sum())
     confidence[~inside_image(keypoints, source.image_size)] = 0.0
+    source.confidence_inside += float(confidence.sum())
     seen = confidence > 0
     if box is None:
         if seen.sum() < 3:
@@ -402,18 +516,10 @@ def _keypoint_person(
 def _check_places(
     keypoints: Float32[np.ndarray, "kp 2"], confidence: Float32[np.ndarray, " kp"], source: _Source, person: int
 ) -> None:
-    """Refuse coordinates that cannot be pixels of this image."""
+    """Refuse coordinates that cannot be pixels."""
     seen = keypoints[confidence > 0]
-    if len(seen) == 0:
-        return
-    height, width = source.image_size
-    if np.abs(seen).max() <= 1.5 and min(height, width) > 16:
+    if len(seen) and np.abs(seen).max() <= 1.5 and min(source.image_size) > 16:
         raise source.error("all coordinates lie between -1.5 and 1.5: expected pixels, not normalised values", person)
-    if inside_image(seen, source.image_size).mean() < 0.5:
-        raise source.error(
-            f"most keypoints lie outside the image of {width} x {height} pixels: was the file made for another size?",
-            person,
-        )
 
 
 def _corners(box: list[float]) -> list[float]:

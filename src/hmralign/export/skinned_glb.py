@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pygltflib
-import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -237,6 +236,8 @@ def _add_channel(clip: pygltflib.Animation, times: int, values: int, node: int, 
 
 
 def _quats_xyzw(rotmats: Float[Tensor, "*batch 3 3"]) -> Float[np.ndarray, "*batch 4"]:
+    import roma  # with it comes torch's compiler, see `geometry.rotations`
+
     quats = roma.rotmat_to_unitquat(rotmats)
     assert isinstance(quats, Tensor)
     return (quats / quats.norm(dim=-1, keepdim=True)).numpy()

@@ -1,8 +1,10 @@
-"""Rotations.  Matrices inside; conversions are RoMa's (Bregier 2021), named `a_to_b` as in the rest of the package."""
+"""Rotations.  Matrices inside; conversions are RoMa's (Bregier 2021), named `a_to_b` as in the rest of the package.
+
+RoMa is imported where it is used: with it comes torch's compiler, seconds that a help page or a refusal need not pay.
+"""
 
 from __future__ import annotations
 
-import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,11 +12,15 @@ from torch import Tensor
 
 def rotvec_to_rotmat(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Axis-angle (radians) to matrix."""
+    import roma
+
     return roma.rotvec_to_rotmat(rotvec)
 
 
 def rotmat_to_rotvec(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
     """Matrix to axis-angle with an angle in [0, pi]."""
+    import roma
+
     return roma.rotmat_to_rotvec(rotmat)
 
 
@@ -32,6 +38,8 @@ def project_to_rotmat(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*ba
 
     Newton's polar iteration would not repair a negative determinant, hence the SVD.
     """
+    import roma
+
     nearest = roma.special_procrustes(matrix)
     assert isinstance(nearest, Tensor)
     return nearest
@@ -48,6 +56,8 @@ def mean_rotmat(
 
 def random_rotmat(shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "*batch 3 3"]:
     """Uniform rotations: normalised Gaussian quaternions."""
+    import roma
+
     quat_xyzw = torch.randn((*shape, 4), generator=generator)
     return roma.unitquat_to_rotmat(quat_xyzw / quat_xyzw.norm(dim=-1, keepdim=True))
 

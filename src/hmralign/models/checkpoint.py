@@ -24,6 +24,7 @@ from safetensors.torch import save
 
 from hmralign.diffusion.schedule import ScheduleConfig
 from hmralign.models.lite import LiteConfig, LiteModel
+from hmralign.models.shipped import SHIPPED, no_such_checkpoint
 from hmralign.models.weight_count import asked_for, count_of, require_weights
 from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.storage.whole_file import write_whole
@@ -31,9 +32,6 @@ from hmralign.structures import InputError
 from hmralign.structures.errors import shown
 
 FORMAT_VERSION = 1
-SHIPPED = ("lite", "lite-lab")
-"""Names of the weights that come with the package."""
-
 _LARGEST = 16384
 """No layer, depth or schedule of a checkpoint is larger; bounds what a forged header can make us build."""
 
@@ -151,10 +149,7 @@ def read_weights(name_or_path: str | Path, skeleton_hash: str) -> tuple[LiteConf
 def opened_weights(path: Path) -> Iterator[Any]:
     """A safetensors file, opened; what is wrong with it becomes an InputError that names it."""
     if not path.is_file():
-        shipped = ", ".join(SHIPPED)
-        raise InputError(
-            f"{path}: no such checkpoint (shipped: {shipped}; otherwise give the path of a .safetensors file)"
-        )
+        raise InputError(no_such_checkpoint(path))
     try:
         with safe_open(path, framework="pt") as handle:
             yield handle

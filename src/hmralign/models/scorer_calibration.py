@@ -12,7 +12,6 @@ from itertools import pairwise
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from hmralign.structures import InputError
@@ -66,6 +65,8 @@ def fit_calibration(outputs: Float[np.ndarray, " n"], mpjpe: Float[np.ndarray, "
 
 def fit_scale(outputs: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"]) -> Calibration:
     """Isotonic fit of any numbers in [0, 1] on outputs. Raises InputError as `fit_calibration`."""
+    from scipy.optimize import isotonic_regression  # half a second, which using a calibration need not pay
+
     if len(outputs) < 2 * _KNOTS or float(np.ptp(outputs)) == 0:
         raise InputError(f"calibration needs at least {2 * _KNOTS} hypotheses whose outputs differ, got {len(outputs)}")
     order = np.argsort(outputs, kind="stable")

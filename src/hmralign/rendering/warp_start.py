@@ -7,22 +7,44 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
+
+from hmralign.storage.user_cache import temporary_cache, user_cache, why_unwritable
 
 _HARMLESS = b"Could not find or load the NVIDIA CUDA driver"
 
 
 def started_warp() -> ModuleType:
-    """The `warp` module, initialised; after this it reports warnings and errors only."""
+    """The `warp` module, initialised; after this it reports warnings and errors only.
+
+    Its compiled kernels are kept in `WARP_CACHE_PATH`, else in the user's cache (`XDG_CACHE_HOME`), else, where neither
+    can be written, in a temporary folder.
+    """
     import warp as wp
 
     # Older releases have `quiet` only, newer ones levels only (40 errors, 30 warnings).
     wp.config.quiet = True  # pyright: ignore[reportAttributeAccessIssue]
     wp.config.log_level = 40
+    wp.config.kernel_cache_dir = wp.config.kernel_cache_dir or _kernel_cache()
     with _without_driver_complaint():
         wp.init()
     wp.config.log_level = 30
     return wp
+
+
+def _kernel_cache() -> str | None:
+    """A temporary folder where Warp's own choice cannot be written; None leaves the choice to Warp."""
+    named = os.environ.get("WARP_CACHE_PATH")
+    try:
+        folder = Path(named) if named else user_cache() / "warp"
+        reason, said = why_unwritable(folder), f"of compiled kernels, '{folder}',"
+    except RuntimeError as error:
+        reason, said = str(error), "of compiled kernels"
+    if reason is None:
+        return None
+    advice = "they are compiled anew in each; WARP_CACHE_PATH or XDG_CACHE_HOME can name another place"
+    return str(temporary_cache(said, reason, advice))
 
 
 @contextmanager

@@ -12,8 +12,9 @@ import yaml
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
-from hmralign.models.checkpoint import SHIPPED, checkpoint_hash
+from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS
+from hmralign.models.shipped import SHIPPED
 from hmralign.policies.catalogue import OpenedPolicy, open_policy
 from hmralign.policies.policy import SavedPolicy
 from hmralign.preferences.store import GroupStore

@@ -228,8 +228,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def page_link(folder: Path, page: Path) -> str:
-    """The link from a page in `folder` to another page."""
-    return quote(os.path.relpath(page, folder).replace(os.sep, "/"))
+    """The link from a page in `folder` to another page; names that are not UTF-8 are quoted byte by byte."""
+    return quote(os.fsencode(os.path.relpath(page, folder).replace(os.sep, "/")))
 
 
 def _save_png(path: Path, picture: np.ndarray) -> None:

@@ -24,6 +24,7 @@ from hmralign.rendering.zbuffer import NEAR
 from hmralign.reports.report_data import MAX_HYPOTHESES
 from hmralign.structures import Camera
 from hmralign.structures.counted import counted
+from hmralign.structures.shown_name import shown_name
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
 
 PERSON_SIDE = 560
@@ -135,7 +136,7 @@ def person_sheet(photo: RecoveredPhoto, number: int, pictures: PersonPictures) -
     """The contact sheet of one person."""
     count = photo.persons[number].hypotheses.num_hypotheses
     shown = len(pictures.tiles) - 2
-    title = f"{photo_title(photo.image)}, person {number}: best {shown} of {counted(count, 'hypothesis')}"
+    title = f"{shown_name(photo_title(photo.image))}, person {number}: best {shown} of {counted(count, 'hypothesis')}"
     return contact_sheet(pictures.tiles, title=title)
 
 

@@ -12,6 +12,7 @@ from hmralign.detection.observe import photo_title
 from hmralign.overlays.overlay import Picture
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
 from hmralign.structures.counted import counted
+from hmralign.structures.shown_name import shown_name
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.limbs import LIMBS
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
@@ -56,7 +57,7 @@ def photo_report(
         report_person(person, number, photo, m, p, body, provenance)
         for number, (person, m, p) in enumerate(zip(photo.persons, meshes, pictures, strict=True))
     ]
-    title = photo_title(photo.image)
+    title = shown_name(photo_title(photo.image))
     page = ReportPhoto(title, plain_photo(photo), overlay, persons, _photo_facts(photo))
     caveats = CAVEATS if photo.camera.known else (*CAVEATS, GUESSED_CAMERA)
     bare = ", ".join(str(number) for number, person in enumerate(photo.persons) if person.box_only)

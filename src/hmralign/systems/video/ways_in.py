@@ -15,7 +15,7 @@ from hmralign.data.video.video_file import VideoFile
 from hmralign.detection.detection import Detection
 from hmralign.detection.find_people import people_from_array
 from hmralign.detection.frame_keypoints import FrameKeypoints
-from hmralign.detection.observe import camera_of
+from hmralign.detection.observe import MIN_KEYPOINTS, camera_of
 from hmralign.structures import Camera, InputError
 from hmralign.systems.recover.provenance import digest
 from hmralign.systems.video.clip_answers import given_keypoints
@@ -55,14 +55,17 @@ class GivenPeople:
         is_file = isinstance(keypoints, str | Path)
         self._file = FrameKeypoints(keypoints, by_name=isinstance(clip, FrameFolder)) if is_file else None
         self._arrays = None if is_file else keypoints
-        self._frames = 0
+        self._frames = self._too_few = 0
 
     def __call__(self, frame: Frame) -> list[Detection]:
         """The people of a frame. Errors name the file or the frame."""
         assert frame.rgb is not None
         size = frame.rgb.shape[0], frame.rgb.shape[1]
         if self._file is not None:
-            return [p for p in self._file.people(frame.number, frame.name, size) if p.has_keypoints]
+            given = self._file.people(frame.number, frame.name, size)
+            people = [p for p in given if (p.confidence > 0).sum() >= MIN_KEYPOINTS]
+            self._too_few += len(given) - len(people)
+            return people
         assert self._arrays is not None
         people = given_keypoints(self._arrays, frame.number)  # pyright: ignore[reportArgumentType]
         return people_from_array(people) if len(people) else []
@@ -77,9 +80,13 @@ class GivenPeople:
         return 0 if self._arrays is None else max(len(self._arrays) - self._frames, 0)
 
     def notes(self) -> list[str]:
-        """What is given for frames that the clip does not have."""
+        """What is given for frames that the clip does not have, and who was left out."""
         count = self._file.unused() if self._file is not None else self._beyond()
-        return [f"keypoints are given for {count} frames that the clip does not have"] if count else []
+        said = [f"keypoints are given for {count} frames that the clip does not have"] if count else []
+        wrong = 0 if self._file is None else self._file.frames_with_left_out
+        said += [f"in {wrong} frames somebody or something given was left out"] if wrong else []
+        few = f"{self._too_few} readings of less than {MIN_KEYPOINTS} keypoints were left out"
+        return [*said, few] if self._too_few else said
 
 
 def keypoints_digest(keypoints: Keypoints | None) -> str:
