@@ -35,7 +35,7 @@ def write_clip(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
-    """Encode pictures; with `times` (seconds) the rate varies, `rotation` is written as phones do, counter-clockwise."""
+    """Encode pictures; with `times` (seconds) the rate varies; `rotation` is written as phones do, in degrees."""
     av = require_av()
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=fps)

@@ -8,7 +8,10 @@ HYPOTHESES = 4
 
 
 def tiny_recoverer(folder, detector=None):
-    return Recoverer.load(tiny_checkpoint(folder / "tiny.safetensors"), detector=detector, num_hypotheses=HYPOTHESES)
+    weights = folder / "tiny.safetensors"
+    if not weights.exists():  # written again it would have another hash
+        tiny_checkpoint(weights)
+    return Recoverer.load(weights, detector=detector, num_hypotheses=HYPOTHESES)
 
 
 SMALL_CHUNKS = VideoConfig(chunk_frames=4)

@@ -10,7 +10,6 @@ from hmralign.body.skeleton import MIRROR_KEYPOINTS
 from hmralign.tracking.association import AssociationConfig, Sighting, Tracker, likenesses
 from support.recover_example import example_photo
 
-
 _, POINTS = example_photo()
 
 

@@ -59,7 +59,9 @@ def test_uneven_frames_come_at_even_steps():
     moments = even_times(time, 20.0)
     turned, moved = at_times(time, turns, np.stack([time, time, time], -1), moments)
     assert np.allclose(moments, [0, 0.05, 0.1, 0.15, 0.2])
-    assert np.allclose(Rotation.from_matrix(turned[:, 0]).as_rotvec()[:, 0], moments) and np.allclose(moved[:, 0], moments)
+    assert np.allclose(Rotation.from_matrix(turned[:, 0]).as_rotvec()[:, 0], moments) and np.allclose(
+        moved[:, 0], moments
+    )
 
 
 def test_one_frame_alone_has_one_step():

@@ -1,4 +1,4 @@
-"""The cheapest sequence: flips are voted down, real motion is not, and it is the one that a search of all would find."""
+"""The cheapest sequence: flips are voted down, real motion is not, and it is the one that a search of all finds."""
 
 from itertools import product
 
@@ -9,7 +9,7 @@ import torch
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.geometry.rotations import axis_rotmat, rotmat_angle
-from hmralign.tracking.linking import Linker, LinkConfig, motion_features
+from hmralign.tracking.linking import LinkConfig, Linker, motion_features
 
 PLAIN_AND_EXCHANGED = np.array([0, 1])
 

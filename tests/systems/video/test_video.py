@@ -1,4 +1,4 @@
-"""Clips from end to end with tiny weights: tracks, gaps, cuts, what is said, and what is written."""
+"""Clips from end to end with the shipped weights: tracks, gaps, cuts, what is said, and what is written."""
 
 import json
 
@@ -7,22 +7,26 @@ import pytest
 import torch
 from PIL import Image
 
+from hmralign import Recoverer
 from hmralign.body.lbs import posed_joints, posed_keypoints
 from hmralign.body.skeleton import MIRROR_KEYPOINTS
 from hmralign.data.video.clip import VideoBudget
 from hmralign.data.video.video_file import VideoFile
 from hmralign.detection.detection import Detection
 from hmralign.geometry.cameras import project
+from hmralign.models.checkpoint import checkpoint_path
 from hmralign.structures import InputError
 from support.clips import alphapose_frames, moving_keypoints, person_pictures, plain_pictures, require_av, write_clip
-from support.video_example import HYPOTHESES, SMALL_CHUNKS, tiny_recoverer
+from support.video_example import SMALL_CHUNKS, tiny_recoverer
 
 require_av()
 
 
 @pytest.fixture(scope="module")
-def recoverer(tmp_path_factory):
-    return tiny_recoverer(tmp_path_factory.mktemp("weights"))
+def recoverer():
+    if not checkpoint_path("lite").is_file():
+        pytest.skip("the weights are not here")
+    return Recoverer.load("lite", detector=None, num_hypotheses=6)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def test_one_person_is_one_track_with_one_shape(walk):
 def test_bodies_stand_where_their_keypoints_are(walk):
     (track,) = walk
     seen = project(posed_keypoints(track.body, track.params), torch.from_numpy(track.K))
-    assert (seen - torch.from_numpy(track.keypoints[..., :2])).norm(dim=-1).mean() < 12  # weights are untrained
+    assert (seen - torch.from_numpy(track.keypoints[..., :2])).norm(dim=-1).mean() < 4  # of a body of 180 pixels
     assert (np.diff(track.joints[:, 0, 0]) > 0).all()
 
 
@@ -78,7 +82,7 @@ def test_a_short_gap_is_filled_and_marked_and_a_long_one_ends_the_track(recovere
 
 def test_a_cut_ends_every_track(recoverer, tmp_path):
     size = person_pictures(1)[0].shape[1::-1]
-    other = np.full((size[1], size[0], 3), (20, 200, 60), np.uint8)
+    other = np.full((size[1], size[0], 3), (20, 240, 60), np.uint8)
     pictures = [*plain_pictures(6, size), *[other] * 6]
     video = recoverer.video(write_clip(tmp_path / "cut.mp4", pictures), keypoints=moving_keypoints(12))
     assert video.cuts == [6] and [t.frames.tolist() for t in video] == [list(range(6)), list(range(6, 12))]
@@ -109,17 +113,17 @@ def test_a_still_image_is_one_frame(recoverer, tmp_path):
 
 
 def test_sixty_people(recoverer, tmp_path):
-    clip = write_clip(tmp_path / "crowd.mp4", plain_pictures(3, (1600, 900)), options={"preset": "ultrafast"})
+    clip = write_clip(tmp_path / "crowd.mp4", plain_pictures(2, (1600, 900)), options={"preset": "ultrafast"})
     (one,) = moving_keypoints(1)
     crowd = []
-    for frame in range(3):
+    for frame in range(2):
         people = np.repeat(one, 60, axis=0)
         people[:, :, :2] *= 0.7
         people[:, :, 0] += 150 * (np.arange(60) % 10)[:, None] + frame
         people[:, :, 1] += 140 * (np.arange(60) // 10)[:, None]
         crowd.append(people)
     video = recoverer.video(clip, keypoints=crowd)
-    assert len(video) == 60 and all(len(track) == 3 for track in video)
+    assert len(video) == 60 and all(len(track) == 2 for track in video)
 
 
 def test_frames_of_different_size_are_a_cut_and_each_has_its_camera(recoverer, tmp_path):
@@ -137,17 +141,11 @@ def test_frames_of_different_size_are_a_cut_and_each_has_its_camera(recoverer, t
     assert [f.rgb.shape for f in VideoFile(saved / "overlay.mp4").frames()] == [(200, 160, 3)] * 8
 
 
-def test_a_short_flip_of_the_detector_is_taken_back(tmp_path):
-    """With the real weights: what one frame in ten says the other way round is put right."""
-    from hmralign import Recoverer
-    from hmralign.models.checkpoint import checkpoint_path
-
-    if not checkpoint_path("lite").is_file():
-        pytest.skip("the weights are not here")
+def test_a_short_flip_of_the_detector_is_taken_back(recoverer, tmp_path):
     clip = write_clip(tmp_path / "flip.mp4", person_pictures(10))
     people = moving_keypoints(10, 0.5)
     people[5] = people[5][:, list(MIRROR_KEYPOINTS)]
-    video = Recoverer.load("lite", detector=None, num_hypotheses=10).video(clip, keypoints=people)
+    video = recoverer.video(clip, keypoints=people)
     (track,) = video
     assert np.flatnonzero(track.exchanged).tolist() == [5]
     assert any("1 bodies left and right" in note for note in video.notes)
@@ -232,7 +230,3 @@ def test_motion_npz_poses_the_same_joints_in_amass_axes(walk, tmp_path):
     joints = posed_joints(walk[0].body, posed).numpy()
     back = np.stack([joints[..., 0], -joints[..., 2], joints[..., 1]], -1)
     assert np.abs(back - walk[0].joints).max() < 1e-4
-
-
-def test_the_number_of_hypotheses_is_that_of_the_recoverer(recoverer):
-    assert recoverer.config.sampler.num_hypotheses == HYPOTHESES

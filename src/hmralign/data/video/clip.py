@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -50,6 +50,7 @@ class VideoBudget:
             )
 
 
+@runtime_checkable
 class Clip(Protocol):
     """A clip that can be read from its beginning as often as one likes; each time gives the same frames."""
 
