@@ -86,7 +86,7 @@ def test_a_cut_ends_every_track(recoverer, tmp_path):
     pictures = [*plain_pictures(6, size), *[other] * 6]
     video = recoverer.video(write_clip(tmp_path / "cut.mp4", pictures), keypoints=moving_keypoints(12))
     assert video.cuts == [6] and [t.frames.tolist() for t in video] == [list(range(6)), list(range(6, 12))]
-    assert any("1 cuts, at 0.20 s" in note for note in video.notes)
+    assert any("1 cut, at 0.20 s" in note for note in video.notes)
 
 
 def test_nobody_in_the_middle_and_nobody_at_all(recoverer, clip):
@@ -148,7 +148,7 @@ def test_a_short_flip_of_the_detector_is_taken_back(recoverer, tmp_path):
     video = recoverer.video(clip, keypoints=people)
     (track,) = video
     assert np.flatnonzero(track.exchanged).tolist() == [5]
-    assert any("1 bodies left and right" in note for note in video.notes)
+    assert any("in 1 body left and right" in note for note in video.notes)
     relative = track.joints - track.joints[:, :1]
     assert np.linalg.norm(np.diff(relative, axis=0), axis=-1).max() < 0.05
 

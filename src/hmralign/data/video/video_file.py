@@ -92,7 +92,7 @@ class VideoFile:
                     f"{clock.repaired} frames have no time stamp of their own, or one that does not grow; they are "
                     "taken to follow at the usual distance"
                 )
-            if round(stream.width * self._shape) != stream.width:
+            if self._shape != 1:
                 notes.append(f"pixels that are {self._shape:.3g} times as wide as high are made square")
             self._notes = notes
 
@@ -203,7 +203,8 @@ def _is_cover(stream: Any) -> bool:
 def _pixel_shape(stream: Any) -> float:
     shape = stream.sample_aspect_ratio
     value = float(shape) if shape else 1.0
-    return value if 0.1 < value < 10 else 1.0
+    # Encoders write 1.002 for sizes that they rounded; what is beyond reason is nothing that a camera makes.
+    return value if 0.1 < value < 10 and abs(value - 1) > 0.02 else 1.0
 
 
 def _reason(error: Exception) -> str:
