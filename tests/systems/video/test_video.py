@@ -175,6 +175,16 @@ def test_a_detector_is_asked_about_every_frame(tmp_path):
     assert len(asked) == 5 and len(video[0]) == 5
 
 
+def test_people_with_too_few_keypoints_are_counted_and_left_out(recoverer, clip):
+    people = moving_keypoints(12)
+    for frame in range(12):
+        ghost = people[frame].copy()
+        ghost[:, 2:, 2] = 0
+        people[frame] = np.concatenate([people[frame], ghost])
+    video = recoverer.video(clip, keypoints=people)
+    assert len(video) == 1 and "12 sightings with fewer than 3 keypoints are left out" in video.notes
+
+
 def test_wrong_input_is_refused_in_one_sentence(recoverer, clip, tmp_path):
     with pytest.raises(InputError, match="no detector is in use"):
         recoverer.video(clip)

@@ -15,7 +15,7 @@ from hmralign.data.video.video_file import VideoFile
 from hmralign.detection.detection import Detection
 from hmralign.detection.find_people import people_from_array
 from hmralign.detection.frame_keypoints import FrameKeypoints
-from hmralign.detection.observe import camera_of
+from hmralign.detection.observe import MIN_KEYPOINTS, camera_of
 from hmralign.structures import Camera, InputError
 from hmralign.systems.recover.provenance import digest
 from hmralign.systems.video.clip_answers import given_keypoints
@@ -62,10 +62,10 @@ class GivenPeople:
         assert frame.rgb is not None
         size = frame.rgb.shape[0], frame.rgb.shape[1]
         if self._file is not None:
-            return [p for p in self._file.people(frame.number, frame.name, size) if p.has_keypoints]
+            return self._file.people(frame.number, frame.name, size)
         assert self._arrays is not None
         people = given_keypoints(self._arrays, frame.number)  # pyright: ignore[reportArgumentType]
-        return people_from_array(people) if len(people) else []
+        return [_array_person(person) for person in people]
 
     def tell(self, frame: Frame) -> None:
         """Say that the clip has a frame."""
@@ -80,6 +80,13 @@ class GivenPeople:
         """What is given for frames that the clip does not have."""
         count = self._file.unused() if self._file is not None else self._beyond()
         return [f"keypoints are given for {count} frames that the clip does not have"] if count else []
+
+
+def _array_person(person: np.ndarray) -> Detection:
+    """A person of an array; one with too few keypoints to be placed counts as seen, and is left out with the others."""
+    if (person[:, 2] > 0).sum() < MIN_KEYPOINTS:
+        return Detection.of_box(np.array([0.0, 0.0, 1.0, 1.0]), detector="array")
+    return people_from_array(person)[0]
 
 
 def keypoints_digest(keypoints: Keypoints | None) -> str:
