@@ -203,7 +203,7 @@ def chart(person: ClipPerson) -> str:
     axis = (
         f'<line x1="{_LEFT}" x2="{right}" y1="{low}" y2="{low}"/>'
         f'<line x1="{_LEFT}" x2="{_LEFT}" y1="{_TOP}" y2="{low}"/>'
-        f'<text x="{_LEFT - 6}" y="{_TOP + 10}" text-anchor="end">{top:g} cm</text>'
+        f'<text x="{_LEFT + 8}" y="{_TOP + 20}">{top:g} cm</text>'
         f'<text x="{_LEFT - 6}" y="{low}" text-anchor="end">0</text>'
         f'<text x="{_LEFT}" y="{_HEIGHT - 10}">{times[0]:.2f} s</text>'
         f'<text x="{right}" y="{_HEIGHT - 10}" text-anchor="end">{times[-1]:.2f} s</text>'

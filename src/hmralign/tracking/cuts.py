@@ -22,7 +22,7 @@ class CutConfig:
     histogram: float = 0.30
     """Least share of the pixels that change their bin of colour, 0 to 1."""
     pixels: float = 0.10
-    """Least mean change of a pixel of the small grey pictures, 0 to 1."""
+    """Least mean change of a pixel of the small pictures, 0 to 1."""
     times_usual: float = 3.0
     """Least ratio to the median change of the frames before."""
     memory: int = 30
@@ -41,7 +41,7 @@ class CutDetector:
 
     def is_cut(self, rgb: UInt8[np.ndarray, "height width 3"]) -> bool:
         """Whether this frame shows another scene than the last one; False for the first. A change of size is a cut."""
-        histogram, small, size = colour_histogram(rgb), _small_grey(rgb), rgb.shape[:2]
+        histogram, small, size = colour_histogram(rgb), _small(rgb), rgb.shape[:2]
         before, small_before, size_before = self._histogram, self._small, self._size
         self._histogram, self._small, self._size = histogram, small, size
         if before is None or small_before is None:
@@ -68,12 +68,12 @@ def colour_histogram(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarr
     return np.bincount(index.ravel(), minlength=512) / index.size
 
 
-def _small_grey(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "16 16"]:
+def _small(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "16 16 3"]:
     """Means of a 16 x 16 grid of the picture, 0 to 1."""
     step = max(1, int((rgb.shape[0] * rgb.shape[1] / 40_000) ** 0.5))
-    grey = rgb[::step, ::step].mean(-1) / 255
-    rows = np.linspace(0, grey.shape[0], 17).astype(int)[:-1]
-    columns = np.linspace(0, grey.shape[1], 17).astype(int)[:-1]
-    sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=0), columns, axis=1)
-    counts = np.diff([*rows, grey.shape[0]])[:, None] * np.diff([*columns, grey.shape[1]])[None]
-    return sums / counts
+    coarse = rgb[::step, ::step] / 255
+    rows = np.linspace(0, coarse.shape[0], 17).astype(int)[:-1]
+    columns = np.linspace(0, coarse.shape[1], 17).astype(int)[:-1]
+    sums = np.add.reduceat(np.add.reduceat(coarse, rows, axis=0), columns, axis=1)
+    counts = np.diff([*rows, coarse.shape[0]])[:, None] * np.diff([*columns, coarse.shape[1]])[None]
+    return sums / counts[..., None]

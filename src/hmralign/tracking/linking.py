@@ -31,8 +31,9 @@ class LinkConfig:
     """Metres by which hypotheses of one body differ from frame to frame without any motion, root mean square."""
     speed: float = 1.0
     """Metres per second, root mean square over joints, pelvis-relative."""
-    jump: float = 30.0
-    """Most that a motion costs: what cannot be explained by motion costs this."""
+    jump: float = 200.0
+    """Most that a motion costs: what cannot be explained by motion costs this. Half a turn in one frame costs 50 at 30
+    frames a second and 150 at 60; a lower bound lets flips through (chosen on synthetic flips)."""
     exchanged_share: float = 0.05
     """Share of frames in which a detector exchanges the sides."""
     exchanged_seconds: float = 0.3

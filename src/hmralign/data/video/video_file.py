@@ -30,13 +30,12 @@ _DEFAULT_RATE = 30.0
 
 
 def pyav() -> Any:
-    """The module `av`, quiet. Raises InputError, in one sentence, where it is missing."""
+    """The module `av`, which says nothing of itself. Raises InputError, in one sentence, where it is missing."""
     try:
         import av
     except ImportError as error:
         raise InputError(NEEDS_PYAV) from error
-    av.logging.set_level(av.logging.PANIC)
-    return av
+    return av  # its log stays off, as by default: switched on, decoding threads may wait for Python's lock for ever
 
 
 class VideoFile:
@@ -84,8 +83,8 @@ class VideoFile:
                 yield Frame(number, time, self._upright(picture), f"{self._path.name} frame {number}")
                 number += 1
             else:
-                if number < promised and not notes:
-                    notes.append(f"the file ends after {number} of the {promised} frames that it announces")
+                if not notes:
+                    notes += _early_end(container, number, promised, time, clock.usual)
             if number == 0:
                 raise InputError(f"'{self._path}': no frame of it can be decoded; expected a video with pictures")
             if clock.repaired:
@@ -93,7 +92,7 @@ class VideoFile:
                     f"{clock.repaired} frames have no time stamp of their own, or one that does not grow; they are "
                     "taken to follow at the usual distance"
                 )
-            if round(stream.width * self._shape) != stream.width:
+            if self._shape != 1:
                 notes.append(f"pixels that are {self._shape:.3g} times as wide as high are made square")
             self._notes = notes
 
@@ -147,7 +146,7 @@ class VideoFile:
         with self._path.open("rb") as file:
             try:
                 container = av.open(file, options={"protocol_whitelist": "none"})
-            except (av.error.FFmpegError, ValueError) as error:
+            except (av.error.FFmpegError, OSError, ValueError) as error:
                 raise InputError(
                     f"'{self._path}' is no video that can be read ({_reason(error)}); expected a video file"
                 ) from error
@@ -166,7 +165,7 @@ class _Clock:
 
     def __init__(self, stream: Any):
         rate = stream.average_rate or stream.guessed_rate
-        self._usual = float(1 / rate) if rate else 1 / _DEFAULT_RATE
+        self.usual = float(1 / rate) if rate else 1 / _DEFAULT_RATE
         self._start: float | None = None
         self._last = 0.0
         self.repaired = 0
@@ -180,9 +179,20 @@ class _Clock:
         time = None if stamp is None else stamp - self._start
         if time is None or time <= self._last:
             self.repaired += 1
-            time = self._last + self._usual
+            time = self._last + self.usual
         self._last = time
         return time
+
+
+def _early_end(container: Any, number: int, promised: int, time: float, usual: float) -> list[str]:
+    """What is missing of the frames, or else of the time, that the file announces."""
+    if promised:
+        missing = number < promised
+        return [f"the file ends after {number} of the {promised} frames that it announces"] if missing else []
+    announced = (container.duration or 0) / 1e6
+    if number and announced - time > max(5 * usual, 0.3):
+        return [f"the file ends at {time:.2f} s of the {announced:.2f} s that it announces"]
+    return []
 
 
 def _is_cover(stream: Any) -> bool:
@@ -193,7 +203,8 @@ def _is_cover(stream: Any) -> bool:
 def _pixel_shape(stream: Any) -> float:
     shape = stream.sample_aspect_ratio
     value = float(shape) if shape else 1.0
-    return value if 0.1 < value < 10 else 1.0
+    # Encoders write 1.002 for sizes that they rounded; what is beyond reason is nothing that a camera makes.
+    return value if 0.1 < value < 10 and abs(value - 1) > 0.02 else 1.0
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,21 +29,13 @@ MAX_PEOPLE = 100
 """People of one frame at most; of more, the most certain are taken, and it is said."""
 
 
-@runtime_checkable
-class FindPeople(Protocol):
-    """Who is in a frame."""
-
-    def __call__(self, frame: Frame) -> list[Detection]:
-        """The people of a frame with pixels, in pixels of that frame."""
-        ...
-
-
 @dataclass(frozen=True)
 class FrameAnswers:
     """How a frame's people are found and estimated."""
 
     policy: BodyProposer
-    find: FindPeople
+    find: Callable[[Frame], list[Detection]]
+    """The people of a frame with pixels, in pixels of that frame."""
     camera: Callable[[int, int], Camera]
     """From width and height of a frame."""
     recover: RecoverConfig

@@ -85,12 +85,13 @@ def _notes(found: ClipTracks, fps: float, varying: bool) -> list[str]:
         said.append("there is one frame, so nothing is smoothed")
     filled = sum(int(track.interpolated.sum()) for track in found.tracks)
     if filled:
-        said.append(f"{filled} bodies are filled in between frames, where a person was not seen for at most 0.3 s")
+        bodies = "1 body is" if filled == 1 else f"{filled} bodies are"
+        said.append(f"{bodies} filled in between frames, where a person was not seen for at most 0.3 s")
     turned = sum(int(track.exchanged.sum()) for track in found.tracks)
     if turned:
+        bodies = "1 body" if turned == 1 else f"{turned} bodies"
         said.append(
-            f"in {turned} bodies left and right are the other way round than the detector says, as the frames around "
-            "them show"
+            f"in {bodies} left and right are the other way round than the detector says, as the frames around show"
         )
     if not found.tracks:
         said.append("nobody was found in any frame")

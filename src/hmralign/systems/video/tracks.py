@@ -105,7 +105,7 @@ def _notes(frames: Frames, short: int, least: int, left_out: np.ndarray) -> list
     said = []
     if short:
         said.append(
-            f"{short} tracks with fewer than {least} sightings, or seen in less than half of their frames, are left out"
+            f"tracks with fewer than {least} sightings, or seen in less than half their frames, are left out: {short}"
         )
     if left_out[0]:
         said.append(f"{left_out[0]} sightings with fewer than 3 keypoints are left out")
@@ -114,7 +114,8 @@ def _notes(frames: Frames, short: int, least: int, left_out: np.ndarray) -> list
     if frames.cut.any():
         moments = ", ".join(f"{t:.2f} s" for t in frames.time[frames.cut][:10])
         more = "" if frames.cut.sum() <= 10 else " and more"
-        said.append(f"{int(frames.cut.sum())} cuts, at {moments}{more}: every track ends there")
+        count = int(frames.cut.sum())
+        said.append(f"{count} cut{'s' * (count != 1)}, at {moments}{more}: every track ends there")
     return said
 
 

@@ -55,20 +55,17 @@ class GivenPeople:
         is_file = isinstance(keypoints, str | Path)
         self._file = FrameKeypoints(keypoints, by_name=isinstance(clip, FrameFolder)) if is_file else None
         self._arrays = None if is_file else keypoints
-        self._frames = self._too_few = 0
+        self._frames = 0
 
     def __call__(self, frame: Frame) -> list[Detection]:
         """The people of a frame. Errors name the file or the frame."""
         assert frame.rgb is not None
         size = frame.rgb.shape[0], frame.rgb.shape[1]
         if self._file is not None:
-            given = self._file.people(frame.number, frame.name, size)
-            people = [p for p in given if (p.confidence > 0).sum() >= MIN_KEYPOINTS]
-            self._too_few += len(given) - len(people)
-            return people
+            return self._file.people(frame.number, frame.name, size)
         assert self._arrays is not None
         people = given_keypoints(self._arrays, frame.number)  # pyright: ignore[reportArgumentType]
-        return people_from_array(people) if len(people) else []
+        return [_array_person(person) for person in people]
 
     def tell(self, frame: Frame) -> None:
         """Say that the clip has a frame."""
@@ -84,9 +81,14 @@ class GivenPeople:
         count = self._file.unused() if self._file is not None else self._beyond()
         said = [f"keypoints are given for {count} frames that the clip does not have"] if count else []
         wrong = 0 if self._file is None else self._file.frames_with_left_out
-        said += [f"in {wrong} frames somebody or something given was left out"] if wrong else []
-        few = f"{self._too_few} readings of less than {MIN_KEYPOINTS} keypoints were left out"
-        return [*said, few] if self._too_few else said
+        return [*said, f"in {wrong} frames somebody or something given was left out"] if wrong else said
+
+
+def _array_person(person: np.ndarray) -> Detection:
+    """A person of an array; one with too few keypoints to be placed counts as seen, and is left out with the others."""
+    if (person[:, 2] > 0).sum() < MIN_KEYPOINTS:
+        return Detection.of_box(np.array([0.0, 0.0, 1.0, 1.0]), detector="array")
+    return people_from_array(person)[0]
 
 
 def keypoints_digest(keypoints: Keypoints | None) -> str:
