@@ -23,9 +23,9 @@ from hmralign import Recoverer
 from hmralign.data.video.clip import Frame
 from hmralign.systems.recover.demo_scene import FOCAL, HEIGHT, WIDTH, demo_scene
 from hmralign.systems.video.answer_frames import FrameAnswers
-from hmralign.systems.video.config import VideoConfig
 from hmralign.systems.video.people import recover_clip
 from hmralign.systems.video.ways_in import GivenPeople, clip_camera
+from hmralign.tracking.video_config import VideoConfig
 
 ROOT = Path(__file__).parents[1]
 BLANK = np.zeros((HEIGHT, WIDTH, 3), np.uint8)

@@ -64,10 +64,10 @@ from hmralign.systems.recover.retarget_photo import retarget_photo
 from hmralign.systems.recover.summary import person_folder
 from hmralign.systems.video.answer_frames import FrameAnswers
 from hmralign.systems.video.clip_answers import Track, Video
-from hmralign.systems.video.config import VideoConfig
 from hmralign.systems.video.outputs import read_clip_record, require_replaceable_clip
 from hmralign.systems.video.people import recover_clip, retarget_clip
 from hmralign.systems.video.ways_in import GivenPeople, Keypoints, clip_camera, keypoints_digest, open_clip
+from hmralign.tracking.video_config import VideoConfig
 
 __all__ = ["NobodyFound", "People", "Person", "Recoverer", "Track", "Video", "VideoBudget", "VideoConfig"]
 

@@ -1,7 +1,7 @@
 """A recoverer that is quick, and people of clips by frame."""
 
 from hmralign import Recoverer
-from hmralign.systems.video.config import VideoConfig
+from hmralign.tracking.video_config import VideoConfig
 from support.recover_example import tiny_checkpoint
 
 HYPOTHESES = 4

@@ -63,7 +63,7 @@ def test_it_is_the_cheapest_of_all_sequences():
     """Against a search through all of them, for random groups and unequal steps of time."""
     rng = np.random.default_rng(0)
     readings = np.array([0, 0, 1])
-    config = LinkConfig(noise=0.5, speed=1.0, jump=3.0)
+    config = LinkConfig(noise=0.5, speed=1.0, jump=3.0, change=1.5)
     for _ in range(5):
         times = np.cumsum(rng.uniform(0.02, 0.2, 5))
         frames, misfits = rng.normal(0, 1, (5, 3, 4)).astype(np.float32), rng.uniform(0, 4, (5, 3))
@@ -85,7 +85,8 @@ def cost_of(path, times, frames, misfits, readings, config):
     for k in range(1, len(path)):
         dt, a, b = times[k] - times[k - 1], path[k - 1], path[k]
         squared = ((frames[k][b] - frames[k - 1][a]) ** 2).sum()
-        total += min(squared / (2 * (config.noise**2 + (config.speed * dt) ** 2)), config.jump)
+        most = config.jump if readings[a] == readings[b] else config.change
+        total += min(squared / (2 * (config.noise**2 + (config.speed * dt) ** 2)), most)
         total -= np.log(expm(rates * dt)[readings[a], readings[b]])
         total += min(1.0, dt / config.misfit_seconds) * misfits[k][b]
     return total

@@ -4,7 +4,8 @@ Every frame of a track offers a group of bodies for each *reading* of its keypoi
 with left and right exchanged, which is how a detector errs that takes front for back. The cost of a sequence is
 
     sum of  unary(frame, hypothesis)                       how badly its reading fits the keypoints
-          + min(d^2 / 2 (noise^2 + (speed dt)^2), jump)    how far the body moved, d in metres; see `motion_features`
+          + min(d^2 / 2 (noise^2 + (speed dt)^2), most)    how far the body moved, d in metres; see `motion_features`;
+                                                           `most` is `jump`, or `change` where the reading changes
           - log P(reading | reading before, dt)            a detector errs seldom, and then for a while
 
 so that a frame whose reading does not fit its neighbours' is voted down by them, and a stretch of such frames as well,
@@ -34,6 +35,9 @@ class LinkConfig:
     jump: float = 200.0
     """Most that a motion costs: what cannot be explained by motion costs this. Half a turn in one frame costs 50 at 30
     frames a second and 150 at 60; a lower bound lets flips through (chosen on synthetic flips)."""
+    change: float = 20.0
+    """Most that it costs where the reading changes: the keypoints of the two frames then err in different ways, so that
+    even the right bodies of both differ by more than motion explains."""
     exchanged_share: float = 0.05
     """Share of frames in which a detector exchanges the sides."""
     exchanged_seconds: float = 0.3
@@ -81,7 +85,10 @@ class Linker:
             self._back.append(np.zeros(len(readings), np.uint16))
         else:
             unary = misfit * min(1.0, (time - self._time) / self._config.misfit_seconds)
-            step = self._motion(features, time - self._time) + self._reading(readings, time - self._time)
+            motion = self._motion(features, time - self._time)
+            changes = self._readings[:, None] != readings[None]
+            motion = np.where(changes, np.minimum(motion, self._config.change), motion)
+            step = motion + self._reading(readings, time - self._time)
             total = self._cost[:, None] + step
             before = total.argmin(0)
             self._cost = total[before, np.arange(len(readings))] + unary

@@ -18,10 +18,10 @@ from hmralign.detection.observe import MIN_KEYPOINTS, observe
 from hmralign.policies.policy import BodyProposer
 from hmralign.structures import Camera, Observation
 from hmralign.systems.recover.people import RecoverConfig, noise_for
-from hmralign.systems.video.chunks import Chunk, ChunkFolder
-from hmralign.systems.video.config import VideoConfig
-from hmralign.systems.video.frame_groups import FrameGroups, frame_groups
+from hmralign.tracking.chunks import Chunk, ChunkFolder
 from hmralign.tracking.cuts import CutDetector
+from hmralign.tracking.frame_groups import FrameGroups, GroupConfig, frame_groups
+from hmralign.tracking.video_config import VideoConfig
 
 logger = logging.getLogger("hmralign.recover")
 
@@ -102,7 +102,8 @@ def _answered(block: list[_Prepared], answers: FrameAnswers) -> Chunk:
     )
     if found:
         detector = (found[0][1].detector, found[0][1].noise_file or "")
-        groups = frame_groups(answers.policy, Observation.stack(observations), noise_for(found[0][1]), answers.recover)
+        chosen = GroupConfig(answers.recover.sampler, answers.recover.refinement, answers.recover.seed)
+        groups = frame_groups(answers.policy, Observation.stack(observations), noise_for(found[0][1]), chosen)
     cameras = [prepared.camera for prepared in block]
     return Chunk(
         time=np.array([prepared.frame.time for prepared in block]),

@@ -28,11 +28,11 @@ from hmralign.storage.whole_folder import finished_folder
 from hmralign.structures import InputError
 from hmralign.systems.recover.people import measured
 from hmralign.systems.recover.provenance import Provenance
-from hmralign.systems.video.animation import write_animation
 from hmralign.systems.video.drawing import ClipPictures, draw_clip
 from hmralign.systems.video.people import RecoveredClip
 from hmralign.systems.video.report import clip_report
 from hmralign.systems.video.summary import clip_summary, track_folder, track_summary
+from hmralign.tracking.animation import write_animation
 from hmralign.tracking.person_track import PersonTrack
 
 FORMAT_VERSION = 1

@@ -18,8 +18,8 @@ from hmralign.data.video.clip import Clip, rate_of
 from hmralign.structures import BodyParams
 from hmralign.systems.recover.people import measured
 from hmralign.systems.video.answer_frames import FrameAnswers, answer_frames
-from hmralign.systems.video.chunks import ChunkFolder
-from hmralign.systems.video.tracks import FRAMES_AT_ONCE, ClipTracks, Frames, clip_tracks
+from hmralign.tracking.chunks import ChunkFolder
+from hmralign.tracking.clip_tracks import FRAMES_AT_ONCE, ClipTracks, Frames, clip_tracks
 from hmralign.tracking.person_track import PersonTrack
 
 

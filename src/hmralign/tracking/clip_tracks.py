@@ -20,10 +20,9 @@ from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import KeypointNoise
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import Observation
-from hmralign.systems.video.chunks import SMALL_ARRAYS, ChunkFolder
-from hmralign.systems.video.config import VideoConfig
-from hmralign.systems.video.frame_groups import reading_of
 from hmralign.tracking.association import Sighting, Tracker
+from hmralign.tracking.chunks import SMALL_ARRAYS, ChunkFolder
+from hmralign.tracking.frame_groups import reading_of
 from hmralign.tracking.gaps import fill_places, fill_rotations, fill_variance
 from hmralign.tracking.linking import Linker, motion_features
 from hmralign.tracking.measurement import measure
@@ -32,6 +31,7 @@ from hmralign.tracking.placing import place_by_keypoints
 from hmralign.tracking.readings import exchanged_sides
 from hmralign.tracking.shape import one_shape
 from hmralign.tracking.smoothing import smooth_places, smooth_rotations
+from hmralign.tracking.video_config import VideoConfig
 
 FRAMES_AT_ONCE = 256
 """Frames of a track that are placed in one batch."""

@@ -10,16 +10,25 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmralign.fitting.evidence import KeypointNoise
+from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.geometry.rotations import rotmat_to_rotvec
 from hmralign.hypotheses.estimate import estimate_bodies
-from hmralign.policies.policy import BodyProposer
+from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.structures import Observation
-from hmralign.systems.recover.people import RecoverConfig
 from hmralign.tracking.placing import place_by_keypoints
 from hmralign.tracking.readings import READINGS, exchanged_sides
 
 PERSONS_AT_ONCE = 8
 """Sightings that are estimated in one batch; more bring no speed, and take memory."""
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    """How the group of a sighting is sampled and refined; `seed` is of the noise, which all sightings share."""
+
+    sampler: SamplerConfig
+    refinement: RefinementConfig
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class FrameGroups:
 
 
 def frame_groups(
-    policy: BodyProposer, observation: Observation, noise: KeypointNoise, config: RecoverConfig
+    policy: BodyProposer, observation: Observation, noise: KeypointNoise, config: GroupConfig
 ) -> FrameGroups:
     """Estimate sightings (one batch axis) of any frames; all start from the same noise, so that a person's hypothesis k
     moves little from frame to frame."""
@@ -62,7 +71,7 @@ def frame_groups(
 
 
 def _groups_of(
-    policy: BodyProposer, observation: Observation, noise: KeypointNoise, config: RecoverConfig
+    policy: BodyProposer, observation: Observation, noise: KeypointNoise, config: GroupConfig
 ) -> FrameGroups:
     persons = len(observation.box)
     both = Observation.cat([observation, exchanged_sides(observation)]).to(policy.body.v_template.device)
