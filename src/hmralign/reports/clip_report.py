@@ -105,6 +105,7 @@ def render_clip_report(report: ClipReport) -> str:
     style = (files / "report.css").read_text(encoding="utf-8")
     return Template((files / "report.html").read_text(encoding="utf-8")).substitute(
         policy=policy(script, style),
+        up="",
         title=escape(report.title),
         style=style,
         script=script,

@@ -5,7 +5,7 @@
   overlay.mp4            everybody over every frame
   video.json             what the folder holds; written last
   track_0/
-    motion.npz           AMASS' layout, for animation tools, at even steps (`animation`)
+    motion.npz/.bvh/.glb AMASS' layout, skeleton, skinned body: for animation tools, at even steps (`export`)
     frames.npz           every frame as it was answered: bodies, joints, doubt, flags
     summary.json         numbers, and what was filled in
 """
@@ -22,6 +22,7 @@ import numpy as np
 from hmralign.body.model import BodyModel
 from hmralign.body.npz_file import write_npz
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from hmralign.export.track_animation import write_track_animation
 from hmralign.reports.clip_report import write_clip_report
 from hmralign.storage.whole_file import write_json
 from hmralign.storage.whole_folder import finished_folder
@@ -32,7 +33,6 @@ from hmralign.systems.video.drawing import ClipPictures, draw_clip
 from hmralign.systems.video.people import RecoveredClip
 from hmralign.systems.video.report import clip_report
 from hmralign.systems.video.summary import clip_summary, track_folder, track_summary
-from hmralign.tracking.animation import write_animation
 from hmralign.tracking.person_track import PersonTrack
 
 FORMAT_VERSION = 1
@@ -74,7 +74,7 @@ def write_clip(
         for number, track in enumerate(found.tracks):
             into = draft / track_folder(number)
             into.mkdir()
-            write_animation(into, track, body, found.fps)
+            write_track_animation(into, track, body, found.fps, track_folder(number))
             write_npz(into / "frames.npz", track_arrays(track, body, provenance))
             write_json(into / "summary.json", track_summary(found, number, provenance))
         if drawn is not None:
