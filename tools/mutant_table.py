@@ -38,7 +38,7 @@ _ALIGNMENT = (
          "centred.square().sum(-1, keepdim=True) / (rewards.shape[-1] - 1)"),
     ),
     *_of(
-        "alignment/methods/dpo.py", "alignment/test_objectives.py",
+        "alignment/methods/dpo.py", "alignment/methods/test_objectives.py",
         ("DPO prefers the loser", "-logsigmoid(-beta * delta)", "-logsigmoid(beta * delta)"),
         ("DPO with the policy as its reference", "- (reference_chosen - reference_rejected)",
          "- (policy_chosen - policy_rejected).detach()"),
@@ -46,13 +46,13 @@ _ALIGNMENT = (
          "policy_chosen - policy_rejected"),
     ),
     *_of(
-        "alignment/methods/kto.py", "alignment/test_objectives.py",
+        "alignment/methods/kto.py", "alignment/methods/test_objectives.py",
         ("KTO's drift has a gradient", "gain.detach().mean()", "gain.mean()"),
         ("KTO's drift is not clamped", "gain.detach().mean().clamp(min=0)", "gain.detach().mean()"),
         ("KTO's gain upside down", "gain = reference - policy", "gain = policy - reference"),
     ),
     *_of(
-        "alignment/methods/group.py", "alignment/test_objectives.py",
+        "alignment/methods/group.py", "alignment/methods/test_objectives.py",
         ("literal form upside down", "return advantages * d\n    if mode == \"sigmoid\"",
          "return -advantages * d\n    if mode == \"sigmoid\""),
         ("sigmoid form upside down", "logsigmoid(-advantages.sign() * beta * d)",
@@ -66,21 +66,21 @@ _ALIGNMENT = (
         ("NFT without its negative branch", "(1 + beta) * old - beta * prediction", "(1 - beta) * old + beta * prediction"),
     ),
     *_of(
-        "alignment/drift.py", "alignment/test_objectives.py",
+        "alignment/drift.py", "alignment/methods/test_objectives.py",
         ("drift moves the reference", "(prediction - reference.detach())", "(prediction - reference)"),
     ),
     *_of(
-        "alignment/methods/dpo.py", "alignment/test_methods.py",
+        "alignment/methods/dpo.py", "alignment/methods/test_methods.py",
         ("winner and loser exchanged in DPO", "dpo(policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1]",
          "dpo(policy[:, 1], policy[:, 0], reference[:, 1], reference[:, 0]"),
         ("DPO's anchor on the loser", "chosen = policy[:, 0]", "chosen = policy[:, 1]"),
     ),
     *_of(
-        "alignment/methods/kto.py", "alignment/test_methods.py",
+        "alignment/methods/kto.py", "alignment/methods/test_methods.py",
         ("KTO supervised on the bad too", "losses.policy * (losses.weights > 0)", "losses.policy"),
     ),
     *_of(
-        "alignment/methods/group.py", "alignment/test_methods.py training/test_preference.py::test_a_group_shares_its_draw_as_it_is_told_and_policy_and_reference_always_do",
+        "alignment/methods/group.py", "alignment/methods/test_methods.py training/test_preference.py::test_a_group_shares_its_draw_as_it_is_told_and_policy_and_reference_always_do",
         ("NFT's optimality upside down", "0.5 + 0.5 * advantages", "0.5 - 0.5 * advantages"),
         ("drift is rewarded", "return terms + config.kappa * drift_of(losses) if", "return terms - config.kappa * drift_of(losses) if"),
         ("groups never share their draw", "needs_prediction=config.kappa > 0 or config.mode == \"nft\",\n        shares=config.shares",

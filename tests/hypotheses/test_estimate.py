@@ -222,3 +222,12 @@ def test_persons_with_draws_of_their_own_do_not_share_noise():
     alone = bodies(twice[1:], (2,))
     torch.testing.assert_close(alone.joints[0], apart.joints[1], atol=2e-5, rtol=0)
     torch.testing.assert_close(bodies(twice, (1, 2), OneByOne(policy)).joints, apart.joints, atol=2e-5, rtol=0)
+
+
+def test_the_answer_trusts_the_keypoints_less_the_more_its_noise_is_raised():
+    def answer(scale):
+        return estimate(m=6, refinement=RefinementConfig(fused_noise_scale=scale))
+
+    near, far = answer(1.0), answer(1e4)
+    torch.testing.assert_close(near.hypotheses.joints, far.hypotheses.joints)  # the group knows nothing of it
+    assert (share_of_box(near.fused[:, None]) < share_of_box(far.fused[:, None])).float().mean() > 0.7

@@ -199,3 +199,12 @@ def test_lines_are_limited_each_and_together(tmp_path):
     path.write_bytes(b"[" * 10_000_000)
     with pytest.raises(InputError, match="line 1"):
         within_budget(lambda: list(read_json_lines(path, "line", cut=True)), megabytes=50)
+
+
+def test_each_limit_is_the_one_that_is_given():
+    assert parse_json(b"[[1]]", JsonLimits(max_depth=2)) == [[1]]
+    with pytest.raises(JsonError, match="nested deeper than 1"):
+        parse_json(b"[[1]]", JsonLimits(max_depth=1))
+    assert parse_json(b"[1, 2]", JsonLimits(max_values=3)) == [1, 2]
+    with pytest.raises(JsonError, match="more than 2 values"):
+        parse_json(b"[1, 2]", JsonLimits(max_values=2))

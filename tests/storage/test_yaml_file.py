@@ -112,3 +112,10 @@ def test_size_and_what_is_no_file_are_refused_by_name(tmp_path):
         read_yaml(large, "a configuration")
     with pytest.raises(InputError, match=r"none\.yaml: not a configuration \(No such file"):
         read_yaml(tmp_path / "none.yaml", "a configuration")
+
+
+def test_each_limit_is_the_one_that_is_given():
+    assert parse_yaml(b"[[1]]", YamlLimits(max_depth=2)) == [[1]]
+    assert "nested deeper than 1" in refusal(b"[[1]]", YamlLimits(max_depth=1))
+    assert parse_yaml(b"[1, 2]", YamlLimits(max_values=3)) == [1, 2]
+    assert "more than 2 values" in refusal(b"[1, 2]", YamlLimits(max_values=2))

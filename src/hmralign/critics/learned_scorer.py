@@ -51,9 +51,9 @@ class ScorerCritic:
         for start in range(0, len(example.observation.box), PERSONS_AT_ONCE):
             some = slice(start, start + PERSONS_AT_ONCE)
             x = scorer_input(self.body, hypotheses.body[some], example.observation[some], self.offsets)
-            outputs = (self.scored.scorer(x) + self.scored.scorer(mirrored_input(x))) / 2
+            outputs = (self.scored.scorer(x) + self.scored.scorer(mirrored_input(x))) / 2  # (B, N, outputs)
             parts.append(self.scored.calibration(outputs.mean(-1)))
-        scores = torch.cat(parts)
+        scores = torch.cat(parts)  # (B, N)
         return torch.where(self.can_judge(example)[:, None], scores, scores.mean(1, keepdim=True))
 
 

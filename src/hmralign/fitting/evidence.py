@@ -81,18 +81,18 @@ def predict(
     A turn of joint j moves what hangs below it about joint j: d p_k = (G_j delta_j) x (part of p_k below j).
     """
     assert body.keypoint_moments is not None and body.keypoint_moment_dirs is not None
-    rest = rest_joints(body, betas)
-    G, joints = forward_kinematics(rest, rotmats, body.parents)
-    share = body.keypoint_moments[..., 3]
-    dirs = body.keypoint_moment_dirs[..., :3, :]
+    rest = rest_joints(body, betas)  # (*B, 29, 3)
+    G, joints = forward_kinematics(rest, rotmats, body.parents)  # (*B, 24, 3, 3), (*B, 29, 3)
+    share = body.keypoint_moments[..., 3]  # (27, 24)
+    dirs = body.keypoint_moment_dirs[..., :3, :]  # (27, 24, 3, betas)
     moments = body.keypoint_moments[..., :3] + (betas @ dirs.flatten(0, 2).mT).unflatten(-1, dirs.shape[:3])
-    local = moments - share[..., None] * rest[..., None, :NUM_JOINTS, :]
-    bone = torch.nn.functional.one_hot(offset_bones(body), NUM_JOINTS).to(local)
+    local = moments - share[..., None] * rest[..., None, :NUM_JOINTS, :]  # (*B, 27, 24, 3)
+    bone = torch.nn.functional.one_hot(offset_bones(body), NUM_JOINTS).to(local)  # (27, 24)
     local = local + bone[..., None] * offsets.to(local)[:, None, :]
-    q = joints[..., None, :NUM_JOINTS, :]
+    q = joints[..., None, :NUM_JOINTS, :]  # (*B, 1, 24, 3)
     # parts: what joint j contributes to keypoint k, in the axes of the person frame
-    parts = (G[..., None, :, :, :] @ local[..., None])[..., 0] + share[..., None] * q
-    points = parts.sum(-2)
+    parts = (G[..., None, :, :, :] @ local[..., None])[..., 0] + share[..., None] * q  # (*B, 27, 24, 3)
+    points = parts.sum(-2)  # (*B, 27, 3)
     if not derivatives:
         return Prediction(points, None, None)
     below = _BELOW.to(points)
@@ -110,7 +110,7 @@ def _turn_columns(
     """
     x, y, z = (row[..., None, :, :] for row in G.unbind(-2))  # (*batch, 1, 24, 3): rows of G, last axis its columns
     u, v, w = (c[..., None] for c in lever.unbind(-1))  # (*batch, 27, 24, 1)
-    columns = torch.stack([y * w - z * v, z * u - x * w, x * v - y * u], dim=-3)
+    columns = torch.stack([y * w - z * v, z * u - x * w, x * v - y * u], dim=-3)  # (*B, 27, 3, 24, 3)
     return columns.flatten(-2)
 
 
@@ -119,12 +119,12 @@ def _shape_derivative(
 ) -> Float[Tensor, "*batch 27 3 betas"]:
     """Derivative by the shape: joints and moments are linear in it, so the shape directions are posed like bodies."""
     bones = body.J_shapedirs[1:] - body.J_shapedirs[list(body.parents[1:])]
-    turned = G[..., list(body.parents[1:]), :, :] @ bones
+    turned = G[..., list(body.parents[1:]), :, :] @ bones  # (*B, 28, 3, betas)
     joints = [torch.zeros_like(turned[..., 0, :, :]) + body.J_shapedirs[0]]
     for j in range(1, NUM_JOINTS):
         joints.append(joints[body.parents[j]] + turned[..., j - 1, :, :])
-    moved = torch.stack(joints, dim=-3)
-    local = dirs - share[..., None, None] * body.J_shapedirs[:NUM_JOINTS]
+    moved = torch.stack(joints, dim=-3)  # (*B, 24, 3, betas)
+    local = dirs - share[..., None, None] * body.J_shapedirs[:NUM_JOINTS]  # (27, 24, 3, betas)
     by_bone = G.flatten(-3).unflatten(-1, (NUM_JOINTS, 3, 3)).movedim(-3, -2).flatten(-2)  # (*b, 3, 24*3)
-    posed = by_bone[..., None, :, :] @ local.flatten(1, 2)
+    posed = by_bone[..., None, :, :] @ local.flatten(1, 2)  # (*B, 27, 3, betas)
     return posed + (share @ moved.flatten(-2)).unflatten(-1, (3, -1))

@@ -47,11 +47,11 @@ def keypoint_guidance(
     def guide(x_0: Tensor, alpha_bar_t: Tensor, mirrored: bool) -> Tensor:
         seen = both[mirrored]
         joints, twist = unpack(model.codec.decode(x_0))
-        tangents = seen.tangents[:, None, _KEYPOINTS].expand(*joints.shape[:-2], -1, -1)
-        sigma = seen.noise.of(seen.confidence)[:, None, _KEYPOINTS].expand(tangents.shape[:-1]) * height
+        tangents = seen.tangents[:, None, _KEYPOINTS].expand(*joints.shape[:-2], -1, -1)  # (B, N, 12, 2)
+        sigma = seen.noise.of(seen.confidence)[:, None, _KEYPOINTS].expand(tangents.shape[:-1]) * height  # (B, N, 12)
         transl = solve_translation(joints[..., _JOINTS, :], tangents, torch.where(sigma.isfinite(), 0.01 / sigma, 0.0))
-        depth = (joints[..., _JOINTS, 2] + transl[..., None, 2])[..., None]
-        target = tangents * depth - transl[..., None, :2]
+        depth = (joints[..., _JOINTS, 2] + transl[..., None, 2])[..., None]  # (B, N, 12, 1)
+        target = tangents * depth - transl[..., None, :2]  # (B, N, 12, 2)
         gain = _PRIOR_SD**2 / (_PRIOR_SD**2 + sigma.square())
         joints = joints.clone()
         joints[..., _JOINTS, :2] += gain[..., None] * (target - joints[..., _JOINTS, :2])

@@ -75,10 +75,10 @@ class Residuals:
 
 def place(points: Float[Tensor, "person hyp 27 3"], evidence: Evidence, config: RefinementConfig) -> Residuals:
     """Put bodies on the rays: weighted translation, then once more without the keypoints that disagree."""
-    observed = evidence.tangents[:, None]
-    sigma = evidence.noise.of(evidence.confidence)[:, None]
+    observed = evidence.tangents[:, None]  # (B, 1, 27, 2)
+    sigma = evidence.noise.of(evidence.confidence)[:, None]  # (B, 1, 27)
     weights = torch.where(sigma.isfinite(), 0.01 / sigma, 0.0).expand(points.shape[:-1])
-    transl = solve_translation(points, observed.expand(*points.shape[:-1], 2), weights)
+    transl = solve_translation(points, observed.expand(*points.shape[:-1], 2), weights)  # (B, N, 3)
     finite = torch.where(sigma.isfinite(), sigma, 1.0)  # has no say, but infinity has no gradient
     for _ in range(2 if config.robust > 0 else 0):
         tangents = _project(points, transl)
@@ -109,7 +109,7 @@ def tangent_coordinates(
     rotmats: Float[Tensor, "person hyp 24 3 3"],
 ) -> tuple[Float[Tensor, "person 24 3 3"], Float[Tensor, "person hyp 72"]]:
     """Mean rotations of each group, and every hypothesis as right turns from them."""
-    mean = mean_rotmat(rotmats.movedim(1, 2))
+    mean = mean_rotmat(rotmats.movedim(1, 2))  # (B, 24, 3, 3)
     return mean, rotmat_to_rotvec(mean[:, None].mT @ rotmats).flatten(-2)
 
 
@@ -162,18 +162,18 @@ def ensemble_update(
         residual = place(
             predict(body, rotmats, betas, evidence.noise.offsets, derivatives=False).points, evidence, config
         )
-        predicted = residual.tangents.flatten(-2)
+        predicted = residual.tangents.flatten(-2)  # (B, N, 54)
         dx = turns - turns.mean(1, keepdim=True)
         dy = predicted - predicted.mean(1, keepdim=True)
         n = turns.shape[1] - 1
-        cross, auto = dx.mT @ dy / n, dy.mT @ dy / n
-        typical = residual.error.norm(dim=-1).median(dim=1).values / residual.sigma.median(dim=1).values
+        cross, auto = dx.mT @ dy / n, dy.mT @ dy / n  # (B, 72, 54), (B, 54, 54)
+        typical = residual.error.norm(dim=-1).median(dim=1).values / residual.sigma.median(dim=1).values  # (B, 27)
         weight = geman_mcclure(typical, config.cutoff(step))
         variance = config.steps * (residual.sigma.median(dim=1).values.square() / weight.clamp(min=1e-6))
-        variance = torch.where(evidence.confidence > 0, variance, 1e6).repeat_interleave(2, dim=-1)
-        gain = torch.linalg.solve(auto + torch.diag_embed(variance), cross.mT).mT
-        turns = turns + residual.error.flatten(-2) @ gain.mT
-        rotmats = mean[:, None] @ rotvec_to_rotmat(turns.unflatten(-1, (24, 3)))
+        variance = torch.where(evidence.confidence > 0, variance, 1e6).repeat_interleave(2, dim=-1)  # (B, 54)
+        gain = torch.linalg.solve(auto + torch.diag_embed(variance), cross.mT).mT  # (B, 72, 54)
+        turns = turns + residual.error.flatten(-2) @ gain.mT  # (B, N, 72)
+        rotmats = mean[:, None] @ rotvec_to_rotmat(turns.unflatten(-1, (24, 3)))  # (B, N, 24, 3, 3)
     return rotmats
 
 
@@ -190,12 +190,12 @@ def gauss_newton_update(
     State: 72 turns, shape, translation. Solved in the space of the 54 measurements, where it is smallest.
     """
     _, spread = tangent_coordinates(rotmats if prior_group is None else prior_group)
-    P = _state_covariance(spread, betas.shape[-1], config)
+    P = _state_covariance(spread, betas.shape[-1], config)  # (B, S, S), S = 72 + betas + 3
     start_rotmats, start_betas = rotmats, betas
     for step in range(config.steps):
         model = predict(body, rotmats, betas, evidence.noise.offsets, derivatives=True)
         residual = place(model.points, evidence, config)
-        J = _observation_jacobian(model.d_rotation, model.d_betas, model.points, residual.transl)
+        J = _observation_jacobian(model.d_rotation, model.d_betas, model.points, residual.transl)  # (B, N, 54, S)
         away = torch.cat(
             [
                 rotmat_to_rotvec(start_rotmats.mT @ rotmats).flatten(-2),
@@ -204,13 +204,13 @@ def gauss_newton_update(
             ],
             dim=-1,
         )
-        weight = geman_mcclure(residual.error.norm(dim=-1) / residual.sigma, config.cutoff(step))
+        weight = geman_mcclure(residual.error.norm(dim=-1) / residual.sigma, config.cutoff(step))  # (B, N, 27)
         variance = residual.sigma.square() / weight.clamp(min=1e-6)
         variance = torch.where(evidence.confidence[:, None] > 0, variance, 1e6).repeat_interleave(2, dim=-1)
-        PJ = P[:, None] @ J.mT
-        innovation = residual.error.flatten(-2) + (J @ away[..., None])[..., 0]
-        solved = torch.linalg.solve(J @ PJ + torch.diag_embed(variance), innovation[..., None])
-        state = (PJ @ solved)[..., 0]
+        PJ = P[:, None] @ J.mT  # (B, N, S, 54)
+        innovation = residual.error.flatten(-2) + (J @ away[..., None])[..., 0]  # (B, N, 54)
+        solved = torch.linalg.solve(J @ PJ + torch.diag_embed(variance), innovation[..., None])  # (B, N, 54, 1)
+        state = (PJ @ solved)[..., 0]  # (B, N, S)
         rotmats = start_rotmats @ rotvec_to_rotmat(_bounded(state[..., :72]).unflatten(-1, (24, 3)))
         betas = (start_betas + state[..., 72:-3]).clamp(-4, 4)
     return rotmats, betas
@@ -218,7 +218,7 @@ def gauss_newton_update(
 
 def _bounded(turns: Float[Tensor, "*batch 72"], limit: float = 1.2) -> Float[Tensor, "*batch 72"]:
     """Linearisation does not hold for large turns: shorten each joint's turn to at most `limit` radians."""
-    joints = turns.unflatten(-1, (24, 3))
+    joints = turns.unflatten(-1, (24, 3))  # (*B, 24, 3)
     length = joints.norm(dim=-1, keepdim=True)
     return (joints * (limit / length.clamp(min=limit))).flatten(-2)
 
@@ -243,8 +243,8 @@ def _observation_jacobian(
 ) -> Float[Tensor, "person hyp 54 state"]:
     assert d_rotation is not None and d_betas is not None
     eye = torch.eye(3, device=points.device).expand(*points.shape, 3)
-    d_point = torch.cat([d_rotation, d_betas, eye], dim=-1)
+    d_point = torch.cat([d_rotation, d_betas, eye], dim=-1)  # (B, N, 27, 3, S)
     placed = points + transl[..., None, :]
-    z = placed[..., 2:, None].clamp(min=0.1)
-    tangent = placed[..., :2, None] / z
+    z = placed[..., 2:, None].clamp(min=0.1)  # (B, N, 27, 1, 1)
+    tangent = placed[..., :2, None] / z  # (B, N, 27, 2, 1)
     return ((d_point[..., :2, :] - tangent * d_point[..., 2:, :]) / z).flatten(-3, -2)

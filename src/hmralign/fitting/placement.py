@@ -34,16 +34,16 @@ def place_in_image(
     Persons with fewer than two observed keypoints, too few to say where they are, fill their boxes instead: the mesh
     touches the box in one direction and is centred in the other, whether the intrinsics are known or not.
     """
-    back = frame.R_person_cam.mT[:, None]
-    transl = (back @ residual.transl[..., None])[..., 0]
-    turn = torch.eye(3, device=points.device).expand(*transl.shape, 3)
+    back = frame.R_person_cam.mT[:, None]  # (B, 1, 3, 3)
+    transl = (back @ residual.transl[..., None])[..., 0]  # (B, N, 3)
+    turn = torch.eye(3, device=points.device).expand(*transl.shape, 3)  # (B, N, 3, 3)
     by_box = (observation.confidence > 0).sum(-1) < 2
     unknown = ~observation.knows_camera & ~by_box
     if bool(unknown.any()):
         guessed_turn, guessed_transl = _replace(points, residual, observation, frame)
         turn = torch.where(unknown[:, None, None, None], guessed_turn, turn)
         transl = torch.where(unknown[:, None, None], guessed_transl, transl)
-    pelvis = rest_joints(body, betas)[..., 0, :]
+    pelvis = rest_joints(body, betas)[..., 0, :]  # (B, N, 3)
     # `points` were turned about the origin; the body turns about its pelvis.
     transl = transl + (turn @ back @ pelvis[..., None])[..., 0] - pelvis
     placed = BodyParams(turn @ back @ rotmats[..., 0, :, :], rotmats[..., 1:, :, :], betas, transl)
@@ -70,9 +70,9 @@ def _replace(
     """Rigid fit of the landmarks to the pixels at which the nominal camera saw them."""
     centre = (observation.box[:, :2] + observation.box[:, 2:]) / 2
     longest = ((observation.box[:, 2:] - observation.box[:, :2]) / 2).amax(-1)
-    plane = residual.tangents / frame.tan_half_size[:, None, None, None]
+    plane = residual.tangents / frame.tan_half_size[:, None, None, None]  # (B, N, 27, 2)
     pixels = centre[:, None, None] + plane * longest[:, None, None, None]
-    ray = rays(pixels, observation.K[:, None])
+    ray = rays(pixels, observation.K[:, None])  # (B, N, 27, 3)
     back = frame.R_person_cam.mT[:, None]
     # A landmark outside the photo still says where the body is, but rays far off the axis say little.
     weights = (ray[..., 2] > 0.3).float()

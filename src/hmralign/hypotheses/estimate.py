@@ -53,7 +53,7 @@ def estimate_bodies(
     group = fit.refined(proposed(policy, observation, sampler, generator))
     placed = fit.hypotheses(group)
     fused = fused_bodies(fit, group, None if weigh is None else weigh(placed, observation))
-    _, joints = forward_kinematics(rest_joints(body, group.betas), group.rotmats, body.parents)
+    _, joints = forward_kinematics(rest_joints(body, group.betas), group.rotmats, body.parents)  # (B, N, 29, 3)
     return Estimate(placed, fused, posed_joints(body, fused), joint_spread(joints))
 
 

@@ -26,7 +26,7 @@ def fuse_rotations(
 ) -> Float[Tensor, "*batch 24 3 3"]:
     """Mean of parent-relative rotations on the rotation manifold, joint by joint (chordal), optionally weighted."""
     spread_weights = None if weights is None else weights[..., None, :].expand(*weights.shape[:-1], 24, -1)
-    return mean_rotmat(rotmats.transpose(-4, -3), spread_weights)
+    return mean_rotmat(rotmats.transpose(-4, -3), spread_weights)  # over (*B, 24, N, 3, 3)
 
 
 def score_weights(scores: Float[Tensor, "*batch hyp"], temperature: float) -> Float[Tensor, "*batch hyp"]:

@@ -12,7 +12,7 @@ def joint_spread(joints: Float[Tensor, "*batch hyp joints 3"]) -> Float[Tensor, 
 
     Zero for a group of one: a single hypothesis knows no doubt.
     """
-    relative = joints - joints[..., :1, :]
+    relative = joints - joints[..., :1, :]  # (*B, N, J, 3)
     return (relative - relative.mean(-3, keepdim=True)).square().sum(-1).mean(-2).sqrt()
 
 

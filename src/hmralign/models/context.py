@@ -42,8 +42,8 @@ class KeypointFeatures(TensorRecord):
 def keypoint_features(observation: Observation, frame: PersonFrame, *, mirrored: bool = False) -> KeypointFeatures:
     """Assemble the input; `mirrored` gives the input of the mirror image."""
     seen = (observation.confidence > 0).float()
-    plane = frame.keypoints_plane.clamp(-_PLANE_LIMIT, _PLANE_LIMIT) * seen[..., None]
-    per_keypoint = torch.cat([plane, observation.confidence[..., None], seen[..., None]], dim=-1)
+    plane = frame.keypoints_plane.clamp(-_PLANE_LIMIT, _PLANE_LIMIT) * seen[..., None]  # (*B, 27, 2)
+    per_keypoint = torch.cat([plane, observation.confidence[..., None], seen[..., None]], dim=-1)  # (*B, 27, 4)
     known = frame.known.float()
     extra = torch.stack(
         [
@@ -54,7 +54,7 @@ def keypoint_features(observation: Observation, frame: PersonFrame, *, mirrored:
         ],
         dim=-1,
     )
-    vector = torch.cat([per_keypoint.flatten(-2), extra], -1)
+    vector = torch.cat([per_keypoint.flatten(-2), extra], -1)  # (*B, 112)
     found = KeypointFeatures(vector, observation.mask, observation.has_mask.float())
     return mirrored_features(found) if mirrored else found
 
@@ -64,7 +64,7 @@ def mirrored_features(features: KeypointFeatures) -> KeypointFeatures:
     count = NUM_KEYPOINTS * 4
     per_keypoint = features.vector[..., :count].unflatten(-1, (NUM_KEYPOINTS, 4))
     flip = torch.tensor([-1.0, 1.0, 1.0, 1.0], device=per_keypoint.device)
-    swapped = (per_keypoint[..., list(MIRROR_KEYPOINTS), :] * flip).flatten(-2)
+    swapped = (per_keypoint[..., list(MIRROR_KEYPOINTS), :] * flip).flatten(-2)  # (*B, 108)
     vector = torch.cat([swapped, features.vector[..., count:]], -1)
     return KeypointFeatures(vector, features.mask.flip(-1), features.has_mask)
 
@@ -112,10 +112,10 @@ class KeypointEncoder(nn.Module):
     def forward(self, features: KeypointFeatures) -> Context:
         """Encode persons; any leading axes."""
         per_keypoint = features.vector[..., : NUM_KEYPOINTS * 4].unflatten(-1, (NUM_KEYPOINTS, 4))
-        limbs = limb_features(per_keypoint[..., :2], per_keypoint[..., 2])
-        x = self.embed(torch.cat([features.vector, limbs], dim=-1))
+        limbs = limb_features(per_keypoint[..., :2], per_keypoint[..., 2])  # (*B, L)
+        x = self.embed(torch.cat([features.vector, limbs], dim=-1))  # (*B, W)
         if bool(features.has_mask.any()):
-            mask = features.mask.reshape(-1, 1, MASK_SIZE, MASK_SIZE) - 0.5
+            mask = features.mask.reshape(-1, 1, MASK_SIZE, MASK_SIZE) - 0.5  # (B, 1, 48, 48)
             x = x + features.has_mask[..., None] * self.mask(mask).reshape(x.shape)
         x = self.norm(self.blocks(x))
         local = None if self.local is None else self.local(per_keypoint)

@@ -86,5 +86,5 @@ class Denoiser(Protocol):
 def time_embedding(t: Int[Tensor, "*batch"], channels: int = 128) -> Float[Tensor, "*batch channels"]:
     """Sinusoids of the step index (Vaswani et al. 2017), sines first."""
     frequency = torch.exp(torch.arange(channels // 2, device=t.device) * (-math.log(10000.0) / (channels // 2 - 1)))
-    phase = t[..., None].float() * frequency
+    phase = t[..., None].float() * frequency  # (*T, 64)
     return torch.cat([phase.sin(), phase.cos()], dim=-1)

@@ -43,10 +43,10 @@ def limb_features(
 
     `plane` are keypoints in the plane of the person frame, zero where the confidence is.
     """
-    seen = (confidence > 0).to(plane)[..., None]
+    seen = (confidence > 0).to(plane)[..., None]  # (*B, 27, 1)
     start, end = [a for a, _ in LIMBS], [b for _, b in LIMBS]
-    limb = (plane[..., end, :] - plane[..., start, :]) * seen[..., start, :] * seen[..., end, :]
-    length = limb.norm(dim=-1, keepdim=True)
+    limb = (plane[..., end, :] - plane[..., start, :]) * seen[..., start, :] * seen[..., end, :]  # (*B, 24, 2)
+    length = limb.norm(dim=-1, keepdim=True)  # (*B, 24, 1)
     direction = limb / (length + 0.02)  # 2 % of half a box: below that a direction is noise
     rescaled, scale = rescaled_keypoints(plane, confidence)
     return torch.cat([limb.flatten(-2), length.flatten(-2), direction.flatten(-2), rescaled.flatten(-2), scale], -1)
@@ -60,9 +60,9 @@ def rescaled_keypoints(
     Keypoints of confidence 0 are zero.
     """
     seen, weight = (confidence > 0).to(plane)[..., None], confidence[..., None]
-    w, points = weight[..., :_STABLE, :], plane[..., :_STABLE, :]
-    total = w.sum(-2, keepdim=True).clamp(min=1e-3)
-    centre = (points * w).sum(-2, keepdim=True) / total
+    w, points = weight[..., :_STABLE, :], plane[..., :_STABLE, :]  # (*B, 17, 1), (*B, 17, 2)
+    total = w.sum(-2, keepdim=True).clamp(min=1e-3)  # (*B, 1, 1)
+    centre = (points * w).sum(-2, keepdim=True) / total  # (*B, 1, 2)
     spread = ((points - centre).square().sum(-1, keepdim=True) * w).sum(-2, keepdim=True) / total
     unit = spread.sqrt().clamp(min=0.1)
     return ((plane - centre) / unit * seen).clamp(-4, 4), unit[..., 0].log()

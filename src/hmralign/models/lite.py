@@ -47,7 +47,7 @@ class LiteDenoiser(nn.Module):
 
     def prepare(self, context: Context) -> Prepared:
         """Project the context once for all steps and hypotheses."""
-        modulation = self.context_modulation(nn.functional.silu(context.global_tokens[..., 0, :]))
+        modulation = self.context_modulation(nn.functional.silu(context.global_tokens[..., 0, :]))  # (*B, depth * 2 W)
         return Prepared(modulation.unflatten(-1, (len(self.blocks), -1)))
 
     def predict_v(
@@ -57,11 +57,11 @@ class LiteDenoiser(nn.Module):
         modulation = prepared.modulation + self.time_modulation(self.time(time_embedding(t))).unflatten(
             -1, (len(self.blocks), -1)
         )
-        x = self.embed(x_t)
+        x = self.embed(x_t)  # (*B, W)
         for k, block in enumerate(self.blocks):
-            scale, shift = modulation[..., k, :].chunk(2, dim=-1)
+            scale, shift = modulation[..., k, :].chunk(2, dim=-1)  # each (*B, W)
             x = block(x, scale, shift)
-        output = self.head(self.norm(x))
+        output = self.head(self.norm(x))  # (*B, 130)
         return v_from(self.prediction, output, x_t, self.schedule.at(t.expand(x_t.shape[:-1])))
 
     def forward(

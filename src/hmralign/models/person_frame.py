@@ -43,18 +43,18 @@ class PersonFrame(TensorRecord):
 def person_frame(observation: Observation) -> PersonFrame:
     """Virtual cameras of observed persons. `box_plane` is half the box's sides in plane coordinates."""
     box = observation.box
-    centre = (box[..., :2] + box[..., 2:]) / 2
+    centre = (box[..., :2] + box[..., 2:]) / 2  # (*B, 2)
     half = (box[..., 2:] - box[..., :2]) / 2
-    longest = half.amax(-1)
-    R = look_at_rotation(rays(centre[..., None, :], observation.K)[..., 0, :])
+    longest = half.amax(-1)  # (*B)
+    R = look_at_rotation(rays(centre[..., None, :], observation.K)[..., 0, :])  # (*B, 3, 3)
     focal = (observation.K[..., 0, 0] + observation.K[..., 1, 1]) / 2
 
-    crop = (observation.keypoints - centre[..., None, :]) / longest[..., None, None]
-    turned = rays(observation.keypoints, observation.K) @ R.mT
+    crop = (observation.keypoints - centre[..., None, :]) / longest[..., None, None]  # (*B, 27, 2)
+    turned = rays(observation.keypoints, observation.K) @ R.mT  # (*B, 27, 3)
     # A keypoint 80 degrees off the ray is an outlier; the clamp keeps its coordinates finite.
-    tangent = turned[..., :2] / turned[..., 2:].clamp(min=0.17)
+    tangent = turned[..., :2] / turned[..., 2:].clamp(min=0.17)  # (*B, 27, 2)
     # Off-axis pixels see a smaller angle; measured along the ray the half size shrinks with the cosine.
-    cosine = R[..., 2, 2]
+    cosine = R[..., 2, 2]  # (*B)
     tan_half = longest / focal * cosine
     plane = torch.where(observation.knows_camera[..., None, None], tangent / tan_half[..., None, None], crop)
     return PersonFrame(

@@ -23,7 +23,7 @@ def pack(
     joints: Float[Tensor, "*batch 29 3"], twist_cos_sin: Float[Tensor, "*batch 23 2"]
 ) -> Float[Tensor, "*batch 130"]:
     """Raw vector of joints (any place, person frame, metres) and twists."""
-    relative = joints[..., 1:, :] - joints[..., :1, :]
+    relative = joints[..., 1:, :] - joints[..., :1, :]  # (*B, 28, 3)
     return torch.cat([relative.flatten(-2), twist_cos_sin.flatten(-2)], dim=-1)
 
 
@@ -32,8 +32,8 @@ def unpack(
 ) -> tuple[Float[Tensor, "*batch 29 3"], Float[Tensor, "*batch 23 2"]]:
     """Joints with the pelvis at the origin, and twists (not normalised)."""
     split = (NUM_ALL_JOINTS - 1) * 3
-    joints = vector[..., :split].unflatten(-1, (NUM_ALL_JOINTS - 1, 3))
-    joints = torch.cat([torch.zeros_like(joints[..., :1, :]), joints], dim=-2)
+    joints = vector[..., :split].unflatten(-1, (NUM_ALL_JOINTS - 1, 3))  # (*B, 28, 3)
+    joints = torch.cat([torch.zeros_like(joints[..., :1, :]), joints], dim=-2)  # (*B, 29, 3)
     return joints, vector[..., split:].unflatten(-1, (NUM_TWISTS, 2))
 
 

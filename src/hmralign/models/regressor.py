@@ -32,7 +32,7 @@ class PoseRegressor(nn.Module):
     def forward(self, features: KeypointFeatures) -> tuple[Float[Tensor, "*batch 130"], Float[Tensor, "*batch betas"]]:
         """Standardised pose vector and shape coefficients."""
         context = self.encoder(features)
-        hidden = self.blocks(self.widen(nn.functional.silu(context.global_tokens[..., 0, :])))
+        hidden = self.blocks(self.widen(nn.functional.silu(context.global_tokens[..., 0, :])))  # (*B, W)
         return self.head(self.norm(hidden)), context.betas
 
 

@@ -87,10 +87,10 @@ def joint_tokens(x: ScorerInput, inputs: ScorerInputs) -> Float[Tensor, "person 
     if inputs == "2d":
         return x.uvd[..., :2]
     leaves = NUM_ALL_JOINTS - NUM_JOINTS
-    rotations = nn.functional.pad(x.rotations, (0, 0, 0, leaves))
+    rotations = nn.functional.pad(x.rotations, (0, 0, 0, leaves))  # (B, N, 29, 6)
     if inputs == "pose":
         return rotations
-    twist = nn.functional.pad(x.twists, (0, 0, 1, leaves))
+    twist = nn.functional.pad(x.twists, (0, 0, 1, leaves))  # (B, N, 29, 2)
     own = [x.uvd, rotations, twist]
     return torch.cat(own if inputs == "full" else [*own, group_tokens(x)], dim=-1)
 
@@ -101,7 +101,7 @@ def group_tokens(x: ScorerInput) -> Float[Tensor, "person hyp 29 7"]:
     The mean of what a model samples is nearer to the truth than most samples are, so the distance from it says much;
     the spread says how much.
     """
-    away = x.uvd - x.uvd.mean(1, keepdim=True)
+    away = x.uvd - x.uvd.mean(1, keepdim=True)  # (B, N, 29, 3)
     spread = away.square().mean(1, keepdim=True).sqrt().expand_as(away)
     return torch.cat([away, away.norm(dim=-1, keepdim=True), spread], dim=-1)
 
@@ -125,7 +125,7 @@ class _MlpHead(nn.Module):
         self.head = nn.Linear(config.width, config.outputs)
 
     def forward(self, x: ScorerInput, token: Tensor) -> Float[Tensor, "person hyp outputs"]:
-        hidden = self.embed(self._flat(x)) + self.context(nn.functional.silu(token))[:, None]
+        hidden = self.embed(self._flat(x)) + self.context(nn.functional.silu(token))[:, None]  # (B, N, W)
         return self.head(self.norm(self.blocks(hidden)))
 
     def _flat(self, x: ScorerInput) -> Tensor:
@@ -157,7 +157,7 @@ class _AttentionBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "person hyp token width"], context: Float[Tensor, "person key width"]) -> Tensor:
         person, hyp, token, width = x.shape
-        q, k, v = self._split(self.own(self.norms[0](x)).flatten(0, 1), 3)
+        q, k, v = self._split(self.own(self.norms[0](x)).flatten(0, 1), 3)  # each (B * N, H, T, W/H)
         attended = nn.functional.scaled_dot_product_attention(q, k, v)
         x = x + self.own_out(attended.transpose(1, 2).reshape(x.shape))
         # All hypotheses of a person ask the same keys: their tokens are queries of one call.
@@ -191,12 +191,12 @@ class _AttentionHead(nn.Module):
         self.head = nn.Linear(width, config.outputs)
 
     def forward(self, x: ScorerInput, token: Tensor) -> Float[Tensor, "person hyp outputs"]:
-        observed = x.observation.vector[..., : NUM_KEYPOINTS * 4].unflatten(-1, (NUM_KEYPOINTS, 4))
-        keys = self.seen(observed) + self.keypoint
-        keys = torch.cat([self.context(nn.functional.silu(token))[:, None], keys], dim=1)
+        observed = x.observation.vector[..., : NUM_KEYPOINTS * 4].unflatten(-1, (NUM_KEYPOINTS, 4))  # (B, 27, 4)
+        keys = self.seen(observed) + self.keypoint  # (B, 27, W)
+        keys = torch.cat([self.context(nn.functional.silu(token))[:, None], keys], dim=1)  # (B, 28, W)
         source = x.landmarks if self.sees_landmarks else observed[:, None]
-        local = self.local_mix @ nn.functional.silu(self.local(source) + self.keypoint)
-        tokens = self.embed(joint_tokens(x, self.inputs)) + self.joint + local
+        local = self.local_mix @ nn.functional.silu(self.local(source) + self.keypoint)  # (B, N or 1, 29, W)
+        tokens = self.embed(joint_tokens(x, self.inputs)) + self.joint + local  # (B, N, 29, W)
         for block in self.blocks:
             tokens = block(tokens, keys)
         return self.head(self.norm(tokens.mean(-2)))

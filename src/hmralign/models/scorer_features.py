@@ -64,13 +64,13 @@ def scorer_input(
     body itself.
     """
     frame = person_frame(observation)
-    rest = rest_joints(body, bodies.betas)
+    rest = rest_joints(body, bodies.betas)  # (B, N, 29, 3)
     world, joints = forward_kinematics(rest, bodies.rotmats, body.parents)
-    joints = joints + bodies.transl[..., None, :]
-    points = landmark_points(body, bodies.betas, world, joints, offsets)
-    root = frame.R_person_cam[:, None] @ bodies.global_orient
-    rotmats = torch.cat([root[..., None, :, :], bodies.body_pose], dim=-3)
-    pelvis = _depth(joints[..., :1, :], frame)
+    joints = joints + bodies.transl[..., None, :]  # (B, N, 29, 3)
+    points = landmark_points(body, bodies.betas, world, joints, offsets)  # (B, N, 27, 3)
+    root = frame.R_person_cam[:, None] @ bodies.global_orient  # (B, N, 3, 3)
+    rotmats = torch.cat([root[..., None, :, :], bodies.body_pose], dim=-3)  # (B, N, 24, 3, 3)
+    pelvis = _depth(joints[..., :1, :], frame)  # (B, N, 1, 1)
     return ScorerInput(
         observation=keypoint_features(observation, frame),
         uvd=torch.cat([plane_points(joints, observation, frame), _relative(_depth(joints, frame), pelvis)], -1),
@@ -84,8 +84,8 @@ def plane_points(
     points: Float[Tensor, "person hyp point 3"], observation: Observation, frame: PersonFrame
 ) -> Float[Tensor, "person hyp point 2"]:
     """Projections in the plane coordinates in which the observed keypoints are: half boxes from the box centre."""
-    turned = points @ frame.R_person_cam[:, None].mT
-    tangent = turned[..., :2] / turned[..., 2:].clamp(min=_MIN_Z)
+    turned = points @ frame.R_person_cam[:, None].mT  # (B, N, P, 3)
+    tangent = turned[..., :2] / turned[..., 2:].clamp(min=_MIN_Z)  # (B, N, P, 2)
     known = tangent / frame.tan_half_size[:, None, None, None]
     box = observation.box
     centre, longest = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]).amax(-1) / 2
@@ -107,8 +107,8 @@ def _landmark_features(
     points: Float[Tensor, "person hyp 27 3"], pelvis: Tensor, observation: Observation, frame: PersonFrame
 ) -> Float[Tensor, "person hyp 27 6"]:
     """u, v, distance to the observed keypoint in u and v (bounded), depth, confidence; distances 0 where unseen."""
-    plane = plane_points(points, observation, frame)
-    seen = (observation.confidence > 0).to(plane)[:, None, :, None]
+    plane = plane_points(points, observation, frame)  # (B, N, 27, 2)
+    seen = (observation.confidence > 0).to(plane)[:, None, :, None]  # (B, 1, 27, 1)
     residual = torch.tanh((plane - frame.keypoints_plane[:, None]) / _RESIDUAL_UNIT / 2) * seen
     confidence = observation.confidence[:, None, :, None].expand(*plane.shape[:-1], 1)
     return torch.cat([plane, residual, _relative(_depth(points, frame), pelvis), confidence], -1)

@@ -26,8 +26,8 @@ _POSITIONS = NUM_TOKENS * 3
 
 def to_tokens(x: Float[Tensor, "*batch 130"]) -> Float[Tensor, "*batch 28 5"]:
     """Numbers of each joint: its position, then its twist, zeros for a leaf."""
-    twist = x[..., _POSITIONS:].unflatten(-1, (NUM_TWISTS, 2))
-    twist = nn.functional.pad(twist, (0, 0, 0, NUM_TOKENS - NUM_TWISTS))
+    twist = x[..., _POSITIONS:].unflatten(-1, (NUM_TWISTS, 2))  # (*B, 23, 2)
+    twist = nn.functional.pad(twist, (0, 0, 0, NUM_TOKENS - NUM_TWISTS))  # (*B, 28, 2)
     return torch.cat([x[..., :_POSITIONS].unflatten(-1, (NUM_TOKENS, 3)), twist], dim=-1)
 
 
@@ -46,7 +46,7 @@ class _SelfAttention(nn.Module):
     def forward(self, x: Float[Tensor, "*batch tokens width"]) -> Float[Tensor, "*batch tokens width"]:
         # One batch axis: torch's fused kernel takes (batch, heads, tokens, channels) only.
         qkv = self.qkv(x).view(-1, x.shape[-2], 3, self.heads, HEAD_CHANNELS).permute(2, 0, 3, 1, 4)
-        attended = nn.functional.scaled_dot_product_attention(*qkv.unbind(0))
+        attended = nn.functional.scaled_dot_product_attention(*qkv.unbind(0))  # (B, H, 28, 32)
         return self.out(attended.transpose(1, 2).reshape(x.shape))
 
 
@@ -89,7 +89,7 @@ class TransformerDenoiser(nn.Module):
         if context.local is None:
             raise ValueError("the transformer denoiser needs one local feature per joint token, the context has none")
         modulation = self.context_modulation(nn.functional.silu(context.global_tokens[..., 0, :]))
-        tokens = self.local(context.local) + self.joint
+        tokens = self.local(context.local) + self.joint  # (*B, 28, W)
         return Prepared(modulation.unflatten(-1, (len(self.blocks), -1)), tokens)
 
     def predict_v(
@@ -100,10 +100,10 @@ class TransformerDenoiser(nn.Module):
         modulation = prepared.modulation + self.time_modulation(self.time(time_embedding(t))).unflatten(
             -1, (len(self.blocks), -1)
         )
-        x = self.embed(to_tokens(x_t)) + prepared.tokens
+        x = self.embed(to_tokens(x_t)) + prepared.tokens  # (*B, 28, W)
         for k, block in enumerate(self.blocks):
             x = block(x, modulation[..., k, :])
-        output = from_tokens(self.head(self.norm(x)))
+        output = from_tokens(self.head(self.norm(x)))  # (*B, 130)
         return v_from(self.prediction, output, x_t, self.schedule.at(t.expand(x_t.shape[:-1])))
 
     def forward(

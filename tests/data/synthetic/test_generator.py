@@ -199,3 +199,12 @@ def test_observed_bodies_have_other_limbs_and_the_same_rotations():
     )
     away = (seen.joints - joints - body.transl[:, None]).norm(dim=-1)
     assert away[:, 0].max() < 1e-5 and 0.01 < away[:, 7:9].median() < 0.12
+
+
+def test_shapes_spread_as_much_as_is_said():
+    def betas(spread):
+        mix = SyntheticMix(beta_sd=spread, proportions=AS_MODELLED)
+        return Generator(BODY, PoseSource(load_pose_prior()), mix).sample(300, seeded(1)).annotation.body.betas
+
+    assert torch.equal(betas(0.0), torch.zeros(300, 10))
+    assert abs(float(betas(0.5).std()) - 0.5) < 0.03

@@ -241,3 +241,13 @@ def test_the_mirror_image_gets_the_mirrored_replay():
     assert len(replays["plain"]) == 2, "the entry and its mirror image"
     for row in replays["plain"]:
         assert (back - row).abs().amax(1).min() < 3e-4
+
+
+@pytest.mark.parametrize("handed_on", [0.0, 1.0])
+def test_as_much_of_an_error_is_handed_along_the_limb_as_is_said(truth, handed_on):
+    error = GenericNoise(along_limb=handed_on).report(truth, seeded(4)).keypoints - truth
+    elbow, wrist, knee = (KEYPOINT_NAMES.index(f"left_{name}") for name in ("elbow", "wrist", "knee"))
+    ranks = error[..., 0].argsort(0).argsort(0).double()  # tails are heavy, ranks are not
+    found = torch.corrcoef(ranks.T)
+    assert found[elbow, knee].abs() < 0.06
+    assert found[elbow, wrist].abs() < 0.06 if handed_on == 0 else found[elbow, wrist] > 0.4

@@ -1,6 +1,7 @@
 """Training poses: mirrors, collars, recombination; and the typed postures, judged by where the joints are."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -253,3 +254,14 @@ def test_the_default_mix_gives_rotations_and_the_same_again_from_the_same_seed()
     torch.testing.assert_close(a @ a.mT, torch.eye(3).expand_as(a), atol=1e-5, rtol=0)
     torch.testing.assert_close(up.norm(dim=1), torch.ones(2000), atol=1e-5, rtol=0)
     assert math.isclose(torch.linalg.det(a).min(), 1, abs_tol=1e-4)
+
+
+def test_as_many_poses_are_mirrored_as_is_said():
+    def sampled(share):
+        return PoseSource(load_pose_prior(), replace(PLAIN, mirror_share=share)).sample(400, seeded(3))
+
+    plain, every, half = sampled(0.0), sampled(1.0), sampled(0.5)
+    for found, expected in zip(every, mirror(*plain), strict=True):
+        torch.testing.assert_close(found, expected)
+    stayed = (half[0] - plain[0]).abs().amax((1, 2, 3)) < 1e-6
+    assert 0.4 < stayed.float().mean() < 0.6

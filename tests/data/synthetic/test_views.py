@@ -81,3 +81,12 @@ def test_the_generator_decides(views):
     for name in ("K", "width", "height", "global_orient", "transl"):
         assert torch.equal(getattr(again, name), getattr(views, name))
     assert not torch.equal(other.transl, views.transl)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.1])
+def test_people_stand_about_the_middle_by_as_much_as_is_said(spread):
+    seen = sample_views(UPRIGHT, ViewMix(place_sd=spread), seeded(1))
+    pixels = project(seen.transl[:, None], seen.K)[:, 0]
+    place = pixels / torch.stack([seen.width, seen.height], 1) - 0.5
+    torch.testing.assert_close(place.mean(0), torch.zeros(2), atol=0.005, rtol=0)
+    torch.testing.assert_close(place.std(0), torch.full((2,), spread), atol=1e-4 + 0.05 * spread, rtol=0)

@@ -151,6 +151,12 @@ def test_pairs_signs_and_groups_agree_with_the_scores(groups):
     assert torch.equal(whole.weights.argmax(1), groups.scores[whole.person].argmax(1))
 
 
+def test_noise_on_targets_is_as_large_as_is_said(groups):
+    plain, noisy = (sft_items(groups, tiny_policy(), SftConfig(target_noise=sd), seeded(0)) for sd in (0.0, 0.2))
+    noise = noisy.x_0 - plain.x_0
+    assert abs(float(noise.std()) - 0.2) < 0.02 and abs(float(noise.mean())) < 0.02
+
+
 def test_truth_as_a_target_is_the_truth(groups):
     policy = tiny_policy()
     items = sft_items(groups, policy, SftConfig(target="truth"), seeded(0))
