@@ -50,6 +50,9 @@ from hmralign.systems.recover.summary import person_folder, person_summary, phot
 Keep = int | Literal["all"]
 """How many of the best hypotheses are written as meshes."""
 
+PNG_LEVEL = 1
+"""The fastest: a better one takes several times as long and saves a few per cent of a photo."""
+
 PHOTO_RECORD = "photo.json"
 PERSON_RECORD = "summary.json"
 
@@ -135,7 +138,7 @@ def _person_files(
 ) -> None:
     person = photo.persons[number]
     _save_png(folder / "overlay.png", pictures.fused)
-    person_sheet(photo, number, pictures).save(folder / "contact_sheet.png")
+    person_sheet(photo, number, pictures).save(folder / "contact_sheet.png", compress_level=PNG_LEVEL)
     _write_meshes(folder, person, meshes, body, keep)
     write_npz(folder / "hypotheses.npz", person_arrays(photo, person, body, provenance))
     write_json(folder / PERSON_RECORD, person_summary(photo, number, provenance))
@@ -225,4 +228,4 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def _save_png(path: Path, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(path)
+    Image.fromarray(picture).save(path, compress_level=PNG_LEVEL)
