@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,10 +244,13 @@ def test_the_summary_holds_what_is_promised(people, tmp_path):
     assert len(made["checkpoint"]["sha256"]) == 64
 
 
-def test_saving_again_needs_permission_and_failing_keeps_the_old(people, tmp_path, monkeypatch):
+def test_saving_the_same_again_changes_nothing_and_another_needs_permission(people, tmp_path, monkeypatch):
     folder = people.save(tmp_path / "out")
-    with pytest.raises(InputError, match="overwrite"):
-        people.save(folder)
+    when = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    assert people.save(folder) == folder and {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == when
+    for other in ({"keep": 2}, {"pictures": False}, {"report": False}):
+        with pytest.raises(InputError, match=r"overwrite=True$"):
+            people.save(folder, **other)
     before = sorted(p.relative_to(folder) for p in folder.rglob("*"))
     monkeypatch.setattr("hmralign.systems.recover.outputs.person_summary", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -255,6 +259,93 @@ def test_saving_again_needs_permission_and_failing_keeps_the_old(people, tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     monkeypatch.undo()
     assert people.save(folder, overwrite=True) == folder
+
+
+def test_a_person_saved_again_is_the_same_person_or_an_error(people, tmp_path):
+    folder = people[0].save(tmp_path / "one")
+    when = (folder / "summary.json").stat().st_mtime_ns
+    assert people[0].save(folder) == folder and (folder / "summary.json").stat().st_mtime_ns == when
+    with pytest.raises(InputError, match=r"overwrite=True$"):
+        people[0].save(folder, keep=2)
+    (folder / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match=r"overwrite=True$"):
+        people[0].save(folder)
+
+
+def test_without_pictures_there_are_numbers_alone_and_they_are_the_same(recoverer, tmp_path):
+    rgb, points = example_photo()
+    people = recoverer(rgb, keypoints=points)
+    drawn, bare = people.save(tmp_path / "drawn"), people.save(tmp_path / "bare", pictures=False)
+    assert {str(p.relative_to(bare)) for p in bare.rglob("*") if p.is_file()} == {
+        "photo.json", "person_0/summary.json", "person_0/hypotheses.npz",
+    }  # fmt: skip
+    arrays, others = (np.load(f / "person_0" / "hypotheses.npz", allow_pickle=False) for f in (drawn, bare))
+    assert arrays.files == others.files and all(np.array_equal(arrays[n], others[n]) for n in arrays.files)
+    no_report = people.save(tmp_path / "no_report", report=False)
+    names = {str(p.relative_to(drawn)) for p in drawn.rglob("*")}
+    assert {str(p.relative_to(no_report)) for p in no_report.rglob("*")} == names - {"report.html"}
+    assert {p.name for p in people[0].save(tmp_path / "one", pictures=False).iterdir()} == {
+        "summary.json", "hypotheses.npz",
+    }  # fmt: skip
+    with pytest.raises(InputError, match="without pictures"):
+        people.save(tmp_path / "both", pictures=False, keep=2)
+
+
+def test_every_person_is_counted_once(recoverer, tmp_path):
+    rgb, points = example_photo()
+    three = recoverer(rgb, keypoints=np.stack([points] * 3))
+    for name, pictures in (("drawn", True), ("bare", False)):
+        counted = []
+        three.save(tmp_path / name, pictures=pictures, on_person=lambda counted=counted: counted.append(1))
+        assert len(counted) == 3
+
+
+def test_lists_of_keypoints_are_taken_as_arrays_are(recoverer):
+    rgb, points = example_photo()
+    listed = [[list(row) for row in points]]
+    listed[0][4] = [None, None, 0]
+    points[4] = 0
+    first, second = recoverer(rgb, keypoints=listed)[0], recoverer(rgb, keypoints=points)[0]
+    assert torch.equal(first.hypotheses.joints, second.hypotheses.joints)
+    with pytest.raises(InputError, match="keypoints are"):
+        recoverer(rgb, keypoints=[[[1.0, 2.0, 1.0], [3.0]]])
+
+
+def test_the_joints_have_names(people, tmp_path):
+    person = people[0]
+    assert len(person.joint_names) == len(person.spread) == len(person.fused_joints) == len(set(person.joint_names))
+    said = json.loads((person.save(tmp_path / "one", pictures=False) / "summary.json").read_text())["spread_m"]
+    assert said == pytest.approx(dict(zip(person.joint_names, person.spread.tolist(), strict=True)), abs=1e-4)
+
+
+def test_many_photos_are_an_iterator(recoverer, tmp_path, caplog, capsys):
+    rgb, points = example_photo()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(rgb).save(tmp_path / name)
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    answers = recoverer.many(tmp_path, keypoints=points)
+    assert iter(answers) is iter(answers)
+    with caplog.at_level("WARNING"):
+        found = list(answers)
+    assert [Path(people.photo.name).name for people in found] == ["a.png", "b.png"]
+    (said,) = [r.message for r in caplog.records]
+    assert said.startswith("left out: ") and "broken.jpg" in said
+    assert capsys.readouterr() == ("", "")
+    alone = recoverer(rgb, keypoints=points)[0]
+    (of_list,) = recoverer.many([rgb], keypoints=points, progress=False)
+    assert torch.equal(of_list[0].hypotheses.joints, alone.hypotheses.joints)
+    with pytest.raises(InputError, match=r"broken\.jpg"):
+        list(recoverer.many([tmp_path / "broken.jpg"], keypoints=points, skip_bad=False))
+    for nothing in ([], tmp_path / "none"):
+        with pytest.raises(InputError):
+            recoverer.many(nothing)
+
+
+def test_a_bar_is_shown_where_it_is_asked_for(recoverer, capsys):
+    rgb, points = example_photo()
+    assert len(list(recoverer.many([rgb, rgb], keypoints=points, progress=True))) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "recovering" in err
 
 
 def test_nothing_is_printed(recoverer, tmp_path, capsys):

@@ -4,8 +4,8 @@ from hmralign import Recoverer
 
 with Recoverer.load("lite") as recoverer:
     people = recoverer("photo.jpg")
-people[0].fused         # the single answer: the mean of all hypotheses
-people[0].best          # the hypothesis that the critics like best
+people[0].fused         # the answer: the mean of all hypotheses
+people[0].best          # one of the group: the hypothesis that the critics like best
 people[0].spread        # disagreement of the hypotheses per joint, metres
 people.save("out")      # report.html, meshes, arrays, pictures
 """
@@ -15,12 +15,12 @@ from __future__ import annotations
 import html
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from hmralign.body.body_file import load_body
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
+from hmralign.body.skeleton import JOINT_NAMES
 from hmralign.critics.by_rule import Agreement
 from hmralign.data.images import ImageSource, LoadedImage, load_image
 from hmralign.data.video.clip import Clip, Frame, VideoBudget
@@ -55,7 +56,8 @@ from hmralign.structures.extensions import extension_code
 from hmralign.structures.shown_name import shown_name
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.exports import EXPORT_FORMATS, ExportedPerson, write_exports
-from hmralign.systems.recover.outputs import Keep, is_finished, require_replaceable, write_person, write_photo
+from hmralign.systems.recover.many_photos import each_answer, photo_sources
+from hmralign.systems.recover.outputs import Keep, Wanted, is_finished, require_replaceable, write_person, write_photo
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson, RecoveredPhoto, measured, recover_people
 from hmralign.systems.recover.pictures import photo_overlay
 from hmralign.systems.recover.provenance import BodyIdentity, Provenance, digest
@@ -170,7 +172,7 @@ class Recoverer:
         image: ImageSource,
         *,
         boxes: str | Path | np.ndarray | Sequence[Sequence[float]] | None = None,
-        keypoints: str | Path | np.ndarray | None = None,
+        keypoints: str | Path | np.ndarray | Sequence[Any] | None = None,
         K: np.ndarray | None = None,
         focal_px: float | None = None,
     ) -> People:
@@ -182,7 +184,7 @@ class Recoverer:
                 box; whom it does not find there is recovered from the box alone (`Person.box_only`). A box may reach
                 beyond the photo, and must show 8 pixels of it in both directions. Without boxes and keypoints
                 everybody whom the detector finds is recovered.
-            keypoints: The people's keypoints, (people, n, 3) as x, y, confidence in the order of
+            keypoints: The people's keypoints, lists or an array (people, n, 3) as x, y, confidence in the order of
                 `body.skeleton.KEYPOINT_NAMES` (its first 17, which are COCO's, its first 23, or all 27), or a JSON file
                 of COCO, OpenPose or AlphaPose. No detector is used.
             K: Intrinsics of the photo in pixels, (3, 3); `focal_px` says the same of a camera that looks through the
@@ -193,17 +195,35 @@ class Recoverer:
             InputError: the photo, a file or an array is wrong.
         """
         make_torch_ready()
-        boxes = boxes if boxes is None or isinstance(boxes, str | Path | np.ndarray) else _box_array(boxes)
+        of_boxes = _as_array(boxes, "boxes", "(people, 4): x0, y0, x1, y1 in pixels")
+        of_keypoints = _as_array(keypoints, "keypoints", "(people, n, 3): x, y, confidence, of 17, 23 or 27 keypoints")
         seconds: dict[str, float] = {}
         with measured(seconds, "load"):
             photo = load_image(image)
             camera = camera_of(photo, K, focal_px)
         with measured(seconds, "detect"):
-            found = self._find_people(photo, boxes, keypoints)
+            found = self._find_people(photo, of_boxes, of_keypoints)
         recovered = recover_people(self._policy, photo, camera, found, self.config, seconds)
         if self.provenance.retargeted:
             recovered = retarget_photo(recovered, self._estimated_on, self.body)
-        return People(recovered, self.body, self.provenance, _inputs(photo, boxes, keypoints, K, focal_px))
+        return People(recovered, self.body, self.provenance, _inputs(photo, of_boxes, of_keypoints, K, focal_px))
+
+    def many(
+        self, photos: str | Path | Iterable[ImageSource], *, skip_bad: bool = True, progress: bool | None = None,
+        **given: Any,
+    ) -> Iterator[People]:  # fmt: skip
+        """The people of many photos, photo by photo: `for people in recoverer.many("photos/")`.
+
+        Args:
+            photos: A folder, a pattern such as "photos/*.jpg", or a list of what a call takes.
+            skip_bad: Whether a photo that cannot be read, or in which nobody is found, is left out with a warning that
+                names it; otherwise its error is raised.
+            progress: Whether a bar is shown on stderr; None shows it where that is a terminal.
+            given: What else a call takes, for every photo: a keypoint or box file of all of them, `K`, `focal_px`.
+
+        `people.photo.name` says which photo it is. Raises InputError at once where there is no photo.
+        """
+        return each_answer(photo_sources(photos), lambda one: self(one, **given), skip_bad=skip_bad, progress=progress)
 
     def video(
         self,
@@ -320,6 +340,8 @@ class Recoverer:
         K: np.ndarray | None = None,
         focal_px: float | None = None,
         keep: Keep = 1,
+        pictures: bool = True,
+        report: bool = True,
     ) -> bool:
         """Whether `folder` holds the finished result of this photo with these inputs and settings.
 
@@ -327,7 +349,7 @@ class Recoverer:
         """
         name = digest(Path(image)) if Path(image).is_file() else None
         inputs = (name or "none", *(digest(v) for v in (boxes, keypoints, K, focal_px)))
-        if is_finished(Path(folder), self.provenance.fingerprint(*inputs, str(keep))):
+        if is_finished(Path(folder), self.provenance.fingerprint(*inputs, Wanted(keep, pictures, report).word)):
             return True
         require_replaceable(Path(folder), overwrite=False)
         return False
@@ -410,12 +432,12 @@ class Person:
 
     @property
     def best(self) -> BodyParams:
-        """The hypothesis that the critics like best: one of the sampled bodies, as they are."""
+        """The hypothesis that the critics like best: one of the group, further from the truth than `fused`."""
         return self.hypotheses.body[self.best_index]
 
     @property
     def fused(self) -> BodyParams:
-        """The single answer: the mean of all hypotheses on the rotation manifold, refined on the keypoints."""
+        """The answer: the mean of all hypotheses on the rotation manifold, refined on the keypoints."""
         return self._person.fused
 
     @property
@@ -424,13 +446,21 @@ class Person:
         return self._person.fused_joints
 
     @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the 29 joints, in the order of `fused_joints` and `spread`; `expected_error` is by these names."""
+        return JOINT_NAMES
+
+    @property
     def spread(self) -> Float[Tensor, " 29"]:
-        """Disagreement of the hypotheses per joint: RMS distance from their mean, pelvis-relative metres."""
+        """Disagreement of the hypotheses by `joint_names`: RMS distance from their mean, pelvis-relative metres.
+
+        It says where the photo leaves room; `expected_error` says how far off the answer is likely to be.
+        """
         return self._person.spread
 
     @property
     def expected_error(self) -> dict[str, float] | None:
-        """Expected RMS error (metres) of each joint of the fused body, pelvis-relative, by name.
+        """Expected RMS error (metres) of each joint of the fused body but the pelvis, pelvis-relative, by its name.
 
         The spread, recalibrated on synthetic validation persons. None for weights that were not calibrated.
         """
@@ -501,11 +531,14 @@ class Person:
         """Mesh of one body, `cam` metres; `faces` are `person.body.faces`."""
         return vertices(self.body, self.params(which))
 
-    def save(self, folder: str | Path, keep: Keep = 1, *, overwrite: bool = False) -> Path:
-        """Write this person's outputs into a new folder, whole or not at all; `keep` best meshes, or "all"."""
-        keep = _checked_keep(keep)
+    def save(self, folder: str | Path, keep: Keep = 1, *, pictures: bool = True, overwrite: bool = False) -> Path:
+        """Write this person's outputs into a new folder, whole or not at all; `keep` best meshes, or "all".
+
+        Without `pictures` only numbers are written, and no mesh. Saving the same once more changes nothing.
+        """
+        wanted = Wanted(keep, pictures)
         return write_person(
-            Path(folder), self._photo, self.number, self.body, self._provenance, keep=keep, overwrite=overwrite
+            Path(folder), self._photo, self.number, self.body, self._provenance, wanted=wanted, overwrite=overwrite
         )
 
     @property
@@ -559,26 +592,23 @@ class People(Sequence[Person]):
         return Image.fromarray(photo_overlay(self._photo, meshes, self._body))
 
     def save(
-        self, folder: str | Path, *, keep: Keep = 1, overwrite: bool = False, index: str | Path | None = None
-    ) -> Path:
+        self, folder: str | Path, *, keep: Keep = 1, pictures: bool = True, report: bool = True,
+        overwrite: bool = False, index: str | Path | None = None, on_person: Callable[[], None] = lambda: None,
+    ) -> Path:  # fmt: skip
         """Write everything about this photo into a new folder, whole or not at all, and return the folder.
 
         `report.html` shows it all, with a link back to the page `index` where one is named; `keep` is how many of the
-        best hypotheses are written as meshes, or "all". An earlier result is replaced only with `overwrite`. Raises
-        InputError when the folder cannot be written.
+        best hypotheses are written as meshes, or "all". Drawing takes most of the time: without `pictures` numbers
+        alone are written, no mesh and no report. Saving the same once more changes nothing; another result is replaced
+        only with `overwrite`. `on_person` is called after each person. Raises InputError when the folder cannot be
+        written.
         """
-        keep = _checked_keep(keep)
-        fingerprint = self._provenance.fingerprint(*self._inputs, str(keep))
+        wanted = Wanted(keep, pictures, report)
+        fingerprint = self._provenance.fingerprint(*self._inputs, wanted.word)
         return write_photo(
-            Path(folder),
-            self._photo,
-            self._body,
-            self._provenance,
-            fingerprint,
-            keep=keep,
-            overwrite=overwrite,
-            index=None if index is None else Path(index),
-        )
+            Path(folder), self._photo, self._body, self._provenance, fingerprint,
+            wanted=wanted, overwrite=overwrite, index=None if index is None else Path(index), on_person=on_person,
+        )  # fmt: skip
 
     def export(self, folder: str | Path, formats: Sequence[str] = EXPORT_FORMATS) -> list[Path]:
         """Write the fused bodies for other programs into a folder, and return the files; files there are replaced.
@@ -617,7 +647,7 @@ class People(Sequence[Person]):
         return (
             f'<div><img alt="Bodies drawn over {title}" src="data:image/png;base64,{source}"><table>'
             f"<caption>{title}: camera {self.camera.source}</caption><thead><tr><th>Person</th><th>Hypotheses</th>"
-            "<th>Fused body (the single answer)</th><th>Best hypothesis (the critics' choice)</th>"
+            "<th>Fused body (the answer)</th><th>Best hypothesis (one of the group)</th>"
             f"<th>Mean spread</th></tr></thead><tbody>{rows}</tbody></table></div>"
         )
 
@@ -630,12 +660,6 @@ def _html_row(person: Person, number: int) -> str:
         f"<td>no. {person.best_index}: {html.escape(agreement_words(person.best_agreement))}</td>"
         f"<td>{100 * float(person.spread.mean()):.1f} cm</td></tr>"
     )
-
-
-def _checked_keep(keep: Keep) -> Keep:
-    if keep == "all" or (isinstance(keep, int) and not isinstance(keep, bool) and keep >= 1):
-        return keep
-    raise InputError(f"keep is {keep!r}; expected a number of meshes of at least 1, or 'all'")
 
 
 def _chosen_detector(
@@ -675,8 +699,11 @@ def _inputs(photo: LoadedImage, *given: str | Path | np.ndarray | float | None) 
     return photo.sha256 or digest(photo.rgb), *(digest(value) for value in given)
 
 
-def _box_array(boxes: Sequence[Sequence[float]]) -> np.ndarray:
+def _as_array(given: Any, what: str, expected: str) -> Any:
+    """Lists of numbers as an array; files, arrays and nothing as they are."""
+    if given is None or isinstance(given, str | Path | np.ndarray):
+        return given
     try:
-        return np.asarray(boxes, np.float64)
+        return np.asarray(given, np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"boxes are {boxes!s:.80}; expected (people, 4): x0, y0, x1, y1 in pixels") from error
+        raise InputError(f"{what} are {given!s:.80}; expected {expected}") from error

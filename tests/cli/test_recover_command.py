@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from PIL import Image
 
 from hmralign.cli import recover as recover_module
 from hmralign.cli.main import main
+from hmralign.cli.terminal import Terminal
 from hmralign.detection.find_people import people_from_array
 from support.recover_example import example_photo
 
@@ -37,6 +39,74 @@ def test_one_photo_gives_all_files_and_one_line(example, capsys):
 def test_the_report_of_a_single_photo_leads_nowhere(example):
     assert example.recover() == 0
     assert "href" not in (example.out / "photo/report.html").read_text().split("</header>")[0].split("</style>")[1]
+
+
+def test_no_pictures_leaves_numbers_and_no_report_leaves_the_rest(example, capsys):
+    assert example.recover(no_pictures=True) == 0
+    folder = example.out / "photo"
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == {
+        "photo.json", "person_0/summary.json", "person_0/hypotheses.npz",
+    }  # fmt: skip
+    assert capsys.readouterr().out == f"1 person in 1 photo: see {folder}\n"
+    assert example.recover(no_report=True, overwrite=True) == 0
+    assert {p.name for p in folder.iterdir()} == {"overlay.png", "photo.json", "person_0"}
+    assert example.recover(no_pictures=True, keep=2, overwrite=True) == 2
+    assert "--no-pictures" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_utf8_is_shown_with_a_substitute_sign(example, capsys):
+    for name in (b"caf\xe9.png", b"na\xefve.jpg", b"a.png"):
+        path = os.path.join(os.fsencode(example.folder), b"photos", name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(example.photo.read_bytes() if name.endswith(b"png") else b"no picture")
+    box = example.folder / "box.json"
+    box.write_text("[[20, 10, 140, 190]]")
+    photos, options = str(example.folder / "photos"), ["--boxes", str(box), "--detector", "none"]
+    options += ["--out", str(example.out), "--checkpoint", str(example.checkpoint), "--num-hypotheses", "2"]
+    assert main(["recover", photos, *options]) == 3
+    page = (example.out / "report.html").read_text(encoding="utf-8")
+    assert "caf\ufffd.png" in page and 'href="caf%E9/report.html"' in page and "na\ufffdve.jpg" in page
+    (failed,) = [json.loads(line) for line in (example.out / "failures.jsonl").read_text().splitlines()]
+    assert failed["file"].endswith("na\ufffdve.jpg")
+    made = {os.fsencode(p.name) for p in example.out.iterdir() if p.is_dir()}
+    assert made == {b"caf\xe9", b"a"} and "2 people in 2 photos, 1 failed" in capsys.readouterr().out
+
+
+def test_of_a_folder_what_is_not_used_is_counted(example, capsys):
+    folder = example.folder / "photos"
+    folder.mkdir()
+    shutil.copy(example.photo, folder / example.photo.name)
+    for name in ("IMG_0001.CR2", "IMG_0002.CR2", "clip.mov", "list.txt"):
+        (folder / name).touch()
+    assert example.recover(folder) == 0
+    err = capsys.readouterr().err
+    assert err.count("warning:") == 1 and "not used: 2 RAW photos, 1 text file, 1 video (" in err
+
+
+def test_a_mistyped_checkpoint_loads_nothing(example, tmp_path):
+    script = """
+import sys
+from hmralign.cli.main import main
+code = main(["recover", "photo.jpg", "--checkpoint", "lte"])
+print(code, *(name for name in ("torch", "numpy", "PIL") if name in sys.modules))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert run.stdout == "2\n" and "lte: no such checkpoint (shipped: lite, lite-lab" in run.stderr
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    run = subprocess.run([sys.executable, "-m", "hmralign", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("hmralign ")
+
+
+def test_the_bar_counts_people(monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with Terminal().steps(2, "recovering people") as steps:
+        steps.more(2)
+        steps.done(3)
+        steps.done()
+    assert (steps.finished, steps.added) == (4, 2)
 
 
 def test_keep_writes_more_meshes(example):

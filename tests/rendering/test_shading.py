@@ -1,11 +1,15 @@
 """Colours: they stay in range, follow the surface, and blend without touching the photo beside the body."""
 
 import numpy as np
+import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from hmralign.rendering.colormap import magnitude_colors
-from hmralign.rendering.shading import blend, interpolate_vertex_colors, shade, shaded_layers
+from hmralign.rendering.shading import blend, interpolate_vertex_colors, shade, shaded_layers, shaded_parts
 from hmralign.rendering.zbuffer import render
+from hmralign.structures import InputError
 from support.capsule_figure import capsule_figure
 
 K = torch.tensor([[120.0, 0, 31.5], [0, 120.0, 47.5], [0, 0, 1]])
@@ -49,6 +53,40 @@ def test_coverage_of_a_layer_is_the_silhouette_softened():
     inner = torch.nn.functional.avg_pool2d(hard, 3, 1, 1)
     assert (soft[inner == 1] == 1).all() and (soft[inner == 0] == 0).all()
     assert set(shaded_layers(vertices, faces, K, SIZE, supersample=1)[..., 3].unique().tolist()) == {0.0, 1.0}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shift=st.tuples(*[st.floats(-1.2, 1.2)] * 2, st.floats(-3.2, 2.0)),
+    supersample=st.integers(1, 3),
+    faint=st.booleans(),
+)
+@example(shift=(0.0, 0.0, -9.0), supersample=2, faint=False)
+@example(shift=(9.0, 0.0, 0.0), supersample=2, faint=True)
+def test_only_where_bodies_are_is_drawn_and_every_pixel_is_the_same(shift, supersample, faint):
+    vertices, faces = capsule_figure(3)
+    moved = vertices + torch.tensor(shift, dtype=vertices.dtype) * torch.tensor([[[1.0]], [[0.5]], [[0.9]]])
+    nearer = vertices[:1] - torch.tensor([0.0, 0, 0.5]) if faint else None
+    more = {"supersample": supersample, "in_front": nearer}
+    parts, (left, top, right, bottom) = shaded_parts(moved, faces, K, SIZE, **more)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hmralign.rendering.shading._seen_window", lambda *_: (0, 0, SIZE[1], SIZE[0]))
+        whole, _ = shaded_parts(moved, faces, K, SIZE, **more)
+    assert torch.equal(parts, whole[:, top:bottom, left:right])
+    assert torch.equal(shaded_layers(moved, faces, K, SIZE, **more), whole)
+
+
+def test_a_part_of_a_rendering_is_that_part_of_the_whole():
+    vertices, faces = capsule_figure(2)
+    names = ("depth", "normals", "silhouette", "face_index", "barycentric")
+    whole = render(vertices, faces, K, SIZE, names)
+    left, top, right, bottom = window = (20, 31, 45, 96)
+    part = render(vertices, faces, K, SIZE, names, window)
+    for name in names:
+        assert torch.equal(getattr(part, name), getattr(whole, name)[:, top:bottom, left:right]), name
+    for wrong in ((0, 0, 0, 5), (-1, 0, 5, 5), (0, 0, 65, 5)):
+        with pytest.raises(InputError, match="window"):
+            render(vertices, faces, K, SIZE, names, wrong)
 
 
 def test_a_large_group_in_parts_equals_one_by_one(monkeypatch):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hmralign.cli import ctrl_c
 from hmralign.cli.exit_codes import DEFECT, DONE, STOPPED, WRONG_INPUT
 from hmralign.cli.streams import OutputLost, guarded_streams
-from hmralign.cli.usage import DEBUG_VARIABLE, UsageError
+from hmralign.cli.usage import DEBUG_VARIABLE, UsageError, in_options
 
 if TYPE_CHECKING:
     from hmralign.cli.commands import Command
@@ -113,7 +113,7 @@ def _explained(error: Exception) -> tuple[str, int]:
     )
 
     if isinstance(error, HmralignError):
-        return str(error), WRONG_INPUT if isinstance(error, InputError | UnwritableError) else DEFECT
+        return in_options(str(error)), WRONG_INPUT if isinstance(error, InputError | UnwritableError) else DEFECT
     return f"unexpected {type(error).__name__}: {error} (set {DEBUG_VARIABLE}=1 for the traceback)", DEFECT
 
 

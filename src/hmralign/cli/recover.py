@@ -16,8 +16,8 @@ from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.exit_codes import DONE, SOME_FAILED
 from hmralign.cli.photo_folders import folder_names, names_several, require_writable
 from hmralign.cli.run_file import write_run_file
-from hmralign.cli.terminal import Terminal
-from hmralign.cli.usage import UsageError
+from hmralign.cli.terminal import Steps, Terminal
+from hmralign.cli.usage import UsageError, in_options
 from hmralign.detection.names import DETECTORS, wrong_folder
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ class RecoverOptions:
     max_seconds: float = 1800.0
     """Seconds of a clip that are used at most."""
     pictures: bool = True
-    """Draw the film and the page of a clip; --no-pictures leaves its arrays."""
+    """Draw: most of the time goes there. --no-pictures leaves numbers alone: no mesh, no report, no film."""
+    report: bool = True
+    """Write report.html of photos, and the page that leads to them."""
     overwrite: bool = False
     """Replace earlier results."""
     quiet: bool = False
@@ -133,6 +135,8 @@ def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
         options = replace(options, num_hypotheses=PHOTO_HYPOTHESES)
     if options.export:
         require_formats(options.export)
+    if not options.pictures and options.keep != 1:
+        raise UsageError("--keep asks for meshes, which --no-pictures leaves out; expected one of them")
 
     photos = expand_inputs(options.inputs)
     several = names_several(options.inputs)
@@ -181,35 +185,43 @@ def _recover_all(
     log = options.out / "failures.jsonl"
     log.unlink(missing_ok=True)
     folders = [options.out / name for name in folder_names(photos)]
-    for photo, folder in terminal.progress(list(zip(photos, folders, strict=True)), "recovering"):
-        try:
-            done.append(recover_photo(recoverer, photo, folder, options))
-        except Exception as error:
-            if not several or not options.skip_bad or concerns_all(error):
-                raise
-            failures.append(failure_of(photo, error))
-            log_failure(log, failures[-1])
-            if not options.quiet:
-                terminal.note(f"skipped {photo}: {failures[-1].error}")
+    with terminal.steps(len(photos), "recovering people") as steps:  # a photo counts as one until its people are known
+        for photo, folder in zip(photos, folders, strict=True):
+            before = steps.finished - steps.added
+            try:
+                done.append(recover_photo(recoverer, photo, folder, options, steps))
+            except Exception as error:
+                if not several or not options.skip_bad or concerns_all(error):
+                    raise
+                failures.append(failure_of(photo, error))
+                log_failure(log, failures[-1])
+                if not options.quiet:
+                    terminal.note(f"skipped {photo}: {failures[-1].error}")
+            steps.done(1 - (steps.finished - steps.added - before))  # whatever became of it, it is over
     return done, failures
 
 
-def recover_photo(recoverer: Recoverer, photo: Path, folder: Path, options: RecoverOptions) -> PhotoOutcome:
-    """Recover one photo, unless its finished result is there already."""
+def recover_photo(
+    recoverer: Recoverer, photo: Path, folder: Path, options: RecoverOptions, steps: Steps | None = None
+) -> PhotoOutcome:
+    """Recover one photo, unless its finished result is there already; `steps` counts its people."""
+    steps = steps or Steps()
+    form = {"keep": options.keep, "pictures": options.pictures, "report": options.report}
     given = {
         "boxes": options.boxes,
         "keypoints": options.keypoints,
         "K": given_intrinsics(options),
         "focal_px": options.focal_px,
     }
-    if not options.overwrite and recoverer.already_saved(folder, photo, **given, keep=options.keep):
+    if not options.overwrite and recoverer.already_saved(folder, photo, **given, **form):
         from hmralign.systems.recover.outputs import read_record
 
         _export(folder, recoverer, options)
         return PhotoOutcome(photo, folder, len((read_record(folder) or {}).get("people", [])), skipped=True)
     people: People = recoverer(photo, **given)
+    steps.more(len(people) - 1)
     index = options.out / "report.html" if names_several(options.inputs) else None
-    people.save(folder, keep=options.keep, overwrite=options.overwrite, index=index)
+    people.save(folder, **form, overwrite=options.overwrite, index=index, on_person=steps.done)
     _export(folder, recoverer, options)
     return PhotoOutcome(photo, folder, len(people))
 
@@ -239,7 +251,7 @@ def failure_of(photo: Path, error: Exception) -> PhotoFailure:
 
     words = shown_name(" ".join(str(error).split()))
     if isinstance(error, HmralignError):
-        return PhotoFailure(photo, type(error).__name__, words)
+        return PhotoFailure(photo, type(error).__name__, in_options(words))
     return PhotoFailure(photo, "unexpected", f"{type(error).__name__}: {words}")
 
 
@@ -275,7 +287,9 @@ def _finish(
             f"all {counted(len(failures), 'photo')} failed; the first, '{failures[0].file}': {failures[0].error}"
         )
     report = done[0].folder / "report.html"
-    if several:
+    if not (options.pictures and options.report):
+        report = options.out if several else done[0].folder
+    elif several:
         from hmralign.systems.recover.photo_index import write_index
 
         report = write_index(

@@ -56,9 +56,9 @@ def names_clips(options: RecoverOptions) -> bool:
 def refuse_clip_options(options: RecoverOptions) -> None:
     """Raise UsageError for options that say something about clips where there are photos."""
     usual = RecoverOptions()
-    for name in ("fps", "max_frames", "max_seconds", "pictures"):
+    for name in ("fps", "max_frames", "max_seconds"):
         if getattr(options, name) != getattr(usual, name):
-            flag = "--no-pictures" if name == "pictures" else f"--{name.replace('_', '-')}"
+            flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"{flag} is about clips; expected a video file, or a folder of frames with --video")
 
 
@@ -76,6 +76,8 @@ def run_recover_clips(options: RecoverOptions, terminal: Terminal) -> int:
         raise UsageError("--boxes says who is in photos; expected --keypoints or a detector for a clip")
     if options.weighed_by is not None:
         raise UsageError("--weighed-by is about photos; expected none for a clip")
+    if not options.report:
+        raise UsageError("--no-report is about photos; expected --no-pictures, which leaves out a clip's page and film")
     if options.keep != 1:
         raise UsageError("--keep is about meshes of photos; expected none for a clip")
     clips = expand_clips(options.inputs)

@@ -6,6 +6,7 @@ import json as json_format
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -22,6 +23,34 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         self._terminal.note(f"{level}{record.getMessage()}")
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+class Steps:
+    """How far a job is: `done` counts what is finished, `more` what has turned up beside what was expected."""
+
+    def __init__(self, bar: Any = None, task: Any = None):
+        self._bar, self._task = bar, task
+        self.finished = self.added = 0
+
+    def done(self, count: int = 1) -> None:
+        """Some more are finished."""
+        self.finished += count
+        if self._bar is not None:
+            self._bar.advance(self._task, count)
+
+    def more(self, count: int) -> None:
+        """There are some more to do than was thought."""
+        self.added += count
+        if self._bar is not None:
+            self._bar.update(self._task, total=self._bar.tasks[0].total + count)
 
 
 class Terminal:
@@ -80,6 +109,19 @@ class Terminal:
         inner.said = []
         return inner
 
+    @contextmanager
+    def steps(self, total: int, what: str) -> Iterator[Steps]:
+        """A progress bar on stderr that is moved by hand; none when quiet, or without a terminal."""
+        if self.quiet or not sys.stderr.isatty():
+            yield Steps()
+            return
+        with _bar() as bar:
+            self._bar = bar
+            try:
+                yield Steps(bar, bar.add_task(what, total=total))
+            finally:
+                self._bar = None
+
     def progress(self, items: Sequence[Item], what: str) -> Iterable[Item]:
         """The items with a progress bar on stderr; none for a single item, when quiet, or without a terminal."""
         if len(items) < 2 or self.quiet or not sys.stderr.isatty():
@@ -87,11 +129,7 @@ class Terminal:
         return self._with_bar(items, what)
 
     def _with_bar(self, items: Sequence[Item], what: str) -> Iterator[Item]:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with _bar() as bar:
             self._bar = bar
             try:
                 task = bar.add_task(what, total=len(items))

@@ -12,7 +12,15 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hmralign.overlays.keypoints import draw_keypoints
-from hmralign.overlays.overlay import Photo, Picture, cut_photo, draw_overlays, draw_side_views, person_window
+from hmralign.overlays.overlay import (
+    Photo,
+    Picture,
+    cut_photo,
+    draw_overlays,
+    draw_side_views,
+    person_window,
+    picture_camera,
+)
 from hmralign.rendering.shading import WARM_GOLD
 from hmralign.structures import Camera, InputError
 
@@ -79,6 +87,7 @@ def hypothesis_tiles(
     """
     window = person_window(box)
     photo, _ = cut_photo(image, window, (side, side))
+    view = picture_camera(camera, window, (side, side))
     if keypoints is not None:
         seen = torch.ones(len(keypoints)) if confidence is None else confidence
         tiles = [Tile((photo, draw_keypoints(photo, keypoints, seen, window)), "photo", "keypoints")]
@@ -87,12 +96,12 @@ def hypothesis_tiles(
     order = torch.arange(len(vertices)) if scores is None else torch.argsort(scores.cpu(), descending=True, stable=True)
     order = order[:limit]
     bodies = vertices[order.to(vertices.device)]
-    overlays = draw_overlays(image, bodies, faces, camera, window=window, size=(side, side))
+    overlays = draw_overlays(photo, bodies, faces, view, max_side=side)
     if up is not None and up.ndim == 2 and len(up) == len(vertices):
         up = up[order.to(up.device)]
     sides = draw_side_views(bodies, faces, (side, side), up=up)
     if fused is not None:
-        over = draw_overlays(image, fused[None], faces, camera, window=window, size=(side, side), color=WARM_GOLD)
+        over = draw_overlays(photo, fused[None], faces, view, max_side=side, color=WARM_GOLD)
         turned = draw_side_views(fused[None], faces, (side, side), up=None if up is None else up[:1], color=WARM_GOLD)
         tiles.append(Tile((over[0], turned[0]), "fused", "one answer from all"))
     for rank, index in enumerate(order.tolist()):

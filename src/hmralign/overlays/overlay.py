@@ -14,8 +14,9 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from hmralign.rendering.shading import SKY_BLUE, blend, shaded_layers
+from hmralign.rendering.shading import SKY_BLUE, blend, shaded_parts
 from hmralign.rendering.views import framed, side_view, window_camera
+from hmralign.rendering.zbuffer import PixelWindow
 from hmralign.structures import Camera, InputError
 
 Window = tuple[int, int, int, int]
@@ -82,6 +83,11 @@ def cut_photo(
     return np.array(sheet), window
 
 
+def picture_camera(camera: Camera, window: Window, size: tuple[int, int]) -> Camera:
+    """The camera of a part that `cut_photo` cut out, with which bodies are drawn over it as over the whole."""
+    return Camera(window_camera(camera.K, window, size), size[1], size[0], camera.source)
+
+
 def draw_overlays(
     image: Photo,
     vertices: Float[Tensor, "hyp vert 3"],
@@ -104,9 +110,8 @@ def draw_overlays(
     people of the photo, who are not drawn: where one of them is nearer the body is faint.
     """
     picture, K = _background(image, camera, window, size, max_side)
-    layers = shaded_layers(vertices, faces, K, picture.shape[:2], color, vertex_colors, supersample, in_front=in_front)
-    photo = torch.from_numpy(picture).to(layers.device).float() / 255
-    return _to_uint8(blend(photo, layers, alpha))
+    layers = shaded_parts(vertices, faces, K, picture.shape[:2], color, vertex_colors, supersample, in_front=in_front)
+    return _over(picture, *layers, alpha)
 
 
 def draw_people(
@@ -135,9 +140,8 @@ def draw_people(
     if len(chosen) != people:
         raise InputError(f"{len(chosen)} colours are given for {people} people; expected one each")
     painted = torch.tensor(chosen, device=vertices.device).repeat_interleave(num_vertices, dim=0)[None]
-    layer = shaded_layers(vertices.reshape(1, -1, 3), scene_faces, K, picture.shape[:2], vertex_colors=painted)
-    photo = torch.from_numpy(picture).to(layer.device).float() / 255
-    return _to_uint8(blend(photo, layer, alpha))[0]
+    layer = shaded_parts(vertices.reshape(1, -1, 3), scene_faces, K, picture.shape[:2], vertex_colors=painted)
+    return _over(picture, *layer, alpha)[0]
 
 
 def draw_side_views(
@@ -156,8 +160,8 @@ def draw_side_views(
 
 def _draw_framed(vertices, faces, size, color, vertex_colors) -> np.ndarray:
     placed, K = framed(vertices, size)
-    layers = shaded_layers(placed, faces, K, size, color, vertex_colors)
-    return _to_uint8(blend(torch.tensor(PAPER, device=layers.device) / 255.0, layers))
+    layers = shaded_parts(placed, faces, K, size, color, vertex_colors)
+    return _over(np.full((*size, 3), PAPER, np.uint8), *layers)
 
 
 def _background(image, camera: Camera, window, size, max_side) -> tuple[np.ndarray, Tensor]:
@@ -171,5 +175,13 @@ def _background(image, camera: Camera, window, size, max_side) -> tuple[np.ndarr
     return picture, window_camera(camera.K, window, (picture.shape[0], picture.shape[1]))
 
 
-def _to_uint8(picture: Tensor) -> np.ndarray:
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+def _over(
+    picture: Picture, layers: Float[Tensor, "hyp part_height part_width 4"], window: PixelWindow, alpha: float = 1.0
+) -> UInt8[np.ndarray, "hyp height width 3"]:
+    """Each layer over its own copy of the picture, which is left as it is outside the layers' window."""
+    left, top, right, bottom = window
+    drawn = np.repeat(picture[None], len(layers), axis=0)
+    below = torch.from_numpy(picture[top:bottom, left:right]).to(layers.device).float() / 255
+    part = blend(below, layers, alpha).clamp(0, 1) * 255
+    drawn[:, top:bottom, left:right] = part.round().to(torch.uint8).cpu().numpy()
+    return drawn

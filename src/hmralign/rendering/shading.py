@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from hmralign.geometry.cameras import scaled_intrinsics
-from hmralign.rendering.zbuffer import render
+from hmralign.geometry.cameras import project, scaled_intrinsics
+from hmralign.rendering.zbuffer import NEAR, PixelWindow, render
 from hmralign.structures import InputError
 
 SKY_BLUE = (0.55, 0.70, 0.88)
@@ -88,34 +88,86 @@ def shaded_layers(
     `size` is (height, width) and `K` belongs to it. Each pixel is the mean of `supersample` squared finer ones, which
     smooths the outline. Works through the group in parts, so memory stays bounded.
     """
+    whole = torch.zeros(len(vertices), *size, 4, device=vertices.device)
+    part, (left, top, right, bottom) = shaded_parts(
+        vertices, faces, K, size, color, vertex_colors, supersample, lighting, in_front
+    )
+    whole[:, top:bottom, left:right] = part
+    return whole
+
+
+def shaded_parts(
+    vertices: Float[Tensor, "batch vert 3"],
+    faces: Int[Tensor, "face 3"],
+    K: Float[Tensor, "*cameras 3 3"],
+    size: tuple[int, int],
+    color: tuple[float, float, float] = SKY_BLUE,
+    vertex_colors: Float[Tensor, "batch vert 3"] | None = None,
+    supersample: int = 2,
+    lighting: Lighting | None = None,
+    in_front: Float[Tensor, "others vert 3"] | None = None,
+) -> tuple[Float[Tensor, "batch part_height part_width 4"], PixelWindow]:
+    """`shaded_layers` where any of the meshes may be seen, and where in the picture that is; elsewhere layers are 0.
+
+    Bodies fill a small part of most pictures, and what is not computed costs nothing.
+    """
     n = supersample
     fine_K = scaled_intrinsics(K, (float(n), float(n)))
     fine_size = (size[0] * n, size[1] * n)
-    per_part = max(1, _PIXELS_AT_ONCE // (fine_size[0] * fine_size[1]))
-    nearest = None if in_front is None or len(in_front) == 0 else _nearest(in_front, faces, fine_K, fine_size)
-    layers = [torch.zeros(0, *size, 4, device=vertices.device)]
+    window = _seen_window(vertices, K, size)
+    left, top, right, bottom = window
+    fine_window = (left * n, top * n, right * n, bottom * n)
+    per_part = max(1, _PIXELS_AT_ONCE // ((bottom - top) * (right - left) * n * n))
+    layers = [torch.zeros(0, bottom - top, right - left, 4, device=vertices.device)]
+    seen_at = _View(fine_size, fine_window)
+    nearest = None if in_front is None or len(in_front) == 0 else _nearest(in_front, faces, fine_K, seen_at)
     for first in range(0, len(vertices), per_part):
         part = slice(first, first + per_part)
         part_K = fine_K[part] if fine_K.ndim == 3 else fine_K
         part_colors = None if vertex_colors is None else vertex_colors[part]
-        fine = _fine_layers(vertices[part], faces, part_K, fine_size, color, part_colors, lighting, nearest)
+        fine = _fine_layers(vertices[part], faces, part_K, seen_at, color, part_colors, lighting, nearest)
         layers.append(functional.avg_pool2d(fine.permute(0, 3, 1, 2), n).permute(0, 2, 3, 1) if n > 1 else fine)
-    return torch.cat(layers)
+    return torch.cat(layers), window
 
 
-def _nearest(meshes: Tensor, faces: Tensor, K: Tensor, size: tuple[int, int]) -> Float[Tensor, "height width"]:
+@dataclass(frozen=True)
+class _View:
+    """A picture's size (height, width) and the part of it that is rendered."""
+
+    size: tuple[int, int]
+    window: PixelWindow
+
+
+def _seen_window(vertices: Tensor, K: Tensor, size: tuple[int, int]) -> PixelWindow:
+    """The part of the picture in which the meshes lie, with a pixel around it; its first pixel where they are not seen.
+
+    Triangles with a vertex at or before the near plane are dropped, so only vertices beyond it count.
+    """
+    pixels = project(vertices.detach().double(), K.detach().to(vertices.device).double()).flatten(0, 1)
+    pixels = pixels[vertices.detach().float()[..., 2].flatten() > NEAR]
+    if len(pixels) == 0 or not torch.isfinite(pixels).all():  # `render` says what is wrong
+        return 0, 0, 1, 1
+    edges = torch.tensor([size[1], size[0]], device=pixels.device).double()
+    low = (pixels.amin(0).floor() - 1).clamp(min=0).minimum(edges)
+    high = (pixels.amax(0).ceil() + 2).clamp(min=0).minimum(edges)
+    (left, top), (right, bottom) = low.int().tolist(), high.int().tolist()
+    return (left, top, right, bottom) if left < right and top < bottom else (0, 0, 1, 1)
+
+
+def _nearest(meshes: Tensor, faces: Tensor, K: Tensor, view: _View) -> Float[Tensor, "height width"]:
     """Depth of the nearest of several meshes at each pixel, infinity where none is seen; one camera sees them all."""
     if K.ndim != 2:
         raise InputError("meshes stand in front of others, but the cameras differ; expected one camera")
     first = torch.arange(len(meshes), device=faces.device)[:, None, None] * meshes.shape[1]
-    depth = render(meshes.reshape(1, -1, 3), (faces.long() + first).reshape(-1, 3), K, size, ("depth",)).depth
+    together = (faces.long() + first).reshape(-1, 3)
+    depth = render(meshes.reshape(1, -1, 3), together, K, view.size, ("depth",), view.window).depth
     assert depth is not None
     return depth[0]
 
 
-def _fine_layers(vertices, faces, K, size, color, vertex_colors, lighting, nearest) -> Tensor:
+def _fine_layers(vertices, faces, K, view: _View, color, vertex_colors, lighting, nearest) -> Tensor:
     wanted = ("normals", "silhouette") if vertex_colors is None else ("normals", "face_index", "barycentric")
-    out = render(vertices, faces, K, size, wanted if nearest is None else (*wanted, "depth"))
+    out = render(vertices, faces, K, view.size, wanted if nearest is None else (*wanted, "depth"), view.window)
     assert out.normals is not None
     if vertex_colors is None:
         assert out.silhouette is not None

@@ -22,6 +22,9 @@ from hmralign.structures import InputError
 NEAR = 0.05
 """Near plane in metres. A triangle with any vertex at or before it is dropped whole, not clipped."""
 
+PixelWindow = tuple[int, int, int, int]
+"""(left, top, right, bottom) in whole pixels of the picture, right and bottom not included."""
+
 OutputName = Literal["depth", "normals", "silhouette", "face_index", "barycentric"]
 
 
@@ -47,6 +50,7 @@ def render(
     K: Float[Tensor, "*cameras 3 3"],
     size: tuple[int, int],
     outputs: Collection[OutputName] = ("depth", "normals", "silhouette", "face_index"),
+    window: PixelWindow | None = None,
 ) -> RenderOutput:
     """Render each mesh of the batch alone, seen by its own camera.
 
@@ -55,15 +59,26 @@ def render(
     covered when its centre is inside or on the border of a projected triangle; both sides of a triangle are seen.
     Results are float32 (bool, int32) on the device of `vertices`. Triangles that reach before `NEAR` are dropped.
 
-    Raises `InputError` for unknown outputs, wrong shapes, non-finite numbers or faces that name missing vertices.
+    With a `window` only that part of the picture is made, with the pixels that the whole picture has there.
+
+    Raises `InputError` for unknown outputs, wrong shapes, non-finite numbers, faces that name missing vertices or a
+    window that is empty or leaves the picture.
     """
     wanted = _checked_outputs(outputs)
     _check_mesh(vertices, faces, size)
+    window = _checked_window(window, size)
     vertices = vertices.detach().to(torch.float32).contiguous()
     faces = faces.to(device=vertices.device, dtype=torch.int32).contiguous()
     cameras = _one_camera_per_mesh(K, vertices)
     with _torch_stream(vertices.device):
-        return _render(vertices, faces, cameras, size, wanted)
+        return _render(vertices, faces, cameras, window, wanted)
+
+
+def _checked_window(window: PixelWindow | None, size: tuple[int, int]) -> PixelWindow:
+    left, top, right, bottom = window or (0, 0, size[1], size[0])
+    if window is not None and not (0 <= left < right <= size[1] and 0 <= top < bottom <= size[0]):
+        raise InputError(f"window {window} is no part of a picture of {size[1]} x {size[0]} pixels")
+    return left, top, right, bottom
 
 
 def _torch_stream(device: torch.device) -> AbstractContextManager:
@@ -112,28 +127,30 @@ def _one_camera_per_mesh(K: Tensor, vertices: Tensor) -> Float[Tensor, "batch 3 
 
 
 def _render(
-    vertices: Tensor, faces: Tensor, cameras: Tensor, size: tuple[int, int], wanted: frozenset[str]
+    vertices: Tensor, faces: Tensor, cameras: Tensor, window: PixelWindow, wanted: frozenset[str]
 ) -> RenderOutput:
     from hmralign.rendering.zbuffer_kernels import EMPTY_KEY
 
     screen = torch.empty_like(vertices)
-    keys = _winning_keys(vertices, faces, cameras, size, screen)
+    keys = _winning_keys(vertices, faces, cameras, window, screen)
     seen = keys != EMPTY_KEY
     silhouette = seen if "silhouette" in wanted else None
     # The low half of a key is the triangle; the high half of an empty one must not leak through.
     face_index = torch.where(seen, keys & 0xFFFFFFFF, -1).to(torch.int32) if "face_index" in wanted else None
-    depth, bary, normals = _resolve(keys, seen, screen, vertices, faces, wanted)
+    depth, bary, normals = _resolve(keys, seen, screen, vertices, faces, window, wanted)
     return RenderOutput(depth, normals, silhouette, face_index, bary)
 
 
 def _winning_keys(
-    vertices: Tensor, faces: Tensor, cameras: Tensor, size: tuple[int, int], screen: Tensor
+    vertices: Tensor, faces: Tensor, cameras: Tensor, window: PixelWindow, screen: Tensor
 ) -> Int[Tensor, "batch height width"]:
     """Project (filling `screen`) and rasterise."""
     from hmralign.rendering import zbuffer_kernels as kernels
 
     wp = kernels.wp
-    keys = torch.full((vertices.shape[0], *size), kernels.EMPTY_KEY, dtype=torch.int64, device=vertices.device)
+    left, top, right, bottom = window
+    shape = vertices.shape[0], bottom - top, right - left
+    keys = torch.full(shape, kernels.EMPTY_KEY, dtype=torch.int64, device=vertices.device)
     if vertices.shape[0] == 0 or faces.shape[0] == 0:
         return keys
     warp_screen, warp_keys = wp.from_torch(screen, dtype=wp.vec3), wp.from_torch(keys)
@@ -142,12 +159,18 @@ def _winning_keys(
     wp.launch(kernels.project, tuple(vertices.shape[:2]), [warp_vertices, warp_cameras, warp_screen], device=device)
     triangles = (vertices.shape[0], faces.shape[0])
     warp_faces = wp.from_torch(faces, dtype=wp.vec3i)
-    wp.launch(kernels.rasterize, triangles, [warp_screen, warp_faces, NEAR, warp_keys], device=device)
+    wp.launch(kernels.rasterize, triangles, [warp_screen, warp_faces, NEAR, left, top, warp_keys], device=device)
     return keys
 
 
 def _resolve(
-    keys: Tensor, seen: Tensor, screen: Tensor, vertices: Tensor, faces: Tensor, wanted: frozenset[str]
+    keys: Tensor,
+    seen: Tensor,
+    screen: Tensor,
+    vertices: Tensor,
+    faces: Tensor,
+    window: PixelWindow,
+    wanted: frozenset[str],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The asked-for ones of (depth, barycentric, normals)."""
     from hmralign.rendering import zbuffer_kernels as kernels
@@ -167,7 +190,7 @@ def _resolve(
         warp_screen, warp_vertices, warp_normals, bary_image, normal_image = vectors
         winners = [wp.from_torch(covered), wp.from_torch(keys), warp_screen]
         mesh = [warp_vertices, wp.from_torch(faces, dtype=wp.vec3i), warp_normals]
-        pictures = [wp.from_torch(depth), bary_image, normal_image]
+        pictures = [*window[:2], wp.from_torch(depth), bary_image, normal_image]
         wp.launch(kernels.resolve, len(covered), [*winners, *mesh, *pictures], device=warp_screen.device)
     return depth if asked[0] else None, bary if asked[1] else None, normals if asked[2] else None
 

@@ -74,9 +74,14 @@ def rasterize(
     screen: wp.array2d(dtype=wp.vec3),
     faces: wp.array(dtype=wp.vec3i),
     near: float,
+    first_column: int,
+    first_row: int,
     keys: wp.array3d(dtype=wp.int64),
 ):
-    """One thread per triangle: walk its bounding box and offer its key to every covered pixel."""
+    """One thread per triangle: walk its bounding box and offer its key to every covered pixel.
+
+    `keys` is the part of the picture that begins at the first column and row.
+    """
     batch, triangle = wp.tid()
     face = faces[triangle]
     a = screen[batch, face[0]]
@@ -85,12 +90,14 @@ def rasterize(
     if wp.min(a[2], wp.min(b[2], c[2])) <= near:
         return
     # Clamp before the cast: a vertex close to the camera projects further out than an int can say.
-    last_column = float(keys.shape[2] - 1)
-    last_row = float(keys.shape[1] - 1)
-    left = int(wp.ceil(wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), 0.0, last_column + 1.0)))
-    top = int(wp.ceil(wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), 0.0, last_row + 1.0)))
-    right = int(wp.floor(wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), -1.0, last_column)))
-    bottom = int(wp.floor(wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), -1.0, last_row)))
+    low_column = float(first_column)
+    low_row = float(first_row)
+    last_column = float(first_column + keys.shape[2] - 1)
+    last_row = float(first_row + keys.shape[1] - 1)
+    left = int(wp.ceil(wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), low_column, last_column + 1.0)))
+    top = int(wp.ceil(wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), low_row, last_row + 1.0)))
+    right = int(wp.floor(wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), low_column - 1.0, last_column)))
+    bottom = int(wp.floor(wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), low_row - 1.0, last_row)))
     if right < left or bottom < top:
         return
     area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
@@ -108,7 +115,7 @@ def rasterize(
                 inverse_depth = float(w0) / a[2] + float(w1) / b[2] + float(w2) / c[2]
                 steps = wp.min(wp.static(STEPS_PER_METRE) / inverse_depth, wp.static(_MAX_STEPS))
                 key = (wp.int64(steps) << wp.int64(32)) | wp.int64(triangle)
-                wp.atomic_min(keys, batch, row, column, key)
+                wp.atomic_min(keys, batch, row - first_row, column - first_column, key)
 
 
 @no_type_check
@@ -139,6 +146,8 @@ def resolve(
     vertices: wp.array2d(dtype=wp.vec3),
     faces: wp.array(dtype=wp.vec3i),
     normals: wp.array2d(dtype=wp.vec3),
+    first_column: int,
+    first_row: int,
     depth_image: wp.array3d(dtype=wp.float32),
     bary_image: wp.array3d(dtype=wp.vec3),
     normal_image: wp.array3d(dtype=wp.vec3),
@@ -156,7 +165,11 @@ def resolve(
     column = int(pixel % width)
     face = faces[wp.int32(keys[batch, row, column] & wp.int64(0xFFFFFFFF))]
     weights = inverse_depth_weights(
-        screen[batch, face[0]], screen[batch, face[1]], screen[batch, face[2]], wp.float64(column), wp.float64(row)
+        screen[batch, face[0]],
+        screen[batch, face[1]],
+        screen[batch, face[2]],
+        wp.float64(first_column + column),
+        wp.float64(first_row + row),
     )
     z = 1.0 / (weights[0] + weights[1] + weights[2])
     w = weights * z

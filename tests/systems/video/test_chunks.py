@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from hmralign.systems.video.chunks import CHUNK_ARRAYS, Chunk, ChunkFolder
 
 PLAN = {"clip": "abc", "seed": 0}

@@ -1,5 +1,7 @@
 """The files of a recovered photo, written beside their place and renamed when complete.
 
+Without pictures there are only photo.json and each person's summary.json and hypotheses.npz.
+
 <photo>/
   report.html            everything at a glance, offline
   overlay.png            all people, fused bodies
@@ -7,8 +9,8 @@
   person_0/
     summary.json         numbers, settings, hashes
     hypotheses.npz       all hypotheses and the fused body (see `docs/data_formats.md`)
-    fused.glb fused.obj  the single answer
-    best.glb best.obj    the hypothesis the critics like best
+    fused.glb fused.obj  the answer
+    best.glb best.obj    the hypothesis the critics like best: one of the group
     rank_002_hypothesis_017.glb ...   more of them, as asked
     overlay.png          the fused body over the photo
     contact_sheet.png    the best hypotheses side by side
@@ -18,6 +20,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -51,6 +55,37 @@ from hmralign.systems.recover.summary import person_folder, person_summary, phot
 Keep = int | Literal["all"]
 """How many of the best hypotheses are written as meshes."""
 
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written of a photo."""
+
+    keep: Keep = 1
+    pictures: bool = True
+    """Whether anything is drawn: without pictures there are no meshes and no report either, numbers alone."""
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise InputError for what cannot be had together, and for a number of meshes that is none."""
+        if self.keep != "all" and (isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 1):
+            raise InputError(f"keep is {self.keep!r}; expected a number of meshes of at least 1, or 'all'")
+        if not self.pictures and self.keep != 1:
+            raise InputError(f"keep is {self.keep!r} without pictures, where no mesh is written; expected one of them")
+
+    @property
+    def word(self) -> str:
+        """What tells results apart that hold different files."""
+        less = "" if self.pictures and self.report else " no report" if self.pictures else " no pictures"
+        return f"{self.keep}{less}"
+
+    def number_of_meshes(self, hypotheses: int) -> int:
+        """How many bodies of a person are written as meshes."""
+        return 0 if not self.pictures else 1 + (hypotheses if self.keep == "all" else min(self.keep, hypotheses))
+
+
+PNG_LEVEL = 1
+"""The fastest: a better one takes several times as long and saves a few per cent of a photo."""
+
 PHOTO_RECORD = "photo.json"
 PERSON_RECORD = "summary.json"
 
@@ -76,33 +111,60 @@ def write_photo(
     provenance: Provenance,
     fingerprint: str,
     *,
-    keep: Keep = 1,
+    wanted: Wanted,
     overwrite: bool = False,
     index: Path | None = None,
+    on_person: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Write all outputs of a photo, whole or not at all; returns the folder. Its report links to the page `index`.
+    """Write all outputs of a photo, whole or not at all; returns the folder. What is there already is left as it is.
 
-    Raises InputError when the folder exists and may not be replaced, or cannot be written.
+    Its report links to the page `index`.
+
+    `on_person` is called when a person is drawn, or written where nothing is drawn. Raises InputError when the folder
+    exists and may not be replaced, or cannot be written.
     """
+    if not overwrite and is_finished(folder, fingerprint):
+        return folder
     require_replaceable(folder, overwrite)
     with finished_folder(folder) as draft:
-        with measured(photo.seconds, "draw"):
-            meshes = [person_meshes(person, body) for person in photo.persons]
-            pictures = [
-                person_pictures(photo, person, meshes[i], body, [m.fused for j, m in enumerate(meshes) if j != i])
-                for i, person in enumerate(photo.persons)
-            ]
-            overlay = photo_overlay(photo, [m.fused for m in meshes], body)
-            _save_png(draft / "overlay.png", overlay)
-        with measured(photo.seconds, "report"):
+        if wanted.pictures:
             up = None if index is None else page_link(folder, index)
-            write_report(draft / "report.html", photo_report(photo, meshes, pictures, overlay, body, provenance, up))
+            _drawn_files(draft, photo, body, provenance, wanted, on_person, up)
         for number in range(len(photo.persons)):
             into = draft / person_folder(number)
-            into.mkdir()
-            _person_files(into, photo, number, meshes[number], pictures[number], body, provenance, keep)
+            into.mkdir(exist_ok=True)
+            _number_files(into, photo, number, body, provenance)
+            if not wanted.pictures:
+                on_person()
         write_json(draft / PHOTO_RECORD, photo_summary(photo, provenance, fingerprint))
     return folder
+
+
+def _drawn_files(
+    draft: Path,
+    photo: RecoveredPhoto,
+    body: BodyModel,
+    provenance: Provenance,
+    wanted: Wanted,
+    on_person: Callable[[], None],
+    up: str | None,
+) -> None:
+    pictures: list[PersonPictures] = []
+    with measured(photo.seconds, "draw"):
+        meshes = [person_meshes(person, body) for person in photo.persons]
+        for number, person in enumerate(photo.persons):
+            others = [mesh.fused for i, mesh in enumerate(meshes) if i != number]
+            pictures.append(person_pictures(photo, person, meshes[number], body, others))
+            on_person()
+        overlay = photo_overlay(photo, [m.fused for m in meshes], body)
+        _save_png(draft / "overlay.png", overlay)
+    if wanted.report:
+        with measured(photo.seconds, "report"):
+            write_report(draft / "report.html", photo_report(photo, meshes, pictures, overlay, body, provenance, up))
+    for number in range(len(photo.persons)):
+        into = draft / person_folder(number)
+        into.mkdir()
+        _picture_files(into, photo, number, meshes[number], pictures[number], body, wanted.keep)
 
 
 def write_person(
@@ -112,36 +174,51 @@ def write_person(
     body: BodyModel,
     provenance: Provenance,
     *,
-    keep: Keep = 1,
+    wanted: Wanted,
     overwrite: bool = False,
 ) -> Path:
-    """Write the outputs of one person alone, whole or not at all; returns the folder. Errors as `write_photo`."""
+    """Write the outputs of one person alone, whole or not at all; returns the folder. Otherwise as `write_photo`."""
+    if not overwrite and _holds_person(folder, photo, number, provenance, wanted):
+        return folder
     require_replaceable(folder, overwrite)
     person = photo.persons[number]
     with finished_folder(folder) as draft:
-        meshes = person_meshes(person, body)
-        others = [vertices(body, other.fused) for i, other in enumerate(photo.persons) if i != number]
-        pictures = person_pictures(photo, person, meshes, body, others)
-        _person_files(draft, photo, number, meshes, pictures, body, provenance, keep)
+        if wanted.pictures:
+            meshes = person_meshes(person, body)
+            others = [vertices(body, other.fused) for i, other in enumerate(photo.persons) if i != number]
+            pictures = person_pictures(photo, person, meshes, body, others)
+            _picture_files(draft, photo, number, meshes, pictures, body, wanted.keep)
+        _number_files(draft, photo, number, body, provenance)
     return folder
 
 
-def _person_files(
+def _holds_person(folder: Path, photo: RecoveredPhoto, number: int, provenance: Provenance, wanted: Wanted) -> bool:
+    """Whether a folder holds this very person, in as many meshes."""
+    count = wanted.number_of_meshes(photo.persons[number].hypotheses.num_hypotheses)
+    there = _read_object(folder / PERSON_RECORD)
+    said = json.loads(json.dumps(person_summary(photo, number, provenance)))
+    same = there is not None and {**there, "seconds": {}} == {**said, "seconds": {}}
+    return same and len(list(folder.glob("*.glb"))) == count
+
+
+def _number_files(folder: Path, photo: RecoveredPhoto, number: int, body: BodyModel, provenance: Provenance) -> None:
+    write_npz(folder / "hypotheses.npz", person_arrays(photo, photo.persons[number], body, provenance))
+    write_json(folder / PERSON_RECORD, person_summary(photo, number, provenance))
+
+
+def _picture_files(
     folder: Path,
     photo: RecoveredPhoto,
     number: int,
     meshes: PersonMeshes,
     pictures: PersonPictures,
     body: BodyModel,
-    provenance: Provenance,
     keep: Keep,
 ) -> None:
     person = photo.persons[number]
     _save_png(folder / "overlay.png", pictures.fused)
-    person_sheet(photo, number, pictures).save(folder / "contact_sheet.png")
+    person_sheet(photo, number, pictures).save(folder / "contact_sheet.png", compress_level=PNG_LEVEL)
     _write_meshes(folder, person, meshes, body, keep)
-    write_npz(folder / "hypotheses.npz", person_arrays(photo, person, body, provenance))
-    write_json(folder / PERSON_RECORD, person_summary(photo, number, provenance))
 
 
 def _write_meshes(folder: Path, person: RecoveredPerson, meshes: PersonMeshes, body: BodyModel, keep: Keep) -> None:
@@ -215,13 +292,17 @@ def require_replaceable(folder: Path, overwrite: bool) -> None:
     if not folder.is_dir() or folder.is_symlink() or not earlier:
         raise InputError(f"'{folder}' exists and is no earlier output of hmralign; expected a new folder")
     if not overwrite:
-        raise InputError(f"'{folder}' holds a result of other settings; expected a new folder, or --overwrite")
+        raise InputError(f"'{folder}' holds a result of other settings; expected a new folder, or overwrite=True")
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """`photo.json` of a finished folder, or None where there is none that can be read."""
+    return _read_object(folder / PHOTO_RECORD)
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads((folder / PHOTO_RECORD).read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
@@ -233,4 +314,4 @@ def page_link(folder: Path, page: Path) -> str:
 
 
 def _save_png(path: Path, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(path)
+    Image.fromarray(picture).save(path, compress_level=PNG_LEVEL)

@@ -18,7 +18,15 @@ from hmralign.geometry.cameras import project
 from hmralign.hypotheses.spread import surface_spread
 from hmralign.overlays.contact_sheet import Tile, contact_sheet, hypothesis_tiles
 from hmralign.overlays.keypoints import draw_keypoints
-from hmralign.overlays.overlay import Picture, Window, cut_photo, draw_overlays, draw_people, person_window
+from hmralign.overlays.overlay import (
+    Picture,
+    Window,
+    cut_photo,
+    draw_overlays,
+    draw_people,
+    person_window,
+    picture_camera,
+)
 from hmralign.rendering.shading import SKY_BLUE, WARM_GOLD
 from hmralign.rendering.zbuffer import NEAR
 from hmralign.reports.report_data import MAX_HYPOTHESES
@@ -86,6 +94,7 @@ def person_pictures(
     box, best = picture_box(person), person.ranking[:MAX_HYPOTHESES]
     window, size = person_window(box), (PERSON_SIDE, PERSON_SIDE)
     plain, _ = cut_photo(image, window, size)
+    view = picture_camera(camera, window, size)
     near = [mesh for mesh in others if _may_be_seen(mesh, camera, window)]
     in_front = torch.stack(near) if near else None
     tiles = hypothesis_tiles(
@@ -102,9 +111,7 @@ def person_pictures(
     tiles[2:] = [_labelled(tile, person, rank) for rank, tile in enumerate(tiles[2:])]
 
     def over(mesh: Float[Tensor, "vert 3"], color: tuple[float, float, float]) -> Picture:
-        return draw_overlays(
-            image, mesh[None], body.faces, camera, window=window, size=size, color=color, in_front=in_front
-        )[0]
+        return draw_overlays(plain, mesh[None], body.faces, view, color=color, in_front=in_front)[0]
 
     return PersonPictures(
         window=window,

@@ -129,4 +129,4 @@ def require_replaceable_clip(folder: Path, overwrite: bool) -> None:
     if not folder.is_dir() or folder.is_symlink() or not (folder / CLIP_RECORD).is_file():
         raise InputError(f"'{folder}' exists and is no earlier clip of hmralign; expected a new folder")
     if not overwrite:
-        raise InputError(f"'{folder}' holds a clip of other settings; expected a new folder, or --overwrite")
+        raise InputError(f"'{folder}' holds a clip of other settings; expected a new folder, or overwrite=True")
