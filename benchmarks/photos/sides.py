@@ -1,6 +1,6 @@
 """Left and right, front and back: does the gate tell exchanged sides, and what do second modes give and cost?
 
-    python benchmarks/photos/sides.py --synthwild FOLDER [--poses FILE] [--persons 200]
+    python benchmarks/photos/sides.py --synthwild FOLDER [--poses FILE] [--persons 100]
     python benchmarks/photos/sides.py --only-report        the tables again, from the figures
 
 Writes docs/results/sides.{json,md}. Three kinds of keypoints: synthetic persons in held-out poses (with --poses those
@@ -299,7 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--synthwild", type=Path, default=ROOT / "runs/synthwild")
     parser.add_argument("--poses", type=Path)
-    parser.add_argument("--persons", type=int, default=200)
+    parser.add_argument("--persons", type=int, default=100)
     parser.add_argument("--only-report", action="store_true")
     options = parser.parse_args()
     path = RESULTS / "sides.json"

@@ -15,7 +15,7 @@ def markdown(figures: dict) -> str:
     parts = [
         "# Left and right, front and back: the gate, and second modes",
         f"Gate {figures['gate_sha256'][:12]}, `lite` {figures['lite_sha256'][:12]}. Command: "
-        "`python benchmarks/photos/sides.py --synthwild FOLDER`.",
+        "`python benchmarks/photos/sides.py --synthwild FOLDER --poses FILE`.",
         "Everything was chosen on these very sets (validation): the figures are no claims about others. "
         "What they say: [sides_reading.md](sides_reading.md).",
         "## Does the gate tell exchanged sides?",

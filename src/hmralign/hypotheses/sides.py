@@ -163,7 +163,7 @@ def members_of_second(num_hypotheses: int, probability: float, config: SidesConf
 
 
 def one_mode(estimate: Estimate, probability: float | None) -> tuple[SideMode, ...]:
-    """The mode of a person (no batch axes) of whom one reading is followed."""
+    """The mode of a person (no batch axes) whose group follows one reading."""
     group = estimate.hypotheses
     return (_mode("as read", (), probability, (0, group.num_hypotheses), estimate),)
 

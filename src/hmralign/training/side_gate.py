@@ -34,7 +34,7 @@ from hmralign.training.loop import Loop, LoopConfig
 from hmralign.training.step import Part
 
 MIX = SyntheticMix(failures=Failures(swap_all=0.0), box_only_share=0.0)
-"""Persons of whom it is known that the sides of the body as a whole are right."""
+"""Persons whose whole body surely has its sides right."""
 
 _AT_ONCE = 2000
 
