@@ -45,6 +45,7 @@ from hmralign.detection.process_lock import ProcessLock
 from hmralign.detection.sides import Part
 from hmralign.export.rotvec_params import rotvec_params
 from hmralign.fitting.keypoint_update import RefinementConfig
+from hmralign.hypotheses.sides import SideMode, Sides, SidesConfig
 from hmralign.models.after_fork import make_torch_ready
 from hmralign.models.scorer_checkpoint import load_scorer
 from hmralign.policies.catalogue import open_policy, policy_skeleton
@@ -54,6 +55,7 @@ from hmralign.structures.counted import counted
 from hmralign.structures.device import chosen_device
 from hmralign.structures.extensions import extension_code
 from hmralign.structures.shown_name import shown_name
+from hmralign.systems.recover.doubtful_sides import tell_of_doubtful_sides
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.exports import EXPORT_FORMATS, ExportedPerson, write_exports
 from hmralign.systems.recover.many_photos import each_answer, photo_sources
@@ -114,6 +116,7 @@ class Recoverer:
         num_hypotheses: int = 100,
         refine: bool = True,
         weighed_by: str | None = None,
+        sides: Sides = "both",
         seed: int = 0,
     ) -> Recoverer:
         """Load weights and body.
@@ -133,6 +136,8 @@ class Recoverer:
             refine: Whether hypotheses are moved onto the keypoints, weighted by the detector's measured noise.
             weighed_by: Learned scorer ("scorer", "scorer-lab" or a path) that weighs the hypotheses in the fused
                 answer; None counts all alike, which is as good for "lite" (`docs/results/fusion.md`).
+            sides: "both" gives hypotheses of both readings where left and right, or front and back, may have been read
+                the wrong way round (`Person.modes`); "as-read" believes the detector.
             seed: Of all random numbers.
 
         Raises InputError for M < 1, an unknown detector or device, a body file that is none, and a checkpoint that is
@@ -149,7 +154,7 @@ class Recoverer:
             estimated_on = body
         opened = open_policy(checkpoint, estimated_on.to(place))
         sampler = SamplerConfig(num_hypotheses=num_hypotheses)
-        config = RecoverConfig(sampler=sampler, weighed_by=weighed_by, seed=seed)
+        config = RecoverConfig(sampler=sampler, weighed_by=weighed_by, sides=SidesConfig(mode=sides), seed=seed)
         if weighed_by is not None:
             load_scorer(weighed_by, estimated_on.skeleton_hash)  # missing or of another body? say so before any photo
         if not refine:
@@ -204,6 +209,7 @@ class Recoverer:
         with measured(seconds, "detect"):
             found = self._find_people(photo, of_boxes, of_keypoints)
         recovered = recover_people(self._policy, photo, camera, found, self.config, seconds)
+        tell_of_doubtful_sides(photo.name, recovered.persons)
         if self.provenance.retargeted:
             recovered = retarget_photo(recovered, self._estimated_on, self.body)
         return People(recovered, self.body, self.provenance, _inputs(photo, of_boxes, of_keypoints, K, focal_px))
@@ -492,6 +498,15 @@ class Person:
         """What two networks read the other way round, left and right: "body" (or front and back), "legs", "arms"."""
         other = self._person.detection.alternative
         return () if other is None else other.exchanged
+
+    @property
+    def modes(self) -> tuple[SideMode, ...]:
+        """The readings of the person's sides that the hypotheses follow, the one of `fused` first; mostly one.
+
+        Two where left and right, or front and back, may have been read the wrong way round: each has its probability,
+        its members among the hypotheses and its own fused answer.
+        """
+        return self._person.modes
 
     @property
     def box_only(self) -> bool:

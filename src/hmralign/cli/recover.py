@@ -71,6 +71,9 @@ class RecoverOptions:
     """Focal length of the photos in pixels; else EXIF, else a guess."""
     intrinsics: tuple[float, float, float, float] | None = None
     """Focal lengths and principal point in pixels: FX FY CX CY."""
+    sides: Literal["both", "as-read"] = "both"
+    """Photos: where left and right, or front and back, may have been read the wrong way round, show hypotheses of both
+    readings, or believe the detector."""
     seed: int = 0
     """Seed of all random numbers; the same seed gives the same answer."""
     refine: bool = True
@@ -174,6 +177,7 @@ def load_recoverer(options: RecoverOptions) -> Recoverer:
         num_hypotheses=PHOTO_HYPOTHESES if options.num_hypotheses is None else options.num_hypotheses,
         refine=options.refine,
         weighed_by=options.weighed_by,
+        sides=options.sides,
         seed=options.seed,
     )
 

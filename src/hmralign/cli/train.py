@@ -1,4 +1,4 @@
-"""`hmralign train base` and `hmralign train scorer`: weights from a configuration, a file or one of the presets."""
+"""`hmralign train base`, `scorer` and `gate`: weights from a configuration, a file or one of the presets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from hmralign.cli.usage import UsageError
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a base model on synthetic persons, or a scorer on a model's samples; continues an unfinished run."""
+    """Train a base model or a gate on synthetic persons, or a scorer on samples; continues an unfinished run."""
 
-    what: Annotated[Literal["base", "scorer"], tyro.conf.Positional]
-    """`base`: a model that samples bodies; `scorer`: a critic that has learned how models err."""
+    what: Annotated[Literal["base", "scorer", "gate"], tyro.conf.Positional]
+    """`base`: a model that samples bodies; `scorer`: a critic that has learned how models err; `gate`: what tells
+    exchanged left and right."""
     out: Path
     """Folder of the run: state for resuming, learning curve, weights."""
     config: Path | None = None
     """YAML configuration."""
-    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base", "scorer"))] = None
+    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base", "scorer", "gate"))] = None
     pose_file: Path | None = None
-    """`base`: motion-capture poses; replaces the configuration's."""
+    """`base`, `gate`: motion-capture poses; replaces the configuration's."""
     max_hours: float | None = None
     """`base`: stop after this much wall time; replaces the configuration's."""
     device: Device = CPU
@@ -46,7 +47,7 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
         if options.threads < 1:
             raise UsageError(f"--threads is {options.threads}; expected at least 1")
         torch.set_num_threads(options.threads)
-    path = _train_base(options) if options.what == "base" else _train_scorer(options)
+    path = {"base": _train_base, "scorer": _train_scorer, "gate": _train_gate}[options.what](options)
     terminal.say(f"Trained weights are in {path}")
     return 0
 
@@ -63,6 +64,20 @@ def _train_scorer(options: TrainOptions) -> Path:
         if value is not None:
             raise UsageError(f"{flag} is for `train base`; a scorer's length is in its configuration")
     return train_scorer_file(read_scorer_config(_config(options)), options.out, options.device)
+
+
+def _train_gate(options: TrainOptions) -> Path:
+    from dataclasses import replace
+
+    from hmralign.training.configuration import read_config
+    from hmralign.training.side_gate import SideGateTrainingConfig, train_side_gate_file
+
+    if options.max_hours is not None:
+        raise UsageError("--max-hours is for `train base`; a gate's length is in its configuration")
+    config = read_config(SideGateTrainingConfig, _config(options))
+    if options.pose_file is not None:
+        config = replace(config, pose_file=str(options.pose_file))
+    return train_side_gate_file(config, options.out, options.device)
 
 
 def _train_base(options: TrainOptions) -> Path:

@@ -16,7 +16,7 @@ from hmralign.fitting.person_fit import PersonFit
 from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.policies.policy import BodyProposer, SamplerConfig, propose_each
-from hmralign.structures import BodyParams, Hypotheses, InputError, Observation, PersonGroup
+from hmralign.structures import BodyParams, Hypotheses, InputError, Observation, PersonGroup, TensorRecord
 from hmralign.structures.counted import counted
 
 Weigh = Callable[[Hypotheses, Observation], Float[Tensor, "person hyp"]]
@@ -24,13 +24,13 @@ Weigh = Callable[[Hypotheses, Observation], Float[Tensor, "person hyp"]]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Bodies of all persons of a photo, in the `cam` frame of the full image."""
+class Estimate(TensorRecord):
+    """Bodies of all persons of a photo (one axis), or of one of them, in the `cam` frame of the full image."""
 
     hypotheses: Hypotheses
     fused: BodyParams
-    fused_joints: Float[Tensor, "person 29 3"]
-    spread: Float[Tensor, "person 29"]
+    fused_joints: Float[Tensor, "*person 29 3"]
+    spread: Float[Tensor, "*person 29"]
 
 
 def estimate_bodies(

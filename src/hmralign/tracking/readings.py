@@ -6,19 +6,8 @@ the one that stood there, so a frame offers both, and its neighbours decide (`li
 
 from __future__ import annotations
 
-from dataclasses import replace
+from hmralign.models.side_gate import exchanged_sides
 
-from hmralign.body.skeleton import MIRROR_KEYPOINTS
-from hmralign.structures import Observation
+__all__ = ["READINGS", "exchanged_sides"]
 
 READINGS = ("as detected", "sides exchanged")
-
-
-def exchanged_sides(observation: Observation) -> Observation:
-    """The same persons with left and right of every keypoint exchanged; places, box and mask stay."""
-    order = list(MIRROR_KEYPOINTS)
-    return replace(
-        observation,
-        keypoints=observation.keypoints[..., order, :],
-        confidence=observation.confidence[..., order],
-    )

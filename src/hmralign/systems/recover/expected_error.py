@@ -12,6 +12,9 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from hmralign.evaluation.summary import (
     CALIBRATED_JOINTS,
     centred_on,
@@ -19,6 +22,7 @@ from hmralign.evaluation.summary import (
     gaussians_of,
     read_recalibration,
 )
+from hmralign.hypotheses.sides import SideMode, squared_distance_of_modes
 from hmralign.metrics.uncertainty import Recalibration
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson
 from hmralign.systems.recover.provenance import Provenance
@@ -58,5 +62,19 @@ def expected_error(person: RecoveredPerson, provenance: Provenance) -> dict[str,
     few = person.hypotheses.num_hypotheses < MIN_HYPOTHESES
     if recalibration is None or few or person.box_only or provenance.retargeted:
         return None
-    predicted = centred_on(gaussians_of(person.hypotheses.joints[None]), person.fused_joints[None])
-    return dict(zip(CALIBRATED_JOINTS, recalibration(predicted).spread[0].tolist(), strict=True))
+    spread = error_of_modes(person.modes, recalibration)
+    return dict(zip(CALIBRATED_JOINTS, spread.tolist(), strict=True))
+
+
+def error_of_modes(modes: tuple[SideMode, ...], recalibration: Recalibration) -> Float[Tensor, " joint"]:
+    """Expected RMS distance (metres) of each joint of the followed answer from the truth, which is one of the modes.
+
+    Of one mode it is the recalibrated spread of its group. Of two, the mean square over both: the answer is as wrong
+    as its mode says, or as the other mode says and, on top of that, as far away as the answers of the two are.
+    """
+    within = [recalibration(centred_on(gaussians_of(m.joints[None]), m.fused_joints[None])).spread[0] for m in modes]
+    if len(modes) == 1:
+        return within[0]
+    other = modes[1].probability or 0.0
+    apart = squared_distance_of_modes(modes)[: len(CALIBRATED_JOINTS)]
+    return ((1 - other) * within[0].square() + other * (within[1].square() + apart)).sqrt()

@@ -27,6 +27,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
+import torch
 from PIL import Image
 
 from hmralign.body.lbs import vertices
@@ -34,6 +35,7 @@ from hmralign.body.model import BodyModel
 from hmralign.body.npz_file import write_npz
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.geometry.rotations import rotmat_to_rotvec
+from hmralign.hypotheses.sides import mode_of_hypotheses
 from hmralign.reports.mesh_files import write_glb, write_obj
 from hmralign.reports.person_report import write_report
 from hmralign.storage.whole_file import write_json
@@ -99,8 +101,9 @@ ABOUT = (
     "retargeted: whether the bodies were estimated on another skeleton (body estimated_on) and then carried over.",
     "box_only: whether the person is known only by box: no keypoint was observed, the pose is a guess from its shape.",
     "scores: higher is better; ranking lists hypotheses best first; ranking[0] is the best one.",
-    "fused_*: the single answer, the mean of all hypotheses.",
+    "fused_*: the single answer, the mean of all hypotheses of the reading that it follows.",
     "spread (29,): the disagreement of the hypotheses per joint, metres.",
+    "mode (M,): the reading of the person's sides that a hypothesis follows, 0 that of fused (modes in summary.json).",
 )
 
 
@@ -256,6 +259,8 @@ def person_arrays(
         "fused_transl": fused.transl,
         "fused_joints": person.fused_joints,
         "spread": person.spread,
+        "mode": mode_of_hypotheses(person.modes),
+        "mode_fused_joints": torch.stack([mode.fused_joints for mode in person.modes]),
         "K": photo.camera.K,
         "box": person.observation.box,
         "keypoints": person.observation.keypoints,

@@ -23,7 +23,16 @@ from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import KeypointNoise
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.hypotheses.estimate import Estimate, estimate_bodies
+from hmralign.hypotheses.sides import (
+    OtherSides,
+    SideMode,
+    SidesConfig,
+    followed_and_other,
+    other_sides,
+    probability_exchanged,
+)
 from hmralign.models.scorer_checkpoint import load_scorer
+from hmralign.models.side_gate import shipped_side_gate
 from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
 
@@ -41,6 +50,8 @@ class RecoverConfig:
     weighed_by: str | None = None
     """Learned scorer, by name or path, that weighs the hypotheses in the fused answer; None counts all alike. It helps
     weights that have not seen persons like these (docs/results/fusion.md)."""
+    sides: SidesConfig = field(default_factory=SidesConfig)
+    """What is done where left and right, or front and back, may have been read the wrong way round."""
     seed: int = 0
     """Same seed, same photo, same answer; every photo starts from it anew."""
 
@@ -50,7 +61,9 @@ class RecoveredPerson:
     """All that is known about one person; tensors on the CPU, axes as in the structures without the person axis.
 
     `scores` (higher is better) are those of the critics in `critic_scores` together; `ranking` lists hypotheses best
-    first. `fused` is the one answer made from the group; the spread is metres per joint.
+    first. `fused` is the one answer made from the group; the spread is metres per joint. `modes` are the readings of
+    the person's sides that the group has, the one that `fused` follows first; mostly there is one. `observation` and
+    the scores are those of that reading.
     """
 
     detection: Detection
@@ -64,6 +77,7 @@ class RecoveredPerson:
     spread: Float[Tensor, " 29"]
     best_agreement: Agreement
     fused_agreement: Agreement
+    modes: tuple[SideMode, ...]
 
     @property
     def box_only(self) -> bool:
@@ -120,6 +134,8 @@ def recover_people(
         estimate = estimate_bodies(
             policy, observation.to(device), config.sampler, config.refinement, noise, generator, weighing
         )
+    with measured(seconds, "sides"), torch.no_grad():
+        estimate, observation, modes = _with_other_sides(policy, found, observation, camera, estimate, config)
     with measured(seconds, "critics"), torch.no_grad():
         seen = observation.to(device)
         judgement = judge_by_rule(body, estimate.hypotheses, seen, camera, noise, config.critics)
@@ -138,10 +154,38 @@ def recover_people(
             spread=estimate.spread[i].cpu(),
             best_agreement=fits[i][0],
             fused_agreement=fits[i][1],
+            modes=modes[i],
         )
         for i in range(len(found))
     ]
     return RecoveredPhoto(image, camera, persons, seconds)
+
+
+def _with_other_sides(
+    policy: BodyProposer,
+    found: list[Detection],
+    observation: Observation,
+    camera: Camera,
+    estimate: Estimate,
+    config: RecoverConfig,
+) -> tuple[Estimate, Observation, list[tuple[SideMode, ...]]]:
+    """`followed_and_other` with the shipped gate; the other reading starts from the same noise as the first."""
+
+    def again(other_reading: Observation, other: OtherSides) -> Estimate:
+        noise, generator = noise_of(other.noise_file or other.detector), torch.Generator().manual_seed(config.seed)
+        weighing = weighing_by(config.weighed_by, policy.body, noise)
+        place = policy.body.v_template.device
+        return estimate_bodies(
+            policy, other_reading.to(place), config.sampler, config.refinement, noise, generator, weighing
+        )
+
+    seen = [observation[i] for i in range(len(found))]
+    likely: list[float | None] = [None] * len(found)
+    if config.sides.mode == "both":
+        gate = shipped_side_gate()
+        likely = [probability_exchanged(d, o, gate) for d, o in zip(found, seen, strict=True)]
+    others = [other_sides(d, o, camera, p, config.sides) for d, o, p in zip(found, seen, likely, strict=True)]
+    return followed_and_other(observation, estimate, likely, others, config.sides, again)
 
 
 def weighing_by(scorer: str | None, body: BodyModel, noise: KeypointNoise) -> Weighing | None:

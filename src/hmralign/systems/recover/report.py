@@ -13,6 +13,7 @@ from hmralign.overlays.overlay import Picture
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
 from hmralign.structures.counted import counted
 from hmralign.structures.shown_name import shown_name
+from hmralign.systems.recover.doubtful_sides import doubt_in_words
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.limbs import LIMBS
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
@@ -127,6 +128,7 @@ def person_facts(person: RecoveredPerson) -> dict[str, str]:
         else f"{int((confidence > 0).sum())} of {len(confidence)} observed",
         "Pelvis from the camera": f"{x:+.2f} m right, {-y:+.2f} m up, {z:.2f} m ahead",
         "Found by": found_by,
+        **({} if (doubt := doubt_in_words(person)) is None else {"Left and right": doubt}),
     }
 
 

@@ -15,6 +15,7 @@ from hmralign.body.lbs import posed_joints
 from hmralign.body.model import BodyModel
 from hmralign.body.retarget import retarget
 from hmralign.critics.by_rule import agreement
+from hmralign.hypotheses.sides import SideMode
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto, measured, noise_for
@@ -44,4 +45,11 @@ def _retarget_person(person: RecoveredPerson, camera: Camera, source: BodyModel,
         spread=joint_spread(joints),
         best_agreement=best_fit,
         fused_agreement=fused_fit,
+        modes=tuple(_retarget_mode(mode, source, target) for mode in person.modes),
     )
+
+
+def _retarget_mode(mode: SideMode, source: BodyModel, target: BodyModel) -> SideMode:
+    """The mode's answer as a body of `target`; `joints` stay those of the bodies that were estimated."""
+    fused = retarget(source, mode.fused, target)
+    return replace(mode, fused=fused, fused_joints=posed_joints(target, fused))

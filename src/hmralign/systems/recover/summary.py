@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.structures import Camera
+from hmralign.systems.recover.doubtful_sides import modes_record
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.limbs import LIMBS
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
@@ -25,6 +26,7 @@ def person_summary(photo: RecoveredPhoto, number: int, provenance: Provenance) -
         "image": image_record(photo),
         "detector": detection.detector,
         "sides_disagree": sides_record(person),
+        "modes": modes_record(person),
         "box_only": person.box_only,
         "detection_score": None if person.box_only else round(detection.score, 4),
         "detection_box": _rounded(detection.box, 2),
@@ -68,6 +70,7 @@ def photo_summary(photo: RecoveredPhoto, provenance: Provenance, fingerprint: st
                 "box_only": person.box_only,
                 "detector": person.detection.detector,
                 "sides_disagree": sides_record(person),
+                "modes": modes_record(person),
                 "selected_index": person.selected,
                 "selected": asdict(person.best_agreement),
                 "fused": asdict(person.fused_agreement),
