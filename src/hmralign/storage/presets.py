@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 PresetKind = Literal["align", "base", "scorer", "gate", "ablate"]
-"""What a preset configures: `align`, `train base` (and the persons of `synth`), `train scorer`, `train gate`, `critic ablate`."""
+"""What a preset configures: `align`, `train base` (and the persons of `synth`), `train scorer`, `train gate`,
+`critic ablate`."""
 
 _FOLDER = Path(__file__).parent / "assets" / "presets"
 
