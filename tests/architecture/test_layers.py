@@ -22,7 +22,7 @@ STAGES = (
 )  # fmt: skip
 """In the order of the package's sentence: each may import earlier ones. `tracking` joins the hypotheses of neighbouring
 frames before anything is drawn of them, so it stands behind them and before overlays."""
-ORDER = (*FOUNDATIONS, *STAGES, "systems", "studies", "api", "cli")
+ORDER = (*FOUNDATIONS, *STAGES, "systems", "studies", "api", "cli", "__main__")
 RANK = {layer: rank for rank, layer in enumerate(ORDER)}
 PACKAGE = "hmralign"
 FORBIDDEN = {"torchvision", "timm", "mmcv", "pytorch3d", "chumpy", "cv2"}

@@ -29,13 +29,13 @@ def each_answer(
 ) -> Iterator[Answer]:
     """The answers in order, each when it is asked for; with `skip_bad` a warning names a photo that has none.
 
-    `progress` shows a bar on stderr, by itself where that is a terminal.
+    `progress` shows a bar on stderr, which stays there; None shows one, until it ends, where that is a terminal.
     """
     from rich.console import Console
     from rich.progress import Progress
 
     shown = sys.stderr.isatty() if progress is None else progress
-    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as bar:
+    with Progress(console=Console(stderr=True), transient=not progress, disable=not shown) as bar:
         for source in bar.track(sources, description="recovering"):
             try:
                 answer = recover(source)
