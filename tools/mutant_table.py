@@ -215,7 +215,7 @@ _TRAINING = (
     ),
     *_of(
         "training/scorer.py", "training/test_scorer_training.py",
-        ("mirrored input for errors of others", "return x, data.errors[index], None", "return x, data.errors[index.flip(0)], None"),
+        ("mirrored input for errors of others", "HypothesisSet(x, data.errors[index], None", "HypothesisSet(x, data.errors[index.flip(0)], None"),
         ("hidden keypoints keep their residuals", "landmarks[..., 2:4] *= keep[:, None, :, None]", "landmarks[..., 2:4] *= 1"),
     ),
 )

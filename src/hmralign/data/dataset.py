@@ -68,7 +68,7 @@ class LabelledPersons(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the data set's split."""
+        """Name of the data set's split."""
         ...
 
     @property
@@ -78,7 +78,7 @@ class LabelledPersons(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Of the arrays."""
+        """Hash of the arrays."""
         ...
 
     @property
@@ -167,7 +167,7 @@ _SHAPES = {
     "keypoints": (27, 2), "confidence": (27,), "box": (4,), "K": (3, 3), "knows_camera": (), "mask": (48, 48),
     "has_mask": (), "global_orient": (3, 3), "body_pose": (23, 3, 3), "transl": (3,), "joints": (29, 3),
 }  # fmt: skip
-"""Of one person, as the free body's skeleton has them."""
+"""Joints of one person, as the free body's skeleton has them."""
 
 
 def _check(batch: Example, where: str) -> None:

@@ -59,7 +59,7 @@ def zxy_angles(rotmats: Float[np.ndarray, "frames joints 3 3"]) -> Float[np.ndar
 
 
 def _nearest_description(angles: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Of (z, x, y) and (z + 180, 180 - x, y + 180), plus whole turns, what is nearest to `before`; (joints, 3)."""
+    """The nearest to `before` of (z, x, y) and (z + 180, 180 - x, y + 180), plus whole turns; (joints, 3)."""
     other = np.stack([angles[:, 0] + 180, 180 - angles[:, 1], angles[:, 2] + 180], axis=-1)
     both = [a + 360 * np.round((before - a) / 360) for a in (angles, other)]
     far = [np.abs(a - before).sum(axis=-1, keepdims=True) for a in both]

@@ -244,7 +244,7 @@ def _quats_xyzw(rotmats: Float[Tensor, "*batch 3 3"]) -> Float[np.ndarray, "*bat
 
 
 def continuous_quats(quats: Float[np.ndarray, "frames joints 4"]) -> Float[np.ndarray, "frames joints 4"]:
-    """Of q and -q, which are the same rotation, the one nearest to the frame before: the short way between frames."""
+    """Signs so that each is near the one before: q and -q are the same rotation, and this is the short way."""
     turned = (quats[1:] * quats[:-1]).sum(axis=-1, keepdims=True) < 0
     signs = np.cumprod(np.where(turned, -1.0, 1.0), axis=0)
     return np.concatenate([quats[:1], quats[1:] * signs])

@@ -14,7 +14,7 @@ from hmralign.structures import InputError
 
 _STEPS = 50
 _TOLERANCE = 1e-6
-"""Of the undistorted point, in focal lengths: about a thousandth of a pixel."""
+"""Precision of the undistorted point, in focal lengths: about a thousandth of a pixel."""
 
 
 def distort(points: Float[Tensor, "*batch n 2"], coefficients: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*out n 2"]:

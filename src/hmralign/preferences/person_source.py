@@ -121,12 +121,12 @@ class DatasetSource:
 
     @property
     def name(self) -> str:
-        """Of the split."""
+        """Name of the split."""
         return self.labelled.name
 
     @property
     def sha256(self) -> str:
-        """Of all persons of the split."""
+        """Hash of all persons of the split."""
         return self.labelled.sha256
 
     def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:

@@ -38,7 +38,7 @@ PICTURE_SIDE = 480
 """Longer side of the pictures behind the bodies, pixels."""
 _STRIP_SIDE = 640
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720.0, 190.0, 46.0, 12.0, 12.0, 30.0
-"""Of the chart, in its own units; the last four are margins."""
+"""Size of the chart in its own units; the last four are margins."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import json
 import torch
 
 DERIVATION = 2
-"""Number of this derivation, for records: what was begun under another is not continued. 1 were sums and products."""
+"""Number of this derivation, for records: what another one drew is not continued. 1 were sums and products."""
 
 
 def derived_seed(seed: int, *names: str | int) -> int:

@@ -77,7 +77,7 @@ def _missing(times: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _between(times: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of every frame the measurement at or before it, and the share of the way to the next one."""
+    """For every frame the measurement at or before it, and the share of the way to the next one."""
     if len(seen) == 0 or seen[0] != 0 or seen[-1] != len(times) - 1:
         raise InputError("a gap has no end: expected the first and the last frame of a track to be seen")
     before = np.searchsorted(seen, np.arange(len(times)), side="right") - 1

@@ -35,11 +35,11 @@ class VideoBudget:
     and that is said."""
 
     max_pixels: int = 36_000_000
-    """Of one frame; 8K has 33 million."""
+    """Pixels of one frame at most; 8K has 33 million."""
     max_frames: int = 36_000
     """Ten minutes at 60 frames a second."""
     max_seconds: float = 1800.0
-    """Of the clip, by its time stamps."""
+    """Seconds of the clip at most, by its time stamps."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a budget that leaves nothing."""

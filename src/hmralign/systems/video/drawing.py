@@ -38,7 +38,7 @@ class ClipPictures:
 
     windows: list[Window]
     moments: list[np.ndarray]
-    """Of each track, numbers of its frames, counted from its first."""
+    """Numbers of each track's frames, counted from its first."""
     pictures: list[dict[int, np.ndarray]] = field(default_factory=list)
     strip: list[tuple[str, np.ndarray]] = field(default_factory=list)
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hmralign.systems.video.chunks import CHUNK_ARRAYS, Chunk, ChunkFolder
+
+from hmralign.tracking.chunks import CHUNK_ARRAYS, Chunk, ChunkFolder
 
 PLAN = {"clip": "abc", "seed": 0}
 
