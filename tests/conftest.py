@@ -3,6 +3,7 @@
 And one tiny vision-language model with one server of it, for all tests of a session that ask.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,15 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Slow tests are listed as skipped unless HMRALIGN_SLOW_TESTS is set."""
+    if os.environ.get("HMRALIGN_SLOW_TESTS"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes; set HMRALIGN_SLOW_TESTS=1"))
 
 
 @pytest.fixture(scope="session")

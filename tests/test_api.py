@@ -69,7 +69,7 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_people_are_a_sequence_with_their_photo(people):
     assert len(people) == 2 and [p.number for p in people] == [0, 1] and people[-1].number == 1
     assert people.photo.width == WIDTH and people.camera.source == "given"
-    assert len(people[0:2]) == 2 and set(people.seconds) == {"load", "detect", "estimate", "critics"}
+    assert len(people[0:2]) == 2 and set(people.seconds) == {"load", "detect", "sides", "estimate", "critics"}
 
 
 def test_shapes_and_the_two_answers(people):

@@ -40,6 +40,7 @@ from support.toy_policy import shard_folder, tiny_policy, tiny_store
 DO_NOT_COMPUTE = {
     "bench": "its bytes are those of the frozen hashes, wherever it runs",
     "setup-detector": "installs",
+    "export": "writes what is there in other forms",
     "critic freeze": "copies a memory",
     "critic memory": "reads and copies memories",
     "critic import-batch": "reads answers",

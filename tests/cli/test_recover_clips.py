@@ -97,7 +97,7 @@ def test_options_that_do_not_fit_a_clip_are_refused(clips, capsys, options, word
     assert words in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("flag", ["--fps=25", "--no-pictures", "--max-frames=3"])
+@pytest.mark.parametrize("flag", ["--fps=25", "--max-seconds=2", "--max-frames=3"])
 def test_options_of_clips_are_refused_for_photos(clips, capsys, flag):
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(clips.folder / "p.png")
     assert main(["recover", str(clips.folder / "p.png"), "--keypoints", str(clips.keypoints), flag]) == 2

@@ -325,10 +325,10 @@ def test_an_unexpected_error_in_one_photo_is_recorded_as_one(example, monkeypatc
         shutil.copy(example.photo, photos / name)
     whole = recover_module.recover_photo
 
-    def fail(recoverer, photo, folder, options):
+    def fail(recoverer, photo, *rest):
         if photo.name == "a.png":
             raise ZeroDivisionError("defect")
-        return whole(recoverer, photo, folder, options)
+        return whole(recoverer, photo, *rest)
 
     monkeypatch.setattr(recover_module, "recover_photo", fail)
     assert example.recover(photos, keypoints=example.write_keypoints("a.png", "b.png")) == 3

@@ -183,7 +183,7 @@ def test_the_command(data, weights, tmp_path, capsys):
         (["--split", "tiny/nothing"], "no split"),
         (["--persons", "21"], "1 to 20"),
         (["--num-hypotheses", "0"], "at least 1"),
-        (["--recalibration", "nothing.json"], "recalibrations for 2"),
+        (["--recalibration", "nothing.json"], "1 recalibration for 2 checkpoints"),
     ],
 )
 def test_wrong_input(data, weights, tmp_path, capsys, change, sentence):

@@ -1,6 +1,5 @@
 """Ten thousand frames take no more memory than a thousand (minutes: asked for by HMRALIGN_SLOW_TESTS=1)."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -11,7 +10,6 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.skipif("HMRALIGN_SLOW_TESTS" not in os.environ, reason="takes minutes; set HMRALIGN_SLOW_TESTS=1")
 def test_memory_is_flat_over_ten_thousand_frames(tmp_path):
     from video_speed import run
 
