@@ -152,7 +152,7 @@ def test_the_mode_is_where_values_are_densest():
 
 def test_a_silent_critic_finds_no_outliers_and_few_labels_are_not_judged_by_what_is_usual():
     assert select(np.full(30, -0.5), KeepRule(outliers=2.5)).keep.all()
-    with pytest.raises(InputError, match="19 judged labels are too few"):
+    with pytest.raises(InputError, match="19 judged labels: too few"):
         outlier_threshold(np.zeros(19))
 
 

@@ -58,7 +58,9 @@ def test_a_method_from_outside_aligns_by_its_own_settings(outside):
     assert "method: squared.py:make" in record and "target: 0.1" in record and "dpo" not in record
     (outside / "squared.py").write_text((outside / "squared.py").read_text().replace(".square()", ".abs()"))
     other = run(outside, *words, "squared.py:make")
-    assert other.returncode == 2 and "other settings" in other.stderr, "another code is another method"
+    assert other.returncode == 2 and "was made with made_by.method_sha256" in other.stderr, (
+        "another code is another method"
+    )
     (outside / "settings.yaml").write_text("method: squared.py:make\n")
     named = run(outside, *words)
     assert named.returncode == 2 and "on the command line" in named.stderr, "a file never names code"

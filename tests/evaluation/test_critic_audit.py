@@ -117,7 +117,7 @@ def test_the_difference_to_a_reference_is_paired():
 
 
 def test_wrong_input_is_named():
-    with pytest.raises(InputError, match="clusters for 60"):
+    with pytest.raises(InputError, match="1 cluster for 60"):
         audit_critic(NOISY, ERRORS, ["a"])
     broken = NOISY.copy()
     broken[3, 2] = np.nan

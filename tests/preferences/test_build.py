@@ -437,7 +437,7 @@ def test_a_critic_that_fails_is_named_with_its_groups_and_goes_on_later(with_tru
         for part in (f"critic '{name}'", "'shards:train/000002' to 'shards:train/000003'", said):
             assert part in str(raised.value)
         assert store.unscored(name) == [1, 2] and not critics[FIRST[2]].shown
-        with pytest.raises(InputError, match="are missing"):
+        with pytest.raises(InputError, match="no scores of 2 groups"):
             store.scores(name)
         calm = Watching()
         score_store(store, name, lambda ids: calm, facts)

@@ -9,7 +9,7 @@ from hmralign.storage.presets import preset_names, preset_path
 from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 
-KINDS = ("align", "base", "scorer", "ablate")
+KINDS = ("align", "base", "scorer", "gate", "ablate")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -176,7 +176,7 @@ def _reference_of(rule: KeepRule, reference: np.ndarray | None, items: int) -> n
     if reference is None:
         raise InputError("a margin is held against scores of samples on the same keypoints, and there are none")
     if len(reference) != items:
-        raise InputError(f"{len(reference)} reference scores for {items} items")
+        raise InputError(f"{counted(len(reference), 'reference score')} for {items} items")
     return np.asarray(reference, np.float64)
 
 

@@ -36,6 +36,7 @@ def run_export(options: ExportOptions, terminal: Terminal) -> int:
     """Export every finished photo of the folder."""
     from hmralign.body.body_file import load_body
     from hmralign.body.free_body import load_free_body
+    from hmralign.structures.counted import counted
     from hmralign.systems.recover.exports import export_photo, finished_photos, require_formats
 
     require_formats(options.format)
@@ -45,5 +46,5 @@ def run_export(options: ExportOptions, terminal: Terminal) -> int:
     for photo in terminal.progress(photos, "exporting"):
         files += export_photo(photo, body, options.format)
     terminal.answer({"format_version": 1, "out": str(options.out), "files": [str(file) for file in files]})
-    terminal.say(f"{len(files)} files for {len(photos)} photo{'s' * (len(photos) != 1)}: the first is {files[0]}")
+    terminal.say(f"{counted(len(files), 'file')} for {counted(len(photos), 'photo')}: the first is {files[0]}")
     return 0

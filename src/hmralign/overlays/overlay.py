@@ -18,6 +18,7 @@ from hmralign.rendering.shading import SKY_BLUE, blend, shaded_parts
 from hmralign.rendering.views import framed, side_view, window_camera
 from hmralign.rendering.zbuffer import PixelWindow
 from hmralign.structures import Camera, InputError
+from hmralign.structures.counted import counted
 
 Window = tuple[int, int, int, int]
 """(left, top, right, bottom) between pixels of the full image; may reach beyond it."""
@@ -138,7 +139,7 @@ def draw_people(
     scene_faces = (faces.long() + offsets).reshape(-1, 3)
     chosen = [PERSON_COLORS[i % len(PERSON_COLORS)] for i in range(people)] if colors is None else list(colors)
     if len(chosen) != people:
-        raise InputError(f"{len(chosen)} colours are given for {people} people; expected one each")
+        raise InputError(f"{counted(len(chosen), 'colour')} are given for {people} people; expected one each")
     painted = torch.tensor(chosen, device=vertices.device).repeat_interleave(num_vertices, dim=0)[None]
     layer = shaded_parts(vertices.reshape(1, -1, 3), scene_faces, K, picture.shape[:2], vertex_colors=painted)
     return _over(picture, *layer, alpha)[0]

@@ -116,7 +116,7 @@ class DatasetSource:
         """A split of a data set. Raises InputError as `open_dataset`, and for a number of persons it has not."""
         labelled = open_dataset(dataset, folder, split)
         if persons is not None and not 1 <= persons <= len(labelled):
-            raise InputError(f"{folder}: has {len(labelled)} persons, {persons} were asked for")
+            raise InputError(f"{folder}: has {counted(len(labelled), 'person')}, {persons} were asked for")
         return DatasetSource(labelled if persons is None else labelled.first(persons))
 
     @property

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from hmralign.storage.limited_file import read_limited
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError, shown
 
 LONGEST_NUMBER = 300
@@ -52,7 +53,7 @@ def parse_yaml(content: bytes, limits: YamlLimits = CONFIGURATION) -> Any:
     limits, or has a number of more than `LONGEST_NUMBER` characters.
     """
     if len(content) > limits.max_bytes:
-        raise YamlError(f"it has {len(content)} bytes, expected at most {limits.max_bytes}")
+        raise YamlError(f"it has {counted(len(content), 'byte')}, expected at most {limits.max_bytes}")
     try:
         text = content.decode("utf-8")
         _count(text, limits)

@@ -20,6 +20,7 @@ from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import KeypointNoise
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import Observation
+from hmralign.structures.counted import counted
 from hmralign.tracking.association import Sighting, Tracker
 from hmralign.tracking.chunks import SMALL_ARRAYS, ChunkFolder
 from hmralign.tracking.frame_groups import reading_of
@@ -115,7 +116,7 @@ def _notes(frames: Frames, short: int, least: int, left_out: np.ndarray) -> list
         moments = ", ".join(f"{t:.2f} s" for t in frames.time[frames.cut][:10])
         more = "" if frames.cut.sum() <= 10 else " and more"
         count = int(frames.cut.sum())
-        said.append(f"{count} cut{'s' * (count != 1)}, at {moments}{more}: every track ends there")
+        said.append(f"{counted(count, 'cut')}, at {moments}{more}: every track ends there")
     return said
 
 

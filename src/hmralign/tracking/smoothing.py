@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def _smooth(
     """`plus(x, d)` moves by a tangent vector, `minus(a, b)` is the tangent vector from a to b."""
     steps = np.diff(times)
     if len(times) != len(measured) or (steps <= 0).any():
-        raise InputError(f"{len(times)} times for {len(measured)} frames; expected one for each, growing")
+        there = f"{counted(len(times), 'time')} for {counted(len(measured), 'frame')}"
+        raise InputError(f"{there}; expected one for each, growing")
     if not (variance > 0).all():
         raise InputError("a measurement has a variance that is not positive; expected positive variances")
     if seconds <= 0 or len(times) < 3:

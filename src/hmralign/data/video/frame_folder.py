@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from hmralign.data.images import DOWNSCALE_PIXELS, expand_inputs, load_image
 from hmralign.data.video.clip import Frame, VideoBudget
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 
 class FrameFolder:
@@ -57,7 +58,8 @@ class FrameFolder:
         for number, file in enumerate(self._files):
             time = number / self._fps
             if number >= budget.max_frames or time > budget.max_seconds:
-                notes.append(f"only the first {number} of {len(self._files)} frames are used, as the budget allows")
+                there = counted(len(self._files), "frame")
+                notes.append(f"only the first {number} of {there} are used, as the budget allows")
                 break
             rgb = None
             try:

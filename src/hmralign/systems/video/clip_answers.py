@@ -13,6 +13,7 @@ from torch import Tensor
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.structures import BodyParams, InputError
+from hmralign.structures.counted import counted
 from hmralign.systems.recover.provenance import Provenance
 from hmralign.systems.video.outputs import write_clip
 from hmralign.systems.video.people import RecoveredClip, body_params
@@ -158,7 +159,7 @@ class Video(Sequence[Track]):
 
     def __repr__(self) -> str:
         name = Path(self._found.clip.name).name
-        return f"Video({name!r}: {len(self.times)} frames, {len(self)} tracks)"
+        return f"Video({name!r}: {counted(len(self.times), 'frame')}, {counted(len(self), 'track')})"
 
 
 def given_keypoints(keypoints: Sequence[np.ndarray] | np.ndarray, number: int) -> np.ndarray:

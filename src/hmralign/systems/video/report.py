@@ -12,6 +12,7 @@ from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.reports.clip_report import ClipMoments, ClipPerson, ClipReport
 from hmralign.reports.report_data import LimbRow
+from hmralign.structures.counted import counted
 from hmralign.systems.recover.limbs import LIMBS
 from hmralign.systems.recover.provenance import Provenance
 from hmralign.systems.recover.report import RETARGETED, run_facts
@@ -31,11 +32,11 @@ CAVEATS = (
 def clip_report(found: RecoveredClip, drawn: ClipPictures, body: BodyModel, provenance: Provenance) -> ClipReport:
     """The page of one clip."""
     frames = found.frames
-    people = f"{len(found.tracks)} track{'s' * (len(found.tracks) != 1)}"
+    people = f"{counted(len(found.tracks), 'track')}"
     caveats = [*(_sentence(note) for note in found.notes), *CAVEATS]
     return ClipReport(
         title=f"Bodies in {Path(found.clip.name).name}",
-        summary=f"{len(frames)} frames, {frames.time[-1]:.1f} s, {people}",
+        summary=f"{counted(len(frames), 'frame')}, {frames.time[-1]:.1f} s, {people}",
         persons=[_person(found, number, drawn, body) for number in range(len(found.tracks))],
         strip=drawn.strip,
         files=[("overlay.mp4: everybody over every frame; bodies that were filled in are grey", "overlay.mp4")],
@@ -103,8 +104,8 @@ def _track_facts(found: RecoveredClip, track: PersonTrack) -> dict[str, str]:
     return {
         "From, to": f"{track.time[0]:.2f} s to {track.time[-1]:.2f} s (frames {track.first} to {track.frames[-1]})",
         "Ends with": why_it_ends(found, track),
-        "Filled in": f"{int(track.interpolated.sum())} of {len(track)} frames",
-        "Sides exchanged": f"{int(track.exchanged.sum())} of {len(track)} frames",
+        "Filled in": f"{int(track.interpolated.sum())} of {counted(len(track), 'frame')}",
+        "Sides exchanged": f"{int(track.exchanged.sum())} of {counted(len(track), 'frame')}",
         "Mean disagreement": f"{100 * float(track.spread.mean()):.1f} cm per joint",
         "Pelvis from the camera": f"{x:+.2f} m right, {-y:+.2f} m up, {z:.2f} m ahead (median)",
     }

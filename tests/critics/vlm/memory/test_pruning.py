@@ -9,6 +9,7 @@ from hmralign.critics.vlm.memory.pruning import (
     rules_to_retire,
 )
 from hmralign.structures import InputError, Rule
+from hmralign.structures.counted import counted
 
 
 def rules(**counts):
@@ -64,7 +65,7 @@ def test_beyond_the_cap_the_least_promising_go_and_the_untried_last():
     for cap, gone in ((3, set()), (2, {"even"}), (1, {"even", "good"})):
         reasons = retirements(KNOWN, EFFECTS, options=RetirementOptions(max_rules=cap))
         assert set(reasons) == {"bad", "few"} | gone, cap
-        assert all(f"more than {cap} rules" in reasons[name] for name in gone)
+        assert all(f"more than {counted(cap, 'rule')}" in reasons[name] for name in gone)
 
 
 def test_what_is_left_gives_nothing_more_to_retire():

@@ -1,6 +1,6 @@
 """How fast clips are answered where keypoints are given, and how much memory they take.
 
-    python benchmarks/video_speed.py [--frames 300] [--hypotheses 50] [--memory-frames 10000] [--threads 1]
+    python benchmarks/speed/video_speed.py [--frames 300] [--hypotheses 50] [--memory-frames 10000] [--threads 1]
 
 Writes docs/results/video_speed.{json,md}. The clip is a stream of blank frames with one synthetic person who walks
 (no pictures are drawn or decoded), so what is measured is estimating, following, linking and smoothing.
@@ -27,7 +27,7 @@ from hmralign.systems.video.people import recover_clip
 from hmralign.systems.video.ways_in import GivenPeople, clip_camera
 from hmralign.tracking.video_config import VideoConfig
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BLANK = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 
 
@@ -107,8 +107,8 @@ def table(record: dict) -> str:
     speed, memory = record["speed"], record["memory"]
     return (
         "# Speed and memory of clips with given keypoints\n\n"
-        "Command: `python benchmarks/video_speed.py`. One synthetic person, no pictures; each frame is estimated in "
-        f"two readings. {record['threads']} threads, {record['cpus']} CPUs shared with other work, so CPU seconds "
+        "Command: `python benchmarks/speed/video_speed.py`. One synthetic person, no pictures; each frame is estimated "
+        f"in two readings. {record['threads']} threads, {record['cpus']} CPUs shared with other work, so CPU seconds "
         "count. Memory is that of the whole process.\n\n"
         "| | speed | memory |\n| --- | ---: | ---: |\n"
         f"| frames | {speed['frames']} | {memory['frames']} |\n"
