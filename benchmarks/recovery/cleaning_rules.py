@@ -105,9 +105,9 @@ def markdown(result: dict) -> str:
         "(`benchmarks/recovery/cleaning.py`) at 5, 15 and 40 %; precision, recall and F1 of what is dropped, means",
         "over the kinds. `good` is the share of labels dropped where all are true. `margin M`: dropped are labels",
         f"scored more than M below the mean of {SAMPLES} samples of `lite` on the same keypoints. `outliers D`: more",
-        "than D robust deviations below the most common score. Chosen here, on validation persons. Training with outliers",
-        "dropped is in `cleaning.md`; with the margin it has not been run. Command: `python benchmarks/recovery/cleaning_rules.py`;",
-        f"{result['cpu_seconds']:.0f} CPU seconds.",
+        "than D robust deviations below the most common score. Chosen here, on validation persons. Training with",
+        "outliers dropped is in `cleaning.md`; with the margin it has not been run.",
+        f"Command: `python benchmarks/recovery/cleaning_rules.py`; {result['cpu_seconds']:.0f} CPU seconds.",
     ]
     for scorer, by_split in result["scorers"].items():
         areas = {s: by_split[s]["average_precision"] for s in SPLITS}
