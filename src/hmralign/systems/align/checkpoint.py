@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from hmralign.policies.catalogue import OpenedPolicy, open_policy
 from hmralign.policies.policy import SavedPolicy
 from hmralign.preferences.store import GroupStore
 from hmralign.storage.folder_lock import held_folder
-from hmralign.storage.run_record import first_difference
+from hmralign.storage.run_record import first_difference, plain
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
@@ -132,7 +131,7 @@ def _record(store: GroupStore, start: OpenedPolicy, config: AlignConfig) -> dict
     return {
         "format_version": FORMAT_VERSION,
         "command": "align",
-        "config": json.loads(json.dumps(config.mapping)),
+        "config": plain(config.mapping),
         "made_by": {
             "checkpoint": start.name,
             "checkpoint_sha256": start.sha256,

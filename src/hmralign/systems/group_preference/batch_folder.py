@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from hmralign.storage.folder_lock import held_folder
-from hmralign.storage.run_record import require_own_folder, require_same_run
+from hmralign.storage.run_record import plain, require_own_folder, require_same_run
 from hmralign.storage.whole_file import naming_file, write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
@@ -81,7 +81,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return json.loads(json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}))
+        return plain({"format_version": FORMAT_VERSION, **asdict(self)})
 
     @staticmethod
     def of_json(content: dict[str, Any], where: Path) -> Manifest:

@@ -11,7 +11,7 @@ import torch
 
 from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
-from hmralign.storage.run_record import require_same_run
+from hmralign.storage.run_record import plain, require_same_run
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import remove_parts, write_whole
 from hmralign.structures import Example, InputError
@@ -84,7 +84,7 @@ def _facts(config: SynthConfig, training: BaseTrainingConfig, source: Generator)
         "data": asdict(training.data),
         "poses": asdict(training.poses),
     }
-    return json.loads(json.dumps(facts))
+    return plain(facts)
 
 
 def _claim(folder: Path, facts: dict) -> None:
