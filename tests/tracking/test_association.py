@@ -34,6 +34,19 @@ def test_without_common_keypoints_the_boxes_say_it():
     assert likenesses([], [upper]).shape == (0, 1)
 
 
+def test_the_pose_share_weighs_keypoints_against_boxes():
+    """Two boxes that are one and the same, with bodies that stand in it differently: keypoints alone tell them apart."""
+    one = sighting()
+    other = Sighting(one.box, one.keypoints[::-1].copy(), one.confidence)
+    found = [float(likenesses([one], [other], share)[0, 0]) for share in (0.0, 0.5, 1.0)]
+    assert found[0] == pytest.approx(1.0) and found[2] < 0.5
+    assert found[1] == pytest.approx((found[0] + found[2]) / 2)
+    for share, tracks in ((0.0, [0]), (1.0, [1])):
+        tracker = Tracker(AssociationConfig(pose_share=share, least_likeness=0.6))
+        tracker.assign(0.0, [one])
+        assert tracker.assign(1 / 30, [other]) == tracks
+
+
 def test_two_people_who_pass_each_other_keep_their_tracks():
     tracker = Tracker()
     names = []

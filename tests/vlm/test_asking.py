@@ -131,6 +131,14 @@ def test_a_first_attempt_is_the_question_itself():
     assert later == request, "without a seed and with temperature there is nothing to vary"
 
 
+def test_a_later_attempt_has_at_least_the_temperature_of_retries(journal):
+    backend = Scripted(lambda request: "no")
+    ask(backend, journal, questions(1, temperature=0.0), Limits(answer_attempts=3, retry_temperature=0.45))
+    assert [request.temperature for request in backend.requests] == [0.0, 0.45, 0.45]
+    ask(backend, journal, questions(1, temperature=0.9), Limits(answer_attempts=2, retry_temperature=0.45))
+    assert [request.temperature for request in backend.requests[3:]] == [0.9, 0.9], "it is the least, not the one"
+
+
 def test_concurrency_is_bounded_and_halved_when_the_server_is_overrun(journal):
     backend = Scripted(sheet, delay=0.01)
     ask(backend, journal, questions(20), Limits(concurrency=5))

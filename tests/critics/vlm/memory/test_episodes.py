@@ -58,6 +58,8 @@ def test_best_worst_and_most_misjudged_are_kept_with_what_is_true():
 def test_cases_that_are_nearly_as_good_are_kept_once():
     errors = 0.10 + 0.001 * np.arange(8)
     assert [case.hypothesis for case in episode(group(errors=errors)).prototypes] == [0]
+    closer = EpisodeOptions(least_difference=0.5)
+    assert [case.hypothesis for case in episode(group(errors=errors), options=closer).prototypes] == [0, 7, 2]
     assert len(episode(group(), options=EpisodeOptions(cases=1)).prototypes) == 1
     assert episode(group(), options=EpisodeOptions(cases=0)).prototypes == ()
 
