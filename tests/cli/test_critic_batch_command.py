@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.main import main
 from hmralign.preferences.store import GroupStore
 from hmralign.systems.group_preference import backends
@@ -81,6 +82,29 @@ def test_with_a_memory_a_batch_gives_the_scores_of_a_live_run(tmp_path, folder, 
     assert (report["judged"], report["calls"]) == (2, 0) and len(judge.backend.requests) == asked
     assert torch.equal(GroupStore.open(folder).scores("vlm"), GroupStore.open(live).scores("vlm"))
     assert run(capsys, *export)[0]["requests"] == 0
+
+
+def test_leave_out_known_passes_over_groups_whose_person_is_in_the_memory(tmp_path, config, capsys, monkeypatch):
+    folder = judged_store(tmp_path / "store", count=3)
+    learnt = judged_store(tmp_path / "learnt", persons_from=2, count=2)  # its first person is the store's last
+    judge = TruthJudge(folder, learnt)
+    monkeypatch.setattr(backends, "make_backend", lambda *_, **__: judge.backend)
+    memory, frozen, out = tmp_path / "memory.sqlite", tmp_path / "frozen.sqlite", tmp_path / "out"
+    run(capsys, "critic", "explore", learnt, "--memory", memory, *SERVER, *config, "--json")
+    run(capsys, "critic", "freeze", memory, "--out", frozen, "--json")
+    judged = ["--memory", frozen, *config]
+    export = ["critic", "export-batch", folder, "--out", out, *MODEL, *judged]
+    refused(capsys, *export, says="in the memory")
+    assert not out.exists()
+    document, _ = run(capsys, *export, "--leave-out-known", "--json")
+    assert document["requests"] == 4, "two groups of two calls each; the third is left out"
+    refused(capsys, "critic", "score", folder, *SERVER, *judged, says="in the memory")
+    report, err = run(
+        capsys, "critic", "score", folder, *SERVER, *judged, "--leave-out-known", "--json", code=SOME_FAILED
+    )
+    assert (report["groups"], report["judged"]) == (3, 2)
+    ((left_out, reason),) = report["unjudged"]
+    assert left_out == "wild/train/000002" and reason == "its person is in the memory" and left_out in err
 
 
 def test_words_for_people(tmp_path, folder, config, capsys):

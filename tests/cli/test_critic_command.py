@@ -106,6 +106,15 @@ def test_a_spent_budget_ends_in_exit_code_3(tmp_path, folder, judged, capsys):
     refused(capsys, code, "the budget is 1", expected=3)
 
 
+def test_a_budget_of_tokens_stops_before_it_is_exceeded(tmp_path, folder, judged, capsys):
+    arguments = ["critic", "score", str(folder), *SERVER, "--config", str(tmp_path / "config.yaml"), "--concurrency", "1"]
+    code = main([*arguments, "--budget-tokens", "10", "--quiet"])
+    refused(capsys, code, "tokens", "the budget is 10", expected=3)
+    assert judged.backend.requests == [], "the first call could have exceeded it"
+    assert main([*arguments, "--budget-tokens", "10000000", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["judged"] == 2
+
+
 def test_an_estimate_needs_no_server(tmp_path, folder, capsys):
     prices = tmp_path / "prices.yaml"
     prices.write_text("currency: EUR\nmodels:\n  m: {input: 1.0, output: 2.0}\n")

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -190,6 +191,8 @@ def test_people_are_the_person_boxes_of_the_network_best_first(folder, image, ki
     certain = VitposeDetectorConfig(min_person=float(np.median(scores)), min_confidence=0.0, max_overlap=0.5)
     fewer = VitposeDetector(folder, certain)(image)
     assert [p.score for p in fewer] == [s for s in scores if s > certain.min_person]
+    first = VitposeDetector(folder, replace(ALL, max_people=1))(image)
+    assert [p.score for p in first] == scores[:1]
     # Read alone, a person is the same as read with the others.
     alone = detector.detect_in_box(image, people[0].box.astype(np.float64))
     np.testing.assert_allclose(alone.confidence, people[0].confidence, atol=1e-4)

@@ -1,7 +1,10 @@
 import copy
 import json
 import math
+import sys
+import types
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -75,6 +78,40 @@ def test_one_batch_of_four_parts_is_one_batch(name, tmp_path):
     whole = weights(trained(tmp_path / "a", objective, members))
     parts = weights(trained(tmp_path / "b", objective, members, accumulate=4))
     assert (whole - parts).abs().max() < 1e-9 and (whole - parts).abs().mean() < 1e-10
+
+
+def test_tensorboard_shows_the_curve_when_asked_and_names_what_is_missing(tmp_path, monkeypatch):
+    class Writer:
+        """The one call of the package's writer that is made, into a list."""
+
+        shown: ClassVar[list] = []
+
+        def __init__(self, folder):
+            self.shown.append(folder)
+
+        def add_scalar(self, name, value, step):
+            self.shown.append((step, name, value))
+
+        def flush(self):
+            pass
+
+    package = types.ModuleType("torch.utils.tensorboard")
+    package.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
+    trained(tmp_path / "quiet", *OBJECTIVES["dpo"])
+    assert Writer.shown == []
+    trained(tmp_path / "shown", *OBJECTIVES["dpo"], tensorboard=True)
+    folder, *figures = Writer.shown
+    assert folder == str(tmp_path / "shown" / "tensorboard")
+    written = [json.loads(line) for line in (tmp_path / "shown" / "curve.jsonl").open()]
+    assert {step for step, _, _ in figures} == {row["step"] for row in written}
+    for row in written:
+        shown = {name: value for step, name, value in figures if step == row["step"]}
+        assert len(shown) > 2 and shown.pop("seconds") >= 0
+        assert shown == pytest.approx({name: row[name] for name in shown}, rel=1e-5, abs=1e-6)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        trained(tmp_path / "missing", *OBJECTIVES["dpo"], tensorboard=True)
 
 
 def test_kto_refuses_a_batch_in_parts():

@@ -2,12 +2,14 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hmralign.cli.main import main
 from hmralign.critics.plausibility import PlausibilityCritic
+from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError
 from hmralign.studies.alignment.compare import CompareConfig, compare_aligned, compared_markdown
@@ -55,6 +57,16 @@ def test_differences_are_those_of_evaluate(data, weights):
     assert document["rows"]["a"]["forgetting_mm"] is not None and document["rows"]["a"]["measuring_cpu_seconds"] > 0
     text = compared_markdown(document)
     assert "## Samples as they are" in text and "## With test-time refinement" in text and "rate" not in text
+
+
+@pytest.mark.parametrize("others", ["tiny/labval", "tiny/train"])
+def test_what_was_forgotten_is_the_change_on_the_persons_of_the_forgetting_split(data, weights, others):
+    measure = MeasureConfig(PREDICT, kinds=("raw",), temperatures=())
+    config = CompareConfig(measure, 4, 5, forgetting_split=others)
+    told = compare_aligned(weights[0], weights[1:], data, "tiny/val", config)["rows"]["a"]["forgetting_mm"]
+    raw = EvaluateConfig(replace(PREDICT, refinement=RefinementConfig(method="none")), 5)
+    base, aligned = (evaluate_policy(w, data, others, raw).evaluation.columns["fused"] for w in weights)
+    assert told[0] == pytest.approx(1000 * (aligned - base).mean(), abs=0.06)
 
 
 def test_a_scorer_has_columns_of_its_own(data, weights):

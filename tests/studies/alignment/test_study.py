@@ -14,7 +14,7 @@ from hmralign.studies.alignment.cells import Cell, Facts, read_facts
 from hmralign.studies.alignment.figures import study_document
 from hmralign.studies.alignment.jobs import CellJob
 from hmralign.studies.alignment.measure import weighted_column
-from hmralign.studies.alignment.phases import PHASES, final_jobs, sweep_stores
+from hmralign.studies.alignment.phases import PHASES, REPLICATED, final_jobs, replicate_cells, sweep_stores
 from hmralign.studies.alignment.report import READING, study_markdown
 from hmralign.studies.alignment.rows import Row, row_named
 from hmralign.studies.alignment.shown import shown, shown_text
@@ -126,6 +126,13 @@ def test_replication_is_one_new_seed_on_each_base(done):
     low, high = entry["published"]
     assert entry["inside"] == (low <= entry["mean"] <= high)
     assert found["DPO, oracle"] == "not run"
+
+
+def test_replicate_seeds_are_given_to_the_bases_in_turn(done):
+    for seeds, expected in (((5, 6, 7), {(0, 5), (1, 6)}), ((9,), {(0, 9)}), ((3, 8), {(0, 3), (1, 8)})):
+        cells = replicate_cells(AlignmentStudy(replace(done.settings, replicate_seeds=seeds)))
+        assert {(cell.base, cell.seed) for cell, _ in cells} == expected
+        assert all(cell.row.name in REPLICATED for cell, _ in cells)
 
 
 def test_the_document_is_plain_and_the_report_shows_it(done):

@@ -76,6 +76,18 @@ def test_the_controls_are_perfect_and_worth_nothing(document):
         assert low <= 0.6 and high >= 0.4
 
 
+def test_a_favourite_is_misled_from_the_regret_that_the_configuration_names(judged):
+    regret = judged.errors[np.arange(GROUPS), judged.scores["reprojection"].argmax(1)] - judged.errors.min(1)
+    found = []
+    for metres in (0.001, 0.02, 10.0):
+        document = failures(judged, replace(CONFIG, misled_by=metres))
+        row = document["regret"]["critics"]["reprojection"]
+        assert row["misled"][0] == pytest.approx((regret >= metres).mean(), abs=1e-4)
+        assert document["thresholds"]["misled_mm"] == pytest.approx(1000 * metres)
+        found.append(row["misled"][0])
+    assert found[0] > found[1] > found[2] == 0
+
+
 def test_everything_adds_up(document):
     assert sum(k["segments"] for k in document["kinds"].values()) == pytest.approx(1, abs=1e-3)
     assert sum(k["cost_mm"] for k in document["kinds"].values()) == pytest.approx(document["mean_error_mm"], abs=0.1)
