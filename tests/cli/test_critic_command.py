@@ -107,7 +107,16 @@ def test_a_spent_budget_ends_in_exit_code_3(tmp_path, folder, judged, capsys):
 
 
 def test_a_budget_of_tokens_stops_before_it_is_exceeded(tmp_path, folder, judged, capsys):
-    arguments = ["critic", "score", str(folder), *SERVER, "--config", str(tmp_path / "config.yaml"), "--concurrency", "1"]
+    arguments = [
+        "critic",
+        "score",
+        str(folder),
+        *SERVER,
+        "--config",
+        str(tmp_path / "config.yaml"),
+        "--concurrency",
+        "1",
+    ]
     code = main([*arguments, "--budget-tokens", "10", "--quiet"])
     refused(capsys, code, "tokens", "the budget is 10", expected=3)
     assert judged.backend.requests == [], "the first call could have exceeded it"

@@ -35,7 +35,7 @@ def test_without_common_keypoints_the_boxes_say_it():
 
 
 def test_the_pose_share_weighs_keypoints_against_boxes():
-    """Two boxes that are one and the same, with bodies that stand in it differently: keypoints alone tell them apart."""
+    """One box with bodies that stand in it differently: keypoints alone tell them apart."""
     one = sighting()
     other = Sighting(one.box, one.keypoints[::-1].copy(), one.confidence)
     found = [float(likenesses([one], [other], share)[0, 0]) for share in (0.0, 0.5, 1.0)]

@@ -74,9 +74,7 @@ def smoothed(**seconds: float) -> VideoConfig:
 
 
 def test_rotation_seconds_smooth_rotations_and_zero_leaves_them(tracks):
-    (plain,), (short,), (long,) = (
-        tracks(smoothed(rotation_seconds=seconds)).tracks for seconds in (0.0, 0.05, 0.3)
-    )
+    (plain,), (short,), (long,) = (tracks(smoothed(rotation_seconds=seconds)).tracks for seconds in (0.0, 0.05, 0.3))
     assert jitter(long.rotmats) < 0.5 * jitter(short.rotmats) < 0.5 * jitter(plain.rotmats)
 
 
