@@ -302,7 +302,10 @@ _METRICS = (
     *_of(
         "metrics/intervals.py", "metrics/test_intervals.py",
         ("interval of half the width", "[(1 - level) / 2, (1 + level) / 2]", "[1 - level, level]"),
-        ("one person is drawn twice as often", "np.full(len(values), 1 / len(values))", "np.arange(1, len(values) + 1) / (len(values) * (len(values) + 1) / 2)"),
+        ("one person is drawn twice as often", "np.full(number, 1 / number)", "np.arange(1, number + 1) / (number * (number + 1) / 2)"),
+        ("bootstrap along the wrong axis", "return replicate_interval(float(values.mean()), counts @ values / counts.sum(1))", "return replicate_interval(float(values.mean()), (counts * values).sum(0) / counts.sum(0))"),
+        ("each cluster brings one group", "_drawn(int(clusters.max()) + 1, draws, seed)[:, clusters]", "_drawn(len(clusters), draws, seed)"),
+        ("groups weigh the same, however many items they have", "(counts @ total)[drawn > 0] / drawn[drawn > 0]", "(counts @ (total / np.maximum(number, 1)))[drawn > 0] / (counts @ (number > 0))[drawn > 0]"),
         ("difference the wrong way round", "np.asarray(values, np.float64) - np.asarray(reference, np.float64)", "np.asarray(reference, np.float64) - np.asarray(values, np.float64)"),
         ("unpaired difference", "np.asarray(values, np.float64) - np.asarray(reference, np.float64)", "np.asarray(values, np.float64) - np.asarray(reference, np.float64)[::-1]"),
     ),
@@ -350,7 +353,6 @@ _METRICS = (
     *_of(
         "evaluation/critic_audit.py", "evaluation/test_critic_audit.py",
         ("groups are drawn instead of clusters", "counts = cluster_counts(_numbered(clusters, len(scores)), draws, seed)", "counts = cluster_counts(np.arange(len(scores)), draws, seed)"),
-        ("bootstrap along the wrong axis", "return _interval(float(values.mean()), counts @ values / counts.sum(1))", "return _interval(float(values.mean()), (counts * values).sum(0) / counts.sum(0))"),
         ("pairs in the wrong order are right", "right = ((1 + by_score * by_error) / 2", "right = ((1 - by_score * by_error) / 2"),
         ("regret in metres", '"regret_mm": 1000 * regret(scores, errors)', '"regret_mm": regret(scores, errors)'),
         ("difference the wrong way round", "cluster_interval(measured[n] - others[n], counts)", "cluster_interval(others[n] - measured[n], counts)"),

@@ -27,6 +27,7 @@ from hmralign.body.skeleton import KEYPOINT_NAMES
 from hmralign.data.video.video_file import VideoFile
 from hmralign.detection.detection import Detection
 from hmralign.detection.mediapipe_detector import MediapipeDetector
+from hmralign.metrics.intervals import cluster_counts, cluster_interval
 from hmralign.metrics.joint_errors import pa_mpjpe
 from hmralign.tracking.smoothing import acceleration
 
@@ -106,12 +107,8 @@ def jitter(found, times) -> np.ndarray:
 
 def interval(difference: np.ndarray, seed: int = 0) -> list[float]:
     """Mean and 95 % interval over blocks of consecutive frames, drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    blocks = [difference[i : i + BLOCK] for i in range(0, len(difference), BLOCK)]
-    means = [
-        np.concatenate([blocks[k] for k in rng.integers(len(blocks), size=len(blocks))]).mean() for _ in range(4000)
-    ]
-    return [float(difference.mean()), *(float(v) for v in np.quantile(means, [0.025, 0.975]))]
+    found = cluster_interval(difference, cluster_counts(np.arange(len(difference)) // BLOCK, 4000, seed))
+    return [found.mean, found.low, found.high]
 
 
 def nearest(people, truth_px, columns):

@@ -7,12 +7,10 @@ from scipy.stats import kendalltau, pearsonr, spearmanr
 from hmralign.evaluation.critic_audit import (
     COMPARED,
     audit_critic,
-    cluster_counts,
-    cluster_interval,
     fit_logistic,
     group_measures,
 )
-from hmralign.metrics.intervals import bootstrap_mean
+from hmralign.metrics.intervals import cluster_counts
 from hmralign.structures import InputError
 
 RNG = np.random.default_rng(0)
@@ -81,18 +79,6 @@ def test_the_logistic_straightens_a_bent_scale_and_turns_nothing_round():
     scores = RNG.normal(0, 1, (40, 6))
     errors = 0.2 - 0.1 / (1 + np.exp(-(scores - 0.3) / 0.5))
     np.testing.assert_allclose(fit_logistic(scores, errors)(scores), -errors, atol=1e-6)
-
-
-def test_intervals_of_persons_alone_are_those_of_the_bootstrap_and_clusters_widen_them():
-    values = RNG.normal(0, 1, 60)
-    got = cluster_interval(values, cluster_counts(np.arange(60), 1000, 3))
-    expected = bootstrap_mean(values, seed=3)
-    assert (got.low, got.high) == pytest.approx((expected.low, expected.high))
-    # Ten copies of six persons say no more than six persons.
-    copies = np.repeat(RNG.normal(0, 1, 6), 10)
-    together = cluster_interval(copies, cluster_counts(np.repeat(np.arange(6), 10), 1000, 3))
-    alone = cluster_interval(copies, cluster_counts(np.arange(60), 1000, 3))
-    assert together.high - together.low > 2 * (alone.high - alone.low)
 
 
 def test_replicates_of_the_pooled_rank_correlation_are_those_of_resampled_groups():

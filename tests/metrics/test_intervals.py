@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hmralign.metrics.intervals import bootstrap_mean, paired_difference
+from hmralign.metrics.intervals import bootstrap_mean, cluster_counts, cluster_interval, cluster_rate, paired_difference
 from hmralign.structures import InputError
 
 
@@ -52,3 +52,32 @@ def test_wrong_values(values):
 def test_persons_must_match():
     with pytest.raises(InputError, match="same persons"):
         paired_difference(np.zeros(3), np.zeros(4))
+
+
+def test_intervals_of_persons_alone_are_those_of_the_bootstrap_and_clusters_widen_them():
+    rng = np.random.default_rng(4)
+    values = rng.normal(0, 1, 60)
+    got = cluster_interval(values, cluster_counts(np.arange(60), 1000, 3))
+    expected = bootstrap_mean(values, seed=3)
+    assert (got.low, got.high) == pytest.approx((expected.low, expected.high))
+    # Ten copies of six persons say no more than six persons.
+    copies = np.repeat(rng.normal(0, 1, 6), 10)
+    together = cluster_interval(copies, cluster_counts(np.repeat(np.arange(6), 10), 1000, 3))
+    alone = cluster_interval(copies, cluster_counts(np.arange(60), 1000, 3))
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_a_rate_of_clusters_is_that_of_the_items_that_drawn_persons_bring():
+    """Persons have two groups each and a group any number of items, none too."""
+    rng = np.random.default_rng(5)
+    clusters, group = np.repeat(np.arange(8), 2), np.sort(rng.integers(0, 16, 30))
+    values, counts = rng.random(30), cluster_counts(clusters, 400, 2)
+    assert (counts[:, ::2] == counts[:, 1::2]).all() and (counts[:, ::2].sum(1) == 8).all()
+    found = cluster_rate(values, group, counts)
+    means = [np.repeat(values, row[group]).mean() for row in counts if row[group].sum()]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+    assert found.mean == pytest.approx(values.mean())
+    each = cluster_rate(values[:16], np.arange(16), counts)
+    assert each == cluster_interval(values[:16], counts), "one item per group is the mean over groups"
+    with pytest.raises(InputError, match="at least one item"):
+        cluster_rate(values[:0], group[:0], counts)

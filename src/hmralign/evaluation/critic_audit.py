@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.optimize import least_squares
 from scipy.special import expit
 from scipy.stats import kendalltau
 
-from hmralign.metrics.intervals import Interval
+from hmralign.metrics.intervals import Interval, cluster_counts, cluster_interval, replicate_interval
 from hmralign.metrics.ranking import kendall, pearson, pooled_pearson, pooled_spearman, regret, spearman
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
@@ -167,21 +167,6 @@ def fit_logistic(scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarra
     )  # fmt: skip
 
 
-# -- clusters ----------------------------------------------------------------------------------------------------------
-
-
-def cluster_counts(clusters: Int[np.ndarray, " group"], draws: int, seed: int) -> Int[np.ndarray, "draw group"]:
-    """How often each group counts in each draw: clusters are drawn with replacement, as many as there are."""
-    number = int(clusters.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=draws)
-    return drawn[:, clusters]
-
-
-def cluster_interval(values: Float[np.ndarray, " group"], counts: Int[np.ndarray, "draw group"]) -> Interval:
-    """Mean over groups, and the bounds of 95 % of its replicates."""
-    return _interval(float(values.mean()), counts @ values / counts.sum(1))
-
-
 def _numbered(clusters: Sequence[str] | None, groups: int) -> np.ndarray:
     if clusters is None:
         return np.arange(groups)
@@ -189,11 +174,6 @@ def _numbered(clusters: Sequence[str] | None, groups: int) -> np.ndarray:
         raise InputError(f"{counted(len(clusters), 'cluster')} for {counted(groups, 'group')}; expected one for each")
     number = {name: k for k, name in enumerate(dict.fromkeys(clusters))}
     return np.array([number[name] for name in clusters])
-
-
-def _interval(mean: float, replicates: np.ndarray) -> Interval:
-    low, high = np.quantile(replicates, [0.025, 0.975])
-    return Interval(mean, float(low), float(high))
 
 
 # -- pooled ------------------------------------------------------------------------------------------------------------
@@ -205,7 +185,7 @@ def _pooled_srcc(scores: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> 
     for weight in _weights(scores, counts):
         ranks_x, ranks_y = _mean_ranks(x, weight, len(sx)), _mean_ranks(y, weight, len(sy))
         replicates.append(_weighted_correlation(ranks_x, ranks_y, weight))
-    return _interval(pooled_spearman(scores, errors), np.array(replicates))
+    return replicate_interval(pooled_spearman(scores, errors), np.array(replicates))
 
 
 def _mean_ranks(slot: np.ndarray, weight: np.ndarray, levels: int) -> np.ndarray:
@@ -217,7 +197,7 @@ def _mean_ranks(slot: np.ndarray, weight: np.ndarray, levels: int) -> np.ndarray
 def _pooled_plcc(scores: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> Interval:
     x, y = scores.ravel(), -errors.ravel()
     replicates = [_weighted_correlation(x, y, weight) for weight in _weights(scores, counts)]
-    return _interval(pooled_pearson(scores, errors), np.array(replicates))
+    return replicate_interval(pooled_pearson(scores, errors), np.array(replicates))
 
 
 def _weights(scores: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hmralign.evaluation.critic_audit import cluster_counts
 from hmralign.evaluation.mistakes.kinds import FLIP, HIDDEN, SMALL, TWIST
+from hmralign.metrics.intervals import cluster_counts, cluster_rate
 from hmralign.metrics.ranking import regret
 from hmralign.studies.critic_failures.judged import JudgedGroups
 from hmralign.studies.critic_failures.misled import (
@@ -15,7 +15,6 @@ from hmralign.studies.critic_failures.misled import (
     TERMS,
     favourites,
     pairs_of,
-    rate,
     regret_by_kind,
     regret_of_each,
 )
@@ -112,12 +111,12 @@ def test_a_rate_is_the_mean_over_pairs_and_its_interval_is_over_persons():
     pairs = pairs_of(judged)
     counts = cluster_counts(judged.clusters, 500, 0)
     right = pairs.right(judged.scores["random"])
-    found = rate(right, pairs.group, counts)
+    found = cluster_rate(right, pairs.group, counts)
     assert found.mean == pytest.approx(right.mean()) and found.low < found.mean < found.high
     drawn = [np.concatenate([right[pairs.group == g] for g in range(GROUPS) for _ in range(row[g])]) for row in counts]
     low, high = np.quantile([values.mean() for values in drawn if len(values)], [0.025, 0.975])
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    always = rate(pairs.right(judged.scores["oracle"]), pairs.group, counts)
+    always = cluster_rate(pairs.right(judged.scores["oracle"]), pairs.group, counts)
     assert (always.mean, always.low, always.high) == (1, 1, 1)
 
 

@@ -38,10 +38,10 @@ from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import JOINT_NAMES, MIRROR_JOINTS, NUM_JOINTS, PARENTS
 from hmralign.critics.critic import Critic, judge
-from hmralign.evaluation.critic_audit import cluster_counts, cluster_interval
 from hmralign.geometry.frames import mirror_rotmats
 from hmralign.geometry.rotations import axis_rotmat, rotvec_to_rotmat
 from hmralign.geometry.swing_twist import swing_between
+from hmralign.metrics.intervals import cluster_counts, cluster_interval
 from hmralign.structures import BodyParams, Example, Hypotheses, InputError
 
 LEAST_CHANGE = 0.01

@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hmralign.evaluation.mistakes.kinds import KINDS, SMALL
-from hmralign.metrics.intervals import Interval
 from hmralign.studies.critic_failures.judged import JudgedGroups
 
 LEAST_GAP = 0.01
@@ -108,18 +107,3 @@ def _mainly_one_kind(judged: JudgedGroups, group: np.ndarray, better: np.ndarray
     unseen = (more * (term == kind[:, None]) * judged.hidden[group]).sum(-1)
     found = Pairs(group, better, worse, kind, unseen > largest / 2, more.sum(-1))
     return found[largest >= MAINLY * np.abs(by_term).sum(-1)]
-
-
-def rate(
-    right: Float[np.ndarray, " pair"], group: Int[np.ndarray, " pair"], counts: Int[np.ndarray, "draw group"]
-) -> Interval:
-    """Mean over pairs with a bootstrap over clusters; `counts` are those of `evaluation.critic_audit.cluster_counts`.
-
-    Draws in which no pair is left are not counted.
-    """
-    total = np.bincount(group, right, minlength=counts.shape[1])
-    number = np.bincount(group, minlength=counts.shape[1])
-    drawn = counts @ number
-    replicates = (counts @ total)[drawn > 0] / drawn[drawn > 0]
-    low, high = np.quantile(replicates, [0.025, 0.975])
-    return Interval(float(right.mean()), float(low), float(high))

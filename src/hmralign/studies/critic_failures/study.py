@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from hmralign.evaluation.critic_audit import cluster_counts, cluster_interval
 from hmralign.evaluation.mistakes.kinds import AWAY, KINDS, ORIENTATION, SMALL, TURN, WRONG
 from hmralign.evaluation.mistakes.segments import SEGMENTS
-from hmralign.metrics.intervals import Interval
+from hmralign.metrics.intervals import Interval, cluster_counts, cluster_interval, cluster_rate
 from hmralign.structures import InputError
 from hmralign.studies.critic_failures.judged import JudgedGroups
 from hmralign.studies.critic_failures.misled import (
@@ -21,7 +20,6 @@ from hmralign.studies.critic_failures.misled import (
     Pairs,
     favourites,
     pairs_of,
-    rate,
     regret_by_kind,
     regret_of_each,
 )
@@ -189,6 +187,6 @@ def _rates(judged: JudgedGroups, pairs: Pairs, config: FailuresConfig, counts: n
     difference = right[first] - right[second]
     return row | {
         "gap_mm": _mm(pairs.gap.mean()),
-        "right": {name: _plain(rate(values, pairs.group, counts)) for name, values in right.items()},
-        "difference": _plain(rate(difference, pairs.group, counts)),
+        "right": {name: _plain(cluster_rate(values, pairs.group, counts)) for name, values in right.items()},
+        "difference": _plain(cluster_rate(difference, pairs.group, counts)),
     }
