@@ -1,9 +1,13 @@
 """Prediction files: what is read means what it should, and wrong files are refused with a sentence that names it."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
 
+from hmralign.data import prediction_file
+from hmralign.data.keypoint_box import keypoint_box
 from hmralign.data.prediction_file import UNKNOWN_DETECTOR, full_image_translation, read_predictions
 from hmralign.geometry.cameras import project
 from hmralign.geometry.rotations import rotmat_to_rotvec
@@ -81,6 +85,64 @@ def test_masks_cameras_and_detectors(path):
 def test_one_hypothesis_can_be_read(path):
     names = ("global_orient", "body_pose", "betas", "transl")
     assert read_predictions(write(path, **{n: FREE[n][:, :1] for n in names})).num_hypotheses == 1
+
+
+# -- large files -------------------------------------------------------------------------------------------------------
+
+
+def written_many(path, persons, **more):
+    """A file of so many persons, the same few again and again."""
+    again = -(-persons // PERSONS)
+    arrays = {n: a if a.ndim == 0 else np.concatenate([a] * again)[:persons] for n, a in {**FREE, **more}.items()}
+    return write(path, arrays | {"id": np.array([f"photo_{n}.jpg" for n in range(persons)])})
+
+
+def test_nothing_that_is_made_in_between_grows_with_the_file(path, monkeypatch):
+    sizes: list[int] = []
+
+    def recorded(function):
+        def record(values, *rest, **more):
+            sizes.append(values.numel())
+            return function(values, *rest, **more)
+
+        return record
+
+    for name in ("isfinite", "linalg.det"):
+        owner = torch.linalg if "." in name else torch
+        monkeypatch.setattr(owner, name.split(".")[-1], recorded(getattr(owner, name.split(".")[-1])))
+    monkeypatch.setattr(prediction_file, "keypoint_box", recorded(keypoint_box))
+    read = read_predictions(written_many(path, 3000, mask=np.full((PERSONS, 48, 48), 255, np.uint8)))
+    assert len(read) == 3000 and read.observation.has_mask.all() and read.observation.mask.max() == 1
+    assert max(sizes) <= 2**18 < 3000 * HYP * 23 * 9, "a part of a megabyte, of arrays of several"
+    assert sum(sizes) > 3000 * (HYP * 24 * 9 * 2 + 48 * 48), "and all of it"
+
+
+def test_masks_that_nobody_has_take_no_memory(path):
+    seen = read_predictions(written_many(path, 1000)).observation
+    assert seen.mask.shape == (1000, 48, 48) and not seen.has_mask.any()
+    assert seen.mask.untyped_storage().nbytes() == 48 * 48 * 4
+    assert torch.equal(seen[3:5].mask, torch.zeros(2, 48, 48))
+
+
+def test_reading_grows_with_the_number_of_persons(tmp_path):
+    """Eight times the persons take eight times the time, by the processor's clock; twice that is let pass."""
+    spent = []
+    for persons in (1000, 8000):
+        path = written_many(tmp_path / f"{persons}.npz", persons)
+        tries = []
+        for _ in range(3):
+            started = time.process_time()
+            read_predictions(path)
+            tries.append(time.process_time() - started)
+        spent.append(min(tries))
+    assert spent[1] < 16 * spent[0]
+
+
+def test_a_wrong_person_far_behind_is_named(path):
+    with np.load(written_many(path, 12_000)) as content:
+        arrays = dict(content)
+    arrays["confidence"][11_321, 3] = np.nan
+    refusal(write(path, arrays), "'confidence' of person 'photo_11321.jpg' is not finite")
 
 
 # -- weak perspective --------------------------------------------------------------------------------------------------

@@ -28,14 +28,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hmralign.body.npz_file import npz_sizes, read_npz
@@ -64,7 +64,10 @@ MAX_PERSONS, MAX_BODIES = 200_000, 1_000_000
 """Persons, and hypotheses of all of them, in one file: what may take some GB of memory."""
 
 _NOT_A_ROTATION = 1e-3
-_MATRICES_AT_ONCE = 2**20
+_VALUES_AT_ONCE = 2**18
+"""Numbers that are worked on together. What is made of them in between is a megabyte or a few, which is used again for
+the next ones; of a whole file it would be fetched from the system anew each time, which costs more than the work."""
+_BYTES_AT_ONCE = 2**20
 _CAMERA_SHARE, _CAMERA_PX = 0.01, 1.0
 """How far K may be from the camera of `pred_cam`: its focal length, and the centre of its image."""
 _FAR_FROM_PELVIS = 0.6
@@ -155,9 +158,23 @@ def read_predictions(path: str | Path) -> PredictionFile:
     _check_places(reader, transl, joints)
     rest_joints = reader.numbers("rest_joints", (NUM_JOINTS, 3), hyp=True)
     return PredictionFile(
-        path, hashlib.sha256(path.read_bytes()).hexdigest(), ids, cast(Skeleton, skeleton), observation, rotmats,
+        path, _sha256(path), ids, cast(Skeleton, skeleton), observation, rotmats,
         _betas(reader), transl, joints, rest_joints, detector,
     )  # fmt: skip
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(_BYTES_AT_ONCE):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Slices of some rows of all of them, as many as are worked on together; the first one has the most numbers."""
+    rows = max(1, _VALUES_AT_ONCE // max(1, tensors[0][:1].numel()))
+    return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
 
 
 class _Reader:
@@ -207,8 +224,8 @@ class _Reader:
         if name not in self.arrays:
             return None
         array = self.raw(name, [shape], hyp=hyp)
-        values = torch.from_numpy(array.astype(np.float32))
-        self.refuse(~torch.isfinite(values), name, "is not finite; expected numbers everywhere")
+        values = torch.from_numpy(array.astype(np.float32, copy=False))
+        self.refuse(values, lambda v: ~torch.isfinite(v), name, "is not finite; expected numbers everywhere")
         return values
 
     def raw(self, name: str, shapes: Sequence[tuple[int, ...]], *, hyp: bool) -> np.ndarray:
@@ -231,11 +248,15 @@ class _Reader:
             )
         return array
 
-    def refuse(self, wrong: Tensor, name: str, what: str) -> None:
-        """Raises InputError naming the first person with anything `wrong`."""
-        bad = wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
-        if bool(bad.any()):
-            raise InputError(f"{self.path}: '{name}' of person '{shown(self.ids[int(bad.nonzero()[0])])}' {what}")
+    def refuse(self, values: Tensor, is_wrong: Callable[[Tensor], Tensor], name: str, what: str) -> None:
+        """Raises InputError naming the first person of whose `values` (P, ...) anything is wrong."""
+        first = 0
+        for (some,) in _parts(values):
+            bad = is_wrong(some).reshape(len(some), -1).any(1)
+            if bool(bad.any()):
+                person = self.ids[first + int(bad.nonzero()[0])]
+                raise InputError(f"{self.path}: '{name}' of person '{shown(person)}' {what}")
+            first += len(some)
 
 
 def _rotations(reader: _Reader) -> Tensor | None:
@@ -246,35 +267,28 @@ def _rotations(reader: _Reader) -> Tensor | None:
         raise InputError(f"{reader.path}: has '{there[0]}' alone; expected both of 'global_orient' and 'body_pose'")
     if not there:
         return None
-    parts = []
+    rotmats, first = torch.empty(0), 0
     for name, count in zip(names, (1, NUM_JOINTS - 1), strict=True):
         vectors = [(3,)] if count == 1 else [(3 * count,), (count, 3)]
         matrices = (3, 3) if count == 1 else (count, 3, 3)
         shape = reader.raw(name, [matrices, *vectors], hyp=True).shape
         values = reader.numbers(name, shape[2:], hyp=True)
         assert values is not None
-        if shape[2:] == matrices:
-            rotmats = values.reshape(*shape[:2], count, 3, 3)
-            _refuse_no_rotations(reader, name, rotmats)
-        else:
-            rotmats = _from_vectors(values.reshape(-1, 3)).reshape(*shape[:2], count, 3, 3)
-        parts.append(rotmats)
-    return torch.cat(parts, dim=2)
-
-
-def _from_vectors(rotvecs: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
-    rotmats = torch.empty(len(rotvecs), 3, 3)
-    for some, into in zip(rotvecs.split(_MATRICES_AT_ONCE), rotmats.split(_MATRICES_AT_ONCE), strict=True):
-        into.copy_(rotvec_to_rotmat(some))
+        if first == 0:
+            rotmats = torch.empty(*shape[:2], NUM_JOINTS, 3, 3)
+        is_matrices = shape[2:] == matrices
+        if is_matrices:
+            reader.refuse(values, _is_no_rotation, name, "has a matrix that is no rotation; expected orthonormal, "
+                          "determinant 1")  # fmt: skip
+        for into, some in _parts(rotmats[:, :, first : first + count], values):
+            into.copy_(some.reshape(into.shape) if is_matrices else rotvec_to_rotmat(some.reshape(into.shape[:-1])))
+        first += count
     return rotmats
 
 
-def _refuse_no_rotations(reader: _Reader, name: str, rotmats: Tensor) -> None:
-    some = rotmats.reshape(-1, 3, 3).split(_MATRICES_AT_ONCE)
-    away = torch.cat([(r @ r.mT - torch.eye(3)).abs().amax((-2, -1)) for r in some]) > _NOT_A_ROTATION
-    mirrored = torch.cat([torch.linalg.det(r) < 0 for r in some])
-    wrong = (away | mirrored).reshape(rotmats.shape[:-2])
-    reader.refuse(wrong, name, "has a matrix that is no rotation; expected orthonormal, determinant 1")
+def _is_no_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Bool[Tensor, "*batch"]:
+    away = (matrices @ matrices.mT - torch.eye(3)).abs().amax((-2, -1)) > _NOT_A_ROTATION
+    return away | (torch.linalg.det(matrices) < 0)
 
 
 def _betas(reader: _Reader) -> Tensor | None:
@@ -304,12 +318,17 @@ def _translation(reader: _Reader, K: Tensor) -> Tensor | None:
     size, focal = reader.numbers("box_size", ()), reader.numbers("focal_px", ())
     assert pred_cam is not None and center is not None and image is not None and size is not None and focal is not None
     for name, values in (("box_size", size), ("focal_px", focal), ("image_size", image)):
-        reader.refuse(values <= 0, name, "is not positive")
-    reader.refuse(pred_cam[..., 0] <= 0, "pred_cam", "has a scale that is not positive")
+        reader.refuse(values, lambda v: v <= 0, name, "is not positive")
+    reader.refuse(pred_cam[..., 0], lambda s: s <= 0, "pred_cam", "has a scale that is not positive")
     other = ((K[:, [0, 1], [0, 1]] / focal[:, None] - 1).abs() > _CAMERA_SHARE) | (
         (K[:, :2, 2] - image / 2).abs() > _CAMERA_PX
     )
-    reader.refuse(other, "K", "is not the camera of 'pred_cam': expected focal length 'focal_px', centre of the image")
+    reader.refuse(
+        other,
+        torch.Tensor.bool,
+        "K",
+        "is not the camera of 'pred_cam': expected focal length 'focal_px', centre of the image",
+    )
     return full_image_translation(pred_cam, center, size, focal, image)
 
 
@@ -319,31 +338,43 @@ def _observation(reader: _Reader) -> Observation:
     keypoints, confidence = reader.numbers("keypoints", (count, 2)), reader.numbers("confidence", (count,))
     K, box = reader.numbers("K", (3, 3)), reader.numbers("box", (4,))
     assert keypoints is not None and confidence is not None and K is not None
-    reader.refuse((confidence < 0) | (confidence > 1), "confidence", "is outside of 0 to 1")
-    reader.refuse((confidence == 0).all(1), "confidence", "is 0 everywhere; a person without keypoints gives no group")
-    reader.refuse((K[:, [0, 1], [0, 1]] <= 0).any(1) | (K[:, 2] != torch.tensor([0.0, 0.0, 1.0])).any(1), "K",
-                  "is no camera; expected [[f, 0, x], [0, f, y], [0, 0, 1]] with positive f")  # fmt: skip
+    reader.refuse(confidence, lambda c: (c < 0) | (c > 1), "confidence", "is outside of 0 to 1")
+    reader.refuse(confidence, lambda c: (c == 0).all(1), "confidence",
+                  "is 0 everywhere; a person without keypoints gives no group")  # fmt: skip
+    reader.refuse(K, _is_no_camera, "K", "is no camera; expected [[f, 0, x], [0, f, y], [0, 0, 1]] with positive f")
     keypoints = torch.nn.functional.pad(keypoints, (0, 0, 0, NUM_KEYPOINTS - count))
     confidence = torch.nn.functional.pad(confidence, (0, NUM_KEYPOINTS - count))
     if box is None:
-        box = keypoint_box(keypoints, confidence)
-    reader.refuse(box[:, 2:] <= box[:, :2], "box", "is empty; expected (x0, y0, x1, y1) with x1 > x0, y1 > y0")
+        box = torch.cat([keypoint_box(*some) for some in _parts(keypoints, confidence)])
+    reader.refuse(
+        box, lambda b: b[:, 2:] <= b[:, :2], "box", "is empty; expected (x0, y0, x1, y1) with x1 > x0, y1 > y0"
+    )
     knows = reader.numbers("knows_camera", ())
-    mask = _mask(reader)
+    mask, has_mask = _masks(reader)
     return Observation(
-        keypoints, confidence, box, K, torch.ones(persons).bool() if knows is None else knows != 0,
-        mask, (mask > 0).flatten(1).any(1),
-    )  # fmt: skip
+        keypoints, confidence, box, K, torch.ones(persons).bool() if knows is None else knows != 0, mask, has_mask
+    )
 
 
-def _mask(reader: _Reader) -> Tensor:
-    mask = reader.numbers("mask", (MASK_SIZE, MASK_SIZE))
-    if mask is None:
-        return torch.zeros(len(reader.ids), MASK_SIZE, MASK_SIZE)
-    if reader.arrays["mask"].dtype == np.uint8:
-        mask = mask / 255
-    reader.refuse((mask < 0) | (mask > 1), "mask", "is outside of 0 to 1")
-    return mask
+def _is_no_camera(K: Float[Tensor, "person 3 3"]) -> Bool[Tensor, " person"]:
+    return (K[:, [0, 1], [0, 1]] <= 0).any(1) | (K[:, 2] != torch.tensor([0.0, 0.0, 1.0])).any(1)
+
+
+def _masks(reader: _Reader) -> tuple[Float[Tensor, "person side side"], Bool[Tensor, " person"]]:
+    """Masks, 0 to 1, and who has one. Where nobody has, all of them are one empty mask in memory."""
+    side, persons = (MASK_SIZE, MASK_SIZE), len(reader.ids)
+    if "mask" not in reader.arrays:
+        return torch.zeros(1, *side).expand(persons, *side), torch.zeros(persons, dtype=torch.bool)
+    mask = reader.numbers("mask", side)
+    assert mask is not None
+    as_bytes = reader.arrays["mask"].dtype == np.uint8
+    there = []
+    for (some,) in _parts(mask):
+        if as_bytes:
+            some /= 255
+        there.append((some > 0).flatten(1).any(1))
+    reader.refuse(mask, lambda m: (m < 0) | (m > 1), "mask", "is outside of 0 to 1")
+    return mask, torch.cat(there)
 
 
 def _check_places(reader: _Reader, transl: Tensor | None, joints: Tensor | None) -> None:
@@ -351,11 +382,13 @@ def _check_places(reader: _Reader, transl: Tensor | None, joints: Tensor | None)
     if transl is not None:
         name = "pred_cam" if "pred_cam" in reader.arrays else "transl"
         reader.refuse(
-            transl[..., 2] <= 0, name, "is behind the camera; expected z > 0, frame x right, y down, z forward"
-        )
+            transl, lambda t: t[..., 2] <= 0, name,
+            "is behind the camera; expected z > 0, frame x right, y down, z forward",
+        )  # fmt: skip
     if joints is None:
         return
     if transl is not None:
-        away = (joints[:, :, 0] - transl).norm(dim=-1) > _FAR_FROM_PELVIS
-        reader.refuse(away, "joints", "are not where the translation is; expected them in the camera frame, moved")
-    reader.refuse(joints[:, :, 0, 2] <= 0, "joints", "have the pelvis behind the camera; expected z > 0, camera frame")
+        reader.refuse(joints[:, :, 0] - transl, lambda gap: gap.norm(dim=-1) > _FAR_FROM_PELVIS, "joints",
+                      "are not where the translation is; expected them in the camera frame, moved")  # fmt: skip
+    reader.refuse(joints[:, :, 0], lambda pelvis: pelvis[..., 2] <= 0, "joints",
+                  "have the pelvis behind the camera; expected z > 0, camera frame")  # fmt: skip
