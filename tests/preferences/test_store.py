@@ -330,7 +330,7 @@ def test_a_damaged_line_is_named_by_its_number(folder, damage):
     lines = lines_of(folder)
     (folder / "index.jsonl").write_bytes(b"".join([lines[0], damage(lines[1]), *lines[2:]]))
     for reading in (lambda: GroupStore.open(folder), lambda: writing(folder).__enter__()):
-        with pytest.raises(InputError, match=r"index\.jsonl: line 2 is damaged"):
+        with pytest.raises(InputError, match=r"index\.jsonl: line 2 is (damaged|no entry of a store)"):
             reading()
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hmralign.storage import json_file
 from hmralign.storage.json_file import (
+    REPLY,
     JsonError,
     JsonLimits,
     LineLimits,
@@ -109,6 +110,10 @@ def test_numbers_that_are_none_for_a_computer():
         with pytest.raises(JsonError, match="more than 300 digits"):
             parse_json(text, nan=True)
     assert parse_json('["' + "1" * 400 + '"]') == ["1" * 400]
+    assert parse_json("1" * 4300, REPLY) == int("1" * 4300)
+    for text in ("1" * 4301, f"[{'[1],' * 40} {'7' * 5000}]"):
+        with pytest.raises(JsonError, match="more than 4300 digits"):
+            parse_json(text, REPLY)
     assert parse_json("1" * 300) == int("1" * 300) and math.isfinite(float(parse_json("-" + "9" * 300)))
     for text in ("NaN", "[Infinity]", '{"a": -Infinity}', "1e999"):
         with pytest.raises(JsonError, match="expected finite"):

@@ -6,12 +6,13 @@ weights of the shipped scorers; nothing is said of other critics and other weigh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
+
+from hmralign.storage.json_file import parse_json
 
 
 def good_labels_dropped(weights_sha256: str, threshold: float, *, by_margin: bool) -> dict[str, float]:
@@ -32,5 +33,5 @@ def _share_below(quantiles: list[float], threshold: float) -> float:
 
 @cache
 def _recorded() -> Mapping[str, dict[str, dict[str, list[float]]]]:
-    text = (files("hmralign.cleaning") / "assets" / "true_labels.json").read_text(encoding="utf-8")
-    return json.loads(text)["weights"]
+    path = files("hmralign.cleaning") / "assets" / "true_labels.json"
+    return parse_json(path.read_bytes())["weights"]

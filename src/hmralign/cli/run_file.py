@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ def write_run_file(folder: Path, command: str, options: Any, made_by: dict[str, 
     """The options in force (a dataclass), and the versions and hashes behind the results."""
     import yaml
 
+    from hmralign.storage.run_record import plain
     from hmralign.storage.whole_file import write_whole
 
     chosen = {k: _plain(v) for k, v in dataclasses.asdict(options).items() if k not in NOT_KEPT and v is not None}
@@ -24,7 +24,7 @@ def write_run_file(folder: Path, command: str, options: Any, made_by: dict[str, 
         "format_version": 1,
         "command": command,
         "options": chosen,
-        "made_by": json.loads(json.dumps(made_by)),
+        "made_by": plain(made_by),
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     return write_whole(folder / RUN_FILE, text)

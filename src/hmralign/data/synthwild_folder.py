@@ -10,7 +10,6 @@ told apart from another benchmark.
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
@@ -25,6 +24,7 @@ from torch import Tensor
 from hmralign.data.dataset import DatasetFacts
 from hmralign.data.shards import ShardSet, content_hash, open_shards, read_index, read_shard, save_whole
 from hmralign.data.synthetic.synthwild import VERSION, Slices, Split, chunk_sizes, split_of
+from hmralign.storage.json_file import parse_json
 from hmralign.structures import Example, InputError
 from hmralign.structures.counted import counted
 
@@ -104,7 +104,7 @@ def fingerprint(tensors: dict[str, Tensor]) -> dict[str, list[float]]:
 def frozen_splits() -> dict[str, dict]:
     """What the frozen file says of each split."""
     path = files("hmralign.data.synthetic") / "assets" / f"{VERSION.replace('-', '_')}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["splits"]
+    return parse_json(path.read_bytes())["splits"]
 
 
 def agreement_with(frozen: dict[str, dict], split: str, sha256: str, tensors: dict[str, Tensor]) -> Agreement:

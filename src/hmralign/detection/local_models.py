@@ -8,7 +8,6 @@ lead the library to other files or to a hub, and the recorded hash is that of wh
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from hmralign.storage.json_file import read_json
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
 
@@ -113,7 +113,7 @@ def _require_files(folder: Path) -> None:
 def _architecture(folder: Path, architectures: tuple[Architecture, ...]) -> Architecture:
     """What config.json says, if it is accepted; a backbone that the library would fetch is not."""
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content = read_json(folder / CONFIG, "the configuration of a model")
         name, backbone = content["model_type"], content["backbone_config"]["model_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"'{folder / CONFIG}' does not name a model_type and that of its backbone_config") from error

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from hmralign.detection.process_lock import ProcessLock
+from hmralign.storage.json_file import HEADER, parse_json
 from hmralign.structures import HmralignError
 
 logger = logging.getLogger("hmralign.detection")
@@ -30,7 +31,6 @@ WORKER = Path(__file__).with_name("mediapipe_worker.py")
 Network = Literal["full", "heavy"]
 """Weights of the landmark network: those of the library's wheel, and larger ones that are added to it."""
 
-_HEADER_LIMIT = 64 * 2**20
 _PAYLOAD_LIMIT = 2**30
 _PIECE = 2**20
 
@@ -263,9 +263,9 @@ def _talk(process: subprocess.Popen[bytes], header: dict, payload: bytes, answer
         assert process.stdin is not None and process.stdout is not None
         _write_message(process.stdin, header, payload)
         header_length, payload_length = struct.unpack("<II", _read_exactly(process.stdout, 8))
-        if header_length > _HEADER_LIMIT or payload_length > _PAYLOAD_LIMIT:
+        if header_length > HEADER.max_bytes or payload_length > _PAYLOAD_LIMIT:
             raise _WorkerGone("the reply is no message of the protocol")
-        reply = json.loads(_read_exactly(process.stdout, header_length))
+        reply = parse_json(_read_exactly(process.stdout, header_length), HEADER)
         if not isinstance(reply, dict) or reply.get("number") != header["number"]:
             raise _WorkerGone("the reply is to another request")
         answer.put((reply, _read_exactly(process.stdout, payload_length)))

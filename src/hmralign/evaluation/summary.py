@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from hmralign.metrics.uncertainty import (
     relative_truth,
     reliability,
 )
+from hmralign.storage.run_record import plain
 from hmralign.structures import InputError
 
 CALIBRATED_JOINTS = JOINT_NAMES[1:NUM_JOINTS]
@@ -138,7 +138,7 @@ def fitted_with_another(record: dict[str, Any], checkpoint_sha256: str, refineme
     if record.get("checkpoint_sha256") != checkpoint_sha256:
         return "checkpoint"
     # Through JSON, as the record was: tuples have become lists there.
-    return "refinement" if record.get("refinement") != json.loads(json.dumps(refinement)) else None
+    return "refinement" if record.get("refinement") != plain(refinement) else None
 
 
 def require_recalibration_of(record: dict[str, Any], protocol: Protocol) -> None:

@@ -38,7 +38,7 @@ from torch import Tensor
 
 from hmralign.data.shards import save_whole
 from hmralign.storage.folder_lock import held_folder
-from hmralign.storage.json_file import read_record
+from hmralign.storage.json_file import read_json_lines, read_record
 from hmralign.storage.run_record import require_own_folder, require_same_run, short
 from hmralign.storage.whole_file import naming_file, write_json, write_whole
 from hmralign.structures import (
@@ -472,9 +472,8 @@ def _read_index(path: Path) -> tuple[list[Entry], dict[str, str], int]:
     entries: list[Entry] = []
     skipped: dict[str, str] = {}
     whole = start_of_shard = skipped_before = 0
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, record, end in read_json_lines(path, "entry of a store", cut=True):
         try:
-            record = json.loads(line)
             if "skipped" in record:
                 skipped[str(record["id"])] = str(record["skipped"])
             else:
@@ -483,7 +482,7 @@ def _read_index(path: Path) -> tuple[list[Entry], dict[str, str], int]:
                     start_of_shard, skipped_before = whole, len(skipped)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: line {number} is damaged ({error})") from error
-        whole += len(line) + 1
+        whole = end
     if entries:
         last = entries[-1].shard
         rows = _rows(path.parent / f"groups_{last:05d}.safetensors")

@@ -45,6 +45,8 @@ class JsonLimits:
     """Lists and objects inside of each other."""
     max_values: int = 1_000_000
     """Numbers, texts, lists and objects, all together."""
+    max_digits: int = LONGEST_NUMBER
+    """Digits in a row of a number."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ RECORD = JsonLimits()
 """Records, plans, reports: larger than any that the package writes."""
 HEADER = JsonLimits(max_bytes=2**20, max_values=10_000)
 """Configurations in the headers of checkpoints, and settings."""
+REPLY = JsonLimits(max_digits=4300)
+"""What servers say: a count of tokens may be absurd, and the answer beside it is still one. Python reads no more."""
 LINES = LineLimits()
 
 
@@ -80,8 +84,8 @@ class Line(NamedTuple):
 def parse_json(content: bytes | str, limits: JsonLimits = RECORD, *, nan: bool = False) -> Any:
     """The value that a text stands for.
 
-    Raises JsonError for what is no JSON, is not UTF-8, gives a key twice, exceeds the limits, has a number of more than
-    `LONGEST_NUMBER` digits, or, without `nan`, one that is not finite.
+    Raises JsonError for what is no JSON, is not UTF-8, gives a key twice, exceeds the limits, has a number of more
+    digits than the limits allow, or, without `nan`, one that is not finite.
     """
     data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     if len(data) > limits.max_bytes:
@@ -167,13 +171,14 @@ def _count(data: bytes, limits: JsonLimits) -> None:
     """Raise JsonError where there is more than the limits allow; needs little more memory than the content has."""
     opened = data.count(b"[") + data.count(b"{")
     few = opened <= limits.max_depth and opened + data.count(b",") < limits.max_values
-    if few and (len(data) <= LONGEST_NUMBER or not _has_long_number(data)):
+    digits = limits.max_digits
+    if few and (len(data) <= digits or not _has_long_number(data, digits)):
         return  # even if all of them were outside of texts
     values, texts, depth, tail = 1, 0, 0, b""
     for outside, quotes in _outside_of_texts(data):
-        if _has_long_number(tail + outside):
-            raise JsonError(f"a number has more than {LONGEST_NUMBER} digits")
-        tail = outside[-LONGEST_NUMBER:]
+        if _has_long_number(tail + outside, digits):
+            raise JsonError(f"a number has more than {digits} digits")
+        tail = outside[-digits:]
         texts += quotes
         values += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
         if max(values, texts // 4) > limits.max_values:  # an entry of an object has at most two texts, four quotes
@@ -197,8 +202,8 @@ def _outside_of_texts(data: bytes) -> Iterator[tuple[bytes, int]]:
         inside = inside != bool((len(parts) - 1) % 2)
 
 
-def _has_long_number(data: bytes) -> bool:
-    return b"0" * (LONGEST_NUMBER + 1) in data.translate(_ZEROS)
+def _has_long_number(data: bytes, digits: int) -> bool:
+    return b"0" * (digits + 1) in data.translate(_ZEROS)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

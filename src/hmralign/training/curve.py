@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.storage.line_log import append_line
 from hmralign.storage.whole_file import write_whole
 
@@ -79,7 +80,7 @@ class Curve:
 
 def _read(line: str) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = parse_json(line, HEADER, nan=True)
+    except JsonError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None

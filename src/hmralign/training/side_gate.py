@@ -7,7 +7,6 @@ keypoints stays in, legs or arms alone exchanged included, so that the gate lear
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -25,6 +24,7 @@ from hmralign.data.synthetic.observation_noise import Failures, load_measured_no
 from hmralign.data.synthetic.pose_prior import PriorName, load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource
 from hmralign.models.side_gate import FACE, SideGate, SideGateConfig, SideGateNetwork, save_side_gate, side_features
+from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
@@ -137,7 +137,7 @@ def train_side_gate(config: SideGateTrainingConfig, folder: Path, device: str | 
 def train_side_gate_file(config: SideGateTrainingConfig, folder: Path, device: str | torch.device = "cpu") -> Path:
     """`train_side_gate`, written with its configuration into the folder. Errors as there."""
     gate = train_side_gate(config, folder, device)
-    write_whole(folder / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
+    write_whole(folder / "config.yaml", yaml.safe_dump(plain(asdict(config)), sort_keys=False))
     return save_side_gate(folder / "sides.safetensors", gate, load_free_body("3k5").skeleton_hash)
 
 

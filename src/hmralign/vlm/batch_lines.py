@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from hmralign.storage.json_file import REPLY, JsonError, parse_json
 from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import ChatReply, ChatRequest
@@ -31,6 +32,7 @@ MOST_LINE_BYTES = 32 << 20
 """A longer line is no answer: four times the longest body that is read from a server."""
 LATEST = 1e11
 """Seconds since 1970 beyond which a time is none: the year 5138."""
+_LINE = replace(REPLY, max_bytes=MOST_LINE_BYTES)
 KEY_DIGITS = 60
 """Digits of a question's key in the name of a later attempt: some services take at most 64 characters."""
 
@@ -115,15 +117,10 @@ def _lines(file: BinaryIO) -> Iterator[bytes | None]:
 
 def _answer(line: bytes, where: str) -> BatchAnswer | CorruptLine:
     try:
-        content = json.loads(line)
-    except ValueError:  # also what is no UTF-8
-        return CorruptLine(where, "no JSON; was the file cut?")
-    except RecursionError:
-        return CorruptLine(where, "nested too deeply")
-    try:
-        return _of_content(content, where)
-    except RecursionError:  # writing takes more room than reading
-        return CorruptLine(where, "nested too deeply")
+        content = parse_json(line, _LINE, nan=True)
+    except JsonError as error:
+        return CorruptLine(where, f"no JSON ({error}); was the file cut?")
+    return _of_content(content, where)
 
 
 def _of_content(content: Any, where: str) -> BatchAnswer | CorruptLine:

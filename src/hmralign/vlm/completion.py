@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hmralign.storage.json_file import REPLY, JsonError, parse_json
 from hmralign.vlm.chat import ChatReply, FinishReason, Usage, token_count, whole_characters
 from hmralign.vlm.errors import ServerError, shortened
 from hmralign.vlm.server_errors import error_in_body
@@ -44,8 +45,8 @@ def read_completion(raw: str) -> ChatReply:
     completion, and for an error inside a body or choice, by what it says; an empty answer is returned as it is.
     """
     try:
-        body = json.loads(raw.removeprefix("\ufeff"))
-    except (ValueError, RecursionError):
+        body = parse_json(raw.removeprefix("\ufeff"), REPLY, nan=True)
+    except JsonError:
         raise _no_completion("no JSON", raw) from None
     if (error := error_in_body(body)) is not None:
         shown = shortened(error.text, _ERROR_SHOWN)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache
 from itertools import pairwise
 
+from hmralign.storage.json_file import HEADER, parse_json
 from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import ChatBackend, ChatReply, ChatRequest, ImagePart, TextPart
@@ -68,10 +69,10 @@ class ServerProfile:
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> ServerProfile:
+    def from_json(cls, text: bytes | str) -> ServerProfile:
         """Raises InputError for anything that is not a profile."""
         try:
-            value = json.loads(text)
+            value = parse_json(text, HEADER)
             return cls(**{**value, "notes": tuple(value["notes"])})
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"not a profile of a server; expected the fields {_FIELDS}: {error}") from error

@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from hmralign.storage.json_file import REPLY, JsonError, parse_json
 from hmralign.storage.sqlite_file import SQLiteForm, naming, open_sqlite
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import (
@@ -279,8 +280,8 @@ def _attempt(row: tuple[Any, ...]) -> Attempt:
 
 def _read_json(named: dict[str, Any], name: str) -> Any:
     try:
-        return json.loads(named[name])
-    except (TypeError, ValueError, RecursionError):
+        return parse_json(named[name], REPLY, nan=True)
+    except (TypeError, JsonError):
         return _require(False, named, name)
 
 

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
+from hmralign.storage.json_file import read_json
 from hmralign.structures.counted import counted
 from hmralign.structures.errors import InputError
 from hmralign.vlm.chat import ChatReply, ChatRequest, ImagePart, TextPart, Usage
@@ -211,7 +212,7 @@ def _chat_template(folder: Path, tokenizer: Any) -> str:
     path = folder / "chat_template.json"
     if not path.is_file():
         raise InputError(f"{folder} has no chat template; expected one with its tokenizer or in chat_template.json")
-    return json.loads(path.read_text(encoding="utf-8"))["chat_template"]
+    return read_json(path, "a chat template")["chat_template"]
 
 
 def _decoded(data: bytes) -> Image.Image:

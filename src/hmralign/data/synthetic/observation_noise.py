@@ -8,7 +8,6 @@ limbs, sides exchanged.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, NUM_KEYPOINTS
+from hmralign.storage.json_file import parse_json
 from hmralign.structures import InputError, TensorRecord
 
 
@@ -154,7 +154,7 @@ def _photo_offsets(detector: str, offsets: Float[Tensor, "27 3"]) -> Float[Tenso
     if not path.is_file():
         return offsets
     out = offsets.clone()
-    for name, offset in json.loads(path.read_text(encoding="utf-8"))["offsets"].items():
+    for name, offset in parse_json(path.read_bytes())["offsets"].items():
         out[KEYPOINT_NAMES.index(name)] = torch.tensor(offset)
     return out
 

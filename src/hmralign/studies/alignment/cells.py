@@ -28,6 +28,7 @@ from hmralign.body.npz_file import read_npz, write_npz
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, trained_on
 from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.store import GroupStore
+from hmralign.storage.json_file import read_json
 from hmralign.storage.whole_file import write_json
 from hmralign.structures import InputError
 from hmralign.studies.alignment.measure import Columns, Kind
@@ -103,7 +104,7 @@ def identity(cell: Cell, base: BaseWeights, store: GroupStore | None, batch_size
 def read_facts(folder: Path) -> Facts | None:
     """Read the facts of a finished training; None where it is not finished."""
     path = folder / "facts.json"
-    return Facts(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return Facts(**read_json(path, "the facts of a training")) if path.is_file() else None
 
 
 def _write_facts(folder: Path, facts: Facts) -> Facts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.data.synthetic.synthwild import VERSION
+from hmralign.storage.run_record import plain
 from hmralign.structures.counted import counted
 from hmralign.studies.alignment.cells import Cell, Facts, read_facts, read_measurement
 from hmralign.studies.alignment.measure import Columns, Kind, weighted_column
@@ -89,10 +89,10 @@ def _renamed(kinds: dict[Kind, Columns], choice: Choice) -> dict[Kind, Columns]:
 
 def _settings(study: AlignmentStudy) -> dict[str, Any]:
     s = study.settings
-    plain = {k: v for k, v in asdict(s).items() if k not in ("data", "work", "log", "groups", "deadline")}
+    kept = {k: v for k, v in asdict(s).items() if k not in ("data", "work", "log", "groups", "deadline")}
     bases = [study.base(n) for n in study.bases]
     names = {"/".join(Path(b.checkpoint).parts[-2:]): b.sha256 for b in bases}  # no folders of this machine
-    return json.loads(json.dumps(plain)) | {
+    return plain(kept) | {
         "bases": names,
         "benchmark": VERSION,
         "mesh": study.body.mesh_hash,

@@ -23,6 +23,7 @@ from hmralign.policies.policy import SamplerConfig
 from hmralign.preferences.build import GroupStoreConfig, critic_facts
 from hmralign.preferences.person_source import GroupSource, ShardSource
 from hmralign.preferences.store import GroupStore
+from hmralign.storage.json_file import read_json
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.studies.alignment.cells import Cell, Facts, identity, read_facts, read_measurement
@@ -349,4 +350,4 @@ class AlignmentStudy:
 
 def _seconds(path: Path) -> float:
     """What a store has cost so far."""
-    return float(json.loads(path.read_text(encoding="utf-8"))["cpu_seconds"]) if path.is_file() else 0.0
+    return float(read_json(path, "the cost of a store")["cpu_seconds"]) if path.is_file() else 0.0

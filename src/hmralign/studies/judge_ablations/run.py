@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.run_record import plain
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.studies.judge_ablations.judge import Judge, open_judge
 from hmralign.studies.judge_ablations.report import study_document, study_markdown
@@ -35,7 +35,7 @@ def run_ablations(
     where they end it, and what is done stays.
     """
     with held_folder(out, "at this study"), Journal.open(out / "journal.sqlite") as journal:
-        document = json.loads(json.dumps(_document(config, out, judge, journal, device), allow_nan=False))
+        document = plain(_document(config, out, judge, journal, device))
     write_json(out / JSON, document, indent=1)
     write_whole(out / MARKDOWN, study_markdown(document, introduction))
     return document

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hmralign.storage.run_record import require_same_run
+from hmralign.storage.json_file import RECORD, parse_json, read_json
+from hmralign.storage.limited_file import read_limited
+from hmralign.storage.run_record import plain, require_same_run
 from hmralign.storage.whole_file import write_json
 from hmralign.structures import InputError
 
@@ -39,8 +41,8 @@ class Step:
     @staticmethod
     def of(out: Path, kind: Kind, decided_by: dict[str, Any]) -> Step:
         """In the folder of a study."""
-        plain = json.loads(json.dumps(decided_by, sort_keys=True))
-        return Step(out / "steps" / f"{kind}_{short_hash(plain)}", plain)
+        decisive = plain(decided_by)
+        return Step(out / "steps" / f"{kind}_{short_hash(decisive)}", decisive)
 
     @property
     def name(self) -> str:
@@ -51,7 +53,7 @@ class Step:
         """What came of it; None where it is not done. Raises InputError for a record of something else."""
         path = self.folder / "done.json"
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = parse_json(read_limited(path, RECORD.max_bytes))
             if record["format_version"] != FORMAT_VERSION:
                 raise ValueError(f"format version {record['format_version']}, this program reads {FORMAT_VERSION}")
             advice = f"remove the folder {self.folder}"
@@ -82,9 +84,9 @@ class Step:
 
     def _spent(self) -> float:
         path = self.folder / "cpu_seconds.json"
-        return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0.0
+        return float(read_json(path, "a time")) if path.is_file() else 0.0
 
 
-def short_hash(plain: Any) -> str:
+def short_hash(value: Any) -> str:
     """Twelve digits."""
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from hmralign.storage.json_file import read_json_lines
 from hmralign.storage.whole_file import write_whole
 
 PANELS = (
@@ -20,8 +20,8 @@ PANELS = (
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:
-    """Rows of a `curve.jsonl`."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Rows of a `curve.jsonl`. Raises InputError for lines that are none."""
+    return [line.value for line in read_json_lines(path, "row of a curve", nan=True)]
 
 
 def draw_curves(curve: Path, path: Path, title: str) -> None:

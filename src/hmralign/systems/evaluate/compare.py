@@ -12,6 +12,7 @@ import torch
 from hmralign.evaluation.calibration_plot import draw_calibration
 from hmralign.evaluation.markdown import evaluation_markdown
 from hmralign.evaluation.summary import differences, read_recalibration, recalibration_record
+from hmralign.storage.json_file import read_json
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.run import (
@@ -81,11 +82,9 @@ def _text(document: dict[str, Any]) -> bytes:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    record = read_json(path, "a recalibration")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
         read_recalibration(record)
-        return record
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a recalibration ({error})") from error
+    return record

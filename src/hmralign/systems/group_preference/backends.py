@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from hmralign.storage.json_file import HEADER
+from hmralign.storage.limited_file import read_limited
 from hmralign.structures import InputError
 from hmralign.vlm.chat import ChatBackend, ChatReply, ChatRequest, LimitField
 from hmralign.vlm.doctor import ServerProfile
@@ -72,7 +74,7 @@ def read_profile(path: str | Path, model: str) -> ServerProfile:
     Raises InputError for a file that is none, or of another model.
     """
     try:
-        profile = ServerProfile.from_json(Path(path).read_text(encoding="utf-8"))
+        profile = ServerProfile.from_json(read_limited(Path(path), HEADER.max_bytes))
     except (OSError, UnicodeDecodeError, InputError) as error:
         raise InputError(f"the profile {path} cannot be read: {error}") from error
     if profile.model != model:

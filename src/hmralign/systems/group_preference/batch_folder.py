@@ -14,7 +14,6 @@ Each request is in a folder once. The requests and images show people.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -25,6 +24,8 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from hmralign.storage.folder_lock import held_folder
+from hmralign.storage.json_file import RECORD, JsonLimits, parse_json, read_json_lines
+from hmralign.storage.limited_file import read_limited
 from hmralign.storage.run_record import plain, require_own_folder, require_same_run
 from hmralign.storage.whole_file import naming_file, write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
@@ -36,6 +37,8 @@ from hmralign.vlm.request_body import picture_kind, request_of_body
 
 FORMAT_VERSION = 1
 _MEGABYTE = 10**6
+_REQUEST = JsonLimits(max_bytes=256 * 2**20)
+"""A request with its pictures; a whole file of them has less unless it was asked to be larger."""
 _LEFT_BY_A_KILL = (".lock", ".manifest.json.*")
 _PICTURE = re.compile(r"[0-9a-f]{64}\.(jpg|png)\Z")
 
@@ -158,7 +161,7 @@ class BatchFolder:
         try:
             with path.open("rb") as file:
                 file.seek(entry.offset)
-                line = json.loads(file.read(entry.length))
+                line = parse_json(file.read(min(entry.length, _REQUEST.max_bytes + 1)), _REQUEST)
             if line["custom_id"] != entry.custom_id:
                 raise ValueError("another request lies there")
             return request_of_body(line["body"], self._picture, entry.schema)
@@ -319,7 +322,7 @@ def _indices(path: Path) -> list[Path]:
 
 def _read_index(path: Path) -> tuple[BatchFile, list[BatchEntry]]:
     try:
-        head, *lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+        head, *lines = [line.value for line in read_json_lines(path, "entry", cut=True)]
         entries = [
             BatchEntry(**{**e, "hypotheses": tuple(e["hypotheses"]), "labels": tuple(e["labels"])}) for e in lines
         ]
@@ -335,7 +338,7 @@ def _read_manifest(path: Path) -> Manifest | None:
     """None where there is none."""
     file = path / "manifest.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(read_limited(file, RECORD.max_bytes))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:

@@ -15,7 +15,8 @@ from typing import Any
 
 from hmralign.critics.vlm.memory.retrieval import Retrieved
 from hmralign.critics.vlm.memory.store import Memory
-from hmralign.storage.run_record import first_difference
+from hmralign.storage.json_file import read_json_lines
+from hmralign.storage.run_record import first_difference, plain
 from hmralign.storage.whole_file import naming_file
 from hmralign.structures import InputError, MemoryContext
 
@@ -32,7 +33,7 @@ class Rounds:
     def open(cls, memory: Memory, settings: Mapping[str, Any]) -> Rounds:
         """Open or begin. Raises InputError for other settings, and for a file of something else."""
         path = memory.path.with_name(f"{memory.path.name}.rounds.jsonl")
-        head = {"format_version": FORMAT_VERSION, "settings": json.loads(json.dumps(settings, sort_keys=True))}
+        head = {"format_version": FORMAT_VERSION, "settings": plain(settings)}
         lines = _read(path)
         if not lines:
             path.unlink(missing_ok=True)
@@ -94,9 +95,4 @@ class Rounds:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """Whole lines; none where there is no file."""
-    try:
-        return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+    return [line.value for line in read_json_lines(path, "round", cut=True)] if path.exists() else []

@@ -9,7 +9,6 @@ has the answers, and with which memory, prompt, style and model the group was ju
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.preferences.store import GroupStore
+from hmralign.storage.json_file import read_json_lines
 from hmralign.storage.whole_file import write_json_lines
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.verdicts import GroupVerdict
@@ -57,10 +57,10 @@ def read_shard_verdicts(store: GroupStore, critic: str, shard: int) -> list[dict
     """Lines of one shard. Raises InputError as `read_verdicts`."""
     path = verdicts_path(store, critic, shard)
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.value for line in read_json_lines(path, "verdict")]
         ids = tuple(line["id"] for line in lines)
         version = {line["format_version"] for line in lines}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: cannot be read; these scores are of another kind of critic ({error})") from error
     if ids != store.shard_ids(shard) or version != {FORMAT_VERSION}:
         raise InputError(f"{path}: does not fit the groups of its shard; score them again under another name")

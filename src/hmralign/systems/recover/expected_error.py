@@ -6,7 +6,6 @@ validation persons of SynthWild (`metrics/uncertainty.py`); it holds as far as p
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.resources import files
@@ -24,6 +23,7 @@ from hmralign.evaluation.summary import (
 )
 from hmralign.hypotheses.sides import SideMode, squared_distance_of_modes
 from hmralign.metrics.uncertainty import Recalibration
+from hmralign.storage.json_file import parse_json
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson
 from hmralign.systems.recover.provenance import Provenance
 
@@ -36,7 +36,7 @@ def _shipped_record(checkpoint_sha256: str) -> dict[str, Any] | None:
     folder = files("hmralign.models") / "weights"
     for path in sorted(folder.iterdir(), key=lambda p: p.name):
         if path.name.endswith("_recalibration.json"):
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = parse_json(path.read_bytes())
             if record.get("checkpoint_sha256") == checkpoint_sha256:
                 return record
     return None

@@ -18,7 +18,6 @@ Without pictures there are only photo.json and each person's summary.json and hy
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +37,8 @@ from hmralign.geometry.rotations import rotmat_to_rotvec
 from hmralign.hypotheses.sides import mode_of_hypotheses
 from hmralign.reports.mesh_files import write_glb, write_obj
 from hmralign.reports.person_report import write_report
+from hmralign.storage.json_file import read_json
+from hmralign.storage.run_record import plain
 from hmralign.storage.whole_file import write_json
 from hmralign.storage.whole_folder import finished_folder
 from hmralign.structures import InputError
@@ -199,7 +200,7 @@ def _holds_person(folder: Path, photo: RecoveredPhoto, number: int, provenance: 
     """Whether a folder holds this very person, in as many meshes."""
     count = wanted.number_of_meshes(photo.persons[number].hypotheses.num_hypotheses)
     there = _read_object(folder / PERSON_RECORD)
-    said = json.loads(json.dumps(person_summary(photo, number, provenance)))
+    said = plain(person_summary(photo, number, provenance))
     same = there is not None and {**there, "seconds": {}} == {**said, "seconds": {}}
     return same and len(list(folder.glob("*.glb"))) == count
 
@@ -307,8 +308,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def _read_object(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(path, "the record of a photo or person")
+    except InputError:
         return None
     return record if isinstance(record, dict) else None
 

@@ -11,6 +11,7 @@ import torch
 
 from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
+from hmralign.storage.json_file import read_json
 from hmralign.storage.run_record import plain, require_same_run
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import remove_parts, write_whole
@@ -92,9 +93,9 @@ def _claim(folder: Path, facts: dict) -> None:
     plan = folder / "plan.json"
     if plan.exists():
         try:
-            there = json.loads(plan.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{plan}: not the plan of a shard folder ({error}); choose a new folder") from error
+            there = read_json(plan, "the plan of a shard folder")
+        except InputError as error:
+            raise InputError(f"{error}; choose a new folder") from error
         require_same_run(folder, there, facts)
     else:
         write_whole(plan, json.dumps(facts))

@@ -38,6 +38,7 @@ from hmralign.data.synthwild_folder import (
     split_facts,
     write_slices,
 )
+from hmralign.storage.json_file import read_json
 from hmralign.storage.whole_file import remove_parts, write_whole
 from hmralign.structures import Example, InputError
 from hmralign.systems.synth.masks import MaskNoise, drawn_masks
@@ -100,9 +101,9 @@ def _claim(path: Path, plan: dict[str, Any]) -> None:
     file = path / "plan.json"
     if file.exists():
         try:
-            earlier = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{file}: not the plan of a split ({error}); remove the folder {path}") from error
+            earlier = read_json(file, "the plan of a split")
+        except InputError as error:
+            raise InputError(f"{error}; remove the folder {path}") from error
         if not isinstance(earlier, dict) or any(earlier.get(key) != plan[key] for key in ("benchmark", "split")):
             raise InputError(f"{path}: holds something else than {plan['split']}; remove it, or use another folder")
         _require_same_poses(path, earlier, plan)

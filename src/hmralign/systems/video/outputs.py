@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from hmralign.body.npz_file import write_npz
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.export.track_animation import write_track_animation
 from hmralign.reports.clip_report import write_clip_report
+from hmralign.storage.json_file import read_json
 from hmralign.storage.whole_file import write_json
 from hmralign.storage.whole_folder import finished_folder
 from hmralign.structures import InputError
@@ -116,8 +116,8 @@ def track_arrays(track: PersonTrack, body: BodyModel, provenance: Provenance) ->
 def read_clip_record(folder: Path) -> dict[str, Any] | None:
     """`video.json` of a finished folder, or None where there is none that can be read."""
     try:
-        record = json.loads((folder / CLIP_RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(folder / CLIP_RECORD, "the record of a clip")
+    except InputError:
         return None
     return record if isinstance(record, dict) else None
 

@@ -104,7 +104,7 @@ def damage(folder, what):
         ("a picture less", "damaged"),
         ("vectors", "embeddings.safetensors is damaged"),
         ("an unknown rule", "damaged"),
-        ("a table less", "cannot be opened"),
+        ("a table less", "cannot be read as lines of row of the table rule_use"),
     ],
 )
 def test_a_damaged_folder_is_refused_and_leaves_nothing(tmp_path, memory, what, message):

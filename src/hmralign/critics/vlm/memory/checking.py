@@ -7,7 +7,6 @@ whatever reads it later can rely on it. Pictures are not read: their hash is che
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -38,6 +37,7 @@ from hmralign.critics.vlm.memory.tables import (
     Table,
     naming,
 )
+from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.storage.sqlite_file import CHECK_BYTES, CHECK_SECONDS, within
 from hmralign.structures import InputError
 
@@ -91,8 +91,8 @@ def _checked_dim(facts: dict[str, str]) -> int:
     if SPACE not in facts:
         return 0
     try:
-        said = json.loads(facts[SPACE])
-    except RecursionError as error:
+        said = parse_json(facts[SPACE], HEADER)
+    except JsonError as error:
         raise ValueError("its space is no JSON") from error
     texts, share = ("model", "preprocessing"), said.get("share") if isinstance(said, dict) else None
     fits = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from hmralign.critics.vlm.memory.tables import (
     RULE_USE,
     naming,
 )
+from hmralign.storage.json_file import HEADER, parse_json
 from hmralign.structures import InputError, Prototype
 
 SPACE = "space"
@@ -35,7 +35,7 @@ def read_fact(connection: sqlite3.Connection, name: str) -> str:
 def read_space(connection: sqlite3.Connection) -> EmbeddingSpace | None:
     """Space of the embeddings; None while there are none."""
     said = read_fact(connection, SPACE)
-    return EmbeddingSpace(**json.loads(said)) if said else None
+    return EmbeddingSpace(**parse_json(said, HEADER)) if said else None
 
 
 def read_rules(connection: sqlite3.Connection) -> tuple[StoredRule, ...]:

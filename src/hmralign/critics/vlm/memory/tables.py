@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hmralign.storage import sqlite_file
+from hmralign.storage.json_file import JsonError, parse_json
 from hmralign.storage.sqlite_file import SQLiteForm
 
 FORMAT_VERSION = 1
@@ -69,8 +70,8 @@ class Column:
     def loaded(self, stored: Any) -> Any:
         """A value from what stands in the file. Raises ValueError for what this program does not write there."""
         try:
-            value = json.loads(stored) if self.kind in _ITEMS and isinstance(stored, str) else stored
-        except (ValueError, RecursionError) as error:
+            value = parse_json(stored) if self.kind in _ITEMS and isinstance(stored, str) else stored
+        except JsonError as error:
             raise ValueError(f"a '{self.name}' is no JSON") from error
         if not self.fits(value):
             raise ValueError(f"a '{self.name}' is {str(value)[:40]!r}, expected {self.kind}")

@@ -27,6 +27,7 @@ from hmralign.critics.vlm.memory.content import FROZEN, PICTURES
 from hmralign.critics.vlm.memory.records import rule_id
 from hmralign.critics.vlm.memory.store import Memory, new_memory
 from hmralign.critics.vlm.memory.tables import FACT, FORMAT_VERSION, PROTOTYPE, RULE, TABLES, TILE, Table, naming
+from hmralign.storage.json_file import HEADER, read_json, read_json_lines
 from hmralign.storage.whole_folder import finished_folder
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
@@ -107,8 +108,8 @@ def _write_embeddings(rows: list[dict[str, Any]], part: Path) -> None:
 
 def _read_facts(folder: Path) -> dict[str, Any]:
     try:
-        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        facts = read_json(folder / _FACTS, "the facts of an exported memory", HEADER)
+    except InputError as error:
         raise InputError(f"{folder} has no readable {_FACTS}; expected an exported memory") from error
     version = facts.get("format_version") if isinstance(facts, dict) else None
     if version != FORMAT_VERSION:
@@ -134,8 +135,7 @@ def _read_tables(memory: Memory, folder: Path) -> None:
 
 def _read_rows(table: Table, folder: Path) -> list[dict[str, Any]]:
     name, rows = f"{table.name}.jsonl", []
-    for number, line in enumerate((folder / name).read_text(encoding="utf-8").splitlines(), start=1):
-        row = _json(line, f"{folder / name}, line {number}")
+    for number, row, _ in read_json_lines(folder / name, f"row of the table {table.name}"):
         columns = {c.name: c for c in table.columns}
         if not isinstance(row, dict) or row.keys() != columns.keys():
             raise InputError(f"{folder / name}, line {number}: expected an object with {', '.join(columns)}")
@@ -150,13 +150,6 @@ def _read_rows(table: Table, folder: Path) -> list[dict[str, Any]]:
             raise InputError(f"{folder / name}, line {number}: the score is {row['score']}, expected 0 to 100")
         rows.append(row)
     return rows
-
-
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: this is no JSON") from error
 
 
 def _place_embeddings(rows: list[dict[str, Any]], folder: Path) -> None:
