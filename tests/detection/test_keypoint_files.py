@@ -393,6 +393,56 @@ def test_kind_and_convention_can_be_forced(tmp_path):
         read_people(path, "a.jpg", SIZE, kind="openpose")
 
 
+class Counting(dict):
+    """An object of a file that counts how often somebody looks into any of them."""
+
+    looked = 0
+
+    def get(self, *args):
+        Counting.looked += 1
+        return super().get(*args)
+
+
+def counted_file(kind, photos):
+    """One person in each of so many photos, as `people_in` is given it."""
+    seen = 2 if kind == "coco_annotations" else 0.8
+    flat = flat_for(COCO17, {name: (*place_of(name)[:2], seen) for name in COCO17.place})
+    names = [f"photo_{n:06d}.jpg" for n in range(photos)]
+    if kind == "alphapose":
+        return names, [Counting({**entry(COCO17, name)}) for name in names]
+    people = [Counting({**entry(COCO17, n), "keypoints": flat}) for n in range(photos)]
+    if kind == "coco_results":
+        return names, people
+    images = [Counting(id=n, file_name=name) for n, name in enumerate(names)]
+    return names, {"images": images, "annotations": people}
+
+
+@pytest.mark.parametrize("kind", ["coco_annotations", "coco_results", "alphapose"])
+def test_a_file_is_gone_through_once_for_all_of_its_photos(kind):
+    """Searched anew for each photo it would take 400 times the looks of 20 photos for 400, not 20 times."""
+    looks = []
+    for photos in (20, 400):
+        names, content = counted_file(kind, photos)
+        Counting.looked = 0
+        for name in names:
+            assert len(people_in(content, FILE, name, SIZE, kind=kind)) == 1
+        looks.append(Counting.looked / photos)
+    assert looks[1] == pytest.approx(looks[0], rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["coco_annotations", "coco_results", "alphapose"])
+def test_two_files_in_turn_are_not_mixed_up(kind):
+    names, both = counted_file(kind, 2)
+    one = {**both, "annotations": both["annotations"][:1]} if isinstance(both, dict) else both[:1]
+    for _ in range(2):
+        assert len(people_in(both, FILE, names[1], SIZE, kind=kind)) == 1
+        try:
+            found = people_in(one, FILE, names[1], SIZE, kind=kind)
+        except InputError:
+            found = []
+        assert found == []
+
+
 def test_a_changed_file_is_read_again(tmp_path):
     path = write(tmp_path, {"boxes": [[1, 2, 30, 40]]})
     assert len(read_people(path, "a.jpg", SIZE)) == 1

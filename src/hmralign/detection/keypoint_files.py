@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -242,18 +242,68 @@ def _parse(file: str, modified: int, size: int) -> Any:
         raise InputError(f"'{file}' cannot be read: {error.strerror or error}") from error
 
 
-def _read_coco_annotations(content: Any, source: _Source) -> list[Detection]:
-    if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
+class _Content:
+    """The parsed content of a file, as the key of what is looked up in it: a file is gone through once for all of its
+    images. It is the same where it is the same object, which nobody changes."""
+
+    def __init__(self, value: Any, source: _Source) -> None:
+        self.value, self.source = value, source
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Content) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _by_id(entries: Iterable[Any]) -> dict[tuple[type, Any], list[dict]]:
+    """Entries by `image_id` with its type: `true` is not 1."""
+    found: dict[tuple[type, Any], list[dict]] = defaultdict(list)
+    for entry in entries:
+        if isinstance(entry, dict) and type(id_ := entry.get("image_id")) in (int, str):
+            found[type(id_), id_].append(entry)
+    return found
+
+
+def _by_name(named: Iterable[tuple[Any, Any]]) -> dict[str, list[Any]]:
+    """Values by the last part of their name, read as a path of this system and of Windows."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for name, value in named:
+        for last in {Path(name).name, file_name_of(name)} if isinstance(name, str) else ():
+            found[last].append(value)
+    return found
+
+
+class _CocoIndex(NamedTuple):
+    """What a file of COCO annotations says, by image."""
+
+    ids: dict[str, list[Any]]
+    """Ids of images by file name."""
+    annotations: dict[tuple[type, Any], list[dict]]
+    categories: dict[Any, str]
+
+
+@lru_cache(maxsize=1)
+def _coco_index(content: _Content) -> _CocoIndex:
+    """Raises InputError for what is no file of annotations."""
+    value, source = content.value, content.source
+    if not isinstance(value, dict) or not all(isinstance(value.get(k), list) for k in ("images", "annotations")):
         raise source.error("expected an object with the lists 'images' and 'annotations'")
-    images = [i for i in content["images"] if isinstance(i, dict)]
+    images = [i for i in value["images"] if isinstance(i, dict)]
     _require_own_ids(images, source)
-    ids = [i.get("id") for i in images if _same_name(i.get("file_name"), source.image_name)]
+    ids = _by_name((i.get("file_name"), i.get("id")) for i in images)
+    return _CocoIndex(ids, _by_id(value["annotations"]), _category_names(value, source))
+
+
+def _read_coco_annotations(content: Any, source: _Source) -> list[Detection]:
+    index = _coco_index(_Content(content, source))
+    ids = index.ids.get(Path(source.image_name).name, [])
     if len(ids) != 1:
         raise source.error(
             f"{'no' if not ids else 'more than one'} entry of 'images' has the file name '{source.image_name}'"
         )
-    chosen = [a for a in content["annotations"] if isinstance(a, dict) and _same_id(a.get("image_id"), ids[0])]
-    people = _those_of_persons(chosen, _category_names(content, source), source)
+    chosen = index.annotations.get((type(ids[0]), ids[0]), [])
+    people = _those_of_persons(chosen, index.categories, source)
     return source.each(people, lambda a, i: _coco_person(a, source, i, flags=True))
 
 
@@ -303,11 +353,6 @@ def _require_own_ids(images: list[dict], source: _Source) -> None:
         names[id_] = name
 
 
-def _same_id(given: Any, id_: Any) -> bool:
-    """Whether it is that id; `true` is not 1."""
-    return type(given) is type(id_) and given == id_
-
-
 def _number_of(image_name: str) -> int | None:
     """The number that an image is named by; None for a name without one.
 
@@ -319,8 +364,7 @@ def _number_of(image_name: str) -> int | None:
 
 
 def _read_coco_results(content: Any, source: _Source) -> list[Detection]:
-    number = _number_of(source.image_name)
-    chosen = [e for e in _entries(content, source) if number is not None and _same_id(e.get("image_id"), number)]
+    chosen = _entries_by_id(_Content(content, source)).get((int, _number_of(source.image_name)), [])
     if not chosen:
         raise source.error(
             f"no entry has the image_id of '{source.image_name}': expected an image named by its number, as in COCO"
@@ -330,7 +374,7 @@ def _read_coco_results(content: Any, source: _Source) -> list[Detection]:
 
 
 def _read_alphapose(content: Any, source: _Source) -> list[Detection]:
-    chosen = [e for e in _entries(content, source) if _same_name(e.get("image_id"), source.image_name)]
+    chosen = _entries_by_name(_Content(content, source)).get(Path(source.image_name).name, [])
     if not chosen:
         raise source.error(f"no entry has the image_id '{source.image_name}'")
     people = _those_of_persons(chosen, {}, source)
@@ -346,7 +390,7 @@ def _read_openpose(content: Any, source: _Source) -> list[Detection]:
 def _read_boxes(content: Any, source: _Source) -> list[Detection]:
     boxes = content.get("boxes") if isinstance(content, dict) else content
     if isinstance(boxes, dict):
-        matching = [value for name, value in boxes.items() if _same_name(name, source.image_name)]
+        matching = _boxes_by_name(_Content(boxes, source)).get(Path(source.image_name).name, [])
         if len(matching) != 1:
             raise source.error(f"{'no' if not matching else 'more than one'} entry of 'boxes' is '{source.image_name}'")
         boxes = matching[0]
@@ -364,14 +408,25 @@ _READERS = {
 }
 
 
-def _entries(content: Any, source: _Source) -> list[dict]:
-    if not isinstance(content, list) or not all(isinstance(e, dict) for e in content):
-        raise source.error("expected a list of objects, one per person")
-    return content
+@lru_cache(maxsize=1)
+def _entries_by_id(content: _Content) -> dict[tuple[type, Any], list[dict]]:
+    return _by_id(_entries(content))
 
 
-def _same_name(name: Any, image_name: str) -> bool:
-    return isinstance(name, str) and Path(image_name).name in (Path(name).name, file_name_of(name))
+@lru_cache(maxsize=1)
+def _entries_by_name(content: _Content) -> dict[str, list[dict]]:
+    return _by_name((e.get("image_id"), e) for e in _entries(content))
+
+
+@lru_cache(maxsize=1)
+def _boxes_by_name(content: _Content) -> dict[str, list[Any]]:
+    return _by_name(content.value.items())
+
+
+def _entries(content: _Content) -> list[dict]:
+    if not isinstance(content.value, list) or not all(isinstance(e, dict) for e in content.value):
+        raise content.source.error("expected a list of objects, one per person")
+    return content.value
 
 
 def file_name_of(path: str) -> str:
