@@ -15,7 +15,7 @@ from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
 if TYPE_CHECKING:
-    from hmralign.systems.group_preference.estimate import Estimate
+    from hmralign.systems.group_preference.judging_cost import JudgingCost
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def run_estimate(options: EstimateOptions, terminal: Terminal) -> int:
 
 def say_hours(hours: float, terminal: Terminal) -> None:
     """How long the calls take at the given pace, with a warning where that is long; nothing for 0 hours."""
-    from hmralign.systems.group_preference.estimate import LONG_RUN_HOURS
+    from hmralign.systems.group_preference.judging_cost import LONG_RUN_HOURS
 
     if hours > LONG_RUN_HOURS and not terminal.quiet:
         terminal.note(
@@ -125,9 +125,9 @@ def _check_estimate(options: EstimateOptions) -> None:
         raise UsageError("--leave-one-out is for --explore")
 
 
-def _estimated(options: EstimateOptions) -> Estimate:
+def _estimated(options: EstimateOptions) -> JudgingCost:
     from hmralign.preferences.store import GroupStore
-    from hmralign.systems.group_preference import estimate
+    from hmralign.systems.group_preference import judging_cost
     from hmralign.systems.group_preference.settings import ExploreConfig, explore_preset
     from hmralign.training.configuration import read_config
 
@@ -135,13 +135,13 @@ def _estimated(options: EstimateOptions) -> Estimate:
         config = score_config(options.config, options.preset, None, options.clip)
         with opened_memory(options.memory) as memory:
             store = GroupStore.open(store_folder(options.store))
-            return estimate.estimate_store(store, config, memory, name=options.name, device=options.device)
+            return judging_cost.estimate_store(store, config, memory, name=options.name, device=options.device)
     groups, size = options.groups, options.group_size
     assert groups is not None and size is not None
     if options.explore:
         explore = read_config(ExploreConfig, options.config) if options.config else explore_preset(options.preset)
         if options.leave_one_out is not None:
             explore = dataclasses.replace(explore, leave_one_out=options.leave_one_out)
-        return estimate.estimate_exploration(groups, size, explore)
+        return judging_cost.estimate_exploration(groups, size, explore)
     config = score_config(options.config, options.preset, None)
-    return estimate.estimate_counts(groups, size, config, memory=options.with_memory)
+    return judging_cost.estimate_counts(groups, size, config, memory=options.with_memory)

@@ -104,7 +104,7 @@ def _warn_of_pace(options: ScoreOptions, store: GroupStore, config: ScoreConfig,
     """By the groups that are not scored, a full memory where there is one, and nothing in the journal."""
     if options.journal_only or (options.requests_per_minute is None and options.tokens_per_minute is None):
         return
-    from hmralign.systems.group_preference.estimate import LONG_RUN_HOURS, estimate_counts
+    from hmralign.systems.group_preference.judging_cost import LONG_RUN_HOURS, estimate_counts
 
     groups = sum(len(store.shard_ids(shard)) for shard in store.unscored(options.name))
     found = estimate_counts(groups, store.facts.group_size, config, memory=options.memory is not None)

@@ -1,7 +1,7 @@
 """What a study will ask before it asks: calls and tokens by arm, and in all, where arms share steps.
 
-By the assumptions of `group_preference.estimate`: a memory that is full from the first group on. Answers that arms have
-in common although their settings differ (the first round of every exploration) are counted in each.
+By the assumptions of `group_preference.judging_cost`: a memory that is full from the first group on. Answers that arms
+have in common although their settings differ (the first round of every exploration) are counted in each.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from hmralign.reports.markdown_table import markdown_table
 from hmralign.structures.counted import counted
 from hmralign.studies.judge_ablations.settings import Arm, StudyConfig
 from hmralign.studies.judge_ablations.steps import short_hash
-from hmralign.systems.group_preference.estimate import Estimate, estimate_counts, estimate_exploration
+from hmralign.systems.group_preference.judging_cost import JudgingCost, estimate_counts, estimate_exploration
 from hmralign.vlm.image_tokens import QWEN3_VL, ImageGrid
 
-_NOTHING = Estimate(0, 0, 0, 0, 0, 0)
+_NOTHING = JudgingCost(0, 0, 0, 0, 0, 0)
 
 
 def plan_study(config: StudyConfig, grid: ImageGrid = QWEN3_VL) -> dict[str, Any]:
     """What arms change and ask, and with whom they share it. Raises InputError as `GroupStore.open`."""
     learn, score = GroupStore.open(config.learn), GroupStore.open(config.score)
     rows: dict[str, Any] = {}
-    steps: dict[str, Estimate] = {}
+    steps: dict[str, JudgingCost] = {}
     owners: dict[str, str] = {}
     for arm in config.arms:
         own = _estimates(config, arm, learn, score, grid)
@@ -49,9 +49,9 @@ def changes(arm: Arm) -> dict[str, Any]:
 
 def _estimates(
     config: StudyConfig, arm: Arm, learn: GroupStore, score: GroupStore, grid: ImageGrid
-) -> dict[str, Estimate]:
-    """Estimate of each step that asks, by a name that arms have in common where they ask the same."""
-    found: dict[str, Estimate] = {}
+) -> dict[str, JudgingCost]:
+    """Cost of each step that asks, by a name that arms have in common where they ask the same."""
+    found: dict[str, JudgingCost] = {}
     if not arm.asks:
         return found
     explore, scoring = config.explore_config(arm), config.score_config(arm)
@@ -66,7 +66,7 @@ def _estimates(
     return found
 
 
-def _plain(estimate: Estimate) -> dict[str, int]:
+def _plain(estimate: JudgingCost) -> dict[str, int]:
     return {
         "calls": estimate.calls, "prompt_tokens": estimate.prompt_tokens,
         "completion_tokens": estimate.completion_tokens, "completion_tokens_most": estimate.completion_tokens_most,

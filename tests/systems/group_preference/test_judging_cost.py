@@ -8,12 +8,12 @@ from hmralign.critics.vlm.memory.store import Memory
 from hmralign.critics.vlm.plan import PlanOptions
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
-from hmralign.systems.group_preference.estimate import (
+from hmralign.systems.group_preference.explore import explore_groups, freeze_memory
+from hmralign.systems.group_preference.judging_cost import (
     estimate_counts,
     estimate_exploration,
     estimate_store,
 )
-from hmralign.systems.group_preference.explore import explore_groups, freeze_memory
 from hmralign.systems.group_preference.score import score_groups
 from hmralign.systems.group_preference.settings import PAPER_JUDGE, ScoreConfig
 from hmralign.vlm.image_tokens import estimated_prompt_tokens, request_image_tokens

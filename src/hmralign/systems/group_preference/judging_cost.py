@@ -49,8 +49,8 @@ _REASONING = "x" * 150
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Sums over all groups."""
+class JudgingCost:
+    """What judging takes, summed over all groups."""
 
     groups: int
     calls: int
@@ -85,24 +85,24 @@ class Estimate:
             hours = max(hours, 0.0 if pace is None else amount / pace / 60)
         return hours
 
-    def __add__(self, other: Estimate) -> Estimate:
+    def __add__(self, other: JudgingCost) -> JudgingCost:
         """Both; without a price where one has none."""
-        if not isinstance(other, Estimate):
+        if not isinstance(other, JudgingCost):
             return NotImplemented
-        return Estimate(
+        return JudgingCost(
             self.groups + other.groups, self.calls + other.calls, self.image_tokens + other.image_tokens,
             self.text_tokens + other.text_tokens, self.completion_tokens + other.completion_tokens,
             self.completion_tokens_most + other.completion_tokens_most,
         )  # fmt: skip
 
-    def times(self, groups: int) -> Estimate:
+    def times(self, groups: int) -> JudgingCost:
         """For so many groups, where this is of one."""
-        return Estimate(
+        return JudgingCost(
             groups, self.calls * groups, self.image_tokens * groups, self.text_tokens * groups,
             self.completion_tokens * groups, self.completion_tokens_most * groups,
         )  # fmt: skip
 
-    def priced(self, price: Price | None) -> Estimate:
+    def priced(self, price: Price | None) -> JudgingCost:
         """With its cost."""
         if price is None:
             return self
@@ -111,12 +111,12 @@ class Estimate:
             for answer in (self.completion_tokens, self.completion_tokens_most)
         )
         sums = (self.groups, self.calls, self.image_tokens, self.text_tokens, self.completion_tokens)
-        return Estimate(*sums, self.completion_tokens_most, cost, most)
+        return JudgingCost(*sums, self.completion_tokens_most, cost, most)
 
 
 def estimate_counts(
     groups: int, group_size: int, config: ScoreConfig, *, memory: bool = True, grid: ImageGrid = QWEN3_VL
-) -> Estimate:
+) -> JudgingCost:
     """For so many groups; with a memory that shows as many rules and cases as it may, of full length."""
     if groups < 0:
         raise InputError(f"{counted(groups, 'group')}; expected 0 or more")
@@ -132,7 +132,7 @@ def estimate_store(
     name: str = "vlm",
     grid: ImageGrid = QWEN3_VL,
     device: str | torch.device = "cpu",
-) -> Estimate:
+) -> JudgingCost:
     """For the groups of a store that have no scores of that name, with what the memory would show each of them.
 
     CLIP runs on `device`.
@@ -144,7 +144,7 @@ def estimate_store(
         groups = sum(len(store.shard_ids(shard)) for shard in shards)
         return estimate_group(size, MemoryContext(), judge, grid=grid).times(groups)
     embedder = make_embedder(judge, memory, device)
-    total = Estimate(0, 0, 0, 0, 0, 0)
+    total = JudgingCost(0, 0, 0, 0, 0, 0)
     for group in (g for shard in shards for g in read_groups(store, shard)):
         shown = shown_of(memory, group, embedder, config.retrieval, judge.seed)
         total += estimate_group(size, shown.context, judge, group_id=group.id, grid=grid)
@@ -153,7 +153,7 @@ def estimate_store(
 
 def estimate_exploration(
     groups: int, group_size: int, config: ExploreConfig, *, grid: ImageGrid = QWEN3_VL
-) -> Estimate:
+) -> JudgingCost:
     """For so many groups with their reviews, and a share of them once more with a rule less; from the first on with a
     memory that is full, which is too much."""
     context = typical_context(ScoreConfig(config.judge, config.shown), config.judge.style, pictures=config.images)
@@ -174,7 +174,7 @@ def estimate_exploration(
 
 def estimate_group(
     group_size: int, memory: MemoryContext, config: JudgeConfig, *, group_id: str = "", grid: ImageGrid = QWEN3_VL
-) -> Estimate:
+) -> JudgingCost:
     """For one group: its requests with blank pictures."""
     check_plan(config, group_size)
     calls = group_calls(group_id, group_size, config)
@@ -208,8 +208,10 @@ def _answer_tokens(call: Call, config: JudgeConfig) -> int:
     return math.ceil(labels * (FORM_TOKENS + comment))
 
 
-def _of_requests(requests: Sequence[ChatRequest], answers: Sequence[int], grid: ImageGrid, *, groups: int) -> Estimate:
+def _of_requests(
+    requests: Sequence[ChatRequest], answers: Sequence[int], grid: ImageGrid, *, groups: int
+) -> JudgingCost:
     images = sum(request_image_tokens(request, grid) for request in requests)
     prompts = sum(estimated_prompt_tokens(request, grid) for request in requests)
     most = sum(request.max_tokens for request in requests)
-    return Estimate(groups, len(requests), images, prompts - images, sum(answers), most)
+    return JudgingCost(groups, len(requests), images, prompts - images, sum(answers), most)
