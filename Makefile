@@ -24,8 +24,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
+# Two processes, each with whole files of tests: what the tests of a file share is made once.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: setup
 	$(BIN)/ruff format .
