@@ -111,6 +111,9 @@ def test_numbers_that_are_none_for_a_computer():
             parse_json(text, nan=True)
     assert parse_json('["' + "1" * 400 + '"]') == ["1" * 400]
     assert parse_json("1" * 4300, REPLY) == int("1" * 4300)
+    assert parse_json("[12345, -0.12345]", JsonLimits(max_digits=5)) == [12345, -0.12345]
+    with pytest.raises(JsonError, match="more than 5 digits"):
+        parse_json("[123456]", JsonLimits(max_digits=5))
     for text in ("1" * 4301, f"[{'[1],' * 40} {'7' * 5000}]"):
         with pytest.raises(JsonError, match="more than 4300 digits"):
             parse_json(text, REPLY)
