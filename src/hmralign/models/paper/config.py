@@ -57,8 +57,8 @@ class Quirks:
     """Joints carried into HMR-Scorer's crop fall on whole pixels, rounded down; off: they stay where they are."""
 
 
-NO_QUIRKS = Quirks(**dict.fromkeys(Quirks.__dataclass_fields__, False))
-"""What we train ourselves has none of them."""
+OWN = Quirks(**{**dict.fromkeys(Quirks.__dataclass_fields__, False), "zero_noise_first": True})
+"""What we train ourselves: all off but the mode first, which all policies of this package have."""
 
 
 @dataclass(frozen=True)
@@ -135,5 +135,5 @@ class PaperConfig:
 HYPONET = PaperConfig()
 """The published models: ScoreHypo and ADHMR load into it."""
 
-HYPONET_CLEAN = replace(HYPONET, quirks=NO_QUIRKS)
+HYPONET_CLEAN = replace(HYPONET, quirks=OWN)
 """The same size for weights of one's own, without the quirks."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 
 class MaskedLinear(nn.Linear):
@@ -46,7 +47,7 @@ class MaskedLinear(nn.Linear):
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """The layer's output."""
-        if not self.on_stored_values:
+        if not self.on_stored_values or is_parametrized(self):  # a parametrised weight is not stored
             return nn.functional.linear(x, self.masked_weight, self.bias)
         self.clear()
         return nn.functional.linear(x, self.weight, self.bias)
