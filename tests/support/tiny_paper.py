@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import nn
 
 from hmralign.models.paper.checkpoint import PaperModel
 from hmralign.models.paper.config import OWN, HrnetConfig, PaperConfig, Quirks
+from hmralign.models.paper.image_encoder import ImageEncoder
 from hmralign.policies.hyponet import HypoNetPolicy
 from hmralign.structures import Example, Observation
 from support.synthetic_persons import BODY, persons, seeded
@@ -17,14 +19,14 @@ TINY_HRNET = HrnetConfig(
     shape_width=16,
 )  # fmt: skip
 TINY_PAPER = PaperConfig(
-    width=64, heads=4, feedforward=64, hops=(3, 1), score_width=32, image_size=64, encoder=TINY_HRNET
+    width=64, heads=4, feedforward=64, hops=(3, 1), score_width=128, image_size=64, encoder=TINY_HRNET
 )
 SIDE = 40
 """Pixels of a crop; not the encoder's size, so that it is resized."""
 
 
-def speaking(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights and statistics of which none is zero or one, in eval mode."""
+def speaking(module: Any, *picture: int, seed: int = 0) -> Any:
+    """Weights of which none is zero or one, in eval mode; norms have the statistics of random pictures of that size."""
     draw = seeded(seed)
     with torch.no_grad():
         for name, value in module.state_dict().items():
@@ -34,19 +36,34 @@ def speaking(module: nn.Module, seed: int = 0) -> nn.Module:
             if name.endswith("running_var"):
                 value.copy_(0.2 + 0.2 * noise.square())
             elif value.ndim > 1:
-                value.copy_(noise * (2 / max(1, value[0].numel())) ** 0.5)
+                value.copy_(noise * (2 / max(1, value.numel() // max(1, len(value)))) ** 0.5)
             elif name.endswith("weight"):
                 value.copy_(1 + 0.1 * noise)
             else:
                 value.copy_(0.1 * noise)
+        if picture:
+            _calibrate(module, torch.randn(8, 3, *picture, generator=draw))
     return module.eval().requires_grad_(False)
+
+
+def _calibrate(encoder: ImageEncoder, pictures: torch.Tensor) -> None:
+    """Statistics of these pictures; heatmaps soft enough that the mean of a softmax says more than its peak."""
+    norms = [norm for norm in encoder.modules() if isinstance(norm, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    encoder.train()(pictures)
+    for norm in norms:
+        norm.momentum = 0.1
+    encoder.hmap_layer.weight.mul_(0.15)
 
 
 @lru_cache(maxsize=4)
 def tiny_paper(config: PaperConfig = TINY_PAPER) -> PaperModel:
     """Do not write into the result."""
     model = PaperModel(config)
-    speaking(model)
+    speaking(model.encoder, 64, 64)
+    speaking(model.denoiser)
+    model.eval().requires_grad_(False)
     model.denoiser.clear_masked()
     return model
 
