@@ -9,9 +9,10 @@ It differs from `inverse_kinematics` in three things:
 | small numbers | 1e-8 added to every length that is divided by | lengths below a limit have no direction |
 | a bone turned by exactly 180 degrees | is not turned at all | turns about a fixed perpendicular |
 
-The middle of the hips lies almost on the line of the spine, so the pelvis is ill-conditioned. Nothing but directions is
-read from the joints, yet the constants matter: with joints in metres instead of twice their millimetres rotations move
-by some 1e-4.
+The middle of the hips lies almost on the line of the spine, so the pelvis is ill-conditioned: on the free body, where
+it is 1 cm off that line, 10 mm of noise on each joint turn the pelvis by 55 degrees in the mean, with least squares by
+6. Nothing but directions is read from the joints, yet the constants matter: with joints in metres instead of twice
+their millimetres elements of rotations move by up to 0.01 there.
 """
 
 from __future__ import annotations
