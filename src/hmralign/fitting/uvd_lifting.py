@@ -20,7 +20,7 @@ from hmralign.body.skeleton import NUM_ALL_JOINTS, PARENTS
 from hmralign.geometry.placement import MIN_DEPTH
 
 _STEPS = 10
-"""Of Gauss-Newton; from the closed start the last ones move a person by less than a millimetre."""
+"""Gauss-Newton steps; from the closed start the last ones move a person by less than a millimetre."""
 
 FARTHEST = 200.0
 """Metres; joints that all fall on one pixel are there."""

@@ -14,7 +14,7 @@ from hmralign.structures import InputError, Observation
 
 MEAN_RGB = (0.480, 0.457, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
-"""Of ImageNet, as HybrIK writes them (0.480 and 0.457, not 0.485 and 0.456)."""
+"""Channel statistics of ImageNet, as HybrIK writes them (0.480 and 0.457, not 0.485 and 0.456)."""
 
 
 def require_crops(observation: Observation) -> UInt8[Tensor, "*batch 3 side side"]:

@@ -15,7 +15,7 @@ from hmralign.models.paper.config import GROUPS
 from hmralign.models.paper.masked_linear import MaskedLinear
 
 SLOPE = 0.2
-"""Of LeakyReLU below zero."""
+"""Slope of LeakyReLU below zero."""
 
 
 def start_layers(
