@@ -513,6 +513,17 @@ _CRITICS = (
 
 _PREFERENCES = (
     *_of(
+        "preferences/published_pool.py", "preferences/test_published_pool_files.py",
+        ("millimetres for metres", "self.joints[..., 2] / 1000", "self.joints[..., 2]"),
+        ("the crop's affine the other way round", "apply_affine(self.A_image_crop[:, None], uv)",
+         "apply_affine(self.A_crop_image[:, None], uv)"),
+    ),
+    *_of(
+        "preferences/published_pool_files.py", "preferences/test_published_pool_files.py",
+        ("the worse one first", "torch.stack([better, worse], 1)", "torch.stack([worse, better], 1)"),
+        ("twists of the other one", "torch.stack([better_twist, worse_twist], 1)", "torch.stack([worse_twist, better_twist], 1)"),
+    ),
+    *_of(
         "preferences/pairs.py", "preferences/test_pairs.py",
         ("top and bottom exchanged", "return order[:, :k], order[:, -k:]", "return order[:, -k:], order[:, :k]"),
         ("ties are pairs", "real: Bool[Tensor, \"group n\"] = scores.gather(1, chosen) > scores.gather(1, rejected)", "real: Bool[Tensor, \"group n\"] = scores.gather(1, chosen) >= scores.gather(1, rejected)"),
@@ -526,6 +537,17 @@ _PREFERENCES = (
 )
 
 _MODELS = (
+    *_of(
+        "models/published/conversion.py", "models/published/test_conversion.py",
+        ("averages are never taken", "number = numbers.get(slot.name)", "number = None"),
+        ("averages in the order of all tensors", "{slot.name: n for n, slot in enumerate(part.averaged)}",
+         "{slot.name: min(n, len(averages) - 1) for n, slot in enumerate(part.slots) if slot.is_parameter}"),
+        ("weights need not be finite", "if not bool(torch.isfinite(tensor).all()):", "if False:"),
+    ),
+    *_of(
+        "models/published/snapshot.py", "models/published/test_snapshot.py",
+        ("a tensor may reach beyond its numbers", "last >= storage.numel", "last > storage.numel"),
+    ),
     *_of(
         "models/context.py", "models/test_context.py",
         ("mirrored without exchanging sides", "per_keypoint[..., list(MIRROR_KEYPOINTS), :] * flip", "per_keypoint * flip"),
@@ -612,6 +634,16 @@ _DATA = (
         ("truth is the stretched body", "annotation = Annotation(body, true_joints + body.transl[:, None])", "annotation = Annotation(body, joints)"),
         ("people outside the image are seen", "confidence = reported.confidence * _inside(reported.keypoints, views)", "confidence = reported.confidence * 1"),
         ("the detector's landmarks are ours", "landmark_points(self.model, body.betas, global_rotmats, joints, self.noise.offsets)", "landmark_points(self.model, body.betas, global_rotmats, joints, None)"),
+    ),
+    *_of(
+        "data/twist_annotation.py", "data/test_twist_annotation.py",
+        ("sine for cosine", "torch.atan2(cos_sin[..., 1], cos_sin[..., 0])", "torch.atan2(cos_sin[..., 0], cos_sin[..., 1])"),
+        ("one bone for all frames", "rest.expand(len(parameters), -1, -1)[some]", "rest[:1].expand(len(rotmats), -1, -1)"),
+    ),
+    *_of(
+        "data/pose_parameters.py", "data/test_twist_annotation.py",
+        ("fingers for hands", "rotvecs[:, :NUM_BODY_JOINTS]", "rotvecs[:, 2 : NUM_BODY_JOINTS + 2]"),
+        ("mirrored matrices are rotations", "(torch.linalg.det(rotmats) < 0)", "(torch.linalg.det(rotmats) < -2)"),
     ),
     *_of(
         "data/synthetic/proportions.py", "data/synthetic/test_proportions.py",

@@ -11,6 +11,7 @@ from hmralign.diffusion import ddim
 from hmralign.diffusion.ema import Ema
 from hmralign.diffusion.parameterization import add_noise, eps_from_v, velocity, x_0_from_eps
 from hmralign.diffusion.schedule import ScheduleConfig, make_schedule
+from hmralign.structures import InputError
 
 SCHEDULES = [make_schedule(ScheduleConfig(kind)) for kind in ("cosine", "linear")]
 
@@ -159,3 +160,27 @@ def test_ema_of_a_constant_is_the_constant_and_resumes():
     other = Ema(torch.nn.Linear(3, 2))
     other.load_state_dict(ema.state_dict())
     assert other.updates == ema.updates and torch.equal(other.module.weight, ema.module.weight)
+
+
+def test_strided_times_are_one_call_more_than_asked_where_the_stride_does_not_divide():
+    schedule = SCHEDULES[1]
+    assert ddim.strided_times(schedule, 3) == [999, 666, 333, 0]
+    assert ddim.strided_times(schedule, 10) == list(range(900, -1, -100)), "and not one from T - 1 where it does"
+    for wrong in (0, 1001):
+        with pytest.raises(InputError, match=r"1\.\.1000"):
+            ddim.strided_times(schedule, wrong)
+
+
+def test_times_may_be_given():
+    schedule, asked = SCHEDULES[1], []
+
+    def eps(x_t, t):
+        asked.append(int(t))
+        return 0.1 * x_t
+
+    x_T = torch.randn(4, generator=torch.Generator().manual_seed(0))
+    even = ddim.sample(eps, x_T, schedule, num_steps=4)
+    assert torch.equal(ddim.sample(eps, x_T, schedule, num_steps=ddim.timesteps(schedule, 4)), even)
+    asked.clear()
+    ddim.sample(eps, x_T, schedule, num_steps=[999, 10])
+    assert asked == [999, 10]

@@ -41,7 +41,7 @@ def npz_sizes(path: Path) -> dict[str, int]:
 
     Raises InputError where it is no archive, has two arrays of one name, or too many.
     """
-    with _opened(path) as archive:
+    with opened_archive(path) as archive:
         return {name: info.file_size for name, info in _entries(path, archive).items()}
 
 
@@ -51,7 +51,7 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.n
     Raises InputError, naming the file, where it is missing or damaged, lacks an array, has two of one name, holds
     pickles in place of numbers or unpacks to more than `MAX_UNPACKED_BYTES` or `MAX_VALUES`.
     """
-    with _opened(path) as archive:
+    with opened_archive(path) as archive:
         entries = _entries(path, archive)
         names = list(entries) if names is None else list(names)
         if missing := [name for name in names if name not in entries]:
@@ -64,6 +64,32 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.n
         if values > MAX_VALUES:
             raise InputError(f"{path}: unpacks to {values} values, expected at most {MAX_VALUES}")
         return {name: _array(archive, name, info) for name, info in chosen.items()}
+
+
+def read_object_bytes(path: Path, name: str, max_bytes: int) -> bytes:
+    """The pickle of an array of objects with one axis, unread; `body.restricted_pickle` reads it.
+
+    Raises InputError, naming the file, as `read_npz`, where the array holds no objects, and for one of more bytes.
+    """
+    with opened_archive(path) as archive:
+        entries = _entries(path, archive)
+        if name not in entries:
+            raise InputError(f"{path}: lacks the arrays {[name]}")
+        info = entries[name]
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(f"{path}: '{shown(name)}' is packed in an unusual way, expected what numpy writes")
+        if info.file_size > max_bytes:
+            raise InputError(f"{path}: '{shown(name)}' has {info.file_size} bytes, expected at most {max_bytes}")
+        with archive.open(info) as file:
+            shape, dtype = _header(file)  # pyright: ignore[reportArgumentType]
+            if dtype.kind != "O" or len(shape) != 1:
+                raise InputError(
+                    f"{path}: '{shown(name)}' is {shown(str(dtype))} of shape {shown(shape)}, expected objects"
+                )
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise InputError(f"{path}: '{shown(name)}' has more than {max_bytes} bytes")
+        return content
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> Path:
@@ -94,20 +120,23 @@ class _Directory:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive. InputError for whatever is wrong: zipfile, zlib and numpy have a class each for every damage."""
-    what = "not an npz archive"
+def opened_archive(path: Path, what: str = "npz archive") -> Iterator[zipfile.ZipFile]:
+    """A zip archive whose table of contents is not too long; `what` is its meaning, as in "npz archive".
+
+    Raises InputError for whatever is wrong: zipfile, zlib and numpy have a class each for every damage.
+    """
+    said = f"not {'an' if what.startswith('npz') else 'a'} {what}"
     try:
         require_regular(path)
         with path.open("rb") as file:
             directory = _Directory(file)
             with zipfile.ZipFile(directory) as archive:  # pyright: ignore[reportArgumentType]
-                directory.opening, what = False, "damaged npz archive"
+                directory.opening, said = False, f"damaged {what}"
                 yield archive
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path}: {what} ({_sentence(error)})") from error
+        raise InputError(f"{path}: {said} ({_sentence(error)})") from error
 
 
 def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -129,7 +158,7 @@ def _values_of_header(path: Path, archive: zipfile.ZipFile, name: str, info: zip
         with archive.open(info) as file:
             shape, dtype = _header(file)  # pyright: ignore[reportArgumentType]
             start = file.tell()
-    except Exception as error:  # see `_opened`
+    except Exception as error:  # see `opened_archive`
         raise ValueError(f"'{shown(name)}': {_sentence(error)}") from error
     if dtype.hasobject:
         raise InputError(f"{path}: damaged npz archive ('{shown(name)}' holds objects, read with allow_pickle=False)")
@@ -163,7 +192,7 @@ def _array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> np.nda
             array = np.lib.format.read_array(file, allow_pickle=False)
             file.read(1)  # the end, where the check sum is compared
             return array
-    except Exception as error:  # see `_opened`
+    except Exception as error:  # see `opened_archive`
         raise ValueError(f"'{shown(name)}': {_sentence(error)}") from error
 
 

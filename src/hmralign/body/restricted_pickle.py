@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -221,9 +221,13 @@ def _globals() -> dict[tuple[str, str], Any]:
 
 _GLOBALS = _globals()
 
+_EXPECTED = "numpy arrays, SciPy's sparse matrices, chumpy's Ch and plain containers"
+
 
 _REFUSED_OPCODES = frozenset(b"PQ\x82\x83\x84\x97\x98")
 """Persistent ids, registered extensions and buffers beside the file: no body has them."""
+
+_BINPERSID = b"Q"[0]
 
 _BYTEARRAY8 = 0x96
 
@@ -233,8 +237,8 @@ def _counted(load: Callable[[Any], None], before: Callable[[Any], None] | None =
 
     def counted(self: Any) -> None:
         self.opcodes += 1
-        if self.opcodes > MAX_OPCODES:
-            raise ValueError(f"it has more than {MAX_OPCODES} instructions")
+        if self.opcodes > self.most_opcodes:
+            raise ValueError(f"it has more than {self.most_opcodes} instructions")
         if before is not None:
             before(self)
         load(self)
@@ -257,6 +261,21 @@ def _every_key(step: int) -> Callable[[Any], None]:
     return check
 
 
+def _no_key_twice(into: int | None, keys: slice) -> Callable[[Any], None]:
+    """Checks that what a dictionary is given is new; it lies at `into` of the stack, or below the last mark."""
+
+    def check(self: Any) -> None:
+        there = self.metastack[-1][-1] if into is None else self.stack[into]
+        seen = set(there) if isinstance(there, dict) else set()
+        for key in self.stack[keys]:
+            _require_key(key)
+            if key in seen:
+                raise ValueError(f"the key {shown(repr(key))} is given twice")
+            seen.add(key)
+
+    return check
+
+
 _CHECKS: dict[int, Callable[[Any], None]] = {
     b"s"[0]: lambda self: _require_key(self.stack[-2]),  # SETITEM
     b"u"[0]: _every_key(2),  # SETITEMS
@@ -271,11 +290,14 @@ _CHECKS: dict[int, Callable[[Any], None]] = {
 """What is looked at before an instruction is followed."""
 
 
-class _Recorder(pickle._Unpickler):
-    """Finds the recorders of this file and nothing else; imports nothing, and keeps to its budget.
+class Recorder(pickle._Unpickler):
+    """Finds the recorders it is given and nothing else; imports nothing, and keeps to its budget.
 
     It is the unpickler written in Python, because the one in C reserves memory for whatever size or memo number a few
     damaged bytes claim. Bodies have few opcodes and large strings, so it is hardly slower.
+
+    `names` maps all that the pickle may name to what stands for it, `expected` says in words what that is, `what` is
+    how a sentence names the file. `load` raises InputError for any other name, and almost anything for what is damaged.
     """
 
     dispatch = {  # noqa: RUF012
@@ -284,10 +306,20 @@ class _Recorder(pickle._Unpickler):
         if code not in _REFUSED_OPCODES
     }
 
-    def __init__(self, path: Path, content: bytes) -> None:
-        super().__init__(BytesIO(content), encoding="latin1")
-        self.path, self.opcodes = path, 0
-        self.items_left, self.bytes_left = 2 * MAX_OPCODES, 2 * len(content) + MAX_OPCODES
+    def __init__(
+        self,
+        what: str,
+        content: bytes,
+        names: Mapping[tuple[str, str], Any],
+        expected: str,
+        *,
+        max_opcodes: int | None = None,
+    ) -> None:
+        self.stream = BytesIO(content)
+        super().__init__(self.stream, encoding="latin1")
+        self.what, self.names, self.expected, self.opcodes = what, names, expected, 0
+        self.most_opcodes = MAX_OPCODES if max_opcodes is None else max_opcodes
+        self.items_left, self.bytes_left = 2 * self.most_opcodes, 2 * len(content) + self.most_opcodes
 
     def charge(self, given: object) -> None:
         """Count what a call is given: it copies as much. Raises ValueError where it is beyond the budget."""
@@ -306,13 +338,33 @@ class _Recorder(pickle._Unpickler):
         super()._instantiate(klass, args)  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a global of the pickle. Raises InputError for a global that no body needs."""
-        if (module, name) not in _GLOBALS:
+        """What stands for a global of the pickle. Raises InputError for a global that is not needed."""
+        if (module, name) not in self.names:
             raise InputError(
-                f"Body file {self.path} was refused: it wants to use '{shown(f'{module[:80]}.{name[:80]}')}', expected "
-                "only numpy arrays, SciPy's sparse matrices, chumpy's Ch and plain containers."
+                f"{self.what} was refused: it wants to use '{shown(f'{module[:80]}.{name[:80]}')}', expected "
+                f"only {self.expected}."
             )
-        return _GLOBALS[module, name]
+        return self.names[module, name]
+
+
+class StorageRecorder(Recorder):
+    """A recorder of pickles whose numbers lie beside them, as PyTorch's: `persistent` is called with what they name.
+
+    A dictionary that is given a key twice raises ValueError: the last would silently count.
+    """
+
+    dispatch = {  # noqa: RUF012
+        **Recorder.dispatch,
+        _BINPERSID: _counted(pickle._Unpickler.load_binpersid),  # pyright: ignore[reportAttributeAccessIssue]
+        b"s"[0]: _counted(pickle._Unpickler.load_setitem, _no_key_twice(-3, slice(-2, None, 2))),  # pyright: ignore
+        b"u"[0]: _counted(pickle._Unpickler.load_setitems, _no_key_twice(None, slice(None, None, 2))),  # pyright: ignore
+    }
+
+    persistent: Callable[[object], object]
+
+    def persistent_load(self, pid: object) -> object:
+        """What stands for numbers beside the pickle."""
+        return self.persistent(pid)
 
 
 def read_pickle(path: Path) -> dict[str, object]:
@@ -324,7 +376,7 @@ def read_pickle(path: Path) -> dict[str, object]:
     try:
         if path.stat().st_size > MAX_PICKLE_BYTES:
             raise InputError(f"Body file {path} has {path.stat().st_size} bytes, expected at most {MAX_PICKLE_BYTES}.")
-        content = _Recorder(path, read_limited(path, MAX_PICKLE_BYTES)).load()
+        content = Recorder(f"Body file {path}", read_limited(path, MAX_PICKLE_BYTES), _GLOBALS, _EXPECTED).load()
     except InputError:
         raise
     except Exception as error:  # a damaged pickle raises almost anything
@@ -333,6 +385,27 @@ def read_pickle(path: Path) -> dict[str, object]:
     if not isinstance(content, dict):
         raise InputError(f"Body file {path} holds a {type(content).__name__.strip('_')}, expected a dictionary.")
     return content
+
+
+def read_object_array(what: str, content: bytes, *, max_opcodes: int) -> list[object]:
+    """The items of a pickled one-axis array of objects; `pickled_array` turns values in them into arrays.
+
+    `what` is how a sentence names the file. Raises InputError where it names anything but numpy arrays and plain
+    containers, and almost anything for what is damaged or exceeds `max_opcodes` instructions.
+    """
+    names = {name: stand_in for name, stand_in in _GLOBALS.items() if name[0].split(".")[0] not in ("scipy", "chumpy")}
+    array = Recorder(what, content, names, "numpy arrays and plain containers", max_opcodes=max_opcodes).load()
+    if not isinstance(array, _Array) or len(array.state) != 4:
+        raise ValueError("it holds no array of objects")
+    shape, _, _, items = array.state
+    if not isinstance(items, list) or shape != (len(items),):
+        raise ValueError("its array of objects has another shape than its items")
+    return items
+
+
+def is_pickled_array(value: object) -> bool:
+    """Whether a value stands for an array, a single number of numpy among them."""
+    return isinstance(value, _Array)
 
 
 def pickled_array(value: object) -> np.ndarray:

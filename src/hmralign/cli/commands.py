@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from hmralign.cli.align import AlignOptions, run_align
 from hmralign.cli.bench import BenchOptions, run_bench
 from hmralign.cli.clean import CleanOptions, run_clean
+from hmralign.cli.convert import CONVERT_COMMANDS
 from hmralign.cli.critic import CRITIC_COMMANDS
 from hmralign.cli.demo import DemoOptions, run_demo
 from hmralign.cli.evaluate import EvaluateOptions, run_evaluate
@@ -50,6 +51,7 @@ COMMANDS = {
         EvaluateAlignmentOptions, run_evaluate_alignment, "compare aligned checkpoints with their base"
     ),
     **{f"critic {name}": Command(*command) for name, command in CRITIC_COMMANDS.items()},
+    **{f"convert {name}": Command(*command) for name, command in CONVERT_COMMANDS.items()},
     "setup-detector": Command(SetupDetectorOptions, run_setup_detector, "install the person detector, once"),
 }
 

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -30,6 +30,17 @@ def timesteps(schedule: Schedule, num_steps: int) -> list[int]:
     if not 1 <= num_steps <= schedule.num_steps:
         raise InputError(f"number of sampling steps must be in 1..{schedule.num_steps}, got {num_steps}")
     return [round((k + 1) * schedule.num_steps / num_steps) - 1 for k in reversed(range(num_steps))]
+
+
+def strided_times(schedule: Schedule, num_steps: int) -> list[int]:
+    """Descending multiples of T // `num_steps` below T, as public code of DDIM has them (Song et al. 2021, app. D.2).
+
+    Where the stride does not divide T that is one call more than asked: three steps of 1000 are 999, 666, 333, 0. Where
+    it does, the first call is not at T - 1.
+    """
+    if not 1 <= num_steps <= schedule.num_steps:
+        raise InputError(f"number of sampling steps must be in 1..{schedule.num_steps}, got {num_steps}")
+    return list(reversed(range(0, schedule.num_steps, schedule.num_steps // num_steps)))
 
 
 def step(
@@ -67,7 +78,7 @@ def sample(
     x_T: Float[Tensor, "*any"],
     schedule: Schedule,
     *,
-    num_steps: int,
+    num_steps: int | Sequence[int],
     eta: float = 0.0,
     clamp: float | None = None,
     generator: torch.Generator | None = None,
@@ -75,12 +86,14 @@ def sample(
 ) -> Float[Tensor, "*any"]:
     """Run from noise x_T to a sample. eta = 0 is deterministic: equal x_T, equal result.
 
+    `num_steps` model calls are spaced evenly; or it is their descending times themselves.
+
     `guidance(x_0, alpha_bar_t)` may return a displaced x_0 (guided DDIM); it is called on the predicted clean sample
     of every step. Raises ValueError when eta > 0 comes without a generator.
     """
     if eta > 0 and generator is None:
         raise ValueError("eta > 0 draws fresh noise and needs a generator")
-    times = timesteps(schedule, num_steps)
+    times = timesteps(schedule, num_steps) if isinstance(num_steps, int) else list(num_steps)
     x_t = x_T
     for now, after in zip(times, [*times[1:], -1], strict=True):
         t = torch.tensor(now, device=x_T.device)

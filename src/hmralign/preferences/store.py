@@ -621,8 +621,12 @@ def _own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in tensors.items()}
 
 
+_OPTIONAL = ("crop", "has_crop")
+"""Fields of an observation that a store may lack."""
+
+
 def _observation(tensors: dict[str, Tensor]) -> Observation:
-    values = {f.name: tensors[f.name] for f in fields(Observation)}
+    values = {f.name: tensors[f.name] for f in fields(Observation) if f.name in tensors or f.name not in _OPTIONAL}
     values["mask"] = values["mask"].float() / 255
     return Observation(**values)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from hmralign.structures.body_params import BodyParams
@@ -22,7 +22,8 @@ class Observation(TensorRecord):
     `keypoints` are in full-image pixels, in the order of `body.skeleton.KEYPOINT_NAMES`; a keypoint that was not
     observed has confidence 0 and any finite coordinates. `box` is (x0, y0, x1, y1) in pixels. `mask` is the share of
     person pixels per cell of the square crop of side `1.25 * max(width, height)` around the box centre; all zeros
-    where `has_mask` is false. `knows_camera` says whether `K` is known rather than guessed.
+    where `has_mask` is false. `knows_camera` says whether `K` is known rather than guessed. `crop` are the RGB pixels
+    of the same square, None where nobody keeps pixels; zeros where `has_crop` is false.
     """
 
     keypoints: Float[Tensor, "*batch kp 2"]
@@ -32,6 +33,8 @@ class Observation(TensorRecord):
     knows_camera: Bool[Tensor, "*batch"]
     mask: Float[Tensor, "*batch mask_h mask_w"]
     has_mask: Bool[Tensor, "*batch"]
+    crop: UInt8[Tensor, "*batch 3 side side"] | None = None
+    has_crop: Bool[Tensor, "*batch"] | None = None
 
     @property
     def batch_shape(self) -> torch.Size:

@@ -1,0 +1,153 @@
+"""Checkpoints of HypoNet with its image encoder: safetensors with a JSON header, bound to a body skeleton.
+
+    encoder.*, denoiser.*   weights (fp16 or fp32) under the names of published tensors
+    metadata                format version, kind "hyponet", config, skeleton hash, what it was trained on
+
+Nothing in a checkpoint is executed: the file is read by safetensors, the configuration by JSON into a dataclass.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import torch
+from torch import nn
+
+from hmralign.diffusion.schedule import ScheduleConfig
+from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields, write_weights
+from hmralign.models.paper.config import HrnetConfig, PaperConfig, Quirks
+from hmralign.models.paper.hyponet import HypoNet
+from hmralign.models.paper.image_encoder import ImageEncoder
+from hmralign.storage.json_file import HEADER, JsonError, parse_json
+from hmralign.structures import InputError
+from hmralign.structures.errors import shown
+
+FORMAT_VERSION = 1
+
+KIND = "hyponet"
+
+_LARGEST = 4096
+"""No layer or schedule of a checkpoint is larger; bounds what a forged header can make us build."""
+_MOST_BLOCKS = 24
+"""No network of a checkpoint has more blocks in a row."""
+_DEPTHS = ("modules", "blocks", "stem_blocks", "hops")
+
+_INSIDE: dict[str, type] = {"encoder": HrnetConfig, "schedule": ScheduleConfig, "quirks": Quirks}
+
+
+class PaperModel(nn.Module):
+    """Image encoder and denoiser: everything a checkpoint holds."""
+
+    def __init__(self, config: PaperConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ImageEncoder(config)
+        self.denoiser = HypoNet(config)
+
+
+def save_hyponet(
+    path: str | Path, model: PaperModel, skeleton_hash: str, *, half: bool = False, sources: tuple[str, ...] = ()
+) -> Path:
+    """Write a model atomically; `half` stores fp16, `sources` say what it was trained on.
+
+    Raises InputError for weights that are not finite as stored.
+    """
+    header = {
+        "format_version": str(FORMAT_VERSION),
+        "kind": KIND,
+        "config": json.dumps(asdict(model.config)),
+        "skeleton_hash": skeleton_hash,
+        "trained_on": json.dumps(list(sources)),
+    }
+    return write_weights(Path(path), model.state_dict(), header, half=half)
+
+
+def load_hyponet(path: str | Path, skeleton_hash: str) -> PaperModel:
+    """Read a model for the given skeleton, in eval mode and float32; masked weights are zero.
+
+    Raises InputError, naming the file, when it is missing, damaged, of a newer format, of another kind, made for
+    another skeleton, when its weights do not fit its configuration, or are not finite.
+    """
+    path = Path(path)
+    with opened_weights(path) as handle:
+        header = handle.metadata() or {}
+        _check_header(path, header, skeleton_hash)
+        config = _config(path, header.get("config", ""))
+        with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
+            expected = {name: tensor.shape for name, tensor in PaperModel(config).state_dict().items()}
+        found = {name: torch.Size(handle.get_slice(name).get_shape()) for name in handle.keys()}
+        if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
+            raise InputError(
+                f"{path}: weights do not fit the model ({len(wrong)} of them differ, such as '{shown(wrong[0])}')"
+            )
+        tensors = {name: handle.get_tensor(name) for name in expected}
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    require_finite(path, tensors)
+    model = PaperModel(config)
+    model.load_state_dict(tensors)
+    model.denoiser.clear_masked()
+    return model.eval().requires_grad_(False)
+
+
+def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> None:
+    version = header.get("format_version", "none")
+    if version != str(FORMAT_VERSION):
+        raise InputError(f"{path}: checkpoint format {shown(version)}, this program reads {FORMAT_VERSION}")
+    if header.get("kind") != KIND:
+        raise InputError(f"{path}: holds a model of kind '{shown(header.get('kind'))}', expected '{KIND}'")
+    if header.get("skeleton_hash") != skeleton_hash:
+        found = shown(header.get("skeleton_hash", "none")[:12])
+        raise InputError(f"{path}: was trained on another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
+
+
+def _config(path: Path, text: str) -> PaperConfig:
+    """Configuration of the header; fields it does not name keep their defaults. Nothing in it is trusted."""
+    try:
+        values = parse_json(text, HEADER)
+    except JsonError as error:
+        raise InputError(f"{path}: its configuration is not JSON ({error})") from error
+    return _checked(path, PaperConfig, values)
+
+
+def _checked(path: Path, kind: type, values: Any) -> Any:
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: its configuration is no mapping of fields to values")
+    require_known_fields(path, kind, values)
+    defaults = {field.name: getattr(kind(), field.name) for field in fields(kind)}
+    made = {
+        name: _checked(path, _INSIDE[name], value)
+        if name in _INSIDE and kind is PaperConfig
+        else _checked_value(path, name, value, defaults[name])
+        for name, value in values.items()
+    }
+    try:
+        return kind(**made)
+    except InputError as error:
+        raise InputError(f"{path}: configuration: {error}") from error
+
+
+def _checked_value(path: Path, name: str, value: Any, default: Any) -> Any:
+    """A value of the kind that its default is."""
+    most = _MOST_BLOCKS if name in _DEPTHS else _LARGEST
+    if isinstance(default, bool):
+        good, expected = type(value) is bool, "true or false"
+    elif isinstance(default, str):
+        choices = get_args(get_type_hints(ScheduleConfig)[name])
+        good, expected = isinstance(value, str) and value in choices, " or ".join(choices)
+    elif isinstance(default, float):
+        good, expected = type(value) in (int, float) and 0 <= value < 1 and math.isfinite(value), "a number in 0..1"
+    elif isinstance(default, tuple):
+        length = len(default)
+        right = isinstance(value, list) and (0 < len(value) <= _MOST_BLOCKS if name == "hops" else len(value) == length)
+        good = right and all(type(number) is int and 1 <= number <= most for number in value)
+        expected = f"a list of whole numbers in 1..{most}"
+        value = tuple(value) if good else value
+    else:
+        good, expected = type(value) is int and 1 <= value <= most, f"a whole number in 1..{most}"
+    if not good:
+        raise InputError(f"{path}: configuration says {name} = {shown(repr(value))}, expected {expected}")
+    return value
