@@ -116,12 +116,12 @@ def markdown(document: dict[str, Any], reading: str) -> str:
 
 
 def report(study: AlignmentStudy, out: Path) -> None:
-    """Tables and their figures, with the reading that is kept between its marks in the document that is there."""
+    """Tables and the figures in them; gpa_forms_reading.md, where it is there, is put at the top."""
     document = study_document(study, (COMMAND,))
     unused = ("sweeps", "replication", "not_run", "paired")
     document = {k: v for k, v in document.items() if k not in unused} | {"pairs": pairs_of(study)}
-    there = out.with_suffix(".md").read_text(encoding="utf-8") if out.with_suffix(".md").is_file() else ""
-    reading = there.split(READING)[1] if there.count(READING) == 2 else "No reading yet."
+    kept = out.with_name(f"{out.stem}_reading.md")
+    reading = kept.read_text(encoding="utf-8") if kept.is_file() else "No reading yet."
     write_whole(out.with_suffix(".json"), shown_text(document | {"sweeps": {}}))
     write_whole(out.with_suffix(".md"), markdown(document, reading).encode())
 
