@@ -43,6 +43,8 @@ Persons = Literal["wild", "labels"]
 RATES = (1e-4, 3e-4, 1e-3)
 LOW_RATES = (3e-5, 1e-4, 3e-4)
 """Learning rates of DPO, KTO, GPA literal and direct reward."""
+CODE_RATE = (3e-4,)
+"""What validation persons chose for `GPA code` with every critic."""
 
 SCORER = "scorer-lab"
 """The learned critic of the rows named `scorer`: the one that was trained on what the base was trained on."""
@@ -161,23 +163,24 @@ def _objectives() -> list[Row]:
 def _gpa_forms() -> list[Row]:
     """GPA as printed and as its public code has it, and what of the latter is no preference.
 
-    The code draws 20 of 22 stored hypotheses; of 16 that are 14. `half truth` is its labelled half of each batch.
+    The code draws 20 of 22 stored hypotheses; of 16 that are 14. `half truth` is its labelled half of each batch. That
+    and the control are not tuned: they have the rate that `GPA code` took with each of the critics.
     """
     code = replace(GPA_CODE, drawn=14)
     labelled = LabelledConfig(share=0.5)
-    alone = _code_row("GPA code, denoising alone", "random", replace(code, preference=0.0))
+    alone = _code_row("GPA code, denoising alone", "random", replace(code, preference=0.0), CODE_RATE)
     rows = [Row(f"GPA paper, {critic}", _config("group", critic, settings=GPA_PAPER), "objective", _critic(critic),
                 rates=LOW_RATES) for critic in MAIN_CRITICS]  # fmt: skip
     rows += [_code_row(f"GPA code, {critic}", critic, code) for critic in MAIN_CRITICS]
     without_truth = [critic for critic in MAIN_CRITICS if critic != "oracle"]
-    rows += [_code_row(f"GPA code, half truth, {c}", c, code, labelled=labelled) for c in without_truth]
+    rows += [_code_row(f"GPA code, half truth, {c}", c, code, CODE_RATE, labelled=labelled) for c in without_truth]
     return [*rows, alone]
 
 
-def _code_row(name: str, critic: str, settings: GroupConfig, **changes) -> Row:
+def _code_row(name: str, critic: str, settings: GroupConfig, rates: tuple[float, ...] = RATES, **changes) -> Row:
     config = _config("group", critic, settings=settings, **changes)
     config = replace(config, training=replace(config.training, loss_weight="eps"))
-    return Row(name, config, "objective", _critic(critic))
+    return Row(name, config, "objective", _critic(critic), rates=rates)
 
 
 def _further_critics() -> list[Row]:
