@@ -113,14 +113,18 @@ def markdown(document: dict[str, Any], reading: str) -> str:
     tuned = {name: trials for name, trials in document["tuning"].items() if trials}
     parts += ["## Trials", trials_table(tuned, rows)]
     parts += ["## Runs that their guard stopped", stopped_table(document)]
+    if document["not_run"]:
+        missing = [list(item) for item in document["not_run"].items()]
+        parts += ["## Not run yet", markdown_table(["row", "what is missing"], missing)]
     return "\n\n".join(parts) + "\n"
 
 
 def report(study: AlignmentStudy, out: Path) -> None:
     """Tables and the figures in them; gpa_forms_reading.md, where it is there, is put at the top."""
     document = study_document(study, (COMMAND,))
-    unused = ("sweeps", "replication", "not_run", "paired")
+    unused = ("sweeps", "replication", "paired")
     document = {k: v for k, v in document.items() if k not in unused} | {"pairs": pairs_of(study)}
+    document["not_run"] = {name: why for name, why in document["not_run"].items() if name in ROWS}
     kept = out.with_name(f"{out.stem}_reading.md")
     reading = kept.read_text(encoding="utf-8") if kept.is_file() else "No reading yet."
     write_whole(out.with_suffix(".json"), shown_text(document | {"sweeps": {}}))
