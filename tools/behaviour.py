@@ -84,8 +84,8 @@ KEYPOINTS: dict[str, dict[str, tuple[float, float]]] = {
 """Pixels; what is left out is not seen."""
 
 CRITICS = (
-    "oracle", "oracle-pa", "oracle-pve", "oracle-noisy", "reprojection", "silhouette", "plausibility", "landmarks3d",
-    "random", "mix", "consistency", "scorer", "scorer-lab",
+    "oracle", "oracle-pa", "oracle-pve", "oracle-gpa", "oracle-noisy", "reprojection", "silhouette", "plausibility",
+    "landmarks3d", "random", "mix", "consistency", "scorer", "scorer-lab",
 )  # fmt: skip
 """All that need neither a detector nor a model that speaks."""
 

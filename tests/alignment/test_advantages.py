@@ -51,7 +51,18 @@ def test_permuting_rewards_permutes_advantages():
     torch.testing.assert_close(group_advantages(REWARDS[:, order]), group_advantages(REWARDS)[:, order])
 
 
-@pytest.mark.parametrize("below", ["drop", "divide"])
+def test_the_public_gpa_code_divides_by_the_population_standard_deviation_and_a_little():
+    """Neither clipped nor skipped, however small the spread; written as a loop."""
+    rewards = torch.cat([REWARDS.double(), 1e-7 * REWARDS[:2].double()])
+    found = group_advantages(rewards, std_floor=1e-8, below_floor="add")
+    for row, ours in zip(rewards.tolist(), found.tolist(), strict=True):
+        mean = sum(row) / len(row)
+        std = (sum((r - mean) ** 2 for r in row) / len(row)) ** 0.5
+        assert ours == pytest.approx([(r - mean) / (std + 1e-8) for r in row], rel=1e-9)
+    assert found[-1].abs().max() > 0.5 and found.abs().max() > 1.5
+
+
+@pytest.mark.parametrize("below", ["drop", "divide", "add"])
 def test_equal_rewards_give_zeros_with_a_gradient_that_is_not_nan(below):
     rewards = torch.full((2, 4), 0.3, requires_grad=True)
     a = group_advantages(rewards, below_floor=below)

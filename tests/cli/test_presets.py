@@ -63,18 +63,23 @@ def test_alignment_is_configured_as_by_the_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "align_checkpoint", remember)
     command = ["align", "--groups", "g", "--out", str(tmp_path / "o"), "--quiet"]
-    for name in ("gpa", "dpo-scorer"):
+    for name in ("gpa-code", "dpo-scorer"):
         file = tmp_path / "mine.yaml"
         file.write_bytes(preset_path("align", name).read_bytes())
         for words in (
             ["--preset", name],
             ["--config", str(file)],
-            ["group" if name == "gpa" else "dpo", "--preset", name],
+            ["group" if name == "gpa-code" else "dpo", "--preset", name],
         ):
             assert main([*command[:1], *words, *command[1:]]) == 130
         assert used[-3] == used[-2] == used[-1] == configuration.read_align_config(file)
     assert used[0] != used[-1]
-    assert main(["align", "dpo", "--preset", "gpa", *command[1:]]) == 2, "the preset is of another method"
+    assert main(["align", "dpo", "--preset", "gpa-paper", *command[1:]]) == 2, "the preset is of another method"
+
+
+def test_an_earlier_name_is_refused_with_the_new_one(capsys):
+    assert main(["align", "--preset", "gpa", "--groups", "g", "--out", "o"]) == 2
+    assert "--preset is 'gpa'; an earlier name of gpa-paper" in capsys.readouterr().err
 
 
 def test_training_is_configured_as_by_the_file(tmp_path, monkeypatch):
@@ -95,4 +100,4 @@ def test_names_are_known_before_anything_heavy_is_imported():
         "print(json.dumps('torch' in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) is False and "gpa-as-printed" in done.stdout
+    assert json.loads(done.stdout.splitlines()[-1]) is False and "gpa-code, gpa-paper" in done.stdout

@@ -10,10 +10,12 @@ from scipy.stats import spearmanr
 
 from hmralign.body.lbs import posed_joints, vertices
 from hmralign.critics import noisy_oracle
-from hmralign.critics.controls import OracleCritic
+from hmralign.critics.controls import OracleCritic, WeighedOracleCritic, make_oracle_gpa
 from hmralign.critics.critic import judge
 from hmralign.critics.noisy_oracle import NoisyOracleCritic, expected_spearman, normal_scores
 from hmralign.critics.ranking import rank
+from hmralign.critics.setting import CriticSetting
+from hmralign.fitting.detector_noise import noise_of
 from hmralign.geometry.rotations import axis_rotmat
 from hmralign.metrics.joint_errors import pa_pve, pve
 from hmralign.structures import Annotation, BodyParams, Example, Hypotheses, InputError
@@ -53,6 +55,18 @@ def test_what_alignment_takes_out(metric):
         assert scores[:, 1].abs().max() < 1e-4
     else:
         assert (scores[:, 1] < -0.03).all()
+
+
+def test_the_reward_of_the_public_gpa_code_weighs_three_oracles():
+    body, example, group = scene()
+    critic = make_oracle_gpa(CriticSetting(body, noise_of("mediapipe")))
+    parts = {metric: judge(OracleCritic(metric, body), group, example) for metric in METRICS}
+    expected = 1.2 * parts["mpjpe"] + 2.0 * parts["pa_mpjpe"] + 0.7 * parts["pve"]
+    torch.testing.assert_close(judge(critic, group, example), expected)
+    assert critic.needs_truth and critic.name == "oracle_gpa"
+    torch.testing.assert_close(WeighedOracleCritic(body, 1.0, 0.0, 0.0)(group, example), parts["mpjpe"])
+    with pytest.raises(InputError, match="needs ground truth"):
+        critic(group, replace(example, annotation=None))
 
 
 def test_vertex_oracles_are_the_metric_in_a_loop_whatever_the_chunk(monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import hmralign
-from hmralign.storage.presets import preset_names, preset_path
+from hmralign.storage.presets import RENAMED, preset_names, preset_path
 from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 
@@ -27,7 +27,14 @@ def test_no_preset_lies_where_no_kind_looks():
     assert {p for p in folder.rglob("*") if p.is_file()} == named
 
 
-@pytest.mark.parametrize("name", ["nothing", "", "../base/lite", "gpa.yaml"])
+@pytest.mark.parametrize("name", ["nothing", "", "../base/lite", "gpa-paper.yaml"])
 def test_another_name_is_answered_with_those_there_are(name):
-    with pytest.raises(InputError, match=r"no preset; expected one of .*gpa, gpa-as-printed"):
+    with pytest.raises(InputError, match=r"no preset; expected one of .*gpa-code, gpa-paper"):
         preset_path("align", name)
+
+
+@pytest.mark.parametrize("name", ["gpa", "gpa-as-printed"])
+def test_an_earlier_name_is_answered_with_the_new_one(name):
+    with pytest.raises(InputError, match=f"'{name}' is no preset; an earlier name of gpa-paper"):
+        preset_path("align", name)
+    assert all(new.split(",")[0] in preset_names(kind) for (kind, _), new in RENAMED.items())

@@ -68,3 +68,14 @@ def test_antithetic_times_are_mirrored_in_the_schedule(n):
     draw = draw_noise(toy_items(2, n=n), plain(shares="time", antithetic=True), 100, seeded(0))
     half = (n + 1) // 2
     assert torch.equal(draw.t[: n - half, 0] + draw.t[half:, 0], torch.full((n - half,), 99))
+
+
+def test_times_may_begin_within_the_schedule():
+    """The public GPA code: uniform on 500..999 of 1000; antithetic ones are mirrored in what is left."""
+    items = toy_items(2, n=500)
+    late = draw_noise(items, plain(shares="time_and_noise", t_from=0.5), 1000, seeded(2)).t[:, 0]
+    assert torch.equal(late.sort().values, torch.arange(500, 1000)), "one in each of 500 equal parts"
+    whole = draw_noise(items, plain(shares="time_and_noise"), 1000, seeded(2)).t[:, 0]
+    assert torch.equal(late, 500 + whole.div(2, rounding_mode="floor"))
+    mirrored = draw_noise(items, plain(shares="time", antithetic=True, t_from=0.5), 1000, seeded(2)).t[:, 0]
+    assert torch.equal(mirrored[:250] + mirrored[250:], torch.full((250,), 1499))

@@ -8,8 +8,9 @@ import torch
 from hmralign.alignment.methods.dpo import DpoConfig, dpo_objective
 from hmralign.alignment.methods.group import GroupConfig, group_objective
 from hmralign.alignment.methods.sft import denoising_objective
+from hmralign.structures import InputError
 from hmralign.training.contexts import LiveContexts, cache_contexts
-from hmralign.training.offline import OfflineStep
+from hmralign.training.offline import OfflineStep, Partition
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
 from support.toy_policy import ToyPolicy, observation, toy_items
 
@@ -113,3 +114,43 @@ def test_every_pass_takes_every_item_once_and_in_another_order(size):
     assert torch.equal(found.sort(1).values, everything)
     assert not torch.equal(found[0], found[1]) and not torch.equal(found[1], found[2])
     assert not torch.equal(found[0], everything[0]) and not torch.equal(orders(1)[0], found[0])
+
+
+def drawing_step(drawn, partition=None):
+    reference = ToyPolicy(1).eval().requires_grad_(False)
+    contexts = cache_contexts(reference, observation(), 1, trains_encoder=False)
+    objective = group_objective(GroupConfig(drawn=drawn, shares="time_and_noise"))
+    config = replace(CONFIG, context_variants=1)
+    return OfflineStep(toy_items(6), contexts, objective, reference, config, partition=partition)
+
+
+def test_members_are_drawn_anew_each_time_and_a_batch_holds_more_groups_for_it():
+    step, policy = drawing_step(4), ToyPolicy()
+    assert len(step._batch(0)) == 24 // 4 and len(drawing_step(None)._batch(0)) == 24 // 6
+    for number in range(2 * len(step.items) // 6):
+        list(step(policy, number))
+    (t, _), x_t = policy.asked[-1], policy.seen[-1][1]
+    assert x_t.shape[:2] == t.shape == (6, 4)
+    again = ToyPolicy()
+    list(step(again, number))
+    assert torch.equal(again.seen[-1][1], x_t), "what is drawn depends on the step alone"
+    assert step.probe(policy)["probe_gap_better"] != 0 and policy.asked[-1][0].shape == (24, 4)
+
+
+def test_a_group_that_is_smaller_than_what_is_drawn_is_refused():
+    with pytest.raises(InputError, match="draws 7 members of each group anew, and groups have 6"):
+        drawing_step(7)
+
+
+def test_a_kind_of_which_none_is_left_is_refused():
+    for there in (torch.zeros(24, dtype=torch.bool), torch.ones(24, dtype=torch.bool)):
+        with pytest.raises(InputError, match="of which none is left"):
+            Partition(there, 0.5)
+
+
+def test_a_batch_may_be_of_one_kind_and_is_the_same_when_asked_again():
+    first = torch.arange(24) < 8
+    step = drawing_step(4, Partition(first, 1.0))
+    assert (step._batch(3) < 8).all() and torch.equal(step._batch(3), step._batch(3))
+    half = drawing_step(4, Partition(first, 0.5))
+    assert int((half._batch(0) < 8).sum()) == 3

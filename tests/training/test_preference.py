@@ -12,16 +12,17 @@ from torch import nn
 
 from hmralign.alignment.methods.direct_reward import DirectRewardConfig, RolloutStep, rollout
 from hmralign.alignment.methods.dpo import ADHMR_CODE, ADHMR_PAPER, DpoConfig, dpo_objective
-from hmralign.alignment.methods.group import GPA_PAPER, GroupConfig, group_objective
+from hmralign.alignment.methods.group import GPA_CODE, GPA_PAPER, GroupConfig, group_objective
 from hmralign.alignment.methods.kto import KtoConfig, kto_objective
 from hmralign.alignment.methods.sft import denoising_objective
 from hmralign.policies.policy import per_sample_loss
 from hmralign.structures import InputError
 from hmralign.training.contexts import LiveContexts, cache_contexts, encoder_is_trained
 from hmralign.training.guard import guard
+from hmralign.training.loop import Loop
 from hmralign.training.objective import Losses, Objective, draw_noise, paired_losses
 from hmralign.training.offline import OfflineStep
-from hmralign.training.preference import choose_trainable, train_policy
+from hmralign.training.preference import _loop, choose_trainable, train_policy
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
 from support.synthetic_persons import seeded
 from support.toy_policy import DIMS, PERSONS, ToyPolicy, observation, toy_items
@@ -35,6 +36,7 @@ OBJECTIVES = {
     "dpo": (dpo_objective(DpoConfig(anchor=0.1)), 2),
     "dpo_kl": (dpo_objective(DpoConfig(kappa=0.1)), 2),
     "adhmr_code": (dpo_objective(ADHMR_CODE), 2),
+    "gpa_code": (group_objective(replace(GPA_CODE, drawn=3)), 4),
     "kto": (kto_objective(KtoConfig()), 1),
     **{f"group_{m}": (group_objective(GroupConfig(mode=m, kappa=0.5, anchor=0.2)), 4) for m in MODES},
 }
@@ -542,3 +544,38 @@ def test_a_reward_in_parts_is_the_reward(tmp_path):
         losses = rollout_step(DirectRewardConfig(num_steps=3, hypotheses=2), config)
         found.append(weights(train_policy(ready(config), losses, config, tmp_path / str(parts)).policy))
     assert (found[0] - found[1]).abs().max() < 1e-9
+
+
+def rates_of(config, steps):
+    """Rates of the parameter groups at each step of a run, by their share."""
+    policy = ToyPolicy()
+    choose_trainable(policy, config)
+    loop = Loop(policy, lambda model, step: [], _loop(config, torch.device("cpu"), policy))
+    shares = [group["rate_share"] for group in loop.optimizer.param_groups]
+    return shares, [loop.config.rate(step, step / config.steps) for step in range(steps)]
+
+
+def test_the_rate_may_be_halved_once():
+    config = replace(QUICK, steps=10, schedule="constant", warmup=1, halved_at=0.7)
+    _, rates = rates_of(config, 10)
+    assert rates == [0.01] * 7 + [0.005] * 3
+    for wrong in (0.0, 1.0):
+        with pytest.raises(InputError, match="halved_at"):
+            replace(QUICK, halved_at=wrong)
+
+
+def test_the_encoder_may_have_a_rate_of_its_own(tmp_path):
+    """Adam's first step is the rate, whatever the gradient."""
+    config = replace(
+        QUICK, steps=1, warmup=1, trainable="all", cache_context=False, encoder_rate=0.4, ema_decay=0.0, clip_norm=1e9
+    )
+    assert rates_of(config, 1)[0] == [0.4, 1.0] and rates_of(replace(config, encoder_rate=1.0), 1)[0] == [1.0]
+    policy, start = ToyPolicy(), ToyPolicy().state_dict()
+    choose_trainable(policy, config)
+    step = step_of(*OBJECTIVES["best_of_n"], config, contexts=LiveContexts(observation()))
+    after = train_policy(policy, step, config, tmp_path).policy.state_dict()
+    moved = {name: float((after[name] - start[name]).abs().max()) for name in after}
+    assert moved["layers.0.weight"] == pytest.approx(0.01, rel=1e-3)
+    assert moved["encoder.weight"] == pytest.approx(0.4 * 0.01, rel=1e-3)
+    with pytest.raises(InputError, match="encoder_rate must be positive"):
+        replace(QUICK, encoder_rate=0.0)

@@ -17,21 +17,24 @@ from torch import Tensor
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
 
+BelowFloor = Literal["drop", "divide", "add"]
+
 
 def group_advantages(
     rewards: Float[Tensor, "*batch hyp"],
     *,
     normalize: bool = True,
     std_floor: float = 1e-3,
-    below_floor: Literal["drop", "divide"] = "drop",
+    below_floor: BelowFloor = "drop",
     clip: float | None = None,
 ) -> Float[Tensor, "*batch hyp"]:
     """(reward - mean) / std within each group, in the dtype of the rewards; without `normalize` only centred.
 
     A group whose standard deviation (population) is below `std_floor`, in units of the reward, has nothing to say: with
-    `drop` its advantages are zero, with `divide` they are divided by the floor instead. Equal rewards give zeros, never
-    NaN. Groups sum to zero, up to the rounding of each advantage, unless `clip` cuts them. Raises InputError for groups
-    of fewer than two, rewards that are not finite, and a floor that is not positive.
+    `drop` its advantages are zero, with `divide` they are divided by the floor instead. With `add` there is no such
+    line: the floor is added to every standard deviation, as the public GPA code adds 1e-8. Equal rewards give zeros,
+    never NaN. Groups sum to zero, up to the rounding of each advantage, unless `clip` cuts them. Raises InputError for
+    groups of fewer than two, rewards that are not finite, and a floor that is not positive.
 
     >>> group_advantages(torch.tensor([1.0, 2.0, 3.0]), normalize=False)
     tensor([-1.,  0.,  1.])
@@ -44,7 +47,10 @@ def group_advantages(
         raise InputError(f"std_floor is {std_floor}; expected a positive number")
     centred, variance = _centred(rewards)
     advantages = centred
-    if normalize:
+    if normalize and below_floor == "add":
+        # Without the smallest number the root would have no gradient where all rewards are equal.
+        advantages = centred / (variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt() + std_floor)
+    elif normalize:
         advantages = centred / variance.clamp(min=std_floor**2).sqrt()  # clamped first: the root of 0 has no gradient
         if below_floor == "drop":
             advantages = torch.where(variance < std_floor**2, torch.zeros_like(advantages), advantages)

@@ -11,18 +11,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from hmralign.alignment.labelled import LabelledConfig
 from hmralign.alignment.rewards import Reward, reprojection_of_x_0_hat
 from hmralign.alignment.scored_groups import ScoredGroups
 from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
 from hmralign.training.objective import Items, Objective
-from hmralign.training.offline import OfflineStep
+from hmralign.training.offline import OfflineStep, Partition
 from hmralign.training.preference import StepLosses
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
 
@@ -42,6 +43,14 @@ class Round:
     training: PreferenceTrainingConfig
     followed: Reward | None = None
     """The critic that `Method.followed` names, as a differentiable reward."""
+    labelled: LabelledConfig = field(default_factory=LabelledConfig)
+    """How much of a batch labelled persons are, where `groups` has any."""
+
+    def partition(self, items: Items) -> Partition | None:
+        """Labelled and other items; None where nobody is labelled."""
+        if self.groups.labelled is None:
+            return None
+        return Partition(self.groups.labelled[items.person], self.labelled.batch_share)
 
 
 @runtime_checkable
@@ -115,7 +124,8 @@ class OfflineMethod:
         objective, weight = self.objective(settings), self.reprojection(settings)
         auxiliary = None if given.followed is None else reprojection_of_x_0_hat(given.followed, weight)
         logger.info("%s: %d items of %d from %d groups", objective.name, len(items), items.members, len(given.groups))
-        return OfflineStep(items, given.contexts, objective, given.reference, given.training, auxiliary)
+        partition = given.partition(items)
+        return OfflineStep(items, given.contexts, objective, given.reference, given.training, auxiliary, partition)
 
 
 def require_weights(method: str, **values: float) -> None:

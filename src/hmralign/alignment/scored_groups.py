@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hmralign.alignment.advantages import silent_groups
@@ -36,6 +36,8 @@ class ScoredGroups:
     scores: Float[Tensor, "group hyp"]
     observation: Observation
     annotation: Annotation | None = None
+    labelled: Bool[Tensor, " group"] | None = None
+    """Persons who count as labelled (`alignment.labelled`); None where nobody does."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -48,6 +50,7 @@ class ScoredGroups:
             self.scores[index],
             self.observation[index],
             None if self.annotation is None else self.annotation[index],
+            None if self.labelled is None else self.labelled[index],
         )
 
 

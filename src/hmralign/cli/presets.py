@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hmralign.cli.usage import UsageError
-from hmralign.storage.presets import PresetKind, preset_names, preset_path
+from hmralign.storage.presets import PresetKind, instead_of, preset_names, preset_path
 
 
 def preset_help(*kinds: PresetKind) -> str:
@@ -26,7 +26,7 @@ def chosen_config(kind: PresetKind, preset: str | None, config: Path | None) -> 
     if config is not None:
         raise UsageError("--preset and --config are both given; expected one of them")
     if preset not in preset_names(kind):
-        raise UsageError(f"--preset is '{preset}'; expected one of {_listed(kind)} (a file is given with --config)")
+        raise UsageError(f"--preset is '{preset}'; {instead_of(kind, preset)} (a file is given with --config)")
     return preset_path(kind, preset)
 
 

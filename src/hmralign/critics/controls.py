@@ -70,6 +70,29 @@ class OracleCritic:
         return -(mpjpe(joints, truth, root=0) if self.metric == "mpjpe" else pa_mpjpe(joints, truth))
 
 
+@dataclass(frozen=True)
+class WeighedOracleCritic:
+    """Minus a weighed sum of three errors against ground truth, in metres.
+
+    The defaults are the reward of the public GPA code on its labelled sets (3DPW and H36M, over the joints of its own
+    protocol): -(1.2 MPJPE + 2.0 PA-MPJPE + 0.7 PVE). Here the errors are those of `OracleCritic`.
+    """
+
+    body: BodyModel
+    mpjpe: float = 1.2
+    pa_mpjpe: float = 2.0
+    pve: float = 0.7
+
+    name = "oracle_gpa"
+    needs_truth = True
+
+    def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
+        """Scores in metres; raises `InputError` as `OracleCritic`."""
+        by_metric: dict[OracleMetric, float] = {"mpjpe": self.mpjpe, "pa_mpjpe": self.pa_mpjpe, "pve": self.pve}
+        scores = [w * OracleCritic(metric, self.body)(hypotheses, example) for metric, w in by_metric.items()]
+        return torch.stack(scores).sum(0)
+
+
 def _minus_vertex_error(
     body: BodyModel, hypotheses: Hypotheses, truth: Annotation, *, aligned: bool
 ) -> Float[Tensor, "person hyp"]:
@@ -102,6 +125,11 @@ def make_oracle_pa(setting: CriticSetting) -> OracleCritic:
 def make_oracle_pve(setting: CriticSetting) -> OracleCritic:
     """By the error of vertices."""
     return OracleCritic("pve", setting.body)
+
+
+def make_oracle_gpa(setting: CriticSetting) -> WeighedOracleCritic:
+    """By the reward that the public GPA code has on labelled sets."""
+    return WeighedOracleCritic(setting.body)
 
 
 def make_random(setting: CriticSetting) -> RandomCritic:

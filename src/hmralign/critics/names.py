@@ -16,6 +16,7 @@ CRITICS: Mapping[str, str] = {
     "oracle": "hmralign.critics.controls:make_oracle",
     "oracle-pa": "hmralign.critics.controls:make_oracle_pa",
     "oracle-pve": "hmralign.critics.controls:make_oracle_pve",
+    "oracle-gpa": "hmralign.critics.controls:make_oracle_gpa",
     "oracle-noisy": "hmralign.critics.noisy_oracle:make_noisy_oracle",
     "reprojection": "hmralign.critics.reprojection:make_reprojection",
     "silhouette": "hmralign.critics.by_rule:make_silhouette",

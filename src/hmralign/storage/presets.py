@@ -1,4 +1,4 @@
-"""Configurations that come with the package, called by name: `hmralign align --preset gpa`.
+"""Configurations that come with the package, called by name: `hmralign align --preset gpa-code`.
 
 They are the YAML files of `storage/assets/presets/KIND/NAME.yaml`, read as any other file of that kind is. To add one,
 write the file; its first comment says what it is for and how it was made.
@@ -13,6 +13,15 @@ PresetKind = Literal["align", "base", "scorer", "gate", "ablate"]
 """What a preset configures: `align`, `train base` (and the persons of `synth`), `train scorer`, `train gate`,
 `critic ablate`."""
 
+RENAMED = {
+    (
+        "align",
+        "gpa",
+    ): "gpa-paper, which has one t and one eps per group, as printed (`gpa` had `group.shares: nothing`)",
+    ("align", "gpa-as-printed"): "gpa-paper",
+}
+"""Names of earlier versions, and what has come in their place."""
+
 _FOLDER = Path(__file__).parent / "assets" / "presets"
 
 
@@ -21,11 +30,21 @@ def preset_names(kind: PresetKind) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (_FOLDER / kind).glob("*.yaml")))
 
 
+def instead_of(kind: PresetKind, name: str) -> str:
+    """What is expected in place of a name that no preset of the kind has: all names, or the new one of an earlier name.
+
+    >>> instead_of("align", "gpa-as-printed")
+    'an earlier name of gpa-paper'
+    """
+    if (kind, name) in RENAMED:
+        return f"an earlier name of {RENAMED[kind, name]}"
+    return f"expected one of {', '.join(preset_names(kind))}"
+
+
 def preset_path(kind: PresetKind, name: str) -> Path:
-    """The file of a preset. Raises InputError naming all presets of the kind for another name."""
-    names = preset_names(kind)
-    if name not in names:
+    """The file of a preset. Raises InputError for another name, as `instead_of` says."""
+    if name not in preset_names(kind):
         from hmralign.structures.errors import InputError  # loads torch, which `--help` does without
 
-        raise InputError(f"'{name}' is no preset; expected one of {', '.join(names)}")
+        raise InputError(f"'{name}' is no preset; {instead_of(kind, name)}")
     return _FOLDER / kind / f"{name}.yaml"

@@ -62,6 +62,8 @@ class LoopConfig:
     """Whether the last step has a line in any case."""
     save_every: int = 500
     """Steps between saved states; the end is saved in any case."""
+    rate_share: Callable[[Tensor], float] | None = None
+    """Multiple of the rate that a parameter has; all have the rate itself where this is None."""
     device: str | torch.device = "cpu"
     """Where the model is trained; the step sees to its own data."""
     clock: Callable[[], float] = time.perf_counter
@@ -131,7 +133,10 @@ class Loop:
         self.model = model.to(chosen_device(config.device))
         self.ema = Ema(model, config.ema_decay)
         optimizer = torch.optim.AdamW(
-            trained, lr=config.rate(0, 0.0), weight_decay=config.weight_decay, fused=config.fused or None
+            _by_rate(trained, config),
+            lr=config.rate(0, 0.0),
+            weight_decay=config.weight_decay,
+            fused=config.fused or None,
         )
         self.prepared, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.progress, self.saved = Progress(), True
@@ -175,7 +180,7 @@ class Loop:
         """One optimiser step; False, and no weight has moved, where the loss or its gradient is not finite."""
         started = self.config.clock()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate(self.progress.step, self._done())
+            group["lr"] = group.get("rate_share", 1.0) * self.config.rate(self.progress.step, self._done())
         self.optimizer.zero_grad()
         rows = []
         for part in self.parts_of(self.prepared, self.progress.step):
@@ -261,6 +266,14 @@ class Loop:
             raise InputError(
                 f"{path}: the training state is of another model, or another choice of what is trained"
             ) from error
+
+
+def _by_rate(trained: list[nn.Parameter], config: LoopConfig) -> list[dict[str, Any]]:
+    """Parameters in groups of one rate each."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in trained:
+        groups.setdefault(1.0 if config.rate_share is None else config.rate_share(parameter), []).append(parameter)
+    return [{"params": parameters, "rate_share": share} for share, parameters in groups.items()]
 
 
 def _sum_of(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -87,9 +87,15 @@ class Objective:
     shares: Shared = "nothing"
     """What the members of an item share; policy and reference always share both."""
     antithetic: bool = False
-    """Whether the second half of a batch sees the times T - 1 - t of the first."""
+    """Whether the second half of a batch sees the times T - 1 - t of the first (mirrored in what `t_from` leaves)."""
     needs_batch: bool = False
     """Whether a term depends on the other items, so that a batch cannot be split."""
+    t_from: float = 0.0
+    """Times are uniform on the rest of the schedule from this share on: 0 is all of it, 0.5 its noisier half."""
+    drawn: int | None = None
+    """Members that are drawn anew, without replacement, whenever an item is seen; None sees all."""
+    drawn_weights: Callable[[Float[Tensor, "item member"]], Float[Tensor, "item member"]] | None = None
+    """What the weights of drawn members become, such as advantages among those that were drawn; None keeps them."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +106,26 @@ class Draw(TensorRecord):
     eps: Float[Tensor, "item member dims"]
 
 
+def draw_members(items: Items, objective: Objective, generator: torch.Generator) -> Items:
+    """Items as they are seen this time: all of their members, which draws nothing, or as many as are to be drawn."""
+    if objective.drawn is None:
+        return items
+    chosen = torch.rand(items.weights.shape, generator=generator).argsort(-1)[:, : objective.drawn]
+    weights = items.weights.gather(1, chosen)
+    x_0 = items.x_0.gather(1, chosen[..., None].expand(-1, -1, items.x_0.shape[-1]))
+    return Items(items.person, x_0, weights if objective.drawn_weights is None else objective.drawn_weights(weights))
+
+
 def draw_noise(items: Items, objective: Objective, num_times: int, generator: torch.Generator) -> Draw:
     """Times are stratified over the batch, so that no batch sees early times alone."""
     n, m, dims = items.x_0.shape
+    first = int(objective.t_from * num_times)
     count = n * m if objective.shares == "nothing" else n
     drawn = (count + 1) // 2 if objective.antithetic else count
     strata = (torch.randperm(drawn, generator=generator) + torch.rand(drawn, generator=generator)) / drawn
-    t = (strata * num_times).long().clamp(max=num_times - 1)
+    t = first + (strata * (num_times - first)).long().clamp(max=num_times - first - 1)
     if objective.antithetic:
-        t = torch.cat([t, num_times - 1 - t])[:count]
+        t = torch.cat([t, first + num_times - 1 - t])[:count]
     t = t.view(n, m) if objective.shares == "nothing" else t[:, None].expand(n, m)
     noises = 1 if objective.shares == "time_and_noise" else m
     return Draw(t, torch.randn(n, noises, dims, generator=generator).expand(n, m, dims))

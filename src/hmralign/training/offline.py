@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
-from hmralign.training.objective import Draw, Items, Losses, Objective, draw_noise, paired_losses
+from hmralign.training.objective import Draw, Items, Losses, Objective, draw_members, draw_noise, paired_losses
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
 from hmralign.training.step import Part
 
@@ -26,11 +26,27 @@ PROBED = 256
 
 
 @dataclass(frozen=True)
+class Partition:
+    """Two kinds of items, of which each batch has fixed shares, such as labelled persons and others."""
+
+    first: Bool[Tensor, " item"]
+    """Items of the first kind."""
+    share: float
+    """Share of a batch that the first kind makes up, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError where a batch is to have items of a kind that there are none of."""
+        for there, share in ((self.first, self.share), (~self.first, 1 - self.share)):
+            if share > 0 and not bool(there.any()):
+                raise InputError(f"batches are to have a share of {share:g} of a kind of items of which none is left")
+
+
+@dataclass(frozen=True)
 class OfflineStep:
     """`StepLosses` of an offline objective.
 
     `reference` is a frozen copy of the start; it never gets gradients. Raises InputError for a batch that is to be
-    split although the objective depends on all of it.
+    split although the objective depends on all of it, and for items with fewer members than are to be drawn.
     """
 
     items: Items
@@ -39,11 +55,17 @@ class OfflineStep:
     reference: Any
     config: PreferenceTrainingConfig
     auxiliary: Auxiliary | None = None
+    partition: Partition | None = None
 
     def __post_init__(self) -> None:
         if self.objective.needs_batch and self.config.accumulate > 1:
             raise InputError(
                 f"objective '{self.objective.name}' compares the samples of a batch with each other; use accumulate = 1"
+            )
+        if (self.objective.drawn or 0) > self.items.members:
+            raise InputError(
+                f"objective '{self.objective.name}' draws {self.objective.drawn} members of each group anew, and "
+                f"groups have {self.items.members}; sample larger ones (`hmralign groups --group-size`), or draw fewer"
             )
 
     def __call__(self, policy: Any, step: int) -> Iterator[Part]:
@@ -51,6 +73,7 @@ class OfflineStep:
         draw_from = seeded(self.config.seed, "step", step)
         items = self.items[self._batch(step)]
         variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))
+        items = draw_members(items, self.objective, draw_from)
         draw = draw_noise(items, self.objective, policy.schedule.num_steps, draw_from)
         for part in torch.arange(len(items)).tensor_split(min(self.config.accumulate, len(items))):
             place = next(policy.parameters()).device
@@ -73,14 +96,26 @@ class OfflineStep:
         return paired_losses(policy, self.reference, items, draw, context, theirs, objective, self.config.loss_weight)
 
     def _batch(self, step: int) -> Int[Tensor, " item"]:
-        """Items of a step: whole passes in random order, a pure function of (seed, step)."""
-        n = max(1, min(self.config.batch_size // self.items.members, len(self.items)))
+        """Items of a step: whole passes in random order, a pure function of (seed, step).
+
+        With a partition each kind has passes of its own.
+        """
+        seen = self.objective.drawn or self.items.members
+        n = max(1, min(self.config.batch_size // seen, len(self.items)))
+        if self.partition is None:
+            return self._passes(torch.arange(len(self.items)), step, n, "order")
+        first, share = self.partition.first, round(n * self.partition.share)
+        kinds = ((first, share, "order of the first kind"), (~first, n - share, "order of the second kind"))
+        return torch.cat([self._passes(kind.nonzero()[:, 0], step, k, name) for kind, k, name in kinds if k > 0])
+
+    def _passes(self, pool: Int[Tensor, " pool"], step: int, n: int, name: str) -> Int[Tensor, " item"]:
+        """Those n of a pool that are due at a step; `name` tells its orders from other pools'."""
         places = torch.arange(step * n, step * n + n)
         orders = {}
-        for epoch in places.div(len(self.items), rounding_mode="floor").unique().tolist():
-            shuffled = seeded(self.config.seed, "order", epoch)
-            orders[epoch] = torch.randperm(len(self.items), generator=shuffled)
-        return torch.stack([orders[int(p) // len(self.items)][int(p) % len(self.items)] for p in places])
+        for epoch in places.div(len(pool), rounding_mode="floor").unique().tolist():
+            shuffled = seeded(self.config.seed, name, epoch)
+            orders[epoch] = pool[torch.randperm(len(pool), generator=shuffled)]
+        return torch.stack([orders[int(p) // len(pool)][int(p) % len(pool)] for p in places])
 
     def _figures(self, losses: Losses) -> dict[str, float]:
         """Losses of better and of worse members apart: if both rise, the model forgets instead of choosing."""
@@ -101,7 +136,7 @@ class OfflineStep:
         draw_from = seeded(0, "probe")
         index = torch.randperm(len(self.items), generator=draw_from)[:PROBED]
         place = next(policy.parameters()).device
-        items = self.items[index].to(place)
+        items = draw_members(self.items[index], self.objective, draw_from).to(place)
         plain = Objective("probe", lambda losses: losses.policy)
         draw = draw_noise(items, plain, policy.schedule.num_steps, draw_from)
         losses = self._losses(policy, items, draw.to(place), self.contexts.of(policy, items.person, 0), 0, plain)

@@ -87,7 +87,7 @@ def train_policy(
     loop = Loop(
         policy,
         _parts_of(losses, config),
-        _loop(config, place),
+        _loop(config, place, policy),
         state=folder / "state.pt",
         curve=Curve(folder / "curve.jsonl", listeners=listeners),
         checks=_checks(losses, config, monitor),
@@ -97,10 +97,13 @@ def train_policy(
     return Outcome(average.eval().requires_grad_(False), went.step, went.stopped, went.good_figures)
 
 
-def _loop(config: PreferenceTrainingConfig, device: torch.device) -> LoopConfig:
+def _loop(config: PreferenceTrainingConfig, device: torch.device, policy: Any) -> LoopConfig:
+    inside = set(map(id, policy.denoiser.parameters()))
+
     def rate(step: int, _: float) -> float:
         falls = config.schedule == "cosine"
-        return warm_cosine(step, step, config.steps, peak=config.learning_rate, warmup=config.warmup, falls=falls)
+        rate = warm_cosine(step, step, config.steps, peak=config.learning_rate, warmup=config.warmup, falls=falls)
+        return rate if config.halved_at is None or step < config.halved_at * config.steps else rate / 2
 
     return LoopConfig(
         rate=rate,
@@ -110,6 +113,7 @@ def _loop(config: PreferenceTrainingConfig, device: torch.device) -> LoopConfig:
         ema_decay=config.ema_decay,
         log_every=config.check_every,
         save_every=config.save_every,
+        rate_share=lambda parameter: 1.0 if id(parameter) in inside else config.encoder_rate,
         device=device,
     )
 

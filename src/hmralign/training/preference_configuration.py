@@ -24,6 +24,8 @@ class PreferenceTrainingConfig:
     """Peak of AdamW."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """The learning rate falls to zero as a cosine, or stays."""
+    halved_at: float | None = None
+    """Share of the steps after which the learning rate is halved, as the public codes halve it once; None never."""
     warmup: int = 20
     """Steps in which the learning rate rises."""
     weight_decay: float = 0.0
@@ -36,6 +38,8 @@ class PreferenceTrainingConfig:
     """lambda_t: weight of a squared noise error at time t."""
     trainable: Literal["denoiser", "all", "lora"] = "denoiser"
     """What is trained; `lora` adds low-rank updates to the denoiser's linear layers and merges them in the end."""
+    encoder_rate: float = 1.0
+    """Learning rate of the encoder, where it is trained (`all`), as a multiple of the denoiser's."""
     lora_rank: int = 8
     """Rank of these updates."""
     cache_context: bool = True
@@ -63,10 +67,12 @@ class PreferenceTrainingConfig:
         """Raise InputError for a value with which no run makes sense."""
         for name in (
             "steps", "batch_size", "accumulate", "learning_rate", "clip_norm", "lora_rank", "context_variants",
-            "save_every", "check_every", "max_loss_ratio", "max_drop",
+            "save_every", "check_every", "max_loss_ratio", "max_drop", "encoder_rate",
         ):  # fmt: skip
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"alignment configuration: {name} must be positive, got {getattr(self, name)}")
+        if self.halved_at is not None and not 0 < self.halved_at < 1:
+            raise InputError(f"alignment configuration: halved_at is {self.halved_at}; expected a share of the steps")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.min_spread < 1:
             raise InputError("alignment configuration: ema_decay and min_spread must be in 0..1, 1 excluded")
         if not 0 <= self.weight_decay < math.inf or not 0 <= self.seed < 2**31 or self.warmup < 0:

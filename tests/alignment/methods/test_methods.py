@@ -54,6 +54,15 @@ def test_kto_is_supervised_on_the_desirable_alone():
     torch.testing.assert_close(terms[~good], plain[~good])
 
 
+def test_kto_by_parts_has_a_term_for_each_part():
+    found = losses(1, (2,))
+    signed = Losses(found.policy, found.reference, torch.tensor([1.0, -1.0, 1.0, -1.0, -1.0])[:, None])
+    terms = kto_objective(KtoConfig(beta=5.0, supervised=0.2, by_parts=True)).terms(signed)
+    each = [kto(signed.policy[..., k], signed.reference[..., k], signed.weights, beta=5.0) for k in range(2)]
+    torch.testing.assert_close(terms, each[0] + each[1] + 0.2 * signed.policy.sum(-1) * (signed.weights > 0))
+    assert kto_objective(KtoConfig(by_parts=True)).by_parts and not kto_objective(KtoConfig()).by_parts
+
+
 @pytest.mark.parametrize("mode", ["literal", "sigmoid", "group_sigmoid", "hinge", "positive", "nft"])
 def test_a_group_pays_for_its_drift_and_anchors_its_better_members(mode):
     found = losses()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hmralign.models.checkpoint import load_checkpoint, trained_on
+from hmralign.structures import InputError
 from hmralign.studies.alignment import jobs, study
 from hmralign.studies.alignment.cells import Cell, Facts, read_facts
 from hmralign.studies.alignment.figures import study_document
@@ -296,3 +297,24 @@ def test_facts_survive_the_disk(done):
     facts = read_facts(done.folder(done.trials(row)[0]))
     assert isinstance(facts, Facts) and facts.cpu_seconds > 0 and facts.groups == 8 and facts.skipped is None
     assert np.isfinite(facts.cpu_seconds)
+
+
+def test_rows_with_known_settings_take_them_over_without_trials(data, tmp_path):
+    """In another comparison, of which every row may be measured with every seed."""
+    chosen = {"best-of-N, reprojection": {"rate": 7e-4, "steps": 3, "temperature": 0.1}, "base": {"rate": 0.0}}
+    path = tmp_path / "known.json"
+    path.write_text(json.dumps({"rows": {name: {"choice": choice} for name, choice in chosen.items()}}))
+    one = some(data, tmp_path, known=path, seeds=(0, 1), all_matter=True, rows=("best-of-N, rep", "GPA code, half"))
+    row = row_named("best-of-N, reprojection")
+    assert one.trials(row) == () and one.choice(row) == study.Choice(7e-4, 3, 0.1)
+    assert [(c.rate, c.steps, c.seed) for c in one.final_cells(row, one.choice(row))] == [(7e-4, 3, 0), (7e-4, 3, 1)]
+    half = row_named("GPA code, half truth, reprojection")
+    assert [c.rate for c in one.trials(half)] == [3e-4] and one.critics_of("wild", 0) == (
+        "reprojection",
+        "oracle-gpa",
+        "scorer-lab",
+    )
+    assert [c.seed for c in one.final_cells(half, study.Choice(1e-3, 2, None))] == [0, 1]
+    path.write_text('{"rows": [3]}')
+    with pytest.raises(InputError, match=r"known\.json: not a document of the comparison"):
+        assert some(data, tmp_path, known=path).known

@@ -79,7 +79,7 @@ def test_the_shipped_study_can_be_read():
     assert [a.name for a in PAPER_ARMS if a not in config.arms] == [] and config.seeds == (0, 1, 2)
     assert config.first_rules and config.judge.base_url and config.measure.split == "wild/val"
     literal = next(a for a in config.arms if "eq. 6" in a.name)
-    printed = yaml.safe_load(preset_path("align", "gpa").read_text())
+    printed = yaml.safe_load(preset_path("align", "gpa-paper").read_text())
     found = config.align_config(literal, "s", 0)
     assert found.settings.mode == printed["group"]["mode"]
     assert found.training.learning_rate == printed["training"]["learning_rate"]

@@ -10,7 +10,7 @@ Presets quote where they come from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -42,6 +42,9 @@ class DpoConfig:
     """How many pairs of each group; K unless given."""
     shares: Shared = "time_and_noise"
     """What winner and loser share: the paper prints one t and two eps, its code has one of each."""
+    labelled_pairs: Literal["as_others", "truth_and_mode"] = "as_others"
+    """What labelled groups give (`labelled.share`): pairs as the others', or the annotation against the zero-noise
+    sample, as the labelled sets of the code."""
     by_parts: bool = False
     """One sigmoid for joints and one for twists, as in the code."""
     antithetic: bool = False
@@ -62,12 +65,15 @@ ADHMR_PAPER = DpoConfig(beta=100.0, top_k=5, shares="time")
 """ADHMR sec. 4.3: winners and losers of the model's own samples; beta and K = 5 are those of its code's lists."""
 
 ADHMR_CODE = DpoConfig(
-    beta=50.0, pairs="truth_and_mode", shares="time_and_noise", by_parts=True, antithetic=True, pairs_per_group=1
+    beta=50.0, top_k=5, labelled_pairs="truth_and_mode", shares="time_and_noise", by_parts=True, antithetic=True
 )
-"""The public code on its labelled sets: beta 100 times 0.5, two sigmoids, the truth against the zero-noise sample.
+"""The public code (SMPLCap/ADHMR at 6939019): beta 100 times 0.5, two sigmoids; of its labelled sets, half of each
+batch (`labelled`), the truth against the zero-noise sample, of the others the top five of the scorer against the bottom
+five.
 
 It also has the policy's dropout on (`training.dropout`; `lite` has none), lambda_t = 1 (`training.loss_weight: eps`), a
-rate of 5e-5, an average of decay 0.9999, and it trains the image encoder.
+rate of 5e-5 that is halved once (`training.halved_at`), an average of decay 0.9999, and it trains the image encoder at
+twice the denoiser's rate (`training.trainable: all`, `training.encoder_rate`).
 """
 
 
@@ -89,11 +95,29 @@ def dpo(
 
 
 def dpo_items(groups: ScoredGroups, policy: BodyEncoder, config: DpoConfig, generator: torch.Generator) -> Items:
-    """Pairs (chosen, rejected). Raises InputError where top and bottom overlap, and for truth where there is none."""
+    """Pairs (chosen, rejected). Raises InputError where top and bottom overlap, for truth where there is none, and for
+    labelled pairs where nobody is labelled."""
     if config.pairs == "truth_and_mode":
-        truth = true_samples(groups, policy, "dpo")
-        x_0 = torch.cat([truth, groups.x_0[:, :1]], dim=1)  # hypothesis 0 is the zero-noise sample
-        return Items(torch.arange(len(groups)), x_0, _signs(len(groups)))
+        return _truth_and_mode(groups, policy)
+    if config.labelled_pairs == "as_others":
+        return _sampled(groups, config, generator)
+    if groups.labelled is None:
+        raise InputError(
+            "dpo: labelled_pairs is truth_and_mode, and no group is labelled; expected labelled.share above 0"
+        )
+    kinds = groups.labelled.nonzero()[:, 0], (~groups.labelled).nonzero()[:, 0]
+    made = _truth_and_mode(groups[kinds[0]], policy), _sampled(groups[kinds[1]], config, generator)
+    return Items.cat([replace(items, person=kind[items.person]) for kind, items in zip(kinds, made, strict=True)])
+
+
+def _truth_and_mode(groups: ScoredGroups, policy: BodyEncoder) -> Items:
+    truth = true_samples(groups, policy, "dpo")
+    x_0 = torch.cat([truth, groups.x_0[:, :1]], dim=1)  # hypothesis 0 is the zero-noise sample
+    return Items(torch.arange(len(groups)), x_0, _signs(len(groups)))
+
+
+def _sampled(groups: ScoredGroups, config: DpoConfig, generator: torch.Generator) -> Items:
+    """Pairs of the model's own samples, ordered by their scores."""
     kept = speaking_groups(groups.scores)
     pairs = sampled_pairs(groups.scores[kept], config.top_k, generator, pairs_per_group=config.pairs_per_group)
     person = kept[pairs.group]
@@ -133,5 +157,9 @@ def make_dpo() -> OfflineMethod:
     """The method `dpo`. Its rate was chosen on validation persons with the learned scorer (docs/results/alignment.md);
     with reprojection it gains nothing at any rate."""
     return OfflineMethod(
-        "dpo", DpoConfig, dpo_items, dpo_objective, needs_truth=lambda config: config.pairs == "truth_and_mode"
+        "dpo",
+        DpoConfig,
+        dpo_items,
+        dpo_objective,
+        needs_truth=lambda config: "truth_and_mode" in (config.pairs, config.labelled_pairs),
     )

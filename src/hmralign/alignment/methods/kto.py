@@ -27,6 +27,8 @@ class KtoConfig:
     """The top K of a group are desirable, the bottom K are not."""
     supervised: float = 0.1
     """Weight of plain denoising on the desirable ones."""
+    by_parts: bool = False
+    """One term for joints and one for twists, added, as in the code."""
 
     def __post_init__(self) -> None:
         """Raise InputError for values without meaning."""
@@ -61,13 +63,18 @@ def kto_items(groups: ScoredGroups, config: KtoConfig) -> Items:
 
 def kto_objective(config: KtoConfig) -> Objective:
     """Items of one sample with weight +1 or -1."""
-    return Objective("kto", lambda losses: _kto_terms(losses, config), needs_batch=True)
+    return Objective("kto", lambda losses: _kto_terms(losses, config), by_parts=config.by_parts, needs_batch=True)
 
 
 def _kto_terms(losses: Losses, config: KtoConfig) -> Float[Tensor, "item member"]:
     assert losses.reference is not None
-    terms = kto(losses.policy, losses.reference, losses.weights, beta=config.beta)
-    return terms + config.supervised * losses.policy * (losses.weights > 0)
+    if not config.by_parts:
+        terms, plain = kto(losses.policy, losses.reference, losses.weights, beta=config.beta), losses.policy
+    else:
+        parts = zip(losses.policy.unbind(-1), losses.reference.unbind(-1), strict=True)
+        each = [kto(ours, theirs, losses.weights, beta=config.beta) for ours, theirs in parts]
+        terms, plain = torch.stack(each, dim=-1).sum(-1), losses.policy.sum(-1)  # (item, member)
+    return terms + config.supervised * plain * (losses.weights > 0)
 
 
 def make_kto() -> OfflineMethod:

@@ -96,8 +96,8 @@ def identity(cell: Cell, base: BaseWeights, store: GroupStore | None, batch_size
         assert store is not None
         config = training_config(source, batch_size)
         what |= {"config": asdict(config), "groups": store.content_hash()}
-        if config.uses_scores:
-            what["scores"] = store.critic_facts(config.critic).get("sha256")
+        if config.scores:
+            what["scores"] = [store.critic_facts(critic).get("sha256") for critic in config.scores]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -89,7 +89,7 @@ def _renamed(kinds: dict[Kind, Columns], choice: Choice) -> dict[Kind, Columns]:
 
 def _settings(study: AlignmentStudy) -> dict[str, Any]:
     s = study.settings
-    kept = {k: v for k, v in asdict(s).items() if k not in ("data", "work", "log", "groups", "deadline")}
+    kept = {k: v for k, v in asdict(s).items() if k not in ("data", "work", "log", "groups", "deadline", "known")}
     bases = [study.base(n) for n in study.bases]
     names = {"/".join(Path(b.checkpoint).parts[-2:]): b.sha256 for b in bases}  # no folders of this machine
     return plain(kept) | {
@@ -173,7 +173,8 @@ def _why_not(study: AlignmentStudy, row: Row, choices: dict[str, Choice | None],
     choice = choices.get(row.name)
     if choice is None:
         return "not tuned"
-    expected = len(study.settings.bases) * (len(study.settings.seeds) if row.trains else 1) if row.matters else 1
+    everywhere = study.runs_everywhere(row)
+    expected = len(study.settings.bases) * (len(study.settings.seeds) if row.trains else 1) if everywhere else 1
     missing = expected - len(runs[row.name])
     return f"{missing} of {counted(expected, 'run')}" if missing else None
 

@@ -33,11 +33,11 @@ def study_markdown(document: dict[str, Any], reading: str | None) -> str:
     rows = _ordered(document["rows"])
     for kind, title in TITLES.items():
         parts += [f"## {title}", answers_table(rows, kind), details_table(rows, kind)]
-    parts += ["## Against best-of-N of the same critic, paired", _pairs(document["paired"])]
-    parts += ["## Trials", _tuning(document["tuning"], document["rows"])]
+    parts += ["## Against best-of-N of the same critic, paired", pairs_table(document["paired"])]
+    parts += ["## Trials", trials_table(document["tuning"], document["rows"])]
     parts += ["## Group size and number of persons", *_sweeps(document["sweeps"])]
     parts += ["## Replication with new seeds", _replication(document["replication"])]
-    parts += ["## Runs that their guard stopped", _stopped(document)]
+    parts += ["## Runs that their guard stopped", stopped_table(document)]
     parts += ["## Not run", _grid(["row", "why"], [[k, v] for k, v in document["not_run"].items()])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -116,7 +116,8 @@ def details_table(rows: dict[str, Any], kind: str) -> str:
     return _grid(["row", *DETAILS.values(), "lab", "CPU s, training", "CPU s, measuring"], lines)
 
 
-def _pairs(paired: dict[str, Any]) -> str:
+def pairs_table(paired: dict[str, Any]) -> str:
+    """Differences of rows to best-of-N of the same critic."""
     lines = []
     for name, found in paired.items():
         for kind in TITLES:
@@ -126,7 +127,8 @@ def _pairs(paired: dict[str, Any]) -> str:
     return _grid(["pair", "", "runs", *COMPARED.values()], lines)
 
 
-def _tuning(tuning: dict[str, Any], rows: dict[str, Any]) -> str:
+def trials_table(tuning: dict[str, Any], rows: dict[str, Any]) -> str:
+    """Figures of every trial on validation persons, the chosen one in bold."""
     rates = sorted({t["rate"] for trials in tuning.values() for t in trials if t["rate"]})
     lines = []
     for name, trials in tuning.items():
@@ -191,7 +193,8 @@ def _replication(found: dict[str, Any]) -> str:
     return f"{text}\n\n" + _grid(["row", "", *COMPARED.values()], lines)
 
 
-def _stopped(document: dict[str, Any]) -> str:
+def stopped_table(document: dict[str, Any]) -> str:
+    """Runs and trials that their guard ended, and why."""
     lines = [[n, run, why] for n, row in document["rows"].items() for run, why in row["stopped"].items()]
     lines += [
         [name, f"trial {t['rate']:g}, {counted(t['steps'], 'step')}", t["stopped"]]

@@ -25,13 +25,14 @@ The ceiling gets a fourth, higher rate and a longer run, since its optimum lay a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
+from hmralign.alignment.labelled import LabelledConfig
 from hmralign.alignment.methods.best_of_n import BestOfNConfig
 from hmralign.alignment.methods.dpo import DpoConfig
-from hmralign.alignment.methods.group import GroupConfig
+from hmralign.alignment.methods.group import GPA_CODE, GPA_PAPER, GroupConfig
 from hmralign.alignment.methods.kto import KtoConfig
 from hmralign.alignment.methods.sft import SftConfig
 from hmralign.systems.align.configuration import AlignConfig, RefreshConfig, recommended
@@ -42,6 +43,8 @@ Persons = Literal["wild", "labels"]
 RATES = (1e-4, 3e-4, 1e-3)
 LOW_RATES = (3e-5, 1e-4, 3e-4)
 """Learning rates of DPO, KTO, GPA literal and direct reward."""
+CODE_RATE = (3e-4,)
+"""What validation persons chose for `GPA code` with every critic."""
 
 SCORER = "scorer-lab"
 """The learned critic of the rows named `scorer`: the one that was trained on what the base was trained on."""
@@ -101,12 +104,20 @@ class Row:
 def all_rows() -> tuple[Row, ...]:
     """The base first, then every row."""
     base = Row(BASE, None, "control", matters=True)
-    return (base, *_controls(), *_objectives(), *_further_critics(), *_others(), *_ours(), _ceiling())
+    return (base, *_controls(), *_objectives(), *_gpa_forms(), *_further_critics(), *_others(), *_ours(), _ceiling())
 
 
-def chosen_rows(substrings: tuple[str, ...]) -> tuple[Row, ...]:
-    """Rows whose name contains one of the given texts, the base always; all of them without any."""
-    return tuple(r for r in all_rows() if not substrings or r.name == BASE or any(s in r.name for s in substrings))
+def chosen_rows(texts: tuple[str, ...]) -> tuple[Row, ...]:
+    """Rows of the given names, or whose name contains one of the texts; the base always, all of them without any.
+
+    A text that is the name of a row is that row alone: `DPO, oracle` is not `DPO, oracle-noisy`.
+    """
+    names = {row.name for row in all_rows()}
+    return tuple(
+        row
+        for row in all_rows()
+        if not texts or row.name == BASE or any(row.name == t or (t not in names and t in row.name) for t in texts)
+    )
 
 
 def _controls() -> list[Row]:
@@ -147,6 +158,29 @@ def _objectives() -> list[Row]:
         for critic in MAIN_CRITICS
         for name, (method, changes, rates) in kinds.items()
     ]
+
+
+def _gpa_forms() -> list[Row]:
+    """GPA as printed and as its public code has it, and what of the latter is no preference.
+
+    The code draws 20 of 22 stored hypotheses; of 16 that are 14. `half truth` is its labelled half of each batch. That
+    and the control are not tuned: they have the rate that `GPA code` took with each of the critics.
+    """
+    code = replace(GPA_CODE, drawn=14)
+    labelled = LabelledConfig(share=0.5)
+    alone = _code_row("GPA code, denoising alone", "random", replace(code, preference=0.0), CODE_RATE)
+    rows = [Row(f"GPA paper, {critic}", _config("group", critic, settings=GPA_PAPER), "objective", _critic(critic),
+                rates=LOW_RATES) for critic in MAIN_CRITICS]  # fmt: skip
+    rows += [_code_row(f"GPA code, {critic}", critic, code) for critic in MAIN_CRITICS]
+    without_truth = [critic for critic in MAIN_CRITICS if critic != "oracle"]
+    rows += [_code_row(f"GPA code, half truth, {c}", c, code, CODE_RATE, labelled=labelled) for c in without_truth]
+    return [*rows, alone]
+
+
+def _code_row(name: str, critic: str, settings: GroupConfig, rates: tuple[float, ...] = RATES, **changes) -> Row:
+    config = _config("group", critic, settings=settings, **changes)
+    config = replace(config, training=replace(config.training, loss_weight="eps"))
+    return Row(name, config, "objective", _critic(critic), rates=rates)
 
 
 def _further_critics() -> list[Row]:

@@ -71,7 +71,11 @@ class StudySettings:
     """Temperatures of the fusion weighted by the scorer, whose scores are in (0, 1); every row takes the
     best on `val_split`."""
     rows: tuple[str, ...] = ()
-    """Only rows whose name contains one of these."""
+    """Only rows whose name is or contains one of these."""
+    all_matter: bool = False
+    """Measure every row on every base with every seed, not only those that matter."""
+    known: Path | None = None
+    """Document of an earlier comparison, whose choices rows that it has take over without trials."""
     sweep_critic: str = "scorer"
     """Critic of the sweeps."""
     sweep_sizes: tuple[int, ...] = (4, 8, 16, 32, 64)

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -175,7 +175,7 @@ class AlignmentStudy:
             return True
         if not (self.store_folder(cell.store, cell.base) / "store.json").is_file():
             return False
-        return not config.uses_scores or config.critic in self.store(cell.store, cell.base).critics()
+        return set(config.scores) <= set(self.store(cell.store, cell.base).critics())
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
@@ -234,7 +234,8 @@ class AlignmentStudy:
             return ()
         if name != "wild":
             return (CRITIC_OF.get(self.settings.sweep_critic, self.settings.sweep_critic),)  # pyright: ignore
-        wanted = [r.config.critic for r in self.rows if r.config and r.config.uses_scores and (base == 0 or r.matters)]
+        followed = [r.config.scores for r in self.rows if r.config and (base == 0 or self.runs_everywhere(r))]
+        wanted = [critic for critics in followed for critic in critics]
         parents = [row_named(r.extrapolates) for r in self.rows if r.extrapolates]
         wanted += [p.config.critic for p in parents if p.config is not None]
         return tuple(dict.fromkeys(wanted))  # pyright: ignore[reportReturnType]
@@ -246,15 +247,39 @@ class AlignmentStudy:
             return DrawnSource(tuple(ShardSource.open(s.data / folder_name(split)) for split in s.label_splits), count)
         return ShardSource.open(s.data / folder_name(s.train_split), count)
 
+    @staticmethod
+    def store_of(row: Row) -> str:
+        """Store that a row is trained on."""
+        return "labels" if row.persons == "labels" else "wild"
+
+    def runs_everywhere(self, row: Row) -> bool:
+        """Whether a row is measured on every base with every seed."""
+        return row.matters or self.settings.all_matter
+
+    @cached_property
+    def known(self) -> dict[str, Choice]:
+        """Choices that an earlier document made, of rows that train; none without one."""
+        if self.settings.known is None:
+            return {}
+        path = self.settings.known
+        try:
+            rows = read_json(path, "a document of the comparison")["rows"]
+            choices = {name: row["choice"] for name, row in rows.items()}
+            return {name: Choice(**choice) for name, choice in choices.items() if choice and choice["rate"]}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not a document of the comparison ({error})") from error
+
     # -- tuning -------------------------------------------------------------------------------------------------------
 
     def trials(self, row: Row) -> tuple[Cell, ...]:
-        """Cells that are tried for a row, on the first base with the first seed; of the base itself its one cell."""
+        """Cells that are tried for a row, on the first base with the first seed; of the base itself its one cell, and
+        of rows whose settings are known none."""
         if not row.trains:
             return (Cell(row),)
-        store = "labels" if row.persons == "labels" else "wild"
+        if row.name in self.known:
+            return ()
         return tuple(
-            Cell(row, 0, self.settings.seeds[0], rate, self.settings.scaled(length), store)
+            Cell(row, 0, self.settings.seeds[0], rate, self.settings.scaled(length), self.store_of(row))
             for length in row.lengths
             for rate in row.rates
         )
@@ -267,7 +292,10 @@ class AlignmentStudy:
         return Measurement(s.val_split, s.val_persons, s.hypotheses, ("raw",), temperatures=temperatures)
 
     def choice(self, row: Row) -> Choice | None:
-        """The trial with the lowest `fused` on validation persons; None where a trial is missing or none could run."""
+        """The trial with the lowest `fused` on validation persons, or what is known; None where a trial is missing or
+        none could run."""
+        if row.name in self.known:
+            return self.known[row.name]
         found: list[tuple[float, Cell, Columns]] = []
         for cell in self.trials(row):
             if self.skipped(cell) is not None:
@@ -301,11 +329,9 @@ class AlignmentStudy:
         s = self.settings
         if not row.trains:
             return tuple(Cell(row, base) for base in self.bases)
-        bases, seeds = (self.bases, s.seeds) if row.matters else ((0,), s.seeds[:1])
-        first = self.trials(row)[0]
-        return tuple(
-            replace(first, base=b, seed=seed, rate=choice.rate, steps=choice.steps) for b in bases for seed in seeds
-        )
+        bases, seeds = (self.bases, s.seeds) if self.runs_everywhere(row) else ((0,), s.seeds[:1])
+        store = self.store_of(row)
+        return tuple(Cell(row, b, seed, choice.rate, choice.steps, store) for b in bases for seed in seeds)
 
     def final(self, choice: Choice) -> Measurement:
         """What the tables show."""

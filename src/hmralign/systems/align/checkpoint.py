@@ -136,7 +136,8 @@ def _record(store: GroupStore, start: OpenedPolicy, config: AlignConfig) -> dict
             "checkpoint": start.name,
             "checkpoint_sha256": start.sha256,
             "groups": store.content_hash(),
-            "scores": _scores_hash(store, config),
+            "scores": _scores_hash(store, config.critic if config.uses_scores else None),
+            "labelled_scores": _scores_hash(store, config.labelled.scores),
             "method_sha256": extension_code(config.method),
             "skeleton_hash": store.facts.skeleton_hash,
             "mesh_hash": store.facts.mesh_hash,
@@ -145,12 +146,12 @@ def _record(store: GroupStore, start: OpenedPolicy, config: AlignConfig) -> dict
     }
 
 
-def _scores_hash(store: GroupStore, config: AlignConfig) -> str | None:
-    """Hash of the critic whose scores are trained on; None for methods that use none."""
-    if not config.uses_scores:
+def _scores_hash(store: GroupStore, critic: str | None) -> str | None:
+    """Hash of a critic whose scores are trained on; None where there is none."""
+    if critic is None:
         return None
-    store.scores(config.critic)  # says which critics there are
-    return store.critic_facts(config.critic).get("sha256")
+    store.scores(critic)  # says which critics there are
+    return store.critic_facts(critic).get("sha256")
 
 
 def _claim(path: Path, record: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hmralign.alignment.catalogue import make_method
+from hmralign.alignment.labelled import LabelledConfig
 from hmralign.alignment.method import Method
 from hmralign.alignment.names import METHODS
 from hmralign.critics.names import CriticChoice
@@ -53,6 +54,7 @@ class AlignConfig:
     """Hypotheses sampled per held-out person at each look."""
     max_held_out: int = 200
     """At most so many held-out persons are looked at."""
+    labelled: LabelledConfig = field(default_factory=LabelledConfig)
     refresh: RefreshConfig = field(default_factory=RefreshConfig)
     training: PreferenceTrainingConfig = field(default_factory=PreferenceTrainingConfig)
 
@@ -60,6 +62,13 @@ class AlignConfig:
     def uses_scores(self) -> bool:
         """Whether the method trains on scores of the store."""
         return make_method(self.method).uses_scores
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Critics whose scores of the store are trained on."""
+        if not self.uses_scores:
+            return ()
+        return (self.critic, *(name for name in (self.labelled.scores,) if name is not None))
 
     @property
     def follows_critic(self) -> bool:
@@ -92,6 +101,11 @@ class AlignConfig:
             raise InputError(f"alignment configuration: min_persons is {self.min_persons}; expected at least 1")
         if self.refresh.rounds < 1:
             raise InputError(f"alignment configuration: refresh.rounds is {self.refresh.rounds}; expected at least 1")
+        if self.labelled.share > 0 and (self.refresh.rounds > 1 or not self.uses_scores):
+            raise InputError(
+                f"alignment configuration: labelled.share is {self.labelled.share}; expected a method that trains on "
+                "scores, and refresh.rounds = 1"
+            )
         if self.held_out_critic == self.critic:
             raise InputError(
                 f"alignment configuration: '{self.critic}' is trained on and cannot be the held-out critic as well"

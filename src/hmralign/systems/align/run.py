@@ -18,6 +18,7 @@ import torch
 from hmralign.alignment.advantages import silent_groups
 from hmralign.alignment.catalogue import make_method
 from hmralign.alignment.held_out import HeldOut, split_held_out
+from hmralign.alignment.labelled import label_groups
 from hmralign.alignment.method import Round
 from hmralign.alignment.rewards import critic_reward
 from hmralign.alignment.scored_groups import ScoredGroups, load_groups, place_of
@@ -78,6 +79,8 @@ def align_policy(
     truth = _needs_truth(config)
     critic = config.critic if config.uses_scores else None
     groups = load_groups(store, critic, reference, policy_sha256, truth=truth)
+    by_truth = None if config.labelled.scores is None else store.scores(config.labelled.scores)
+    groups = label_groups(groups, by_truth, config.labelled, config.training.seed)
     stopped, best, rounds, trained = None, None, 0, 0
     for number in range(config.refresh.rounds):
         place = folder if number == 0 else folder / f"round_{number:02d}"
@@ -170,7 +173,7 @@ def step_losses(
         followed = critic_reward(reference, reward or make_critic(name, body, detector), seen)
         with torch.enable_grad():  # a critic without a gradient is named before the run begins
             followed(groups.x_0[:1].to(seen.box.device, copy=True).requires_grad_(True), torch.arange(1), 0)
-    return method.losses(Round(groups, reference, contexts, training, followed), config.settings)
+    return method.losses(Round(groups, reference, contexts, training, followed, config.labelled), config.settings)
 
 
 def _monitor(held_out: ScoredGroups, body: BodyModel, config: AlignConfig, detector: str) -> Monitor | None:
