@@ -1,0 +1,1 @@
+"""Small models that see the pixels of a person's crop."""
