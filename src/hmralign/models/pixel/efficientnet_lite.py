@@ -61,9 +61,7 @@ class EfficientNetLite0(nn.Module):
         for repeats, kernel, stride, expansion, inside, outside in _STAGES[:5]:
             for number in range(repeats):
                 first = number == 0
-                blocks.append(
-                    _Block(kernel, stride if first else 1, expansion, inside if first else outside, outside)
-                )
+                blocks.append(_Block(kernel, stride if first else 1, expansion, inside if first else outside, outside))
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, crop: UInt8[Tensor, "n 3 side side"] | Float[Tensor, "n 3 side side"]) -> tuple[Tensor, Tensor]:

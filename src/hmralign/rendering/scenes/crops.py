@@ -121,9 +121,7 @@ class _Scene:
     def _mesh(self) -> Float[Tensor, "n vert 3"]:
         """Bodies as observed, in cloth that stands off them."""
         body, params = self.body, self.example.annotation.body
-        mesh = vertices_from_fk(
-            body, params.betas, params.body_pose, self.seen.global_rotmats, self.seen.joints
-        )
+        mesh = vertices_from_fk(body, params.betas, params.body_pose, self.seen.global_rotmats, self.seen.joints)
         away = stand_off(body.v_template, body.weights, self.looks)
         return mesh + away[..., None] * vertex_normals(mesh, body.faces)
 
@@ -157,9 +155,7 @@ class _Scene:
         across, down = ((grid - middle[:, axis, None]).abs() < reach for axis in (0, 1))  # each (chosen, size)
         near = across[:, None, None, :] & down[:, None, :, None]
         part = layer[chosen]
-        coarse = interpolate(
-            avg_pool2d(part, max(1, self.size // 24), ceil_mode=True), size=(self.size, self.size)
-        )
+        coarse = interpolate(avg_pool2d(part, max(1, self.size // 24), ceil_mode=True), size=(self.size, self.size))
         return layer.index_copy(0, chosen, torch.where(near, coarse, part))
 
     def _background(self) -> Float[Tensor, "n 3 size size"]:
