@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,7 +36,7 @@ def with_crops(observation: Observation, rgb: UInt8[np.ndarray, "height width 3"
     return replace(observation, crop=crops.to(torch.uint8).view(*batch, 3, side, side), has_crop=has_crop)
 
 
-def crop_of(rgb: UInt8[np.ndarray, "height width 3"], box: list[float], side: int) -> UInt8[Tensor, "3 side side"]:
+def crop_of(rgb: UInt8[np.ndarray, "height width 3"], box: Sequence[float], side: int) -> UInt8[Tensor, "3 side side"]:
     """The square around a box (x0, y0, x1, y1), as `geometry.cameras.crop_affine` lays it; black outside the photo.
 
     Filtered where it shrinks. Raises InputError for an empty box.
@@ -43,7 +44,7 @@ def crop_of(rgb: UInt8[np.ndarray, "height width 3"], box: list[float], side: in
     x0, y0, x1, y1 = box
     extent = CROP_MARGIN * max(x1 - x0, y1 - y0)
     if not (math.isfinite(extent) and extent > 0):
-        raise InputError(f"no crop can be cut around the box {box}; expected finite x0 < x1, y0 < y1")
+        raise InputError(f"no crop can be cut around the box {list(box)}; expected finite x0 < x1, y0 < y1")
     crop = np.zeros((side, side, 3), np.uint8)
     height, width = rgb.shape[:2]
     (left, right, x_from, x_to), (top, bottom, y_from, y_to) = (

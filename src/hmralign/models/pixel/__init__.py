@@ -1,1 +1,1 @@
-"""Small models that see the pixels of a person's crop."""
+"""`pixel`: the lite model that also sees the pixels of a person's crop."""

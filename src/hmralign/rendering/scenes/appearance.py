@@ -84,7 +84,7 @@ class Appearance(TensorRecord):
 def draw_appearance(n: int, mix: AppearanceMix, generator: torch.Generator) -> Appearance:
     """`n` persons."""
     draw = _Draw(n, generator)
-    tone = draw.uniform(0, 1)[:, None]
+    tone = draw.uniform(0.0, 1.0)[:, None]
     skin = torch.tensor(_DARKEST) * (1 - tone) + torch.tensor(_FAIREST) * tone
     skin = (skin * draw.uniform(0.85, 1.1, 3)).clamp(0, 1)
     bald = draw.happens(mix.bald)
@@ -123,7 +123,7 @@ def _garment(draw: _Draw, dull: Tensor, mix: AppearanceMix) -> Garment:
     direction = torch.nn.functional.normalize(draw.normal(3) * torch.tensor([1.0, 1.5, 0.4]), dim=-1)
     frequency = torch.exp(draw.uniform(math.log(25), math.log(200)))[:, None]
     colors = torch.stack([draw.colors(dull), draw.colors(dull)], dim=1)
-    return Garment(colors, pattern, direction * frequency, draw.uniform(0, 2 * math.pi))
+    return Garment(colors, pattern, direction * frequency, draw.uniform(0.0, 2 * math.pi))
 
 
 class _Draw:

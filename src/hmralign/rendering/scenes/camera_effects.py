@@ -39,9 +39,9 @@ def with_effects(
         return (low + (high - low) * torch.rand(n, generator=generator))[:, None, None, None]
 
     blurred = _blurred(picture, picture.shape[-1] * uniform(*mix.blur_sd).flatten())
-    picture = torch.where(uniform(0, 1) < mix.blur, blurred, picture)
+    picture = torch.where(uniform(0.0, 1.0) < mix.blur, blurred, picture)
     picture = (picture.clamp(1e-3, 1) ** uniform(*mix.gamma)) * uniform(0.7, 1.2)
-    picture = torch.where(uniform(0, 1) < mix.grey, picture.mean(1, keepdim=True), picture)
+    picture = torch.where(uniform(0.0, 1.0) < mix.grey, picture.mean(1, keepdim=True), picture)
     picture = picture + uniform(*mix.noise) * torch.randn(picture.shape, generator=generator)
     stored = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
     compressed = (torch.rand(n, generator=generator) < mix.jpeg).nonzero()[:, 0].tolist()

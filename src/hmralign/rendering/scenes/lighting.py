@@ -42,9 +42,9 @@ def draw_light(n: int, generator: torch.Generator) -> Light:
         key=direction(),
         key_color=hard * tint,
         fill=direction(),
-        fill_color=0.35 * uniform(0, 1, 1) * (2 - tint),
-        ambient=(1.15 - hard) * uniform(0.6, 1, 1) * uniform(0.9, 1.1, 3),
-        shine=uniform(0, 0.15),
+        fill_color=0.35 * uniform(0.0, 1.0, 1) * (2 - tint),
+        ambient=(1.15 - hard) * uniform(0.6, 1.0, 1) * uniform(0.9, 1.1, 3),
+        shine=uniform(0.0, 0.15),
     )
 
 

@@ -11,6 +11,8 @@ import torch
 
 from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
+from hmralign.detection.person_crop import LARGEST_CROP
+from hmralign.rendering.scenes.crops import SceneMix, rendered_crops
 from hmralign.storage.run_record import plain, require_same_run
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import remove_parts, write_whole
@@ -34,15 +36,23 @@ class SynthConfig:
     """Seed; shard k is a pure function of (seed, k)."""
     masks: MaskNoise = field(default_factory=MaskNoise)
     """How masks are spoilt."""
+    pictures: int | None = None
+    """Side of the pictures that are drawn of the persons, pixels; None for no pictures."""
+    scene: SceneMix = field(default_factory=SceneMix)
+    """What the pictures are like."""
 
 
-def masked_examples(
-    source: Generator, n: int, masks: MaskNoise, generator: torch.Generator, device: str | torch.device = "cpu"
+def observed_examples(
+    source: Generator, n: int, config: SynthConfig, generator: torch.Generator, device: str | torch.device = "cpu"
 ) -> Example:
-    """`n` examples with masks."""
+    """`n` examples with masks, and with pictures where they are asked for."""
     example, seen = source.sample_seen(n, generator)
-    mask = drawn_masks(source.model, example, seen, masks, generator, device)
-    observation = replace(example.observation, mask=mask, has_mask=torch.ones(n, dtype=torch.bool))
+    mask = drawn_masks(source.model, example, seen, config.masks, generator, device)
+    all_have = torch.ones(n, dtype=torch.bool)
+    observation = replace(example.observation, mask=mask, has_mask=all_have)
+    if config.pictures is not None:
+        crop = rendered_crops(source.model, example, seen, config.pictures, config.scene, generator)
+        observation = replace(observation, crop=crop, has_crop=all_have.clone())
     return Example(observation, example.annotation)
 
 
@@ -55,6 +65,8 @@ def write_synthetic_shards(
     """
     if config.examples < 1 or config.shard_size < 1:
         raise InputError(f"examples and shard size must be positive, got {config.examples} and {config.shard_size}")
+    if config.pictures is not None and not 16 <= config.pictures <= LARGEST_CROP:
+        raise InputError(f"pictures of {config.pictures} pixels; expected 16 to {LARGEST_CROP}")
     source = make_generator(training)
     facts = _facts(config, training, source)
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +79,7 @@ def write_synthetic_shards(
         size = min(config.shard_size, config.examples - k * config.shard_size)
         # Persons are drawn many at once, for speed, so they are of a shard of that size; `facts` record both.
         generator = seeded(config.seed, "shard", k)
-        write_shard(folder, k, masked_examples(source, size, config.masks, generator, device))
+        write_shard(folder, k, observed_examples(source, size, config, generator, device))
         logger.info("shard %d of %d", k + 1, count)
     write_index(folder, examples=config.examples, **facts)
     return folder
@@ -75,12 +87,15 @@ def write_synthetic_shards(
 
 def _facts(config: SynthConfig, training: BaseTrainingConfig, source: Generator) -> dict:
     """Everything that the bytes of the shards depend on."""
+    synth = asdict(config)
+    if config.pictures is None:  # as shards without pictures always said
+        synth = {name: value for name, value in synth.items() if name not in ("pictures", "scene")}
     facts = {
         "skeleton_hash": source.model.skeleton_hash,
         "mesh_hash": source.model.mesh_hash,
         "pose_file_sha256": None if source.poses.poses is None else source.poses.poses.sha256,
         "measured_noise": training.measured_noise,
-        "synth": asdict(config),
+        "synth": synth,
         "data": asdict(training.data),
         "poses": asdict(training.poses),
     }
