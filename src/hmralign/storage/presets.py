@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 PresetKind = Literal["align", "base", "pixel", "scorer", "gate", "ablate"]
-"""What a preset configures: `align`, `train base` (and the persons of `synth`), `train pixel`, `train scorer`, `train gate`,
-`critic ablate`."""
+"""What a preset configures: `align`, `train base` (and the persons of `synth`), `train pixel`, `train scorer`,
+`train gate`, `critic ablate`."""
 
 _FOLDER = Path(__file__).parent / "assets" / "presets"
 
