@@ -30,6 +30,8 @@ class SynthOptions:
     """Seed of the data."""
     pictures: int | None = None
     """Side of a picture that is drawn of each person, pixels (160 is what `pixel` looks at); none unless given."""
+    backgrounds: Path | None = None
+    """Folder of your own pictures that stand behind half of the persons; for --pictures."""
     pose_file: Path | None = None
     """Motion-capture poses; replaces the configuration's."""
     device: Device = CPU
@@ -55,6 +57,8 @@ def run_synth(options: SynthOptions, terminal: Terminal) -> int:
     synth = SynthConfig(
         examples=options.examples, shard_size=options.shard_size, seed=options.seed, pictures=options.pictures
     )
+    if options.backgrounds is not None:
+        synth = replace(synth, backgrounds=str(options.backgrounds))
     folder = write_synthetic_shards(synth, training, options.out, options.device)
     terminal.say(f"{counted(options.examples, 'example')} in {folder}")
     return 0

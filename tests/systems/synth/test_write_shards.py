@@ -188,3 +188,25 @@ def test_shards_with_and_without_pictures_are_not_mixed(straight, tmp_path):
     (folder / "shard_00001.safetensors").write_bytes((straight / "shard_00001.safetensors").read_bytes())
     with pytest.raises(InputError, match="have pictures and others have none"):
         open_shards(folder)
+
+
+def test_a_users_own_pictures_stand_behind_persons(tmp_path):
+    from PIL import Image
+
+    behind = tmp_path / "behind"
+    behind.mkdir()
+    Image.new("RGB", (900, 40), (250, 10, 10)).save(behind / "red.png")
+    (behind / "broken.png").write_bytes(b"no picture")
+    scene = SceneMix(own_backgrounds=1.0)
+    config = replace(SYNTH, examples=10, shard_size=10, pictures=32, scene=scene, backgrounds=str(behind))
+    crop = open_shards(write_synthetic_shards(config, TRAINING, tmp_path / "red")).tensors["crop"].float()
+    plain = open_shards(write_synthetic_shards(replace(config, backgrounds=None), TRAINING, tmp_path / "made"))
+    assert (crop[:, 0] - crop[:, 1]).mean() > (plain.tensors["crop"][:, 0].float() - plain.tensors["crop"][:, 1]).mean()
+    Image.new("RGB", (900, 40), (10, 250, 10)).save(behind / "red.png")
+    with pytest.raises(InputError):  # other pictures, so other shards
+        write_synthetic_shards(config, TRAINING, tmp_path / "red")
+    (behind / "red.png").unlink()
+    with pytest.raises(InputError, match="none of its pictures"):
+        write_synthetic_shards(config, TRAINING, tmp_path / "none")
+    with pytest.raises(InputError, match="no pictures are drawn"):
+        write_synthetic_shards(replace(config, pictures=None), TRAINING, tmp_path / "none")

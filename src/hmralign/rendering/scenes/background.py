@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from hmralign.data.images import expand_inputs, load_image
+from hmralign.structures import InputError
+
+logger = logging.getLogger("hmralign.synth")
+
+MOST_BACKGROUNDS = 5000
+"""Pictures of a user's own; all are kept in memory."""
+
+_LONGEST = 384
+"""Their longest side, pixels."""
 
 _GRIDS = (2, 4, 9, 20, 45)
 """Cells across of each layer of noise."""
@@ -42,6 +57,28 @@ def procedural(n: int, size: int, generator: torch.Generator) -> Float[Tensor, "
         mode = "nearest" if number % 2 else "bilinear"
         picture = picture + interpolate(grid, size=(half, half), mode=mode)
     return interpolate(picture.clamp(0, 1), size=(size, size), mode="bilinear")
+
+
+def read_backgrounds(folder: str | Path) -> list[UInt8[Tensor, "3 height width"]]:
+    """The pictures of a folder, reduced to `_LONGEST` pixels; those that cannot be read are left out with a warning.
+
+    Raises InputError for a folder without a picture that can be read, or with more than `MOST_BACKGROUNDS`.
+    """
+    paths = expand_inputs([folder])
+    if len(paths) > MOST_BACKGROUNDS:
+        raise InputError(f"{folder}: has {len(paths)} pictures; expected at most {MOST_BACKGROUNDS} backgrounds")
+    pictures = []
+    for path in paths:
+        try:
+            loaded = Image.fromarray(load_image(path).rgb)
+        except InputError as error:
+            logger.warning("no background: %s", error)
+            continue
+        loaded.thumbnail((_LONGEST, _LONGEST))
+        pictures.append(torch.from_numpy(np.array(loaded)).permute(2, 0, 1).contiguous())
+    if not pictures:
+        raise InputError(f"{folder}: none of its pictures can be read; expected backgrounds")
+    return pictures
 
 
 def cut_from(
