@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.body.free_body import load_free_body
+from hmralign.models.pixel.checkpoint import load_pixel
 from hmralign.models.scorer import Scorer, ScorerConfig, ScorerNetwork
 from hmralign.models.scorer_features import ScorerInput, mirrored_input
 from hmralign.storage.seeds import derived_seed, seeded
@@ -90,9 +92,14 @@ class ScorerTrainingConfig:
     save_every: int = 500
     """Steps between states to resume from."""
     seed: int = 0
+    encoder_from: str | None = None
+    """Checkpoint of a pixel model whose encoder the scorer's starts from, as ScoreNet starts from HypoNet's weights;
+    for a scorer that looks at pixels, with the same context sizes."""
 
     def __post_init__(self) -> None:
         """Raise InputError for values without meaning."""
+        if self.encoder_from is not None and not self.model.pixels:
+            raise InputError("scorer training: encoder_from is for a scorer that looks at pixels (model.pixels)")
         if self.members < 1 or self.batch_size < 1 or self.steps < 1 or self.save_every < 1:
             raise InputError("scorer training: members, batch_size, steps and save_every must be at least 1")
         if not 0 <= self.dropped_keypoints <= 1 or self.regression_weight < 0:
@@ -155,6 +162,8 @@ def _train_member(
     seed = derived_seed(config.seed, "member", number)
     torch.manual_seed(derived_seed(seed, "weights"))
     model = _Trained(config.model)
+    if config.encoder_from is not None:
+        start_encoder(model.network, config.encoder_from)
 
     def parts(model: _Trained, step: int) -> Iterator[Part]:
         drawn = _drawn(data, config, seeded(seed, "step", step)).to(device)
@@ -166,6 +175,22 @@ def _train_member(
     averaged = Loop(model, parts, _loop(config, device), state=folder / f"member_{number}.pt", curve=curve).run()
     assert isinstance(averaged, _Trained)
     return averaged
+
+
+def start_encoder(network: ScorerNetwork, checkpoint: str) -> None:
+    """Take over a pixel model's encoder. Raises InputError as `load_pixel`, and for one of other sizes."""
+    encoder = load_pixel(checkpoint, load_free_body("3k5").skeleton_hash).encoder.state_dict()
+    own = network.encoder.state_dict()
+    if wrong := sorted(
+        name
+        for name in own | encoder
+        if name not in own or name not in encoder or own[name].shape != encoder[name].shape
+    ):
+        raise InputError(
+            f"{checkpoint}: its encoder has other sizes than the scorer's (such as '{wrong[0]}'); expected the same "
+            "context_width and context_depth"
+        )
+    network.encoder.load_state_dict(encoder)
 
 
 def _loop(config: ScorerTrainingConfig, device: str | torch.device) -> LoopConfig:
