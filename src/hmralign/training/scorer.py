@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.body.free_body import load_free_body
+from hmralign.models.checkpoint import checkpoint_kind, load_checkpoint
 from hmralign.models.pixel.checkpoint import load_pixel
 from hmralign.models.scorer import Scorer, ScorerConfig, ScorerNetwork
 from hmralign.models.scorer_features import ScorerInput, mirrored_input
@@ -93,13 +94,11 @@ class ScorerTrainingConfig:
     """Steps between states to resume from."""
     seed: int = 0
     encoder_from: str | None = None
-    """Checkpoint of a pixel model whose encoder the scorer's starts from, as ScoreNet starts from HypoNet's weights;
-    for a scorer that looks at pixels, with the same context sizes."""
+    """Checkpoint of a pixel or lite model whose encoder the scorer's starts from, as ScoreNet starts from HypoNet's
+    weights; of the same context sizes."""
 
     def __post_init__(self) -> None:
         """Raise InputError for values without meaning."""
-        if self.encoder_from is not None and not self.model.pixels:
-            raise InputError("scorer training: encoder_from is for a scorer that looks at pixels (model.pixels)")
         if self.members < 1 or self.batch_size < 1 or self.steps < 1 or self.save_every < 1:
             raise InputError("scorer training: members, batch_size, steps and save_every must be at least 1")
         if not 0 <= self.dropped_keypoints <= 1 or self.regression_weight < 0:
@@ -178,19 +177,19 @@ def _train_member(
 
 
 def start_encoder(network: ScorerNetwork, checkpoint: str) -> None:
-    """Take over a pixel model's encoder. Raises InputError as `load_pixel`, and for one of other sizes."""
-    encoder = load_pixel(checkpoint, load_free_body("3k5").skeleton_hash).encoder.state_dict()
+    """Take over the encoder of a pixel or lite model; a scorer without pixels leaves a pixel model's reader behind.
+
+    Raises InputError as the loaders, and for an encoder of other sizes or without a reader that the scorer has.
+    """
+    load = load_pixel if checkpoint_kind(checkpoint) == "pixel" else load_checkpoint
+    given = load(checkpoint, load_free_body("3k5").skeleton_hash).encoder.state_dict()
     own = network.encoder.state_dict()
-    if wrong := sorted(
-        name
-        for name in own | encoder
-        if name not in own or name not in encoder or own[name].shape != encoder[name].shape
-    ):
+    if wrong := sorted(name for name in own if name not in given or own[name].shape != given[name].shape):
         raise InputError(
-            f"{checkpoint}: its encoder has other sizes than the scorer's (such as '{wrong[0]}'); expected the same "
-            "context_width and context_depth"
+            f"{checkpoint}: its encoder does not fit the scorer's (such as '{wrong[0]}'); expected the same "
+            "context_width and context_depth, and pixels where the scorer looks at them"
         )
-    network.encoder.load_state_dict(encoder)
+    network.encoder.load_state_dict({name: given[name] for name in own})
 
 
 def _loop(config: ScorerTrainingConfig, device: str | torch.device) -> LoopConfig:

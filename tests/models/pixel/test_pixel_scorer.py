@@ -7,6 +7,7 @@ import torch
 
 from hmralign.critics.critic import judge
 from hmralign.critics.learned_scorer import ScorerCritic
+from hmralign.models.checkpoint import save_checkpoint
 from hmralign.models.pixel.checkpoint import save_pixel
 from hmralign.models.pixel.pixel_model import PixelModel
 from hmralign.models.scorer import Scorer, ScorerConfig, reader_of
@@ -16,7 +17,7 @@ from hmralign.models.scorer_features import mirrored_input, scorer_input
 from hmralign.structures import Example, Hypotheses, InputError
 from hmralign.training.scorer import ScorerTrainingConfig, start_encoder
 from support.pixel_persons import pictured
-from support.synthetic_persons import BODY, persons, seeded
+from support.synthetic_persons import BODY, persons, seeded, tiny_model
 from support.toy_policy import tiny_policy
 
 CONFIG = ScorerConfig(width=16, depth=1, context_width=32, context_depth=1, pixels=True)
@@ -96,7 +97,14 @@ def test_it_starts_from_the_encoder_of_a_pixel_model_of_its_size(tmp_path):
     start_encoder(network, str(path))
     for name, value in model.encoder.state_dict().items():
         assert torch.equal(network.encoder.state_dict()[name], value), name
-    with pytest.raises(InputError, match="other sizes"):
+    with pytest.raises(InputError, match="does not fit"):
         start_encoder(Scorer(replace(CONFIG, context_width=64), 1).members[0], str(path))
-    with pytest.raises(InputError, match="encoder_from"):
-        ScorerTrainingConfig(encoder_from=str(path))
+    blind = Scorer(replace(CONFIG, pixels=False), 1).members[0]
+    start_encoder(blind, str(path))
+    assert torch.equal(blind.encoder.embed.weight, model.encoder.embed.weight)
+    lite = save_checkpoint(tmp_path / "l.safetensors", tiny_model(), BODY.skeleton_hash, half=False)
+    start_encoder(blind, str(lite))
+    assert torch.equal(blind.encoder.embed.weight, tiny_model().encoder.embed.weight)
+    with pytest.raises(InputError, match="does not fit"):
+        start_encoder(network, str(lite))
+    assert ScorerTrainingConfig(encoder_from=str(path)).encoder_from == str(path)
