@@ -49,7 +49,7 @@ def given(example=PERSONS, bodies=None):
 
 
 def with_hyps(x, order):
-    parts = {f.name: getattr(x, f.name)[:, order] for f in fields(x) if f.name != "observation"}
+    parts = {f.name: getattr(x, f.name)[:, order] for f in fields(x) if f.name not in ("observation", "patches")}
     return replace(x, **parts)
 
 

@@ -24,7 +24,9 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     from hmralign.body.free_body import load_free_body
     from hmralign.models.scorer_checkpoint import scorer_for
     from hmralign.policies.catalogue import open_policy
+    from hmralign.policies.policy import crop_side
     from hmralign.preferences.build import GroupStoreConfig, build_groups
+    from hmralign.preferences.person_source import PhotoSource
 
     if options.out is None:
         raise UsageError("--out is missing; expected the folder of the store")
@@ -47,6 +49,8 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     with _opened_source(options) as (source, noise, detector):
         config = dataclasses.replace(config, detector=noise)
         made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
+        if isinstance(source, PhotoSource):
+            source = dataclasses.replace(source, crop_side=crop_side(made.policy))
         store = build_groups(
             made.diffusion(), body, made.sha256, made.trained_on, source, options.out, config, computed(critics)
         )

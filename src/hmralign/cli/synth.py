@@ -28,6 +28,10 @@ class SynthOptions:
     """Persons per file."""
     seed: int = 1_000
     """Seed of the data."""
+    pictures: int | None = None
+    """Side of a picture that is drawn of each person, pixels (160 is what `pixel` looks at); none unless given."""
+    backgrounds: Path | None = None
+    """Folder of your own pictures that stand behind half of the persons; for --pictures."""
     pose_file: Path | None = None
     """Motion-capture poses; replaces the configuration's."""
     device: Device = CPU
@@ -50,7 +54,11 @@ def run_synth(options: SynthOptions, terminal: Terminal) -> int:
     training = BaseTrainingConfig() if config is None else read_training_config(config)
     if options.pose_file is not None:
         training = replace(training, pose_file=str(options.pose_file))
-    synth = SynthConfig(examples=options.examples, shard_size=options.shard_size, seed=options.seed)
+    synth = SynthConfig(
+        examples=options.examples, shard_size=options.shard_size, seed=options.seed, pictures=options.pictures
+    )
+    if options.backgrounds is not None:
+        synth = replace(synth, backgrounds=str(options.backgrounds))
     folder = write_synthetic_shards(synth, training, options.out, options.device)
     terminal.say(f"{counted(options.examples, 'example')} in {folder}")
     return 0

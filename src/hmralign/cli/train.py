@@ -1,4 +1,4 @@
-"""`hmralign train base`, `scorer` and `gate`: weights from a configuration, a file or one of the presets."""
+"""`hmralign train base`, `pixel`, `scorer` and `gate`: weights from a configuration, a file or one of the presets."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from hmralign.cli.usage import UsageError
 class TrainOptions:
     """Train a base model or a gate on synthetic persons, or a scorer on samples; continues an unfinished run."""
 
-    what: Annotated[Literal["base", "scorer", "gate"], tyro.conf.Positional]
-    """`base`: a model that samples bodies; `scorer`: a critic that has learned how models err; `gate`: what tells
-    exchanged left and right."""
+    what: Annotated[Literal["base", "pixel", "scorer", "gate"], tyro.conf.Positional]
+    """`base`: a model that samples bodies; `pixel`: one that also sees the picture; `scorer`: a critic that has learned
+    how models err; `gate`: what tells exchanged left and right."""
     out: Path
     """Folder of the run: state for resuming, learning curve, weights."""
     config: Path | None = None
     """YAML configuration."""
-    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base", "scorer", "gate"))] = None
+    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base", "pixel", "scorer", "gate"))] = None
     pose_file: Path | None = None
-    """`base`, `gate`: motion-capture poses; replaces the configuration's."""
+    """`base`, `pixel`, `gate`: motion-capture poses; replaces the configuration's."""
     max_hours: float | None = None
-    """`base`: stop after this much wall time; replaces the configuration's."""
+    """`base`, `pixel`: stop after this much wall time; replaces the configuration's."""
     device: Device = CPU
     threads: int | None = None
     """Threads of the training process; the default is PyTorch's."""
@@ -47,7 +47,9 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
         if options.threads < 1:
             raise UsageError(f"--threads is {options.threads}; expected at least 1")
         torch.set_num_threads(options.threads)
-    path = {"base": _train_base, "scorer": _train_scorer, "gate": _train_gate}[options.what](options)
+    path = {"base": _train_base, "pixel": _train_pixel, "scorer": _train_scorer, "gate": _train_gate}[options.what](
+        options
+    )
     terminal.say(f"Trained weights are in {path}")
     return 0
 
@@ -62,7 +64,7 @@ def _train_scorer(options: TrainOptions) -> Path:
 
     for flag, value in (("--pose-file", options.pose_file), ("--max-hours", options.max_hours)):
         if value is not None:
-            raise UsageError(f"{flag} is for `train base`; a scorer's length is in its configuration")
+            raise UsageError(f"{flag} is for `train base` and `pixel`; a scorer's length is in its configuration")
     return train_scorer_file(read_scorer_config(_config(options)), options.out, options.device)
 
 
@@ -73,7 +75,7 @@ def _train_gate(options: TrainOptions) -> Path:
     from hmralign.training.side_gate import SideGateTrainingConfig, train_side_gate_file
 
     if options.max_hours is not None:
-        raise UsageError("--max-hours is for `train base`; a gate's length is in its configuration")
+        raise UsageError("--max-hours is for `train base` and `pixel`; a gate's length is in its configuration")
     config = read_config(SideGateTrainingConfig, _config(options))
     if options.pose_file is not None:
         config = replace(config, pose_file=str(options.pose_file))
@@ -103,3 +105,17 @@ def _train_base(options: TrainOptions) -> Path:
         load_free_body("3k5").skeleton_hash,
         sources=training_sources(config),
     )
+
+
+def _train_pixel(options: TrainOptions) -> Path:
+    from dataclasses import replace
+
+    from hmralign.training.configuration import read_config
+    from hmralign.training.pixel import PixelTrainingConfig, train_pixel_file
+
+    config = read_config(PixelTrainingConfig, _config(options))
+    if options.pose_file is not None:
+        config = replace(config, fresh=replace(config.fresh, pose_file=str(options.pose_file)))
+    if options.max_hours is not None:
+        config = replace(config, max_hours=options.max_hours)
+    return train_pixel_file(config, options.out, options.device)

@@ -47,10 +47,10 @@ class ScorerCritic:
                 f"critic {self.name!r}: bodies have {hypotheses.body.betas.shape[-1]} shape coefficients, the scorer's "
                 f"body has {self.body.num_betas}"
             )
-        parts = []
+        parts, sees = [], self.scored.scorer.config.pixels
         for start in range(0, len(example.observation.box), PERSONS_AT_ONCE):
             some = slice(start, start + PERSONS_AT_ONCE)
-            x = scorer_input(self.body, hypotheses.body[some], example.observation[some], self.offsets)
+            x = scorer_input(self.body, hypotheses.body[some], example.observation[some], self.offsets, pixels=sees)
             outputs = (self.scored.scorer(x) + self.scored.scorer(mirrored_input(x))) / 2  # (B, N, outputs)
             parts.append(self.scored.calibration(outputs.mean(-1)))
         scores = torch.cat(parts)  # (B, N)

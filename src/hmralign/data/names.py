@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-DATASETS: Mapping[str, str] = {"synthwild": "hmralign.data.synthwild_folder:open_split"}
+DATASETS: Mapping[str, str] = {
+    "synthwild": "hmralign.data.synthwild_folder:open_split",
+    "synthwild-images": "hmralign.rendering.scenes.synthwild_images:open_split",
+}
 """Name -> what opens a split of it."""
 
 

@@ -1,4 +1,4 @@
-"""Shards of examples on disk: observations with low-resolution masks and their annotation.
+"""Shards of examples on disk: observations with low-resolution masks, if asked for with pictures, and annotations.
 
     folder/
       index.json            format version, body hashes, seed, number of examples per shard
@@ -30,6 +30,8 @@ FORMAT_VERSION = 1
 _OBSERVATION = ("keypoints", "confidence", "box", "K", "knows_camera", "mask", "has_mask")
 _BODY = ("global_orient", "body_pose", "betas", "transl")
 _TENSORS = (*_OBSERVATION, *_BODY, "joints")
+_PIXELS = ("crop", "has_crop")
+"""In shards with pictures, beside the others."""
 
 
 def shard_tensors(example: Example) -> dict[str, Tensor]:
@@ -83,7 +85,8 @@ class ShardSet:
         t = {name: tensor[index] for name, tensor in self.tensors.items()}
         t["mask"] = t["mask"].float() / 255
         body = BodyParams(*(t[name] for name in _BODY))
-        return Example(Observation(*(t[name] for name in _OBSERVATION)), Annotation(body, t["joints"]))
+        observation = Observation(*(t[name] for name in _OBSERVATION), *(t.get(name) for name in _PIXELS))
+        return Example(observation, Annotation(body, t["joints"]))
 
     def draw(self, n: int, generator: torch.Generator) -> Example:
         """`n` examples with replacement."""
@@ -108,7 +111,9 @@ def read_shards(folder: Path) -> ShardSet:
     if not files:
         raise InputError(f"{folder}: has no shards")
     parts = [read_shard(path) for path in files]
-    return ShardSet({name: torch.cat([p[name] for p in parts]) for name in _TENSORS})
+    if len({frozenset(part) for part in parts}) > 1:
+        raise InputError(f"{folder}: some of its shards have pictures and others have none")
+    return ShardSet({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
 def read_index(folder: Path) -> dict:
@@ -136,6 +141,6 @@ def read_shard(path: Path) -> dict[str, Tensor]:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: damaged shard ({error})") from error
-    if set(tensors) != set(_TENSORS):
+    if set(tensors) not in (set(_TENSORS), {*_TENSORS, *_PIXELS}):
         raise InputError(f"{path}: damaged shard (its arrays are {sorted(tensors)}, expected {sorted(_TENSORS)})")
     return tensors

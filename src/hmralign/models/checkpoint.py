@@ -140,9 +140,9 @@ def read_weights(name_or_path: str | Path, skeleton_hash: str) -> tuple[LiteConf
     with opened_weights(path) as handle:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
-    _check_header(path, header, skeleton_hash)
+    require_header(path, header, "lite", skeleton_hash)
     require_finite(path, tensors)
-    return _config(path, header.get("config", "")), tensors
+    return lite_config(path, header.get("config", "")), tensors
 
 
 @contextmanager
@@ -164,19 +164,20 @@ def require_finite(path: Path, tensors: dict[str, torch.Tensor]) -> None:
             raise InputError(f"{path}: weight '{name}' holds values that are not finite")
 
 
-def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> None:
+def require_header(path: Path, header: dict[str, str], kind: str, skeleton_hash: str) -> None:
+    """Raise InputError for a header of another format, kind of model or skeleton."""
     version = header.get("format_version", "none")
     if version != str(FORMAT_VERSION):
         raise InputError(f"{path}: checkpoint format {version}, this program reads {FORMAT_VERSION}")
-    if header.get("kind") != "lite":
-        raise InputError(f"{path}: holds a model of kind '{header.get('kind')}', expected 'lite'")
+    if header.get("kind") != kind:
+        raise InputError(f"{path}: holds a model of kind '{shown(header.get('kind'))}', expected '{kind}'")
     if header.get("skeleton_hash") != skeleton_hash:
         found = header.get("skeleton_hash", "none")[:12]
         raise InputError(f"{path}: was trained on another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
 
 
-def _config(path: Path, text: str) -> LiteConfig:
-    """Configuration of the header; fields it does not name keep their defaults. Nothing in it is trusted."""
+def lite_config(path: Path, text: str) -> LiteConfig:
+    """Configuration of a header; fields it does not name keep their defaults. Nothing in it is trusted."""
     try:
         values = parse_json(text, HEADER, nan=True)
     except JsonError as error:

@@ -111,12 +111,24 @@ class KeypointEncoder(nn.Module):
 
     def forward(self, features: KeypointFeatures) -> Context:
         """Encode persons; any leading axes."""
-        per_keypoint = features.vector[..., : NUM_KEYPOINTS * 4].unflatten(-1, (NUM_KEYPOINTS, 4))
+        return self.encoded(self.embedded(features), features)
+
+    def embedded(self, features: KeypointFeatures) -> Float[Tensor, "*batch width"]:
+        """Keypoints and mask, before the blocks."""
+        per_keypoint = _per_keypoint(features)
         limbs = limb_features(per_keypoint[..., :2], per_keypoint[..., 2])  # (*B, L)
         x = self.embed(torch.cat([features.vector, limbs], dim=-1))  # (*B, W)
         if bool(features.has_mask.any()):
             mask = features.mask.reshape(-1, 1, MASK_SIZE, MASK_SIZE) - 0.5  # (B, 1, 48, 48)
             x = x + features.has_mask[..., None] * self.mask(mask).reshape(x.shape)
+        return x
+
+    def encoded(self, x: Float[Tensor, "*batch width"], features: KeypointFeatures) -> Context:
+        """What the blocks make of an embedding."""
         x = self.norm(self.blocks(x))
-        local = None if self.local is None else self.local(per_keypoint)
+        local = None if self.local is None else self.local(_per_keypoint(features))
         return Context(global_tokens=x[..., None, :], local=local, betas=self.betas(x))
+
+
+def _per_keypoint(features: KeypointFeatures) -> Float[Tensor, "*batch 27 4"]:
+    return features.vector[..., : NUM_KEYPOINTS * 4].unflatten(-1, (NUM_KEYPOINTS, 4))

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from hmralign.diffusion.parameterization import PredictionType, eps_from_v, v_from
 from hmralign.diffusion.schedule import Schedule, make_schedule
-from hmralign.models.context import Context, KeypointEncoder, KeypointFeatures
+from hmralign.models.context import Context, KeypointEncoder, KeypointFeatures, keypoint_features
 from hmralign.models.denoiser import Denoiser, LiteConfig, Prepared, time_embedding
+from hmralign.models.person_frame import PersonFrame
 from hmralign.models.pose_vector import POSE_DIM, PoseCodec
 from hmralign.models.transformer_denoiser import TransformerDenoiser
+from hmralign.structures import Observation
 
 
 class _Block(nn.Module):
@@ -87,6 +89,10 @@ class LiteModel(nn.Module):
         local_width = config.width if config.architecture == "transformer" else None
         self.encoder = KeypointEncoder(config.context_width, config.context_depth, local_width)
         self.denoiser = make_denoiser(config)
+
+    def features(self, observation: Observation, frame: PersonFrame, *, mirrored: bool = False) -> KeypointFeatures:
+        """What the encoder sees of persons, or of their mirror images."""
+        return keypoint_features(observation, frame, mirrored=mirrored)
 
     def context(self, features: KeypointFeatures) -> Context:
         """Encode persons."""

@@ -27,7 +27,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hmralign.body.skeleton import NUM_ALL_JOINTS, NUM_JOINTS, NUM_KEYPOINTS, NUM_TWISTS
-from hmralign.models.context import KeypointEncoder, ResidualMlp
+from hmralign.models.context import Context, KeypointEncoder, ResidualMlp
+from hmralign.models.denoiser import LiteConfig
+from hmralign.models.pixel.pixel_model import PixelConfig, PixelEncoder, PixelFeatures
 from hmralign.models.scorer_features import ScorerInput
 from hmralign.structures import InputError
 
@@ -58,6 +60,9 @@ class ScorerConfig:
     """Its blocks."""
     heads: Literal["one", "per_metric"] = "per_metric"
     """One number for all metrics, as published, or one for each, whose mean is the score."""
+    pixels: bool = False
+    """Whether it looks at the person's crop too, as the published scorer does: patches along body parts, read as the
+    pixel model reads them (`models.pixel`)."""
 
     def __post_init__(self) -> None:
         """Raise InputError for attention whose width is not a whole number of heads."""
@@ -222,9 +227,26 @@ class ScorerNetwork(nn.Module):
 
     def __init__(self, config: ScorerConfig) -> None:
         super().__init__()
-        self.encoder = KeypointEncoder(config.context_width, config.context_depth)
+        self.encoder = PixelEncoder(reader_of(config)) if config.pixels else KeypointEncoder(*_sizes(config))
         self.judge = _MlpHead(config) if config.architecture == "mlp" else _AttentionHead(config)
 
     def forward(self, x: ScorerInput) -> Float[Tensor, "person hyp outputs"]:
         """Score hypotheses of persons."""
-        return self.judge(x, self.encoder(x.observation).global_tokens[..., 0, :])
+        return self.judge(x, self._context(x).global_tokens[..., 0, :])
+
+    def _context(self, x: ScorerInput) -> Context:
+        if not isinstance(self.encoder, PixelEncoder):
+            return self.encoder(x.observation)
+        if x.patches is None:
+            raise InputError("the scorer looks at pixels, but its input was made without")
+        return self.encoder(PixelFeatures(x.observation, x.patches))
+
+
+def reader_of(config: ScorerConfig) -> PixelConfig:
+    """The pixel model whose encoder a scorer has; one of the same context sizes can start it."""
+    width, depth = _sizes(config)
+    return PixelConfig(LiteConfig(context_width=width, context_depth=depth))
+
+
+def _sizes(config: ScorerConfig) -> tuple[int, int]:
+    return config.context_width, config.context_depth

@@ -108,6 +108,10 @@ def _config(path: Path, text: str) -> tuple[ScorerConfig, int]:
     hints = get_type_hints(ScorerConfig)
     for name, value in {**values, "members": members}.items():
         said = f"{path}: configuration says {name} = {shown(repr(value))}"
+        if hints.get(name) is bool:
+            if type(value) is not bool:
+                raise InputError(f"{said}, expected true or false")
+            continue
         choices = get_args(hints[name]) if name in hints else ()
         largest = _MOST_MEMBERS if name == "members" else _LARGEST
         if choices and not (isinstance(value, str) and value in choices):

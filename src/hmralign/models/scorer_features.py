@@ -26,6 +26,7 @@ from hmralign.body.skeleton import MIRROR_JOINTS, MIRROR_KEYPOINTS, NUM_JOINTS
 from hmralign.geometry.cameras import project
 from hmralign.models.context import KeypointFeatures, keypoint_features, mirrored_features
 from hmralign.models.person_frame import PersonFrame, person_frame
+from hmralign.models.pixel.part_patches import PartPatches, mirrored_patches, part_patches
 from hmralign.structures import BodyParams, Observation, TensorRecord
 
 DEPTH_UNIT = 0.4
@@ -50,6 +51,8 @@ class ScorerInput(TensorRecord):
     rotations: Float[Tensor, "person hyp 24 6"]
     twists: Float[Tensor, "person hyp 23 2"]
     landmarks: Float[Tensor, "person hyp 27 6"]
+    patches: PartPatches | None = None
+    """Of a scorer that looks at pixels."""
 
 
 def scorer_input(
@@ -57,11 +60,13 @@ def scorer_input(
     bodies: BodyParams,
     observation: Observation,
     offsets: Float[Tensor, "27 3"] | None = None,
+    *,
+    pixels: bool = False,
 ) -> ScorerInput:
-    """Features of bodies with axes (person, hyp) in the `cam` frame.
+    """Features of bodies with axes (person, hyp) in the `cam` frame; with `pixels`, of the persons' crops too.
 
     `offsets` are those of the detector's landmarks (metres, axes of each keypoint's main bone), None for points on the
-    body itself.
+    body itself. Raises InputError where pixels are wanted and nobody has a crop.
     """
     frame = person_frame(observation)
     rest = rest_joints(body, bodies.betas)  # (B, N, 29, 3)
@@ -77,6 +82,7 @@ def scorer_input(
         rotations=rotmats[..., :2].transpose(-1, -2).flatten(-2),
         twists=twists(bodies.body_pose, rest),
         landmarks=_landmark_features(points, pelvis, observation, frame),
+        patches=part_patches(observation) if pixels else None,
     )
 
 
@@ -127,4 +133,5 @@ def mirrored_input(x: ScorerInput) -> ScorerInput:
         x.rotations[..., joints[:NUM_JOINTS], :] * columns,
         x.twists[..., [j - 1 for j in joints[1:NUM_JOINTS]], :] * torch.tensor([1.0, -1.0], device=x.uvd.device),
         x.landmarks[..., list(MIRROR_KEYPOINTS), :] * marks,
+        None if x.patches is None else mirrored_patches(x.patches),
     )

@@ -16,11 +16,16 @@ from hmralign.body.model import BodyModel
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_kind, checkpoint_skeleton, trained_on
 from hmralign.policies.hyponet import HypoNetPolicy
 from hmralign.policies.lite import LitePolicy
+from hmralign.policies.pixel import PixelLitePolicy
 from hmralign.policies.policy import BodyProposer, DiffusionPolicy, state_hash
 from hmralign.structures import InputError
 from hmralign.structures.extensions import is_extension, load_extension, made_by
 
-KINDS: Mapping[str, Callable[..., BodyProposer]] = {"lite": LitePolicy.load, "hyponet": HypoNetPolicy.load}
+KINDS: Mapping[str, Callable[..., BodyProposer]] = {
+    "lite": LitePolicy.load,
+    "pixel": PixelLitePolicy.load,
+    "hyponet": HypoNetPolicy.load,
+}
 """Kind of a checkpoint -> `(path, body, *, num_steps, detector) -> policy`."""
 
 

@@ -96,6 +96,11 @@ class HypoNetPolicy(nn.Module):
         return self
 
     @property
+    def crop_side(self) -> int:
+        """Side of the encoder's picture, pixels."""
+        return self.model.config.image_size
+
+    @property
     def schedule(self) -> Schedule:
         """The denoiser's noise schedule."""
         return self.model.denoiser.schedule

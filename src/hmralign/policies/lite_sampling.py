@@ -17,7 +17,7 @@ from torch import Tensor
 from hmralign.body.lbs import rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.diffusion import ddim
-from hmralign.models.context import Context, keypoint_features
+from hmralign.models.context import Context
 from hmralign.models.denoiser import Prepared
 from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import PersonFrame, person_frame
@@ -69,7 +69,7 @@ def sample_group(
 def both_contexts(model: LiteModel, observation: Observation, frame: PersonFrame) -> tuple[Context, Context]:
     """What the model sees of each person, and of its mirror image."""
     plain, mirrored = (
-        model.context(keypoint_features(observation, frame, mirrored=mirrored)) for mirrored in (False, True)
+        model.context(model.features(observation, frame, mirrored=mirrored)) for mirrored in (False, True)
     )
     return plain, mirrored
 

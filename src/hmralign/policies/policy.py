@@ -12,6 +12,7 @@
 | `PersonSampler` | samples of many persons with noise of their own at once | preference groups, sooner |
 | `PersonProposer` | bodies of many persons with noise of their own at once | `evaluate`, sooner |
 | `SavedPolicy` | a checkpoint of itself | `hmralign align` |
+| `PixelPolicy` | how large the crops are that it looks at | whoever observes persons for it |
 
 A policy says what it can by having the methods. Most are a `torch.nn.Module`; what is in the diffused vector is their
 own business. `examples/foreign_denoiser.py` wraps a model that knows nothing of this package in about 40 lines.
@@ -170,6 +171,21 @@ class SavedPolicy(Protocol):
     def save(self, path: Path, sources: tuple[str, ...]) -> Path:
         """Write the weights whole or not at all; `sources` say what they were trained on. Returns where they are."""
         ...
+
+
+@runtime_checkable
+class PixelPolicy(Protocol):
+    """A policy that looks at the pixels of a person's crop; one without this never gets them."""
+
+    @property
+    def crop_side(self) -> int:
+        """Side of the crops that it wants, pixels."""
+        ...
+
+
+def crop_side(policy: Any) -> int | None:
+    """Side of the crops that a policy looks at; None for one that does not look at pixels."""
+    return policy.crop_side if isinstance(policy, PixelPolicy) else None
 
 
 @runtime_checkable

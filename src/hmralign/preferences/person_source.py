@@ -22,6 +22,7 @@ from hmralign.data.synthwild_folder import read_split, split_facts
 from hmralign.detection.detection import Detector
 from hmralign.detection.find_people import find_people
 from hmralign.detection.observe import MIN_KEYPOINTS, camera_of, landmarks_of, observe
+from hmralign.detection.person_crop import with_crops
 from hmralign.overlays.overlay import cut_photo, person_window
 from hmralign.structures import Example, InputError, Landmarks3d, Observation
 from hmralign.structures.counted import counted
@@ -147,6 +148,8 @@ class PhotoSource:
     photos: Sequence[Path]
     detector: Detector
     name: str = "photos"
+    crop_side: int | None = None
+    """Side of the crops that the policy looks at (`policies.policy.crop_side`)."""
 
     has_truth = False
 
@@ -176,7 +179,7 @@ class PhotoSource:
             people = [p for p in found if (p.confidence > 0).sum() >= MIN_KEYPOINTS][:size]
             if not people:
                 return SourceBatch((name,), None, skipped=f"nobody with at least {MIN_KEYPOINTS} keypoints was found")
-            seen = Observation.stack([observe(p, camera) for p in people])
+            seen = with_crops(Observation.stack([observe(p, camera) for p in people]), image.rgb, self.crop_side)
         except InputError as error:
             return SourceBatch((name,), None, skipped=str(error))
         windows = [person_window(box) for box in seen.box]

@@ -126,11 +126,16 @@ def sampling(policy: DiffusionPolicy, hypotheses: int, seed: int) -> Proposer:
 
 @torch.no_grad()
 def hypothesis_set(
-    body: BodyModel, examples: Example, propose: Proposer, offsets: Float[Tensor, "27 3"] | None
+    body: BodyModel,
+    examples: Example,
+    propose: Proposer,
+    offsets: Float[Tensor, "27 3"] | None,
+    *,
+    pixels: bool = False,
 ) -> HypothesisSet:
     """Propose, measure and describe, chunk by chunk, on the device of the body; the set is on the CPU.
 
-    Raises InputError for persons without truth.
+    Raises InputError for persons without truth, and where pixels are wanted, without crops.
     """
     parts = []
     count = len(examples.observation.box)
@@ -141,6 +146,7 @@ def hypothesis_set(
             raise InputError("groups with known errors need persons with truth")
         bodies = propose(some, numbers)
         errors = body_errors(body, bodies, some.annotation)
-        parts.append(HypothesisSet(scorer_input(body, bodies, some.observation, offsets), errors).to("cpu"))
+        described = scorer_input(body, bodies, some.observation, offsets, pixels=pixels)
+        parts.append(HypothesisSet(described, errors).to("cpu"))
         logger.info("%d of %d groups", numbers.stop, count)
     return HypothesisSet.join(parts)

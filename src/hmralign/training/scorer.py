@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.body.free_body import load_free_body
+from hmralign.models.checkpoint import checkpoint_kind, load_checkpoint
+from hmralign.models.pixel.checkpoint import load_pixel
 from hmralign.models.scorer import Scorer, ScorerConfig, ScorerNetwork
 from hmralign.models.scorer_features import ScorerInput, mirrored_input
 from hmralign.storage.seeds import derived_seed, seeded
@@ -90,6 +93,9 @@ class ScorerTrainingConfig:
     save_every: int = 500
     """Steps between states to resume from."""
     seed: int = 0
+    encoder_from: str | None = None
+    """Checkpoint of a pixel or lite model whose encoder the scorer's starts from, as ScoreNet starts from HypoNet's
+    weights; of the same context sizes."""
 
     def __post_init__(self) -> None:
         """Raise InputError for values without meaning."""
@@ -155,6 +161,8 @@ def _train_member(
     seed = derived_seed(config.seed, "member", number)
     torch.manual_seed(derived_seed(seed, "weights"))
     model = _Trained(config.model)
+    if config.encoder_from is not None:
+        start_encoder(model.network, config.encoder_from)
 
     def parts(model: _Trained, step: int) -> Iterator[Part]:
         drawn = _drawn(data, config, seeded(seed, "step", step)).to(device)
@@ -166,6 +174,22 @@ def _train_member(
     averaged = Loop(model, parts, _loop(config, device), state=folder / f"member_{number}.pt", curve=curve).run()
     assert isinstance(averaged, _Trained)
     return averaged
+
+
+def start_encoder(network: ScorerNetwork, checkpoint: str) -> None:
+    """Take over the encoder of a pixel or lite model; a scorer without pixels leaves a pixel model's reader behind.
+
+    Raises InputError as the loaders, and for an encoder of other sizes or without a reader that the scorer has.
+    """
+    load = load_pixel if checkpoint_kind(checkpoint) == "pixel" else load_checkpoint
+    given = load(checkpoint, load_free_body("3k5").skeleton_hash).encoder.state_dict()
+    own = network.encoder.state_dict()
+    if wrong := sorted(name for name in own if name not in given or own[name].shape != given[name].shape):
+        raise InputError(
+            f"{checkpoint}: its encoder does not fit the scorer's (such as '{wrong[0]}'); expected the same "
+            "context_width and context_depth, and pixels where the scorer looks at them"
+        )
+    network.encoder.load_state_dict({name: given[name] for name in own})
 
 
 def _loop(config: ScorerTrainingConfig, device: str | torch.device) -> LoopConfig:

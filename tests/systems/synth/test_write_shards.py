@@ -14,6 +14,7 @@ import torch
 from hmralign.cli.main import main
 from hmralign.data.shards import open_shards
 from hmralign.geometry.cameras import apply_affine, crop_affine, project
+from hmralign.rendering.scenes.crops import SceneMix
 from hmralign.structures import MASK_SIZE, InputError
 from hmralign.systems.synth.write_shards import SynthConfig, write_synthetic_shards
 from hmralign.training.base_configuration import BaseTrainingConfig
@@ -152,3 +153,60 @@ def test_wrong_input_ends_in_exit_code_2_and_one_sentence(straight, capsys, more
     assert main(command(straight, *more)) == 2
     said = capsys.readouterr().err
     assert said.startswith("hmralign: ") and said.count("\n") == 1
+
+
+def test_pictures_are_of_the_same_persons_and_continue_as_they_began(straight, tmp_path):
+    config = replace(SYNTH, examples=24, shard_size=12, pictures=32)
+    folder = write_synthetic_shards(config, TRAINING, tmp_path / "pictures")
+    shards = open_shards(folder)
+    crop = shards.tensors["crop"]
+    assert crop.shape == (24, 3, 32, 32) and bool(shards.tensors["has_crop"].all())
+    assert crop.float().flatten(1).std(1).gt(3).float().mean() > 0.9, "there is something to see"
+    seen = shards[torch.arange(24)].observation
+    assert seen.crop is not None and torch.equal(seen.crop, crop)
+    before = content(folder)
+    (folder / "shard_00001.safetensors").unlink()
+    (folder / "index.json").unlink()
+    write_synthetic_shards(config, TRAINING, folder)
+    assert content(folder) == before
+    without = write_synthetic_shards(replace(config, pictures=None), TRAINING, tmp_path / "none")
+    assert torch.equal(open_shards(without).tensors["keypoints"], shards.tensors["keypoints"])
+    assert "pictures" not in json.loads((without / "index.json").read_text())["synth"]
+    plain = replace(config, scene=SceneMix(pixelated_face=1.0))
+    with pytest.raises(InputError):
+        write_synthetic_shards(plain, TRAINING, folder)
+
+
+@pytest.mark.parametrize("side", [0, 15, 5000])
+def test_pictures_of_a_size_that_nothing_looks_at_are_refused(tmp_path, side):
+    with pytest.raises(InputError, match="pictures of"):
+        write_synthetic_shards(replace(SYNTH, pictures=side), TRAINING, tmp_path / "x")
+
+
+def test_shards_with_and_without_pictures_are_not_mixed(straight, tmp_path):
+    folder = write_synthetic_shards(replace(SYNTH, examples=20, pictures=16), TRAINING, tmp_path / "x")
+    (folder / "shard_00001.safetensors").write_bytes((straight / "shard_00001.safetensors").read_bytes())
+    with pytest.raises(InputError, match="have pictures and others have none"):
+        open_shards(folder)
+
+
+def test_a_users_own_pictures_stand_behind_persons(tmp_path):
+    from PIL import Image
+
+    behind = tmp_path / "behind"
+    behind.mkdir()
+    Image.new("RGB", (900, 40), (250, 10, 10)).save(behind / "red.png")
+    (behind / "broken.png").write_bytes(b"no picture")
+    scene = SceneMix(own_backgrounds=1.0)
+    config = replace(SYNTH, examples=10, shard_size=10, pictures=32, scene=scene, backgrounds=str(behind))
+    crop = open_shards(write_synthetic_shards(config, TRAINING, tmp_path / "red")).tensors["crop"].float()
+    plain = open_shards(write_synthetic_shards(replace(config, backgrounds=None), TRAINING, tmp_path / "made"))
+    assert (crop[:, 0] - crop[:, 1]).mean() > (plain.tensors["crop"][:, 0].float() - plain.tensors["crop"][:, 1]).mean()
+    Image.new("RGB", (900, 40), (10, 250, 10)).save(behind / "red.png")
+    with pytest.raises(InputError):  # other pictures, so other shards
+        write_synthetic_shards(config, TRAINING, tmp_path / "red")
+    (behind / "red.png").unlink()
+    with pytest.raises(InputError, match="none of its pictures"):
+        write_synthetic_shards(config, TRAINING, tmp_path / "none")
+    with pytest.raises(InputError, match="no pictures are drawn"):
+        write_synthetic_shards(replace(config, pictures=None), TRAINING, tmp_path / "none")

@@ -143,6 +143,14 @@ def world_generator(world: World, prior: PriorName, poses: PoseSet | None = None
     return Generator(load_free_body("3k5"), PoseSource(load_pose_prior(prior), pose_mix, poses), mix.data, noise)
 
 
+def chunk_generator(split: Split, chunk: int) -> torch.Generator:
+    """What a chunk is drawn from.
+
+    Not `storage.seeds.seeded`: v1 is frozen, and other seeds would be other persons under its name.
+    """
+    return torch.Generator().manual_seed(split.seed * 1_000_003 + chunk)
+
+
 def sample_chunk(
     split: Split, chunk: int, generator: torch.Generator, poses: PoseSet | None = None
 ) -> tuple[Example, SeenBody]:

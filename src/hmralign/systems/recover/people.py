@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from hmralign.body.model import BodyModel
@@ -19,6 +20,7 @@ from hmralign.critics.weighing import Weighing
 from hmralign.data.images import LoadedImage
 from hmralign.detection.detection import Detection
 from hmralign.detection.observe import observe
+from hmralign.detection.person_crop import with_crops
 from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import KeypointNoise
 from hmralign.fitting.keypoint_update import RefinementConfig
@@ -33,7 +35,7 @@ from hmralign.hypotheses.sides import (
 )
 from hmralign.models.scorer_checkpoint import load_scorer
 from hmralign.models.side_gate import shipped_side_gate
-from hmralign.policies.policy import BodyProposer, SamplerConfig
+from hmralign.policies.policy import BodyProposer, SamplerConfig, crop_side
 from hmralign.structures import BodyParams, Camera, Hypotheses, Observation
 
 
@@ -125,7 +127,8 @@ def recover_people(
     """
     seconds = {} if seconds is None else seconds
     body, device = policy.body, policy.body.v_template.device
-    observation = Observation.stack([observe(d, camera) for d in found])
+    side = crop_side(policy)
+    observation = with_crops(Observation.stack([observe(d, camera) for d in found]), image.rgb, side)
     # One detector saw everybody who was seen at all.
     noise = noise_for(next((d for d in found if d.has_keypoints), found[0]))
     generator = torch.Generator().manual_seed(config.seed)
@@ -135,7 +138,9 @@ def recover_people(
             policy, observation.to(device), config.sampler, config.refinement, noise, generator, weighing
         )
     with measured(seconds, "sides"), torch.no_grad():
-        estimate, observation, modes = _with_other_sides(policy, found, observation, camera, estimate, config)
+        estimate, observation, modes = _with_other_sides(
+            policy, found, observation, image.rgb, camera, estimate, config
+        )
     with measured(seconds, "critics"), torch.no_grad():
         seen = observation.to(device)
         judgement = judge_by_rule(body, estimate.hypotheses, seen, camera, noise, config.critics)
@@ -165,6 +170,7 @@ def _with_other_sides(
     policy: BodyProposer,
     found: list[Detection],
     observation: Observation,
+    rgb: UInt8[np.ndarray, "height width 3"],
     camera: Camera,
     estimate: Estimate,
     config: RecoverConfig,
@@ -185,6 +191,8 @@ def _with_other_sides(
         gate = shipped_side_gate()
         likely = [probability_exchanged(d, o, gate) for d, o in zip(found, seen, strict=True)]
     others = [other_sides(d, o, camera, p, config.sides) for d, o, p in zip(found, seen, likely, strict=True)]
+    # The other reading has a box of its own, and so another crop.
+    others = [o and replace(o, observation=with_crops(o.observation, rgb, crop_side(policy))) for o in others]
     return followed_and_other(observation, estimate, likely, others, config.sides, again)
 
 

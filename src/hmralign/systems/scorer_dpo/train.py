@@ -115,8 +115,10 @@ class ScorerSets:
     sources: tuple[str, ...]
 
 
-def scorer_sets(config: ScorerDataConfig, body: BodyModel) -> ScorerSets:
+def scorer_sets(config: ScorerDataConfig, body: BodyModel, *, pixels: bool = False) -> ScorerSets:
     """Groups with known errors. Raises InputError for a folder with too few persons, and as the checkpoints do."""
+    if pixels and config.seen_again:
+        raise InputError("scorer data: seen_again must be 0 for a scorer that looks at pixels: no picture shows them")
     folder = Path(config.labelled)
     facts, shards = read_index(folder), open_shards(folder)
     held_out = config.calibration_persons
@@ -134,10 +136,12 @@ def scorer_sets(config: ScorerDataConfig, body: BodyModel) -> ScorerSets:
             seed = derived_seed(config.seed, purpose, number)
             kind = perturbing(config.hypotheses, WIDE_NOISE, seed) if perturb else None
             propose = kind or sampling(policies[number], config.hypotheses, seed)
-            training.append(hypothesis_set(body, examples[part], propose, offsets))
+            training.append(hypothesis_set(body, examples[part], propose, offsets, pixels=pixels))
         if held:
             propose = sampling(policies[0], config.hypotheses, derived_seed(config.seed, purpose, "calibration"))
-            calibration.append(hypothesis_set(body, examples[torch.arange(count - held, count)], propose, offsets))
+            calibration.append(
+                hypothesis_set(body, examples[torch.arange(count - held, count)], propose, offsets, pixels=pixels)
+            )
 
     if config.as_observed:
         add("as observed", shards[torch.arange(config.as_observed + held_out)], held_out)
@@ -181,7 +185,7 @@ def train_scorer_file(config: ScorerConfigFile, folder: Path, device: str | torc
     if config.distil.store:
         return _train_distilled(config, folder, body, device)
     _claim(folder / "config.yaml", config, {name: checkpoint_hash(name) for name in config.data.checkpoints})
-    sets = scorer_sets(config.data, body.to(device))
+    sets = scorer_sets(config.data, body.to(device), pixels=config.training.model.pixels)
     scorer = train_scorer(sets.training, config.training, folder, device)
     scored = CalibratedScorer(scorer, calibrated(scorer, sets.calibration), sets.sources)
     return save_scorer(folder / "scorer.safetensors", scored, body.skeleton_hash)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
-from hmralign.data.shards import write_index, write_shard
+from hmralign.data.shards import content_hash, write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
+from hmralign.detection.person_crop import LARGEST_CROP
+from hmralign.rendering.scenes.background import read_backgrounds
+from hmralign.rendering.scenes.crops import SceneMix, rendered_crops
 from hmralign.storage.json_file import read_json
 from hmralign.storage.run_record import plain, require_same_run
 from hmralign.storage.seeds import seeded
@@ -35,15 +41,30 @@ class SynthConfig:
     """Seed; shard k is a pure function of (seed, k)."""
     masks: MaskNoise = field(default_factory=MaskNoise)
     """How masks are spoilt."""
+    pictures: int | None = None
+    """Side of the pictures that are drawn of the persons, pixels; None for no pictures."""
+    scene: SceneMix = field(default_factory=SceneMix)
+    """What the pictures are like."""
+    backgrounds: str | None = None
+    """Folder of the user's own pictures, which stand behind a share of the persons (`scene.own_backgrounds`)."""
 
 
-def masked_examples(
-    source: Generator, n: int, masks: MaskNoise, generator: torch.Generator, device: str | torch.device = "cpu"
+def observed_examples(
+    source: Generator,
+    n: int,
+    config: SynthConfig,
+    generator: torch.Generator,
+    device: str | torch.device = "cpu",
+    backgrounds: Sequence[UInt8[Tensor, "3 h w"]] = (),
 ) -> Example:
-    """`n` examples with masks."""
+    """`n` examples with masks, and with pictures where they are asked for."""
     example, seen = source.sample_seen(n, generator)
-    mask = drawn_masks(source.model, example, seen, masks, generator, device)
-    observation = replace(example.observation, mask=mask, has_mask=torch.ones(n, dtype=torch.bool))
+    mask = drawn_masks(source.model, example, seen, config.masks, generator, device)
+    all_have = torch.ones(n, dtype=torch.bool)
+    observation = replace(example.observation, mask=mask, has_mask=all_have)
+    if config.pictures is not None:
+        crop = rendered_crops(source.model, example, seen, config.pictures, config.scene, generator, backgrounds)
+        observation = replace(observation, crop=crop, has_crop=all_have.clone())
     return Example(observation, example.annotation)
 
 
@@ -56,8 +77,13 @@ def write_synthetic_shards(
     """
     if config.examples < 1 or config.shard_size < 1:
         raise InputError(f"examples and shard size must be positive, got {config.examples} and {config.shard_size}")
+    if config.backgrounds is not None and config.pictures is None:
+        raise InputError("backgrounds are given, but no pictures are drawn")
+    if config.pictures is not None and not 16 <= config.pictures <= LARGEST_CROP:
+        raise InputError(f"pictures of {config.pictures} pixels; expected 16 to {LARGEST_CROP}")
     source = make_generator(training)
-    facts = _facts(config, training, source)
+    behind = [] if config.backgrounds is None else read_backgrounds(config.backgrounds)
+    facts = _facts(config, training, source, behind)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, facts)
     remove_parts(folder)
@@ -68,20 +94,25 @@ def write_synthetic_shards(
         size = min(config.shard_size, config.examples - k * config.shard_size)
         # Persons are drawn many at once, for speed, so they are of a shard of that size; `facts` record both.
         generator = seeded(config.seed, "shard", k)
-        write_shard(folder, k, masked_examples(source, size, config.masks, generator, device))
+        write_shard(folder, k, observed_examples(source, size, config, generator, device, behind))
         logger.info("shard %d of %d", k + 1, count)
     write_index(folder, examples=config.examples, **facts)
     return folder
 
 
-def _facts(config: SynthConfig, training: BaseTrainingConfig, source: Generator) -> dict:
+def _facts(config: SynthConfig, training: BaseTrainingConfig, source: Generator, behind: Sequence[Tensor]) -> dict:
     """Everything that the bytes of the shards depend on."""
+    synth = asdict(config)
+    if config.pictures is None:  # as shards without pictures always said
+        synth = {name: value for name, value in synth.items() if name not in ("pictures", "scene", "backgrounds")}
+    elif behind:  # the pictures count, not where they lie
+        synth["backgrounds"] = content_hash({f"{number:05d}": picture for number, picture in enumerate(behind)})
     facts = {
         "skeleton_hash": source.model.skeleton_hash,
         "mesh_hash": source.model.mesh_hash,
         "pose_file_sha256": None if source.poses.poses is None else source.poses.poses.sha256,
         "measured_noise": training.measured_noise,
-        "synth": asdict(config),
+        "synth": synth,
         "data": asdict(training.data),
         "poses": asdict(training.poses),
     }

@@ -20,6 +20,7 @@ from hmralign.data.synthetic.synthwild import (
     VERSION,
     Slices,
     Split,
+    chunk_generator,
     chunk_sizes,
     sample_chunk,
     slices_of,
@@ -159,8 +160,7 @@ def masked_chunk(split: Split, chunk: int, unseen: PoseSet | None = None) -> tup
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        # Not `storage.seeds.seeded`: SynthWild v1 is frozen, and other seeds would be other persons under its name.
-        generator = torch.Generator().manual_seed(split.seed * 1_000_003 + chunk)
+        generator = chunk_generator(split, chunk)
         example, seen = sample_chunk(split, chunk, generator, unseen)
         return with_masks(example, seen, split.mask_share, generator), slices_of(example, seen)
     finally:

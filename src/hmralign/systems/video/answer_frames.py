@@ -15,7 +15,8 @@ from hmralign.body.skeleton import NUM_KEYPOINTS
 from hmralign.data.video.clip import Clip, Frame
 from hmralign.detection.detection import Detection
 from hmralign.detection.observe import MIN_KEYPOINTS, observe
-from hmralign.policies.policy import BodyProposer
+from hmralign.detection.person_crop import with_crops
+from hmralign.policies.policy import BodyProposer, crop_side
 from hmralign.structures import Camera, Observation
 from hmralign.systems.recover.people import RecoverConfig, noise_for
 from hmralign.tracking.chunks import Chunk, ChunkFolder
@@ -95,7 +96,7 @@ def _answered(block: list[_Prepared], answers: FrameAnswers) -> Chunk:
             placed = [p for p in people if int((p.confidence > 0).sum()) >= MIN_KEYPOINTS]
             left_out += [len(people) - len(placed), len(placed) > MAX_PEOPLE]
             found += [(index, person) for person in sorted(placed, key=lambda p: -p.score)[:MAX_PEOPLE]]
-    observations = [observe(person, block[index].camera) for index, person in found]
+    observations = [_seen(person, block[index], crop_side(answers.policy)) for index, person in found]
     groups, detector = (
         FrameGroups.empty(answers.recover.sampler.num_hypotheses, answers.policy.body.num_betas),
         ("", ""),
@@ -121,6 +122,11 @@ def _answered(block: list[_Prepared], answers: FrameAnswers) -> Chunk:
         left_out=left_out,
         detector=np.array(detector),
     )
+
+
+def _seen(person: Detection, prepared: _Prepared, side: int | None) -> Observation:
+    assert prepared.frame.rgb is not None
+    return with_crops(observe(person, prepared.camera), prepared.frame.rgb, side)
 
 
 def _stacked(arrays: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:

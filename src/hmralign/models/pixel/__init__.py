@@ -1,0 +1,1 @@
+"""`pixel`: the lite model that also sees the pixels of a person's crop."""
