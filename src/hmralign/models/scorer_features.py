@@ -52,7 +52,7 @@ class ScorerInput(TensorRecord):
     twists: Float[Tensor, "person hyp 23 2"]
     landmarks: Float[Tensor, "person hyp 27 6"]
     patches: PartPatches | None = None
-    """Of a scorer that looks at pixels."""
+    """For a scorer that looks at pixels; None for others."""
 
 
 def scorer_input(

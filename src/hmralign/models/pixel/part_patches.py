@@ -24,7 +24,7 @@ LIMB_SHAPE = (32, 16)
 """Rows (along the limb) and columns of a limb's patch."""
 
 TRUNK_SHAPE = (32, 32)
-"""Of the patches of head and torso."""
+"""The same for patches of head and torso."""
 
 _SIDED = [("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle")]
 LIMBS = tuple(

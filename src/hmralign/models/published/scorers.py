@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from hmralign.models.paper.scorenet import ScoreNet
 from hmralign.models.published.conversion import CHECKPOINT_VERSION
 from hmralign.models.published.layouts import Kind
 from hmralign.storage.json_file import HEADER, JsonError, parse_json
+from hmralign.storage.run_record import plain
 from hmralign.structures import InputError
 from hmralign.structures.errors import shown
 
@@ -77,5 +77,5 @@ def _check_header(path: Path, header: dict[str, str], kind: Kind, skeleton_hash:
         size = parse_json(header.get("config", ""), HEADER)
     except JsonError as error:
         raise InputError(f"{path}: its configuration is not JSON ({error})") from error
-    if size != json.loads(json.dumps(config)):
+    if size != plain(config):
         raise InputError(f"{path}: is of another size, or was made with other quirks, than was asked for")

@@ -47,7 +47,7 @@ class SceneMix:
     beside: float = 0.2
     """Pictures with somebody else, behind or in front."""
     in_front: float = 0.25
-    """Of those, in front."""
+    """Share of other people who stand in front."""
     cover_hidden: float = 0.8
     """Persons whose hidden keypoints are covered by something."""
     thing_in_front: float = 0.15
