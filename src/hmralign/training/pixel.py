@@ -23,9 +23,9 @@ from torch import Tensor
 
 from hmralign.body.free_body import load_free_body
 from hmralign.data.shards import ShardSet, read_index, read_shard, source_of
-from hmralign.models.checkpoint import checkpoint_path, read_weights, trained_on
+from hmralign.models.checkpoint import checkpoint_kind, checkpoint_path, read_weights, trained_on
 from hmralign.models.context import KeypointFeatures, mirrored_features
-from hmralign.models.pixel.checkpoint import save_pixel
+from hmralign.models.pixel.checkpoint import load_pixel, save_pixel
 from hmralign.models.pixel.part_patches import LIMB_JOINTS, MIRROR_LIMBS, PartPatches, mirrored_patches, part_patches
 from hmralign.models.pixel.pixel_model import PixelConfig, PixelFeatures, PixelModel
 from hmralign.models.pose_vector import mirror
@@ -49,9 +49,9 @@ class PixelTrainingConfig:
     """How a pixel model is trained."""
 
     start_from: str = "lite"
-    """Weights of a lite model, by name or path; its sizes are the pixel model's."""
+    """Weights of a lite model, by name or path, or of a pixel model, which is trained on; sizes are theirs."""
     token: int = 64
-    """Channels of a body part's token."""
+    """Channels of a body part's token, of a new reader; so are the next two."""
     channels: tuple[int, ...] = (16, 32, 48, 64)
     """Channels of the convolutions."""
     depth: int = 2
@@ -181,8 +181,10 @@ def train_pixel_file(config: PixelTrainingConfig, folder: Path, device: str | to
 
 
 def starting_model(config: PixelTrainingConfig) -> PixelModel:
-    """The lite model with a reader that adds nothing yet. Raises InputError as `read_weights`."""
+    """The lite model with a reader that adds nothing yet, or a pixel model as it is. Errors as the loaders."""
     torch.manual_seed(derived_seed(config.seed, "weights"))
+    if checkpoint_kind(config.start_from) == "pixel":
+        return load_pixel(config.start_from, load_free_body("3k5").skeleton_hash).requires_grad_(True)
     lite, weights = read_weights(checkpoint_path(config.start_from), load_free_body("3k5").skeleton_hash)
     model = PixelModel(PixelConfig(lite, config.token, config.channels, config.depth))
     missing = model.load_state_dict(weights, strict=False).missing_keys
