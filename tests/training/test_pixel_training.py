@@ -10,12 +10,12 @@ from hmralign.body.lbs import posed_joints
 from hmralign.data.shards import write_index, write_shard
 from hmralign.models.checkpoint import save_checkpoint
 from hmralign.models.pixel.checkpoint import save_pixel
+from hmralign.models.pixel.limb_tilts import limb_tilts
 from hmralign.models.pixel.part_patches import LIMB_JOINTS
 from hmralign.structures import Annotation, Example, InputError
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.pixel import (
     PixelTrainingConfig,
-    limb_tilts,
     pixel_sources,
     pixel_step,
     read_pictured,
@@ -105,7 +105,8 @@ def test_no_pictures_share_is_the_lite_loss(config):
 def test_tilts_are_sines_of_angles_away_from_the_camera():
     example = persons(6)
     assert example.annotation is not None
-    tilt, joints = limb_tilts(example.annotation), example.annotation.joints
+    joints = example.annotation.joints
+    tilt = limb_tilts(joints)
     for person in range(6):
         for limb, (a, b) in enumerate(LIMB_JOINTS):
             start, end = joints[person, a], joints[person, b]

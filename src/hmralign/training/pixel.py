@@ -26,12 +26,13 @@ from hmralign.data.shards import ShardSet, read_index, read_shard, source_of
 from hmralign.models.checkpoint import checkpoint_kind, checkpoint_path, read_weights, trained_on
 from hmralign.models.context import KeypointFeatures, mirrored_features
 from hmralign.models.pixel.checkpoint import load_pixel, save_pixel
-from hmralign.models.pixel.part_patches import LIMB_JOINTS, MIRROR_LIMBS, PartPatches, mirrored_patches, part_patches
+from hmralign.models.pixel.limb_tilts import limb_tilts
+from hmralign.models.pixel.part_patches import MIRROR_LIMBS, PartPatches, mirrored_patches, part_patches
 from hmralign.models.pixel.pixel_model import PixelConfig, PixelFeatures, PixelModel
 from hmralign.models.pose_vector import mirror
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_whole
-from hmralign.structures import Annotation, InputError, TensorRecord
+from hmralign.structures import InputError, TensorRecord
 from hmralign.training.base_batches import SyntheticBatches, training_batch
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.base_losses import velocity_errors
@@ -117,14 +118,6 @@ class PicturedPersons(TensorRecord):
         return PixelFeatures(KeypointFeatures(self.vector, self.mask.float() / 255, self.has_mask), self.patches)
 
 
-def limb_tilts(annotation: Annotation) -> Float[Tensor, "n limbs"]:
-    """Sine of the angle by which each limb points away from the camera, along the ray to its start."""
-    start, end = ([pair[which] for pair in LIMB_JOINTS] for which in (0, 1))
-    bone = annotation.joints[:, end] - annotation.joints[:, start]
-    ray = torch.nn.functional.normalize(annotation.joints[:, start], dim=-1)
-    return (bone * ray).sum(-1) / bone.norm(dim=-1).clamp(min=1e-6)
-
-
 def read_pictured(folders: tuple[str, ...]) -> PicturedPersons:
     """All persons of shard folders, finished or not, shard by shard: pictures themselves are not kept.
 
@@ -146,7 +139,7 @@ def read_pictured(folders: tuple[str, ...]) -> PicturedPersons:
                     batch.features.has_mask,
                     batch.pose_vector,
                     batch.betas,
-                    limb_tilts(example.annotation),
+                    limb_tilts(example.annotation.joints),
                 )
             )
     if not parts:
