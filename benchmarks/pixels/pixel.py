@@ -21,11 +21,12 @@ import torch
 
 from hmralign.body.free_body import load_free_body
 from hmralign.data.dataset import open_dataset
+from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.person_errors import Truth, person_errors
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.models.checkpoint import checkpoint_hash
-from hmralign.models.pixel.part_patches import LIMB_JOINTS
+from hmralign.models.pixel.limb_tilts import limb_tilts
 from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig, crop_side
 from hmralign.reports.markdown_table import markdown_table
@@ -50,14 +51,6 @@ their start in depth; `turned`: persons who face the other way. `exchanged`: eve
         --hypotheses {hypotheses} --seed {seed} --against {against} \\
         --rows {rows}
 """
-
-
-def limb_tilts(joints: torch.Tensor) -> torch.Tensor:
-    """Sine of each limb's angle away from the camera: (person, limb)."""
-    start, end = ([pair[which] for pair in LIMB_JOINTS] for which in (0, 1))
-    bone = joints[:, end] - joints[:, start]
-    ray = torch.nn.functional.normalize(joints[:, start], dim=-1)
-    return (bone * ray).sum(-1) / bone.norm(dim=-1).clamp(min=1e-6)
 
 
 def fronts(joints: torch.Tensor) -> torch.Tensor:
@@ -144,6 +137,9 @@ def main() -> None:
     torch.set_num_threads(1)
     split = open_dataset("synthwild-images", args.data, args.split)
     split = split.first(min(args.persons, len(split)))
+    if args.split.endswith("/test"):
+        for given in args.rows:
+            log_opening(args.data / "test_openings.jsonl", args.split, "benchmarks/pixels/pixel.py", predictor=given)
     examples = split.examples
     assert examples.annotation is not None
     rows = all_rows(args, examples.observation, examples.annotation.joints)

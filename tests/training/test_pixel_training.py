@@ -9,12 +9,13 @@ import torch
 from hmralign.body.lbs import posed_joints
 from hmralign.data.shards import write_index, write_shard
 from hmralign.models.checkpoint import save_checkpoint
+from hmralign.models.pixel.checkpoint import save_pixel
+from hmralign.models.pixel.limb_tilts import limb_tilts
 from hmralign.models.pixel.part_patches import LIMB_JOINTS
 from hmralign.structures import Annotation, Example, InputError
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.pixel import (
     PixelTrainingConfig,
-    limb_tilts,
     pixel_sources,
     pixel_step,
     read_pictured,
@@ -104,7 +105,8 @@ def test_no_pictures_share_is_the_lite_loss(config):
 def test_tilts_are_sines_of_angles_away_from_the_camera():
     example = persons(6)
     assert example.annotation is not None
-    tilt, joints = limb_tilts(example.annotation), example.annotation.joints
+    joints = example.annotation.joints
+    tilt = limb_tilts(joints)
     for person in range(6):
         for limb, (a, b) in enumerate(LIMB_JOINTS):
             start, end = joints[person, a], joints[person, b]
@@ -149,3 +151,11 @@ def test_shards_that_are_missing_or_have_no_pictures_are_named(config, tmp_path)
     write_shard(tmp_path, 0, persons(3))
     with pytest.raises(InputError, match="no pictures"):
         read_pictured((str(tmp_path),))
+
+
+def test_a_pixel_model_is_trained_on(trained, config, tmp_path):
+    path = save_pixel(tmp_path / "p.safetensors", trained[1], BODY.skeleton_hash, half=False)
+    start = starting_model(replace(config, start_from=str(path)))
+    assert torch.equal(_state(start), _state(trained[1])) and all(p.requires_grad for p in start.parameters())
+    on = train_pixel(replace(config, start_from=str(path), steps=1), tmp_path / "on")
+    assert not torch.equal(_state(on), _state(start))

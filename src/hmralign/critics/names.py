@@ -27,6 +27,7 @@ CRITICS: Mapping[str, str] = {
     "consistency": "hmralign.critics.consistency:make_consistency",
     "scorer": "hmralign.critics.learned_scorer:make_scorer",
     "scorer-lab": "hmralign.critics.learned_scorer:make_scorer_lab",
+    "limb-tilt": "hmralign.critics.limb_tilt:make_limb_tilt",
 }
 """Name -> what makes it, in the order in which they are told."""
 

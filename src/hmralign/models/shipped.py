@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SHIPPED = ("lite", "lite-lab")
+SHIPPED = ("lite", "lite-lab", "pixel")
 """Names of the weights that come with the package."""
 
 

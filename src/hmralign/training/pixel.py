@@ -23,15 +23,16 @@ from torch import Tensor
 
 from hmralign.body.free_body import load_free_body
 from hmralign.data.shards import ShardSet, read_index, read_shard, source_of
-from hmralign.models.checkpoint import checkpoint_path, read_weights, trained_on
+from hmralign.models.checkpoint import checkpoint_kind, checkpoint_path, read_weights, trained_on
 from hmralign.models.context import KeypointFeatures, mirrored_features
-from hmralign.models.pixel.checkpoint import save_pixel
-from hmralign.models.pixel.part_patches import LIMB_JOINTS, MIRROR_LIMBS, PartPatches, mirrored_patches, part_patches
+from hmralign.models.pixel.checkpoint import load_pixel, save_pixel
+from hmralign.models.pixel.limb_tilts import limb_tilts
+from hmralign.models.pixel.part_patches import MIRROR_LIMBS, PartPatches, mirrored_patches, part_patches
 from hmralign.models.pixel.pixel_model import PixelConfig, PixelFeatures, PixelModel
 from hmralign.models.pose_vector import mirror
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_whole
-from hmralign.structures import Annotation, InputError, TensorRecord
+from hmralign.structures import InputError, TensorRecord
 from hmralign.training.base_batches import SyntheticBatches, training_batch
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.base_losses import velocity_errors
@@ -49,9 +50,9 @@ class PixelTrainingConfig:
     """How a pixel model is trained."""
 
     start_from: str = "lite"
-    """Weights of a lite model, by name or path; its sizes are the pixel model's."""
+    """Weights of a lite model, by name or path, or of a pixel model, which is trained on; sizes are theirs."""
     token: int = 64
-    """Channels of a body part's token."""
+    """Channels of a body part's token, of a new reader; so are the next two."""
     channels: tuple[int, ...] = (16, 32, 48, 64)
     """Channels of the convolutions."""
     depth: int = 2
@@ -117,14 +118,6 @@ class PicturedPersons(TensorRecord):
         return PixelFeatures(KeypointFeatures(self.vector, self.mask.float() / 255, self.has_mask), self.patches)
 
 
-def limb_tilts(annotation: Annotation) -> Float[Tensor, "n limbs"]:
-    """Sine of the angle by which each limb points away from the camera, along the ray to its start."""
-    start, end = ([pair[which] for pair in LIMB_JOINTS] for which in (0, 1))
-    bone = annotation.joints[:, end] - annotation.joints[:, start]
-    ray = torch.nn.functional.normalize(annotation.joints[:, start], dim=-1)
-    return (bone * ray).sum(-1) / bone.norm(dim=-1).clamp(min=1e-6)
-
-
 def read_pictured(folders: tuple[str, ...]) -> PicturedPersons:
     """All persons of shard folders, finished or not, shard by shard: pictures themselves are not kept.
 
@@ -146,7 +139,7 @@ def read_pictured(folders: tuple[str, ...]) -> PicturedPersons:
                     batch.features.has_mask,
                     batch.pose_vector,
                     batch.betas,
-                    limb_tilts(example.annotation),
+                    limb_tilts(example.annotation.joints),
                 )
             )
     if not parts:
@@ -181,8 +174,10 @@ def train_pixel_file(config: PixelTrainingConfig, folder: Path, device: str | to
 
 
 def starting_model(config: PixelTrainingConfig) -> PixelModel:
-    """The lite model with a reader that adds nothing yet. Raises InputError as `read_weights`."""
+    """The lite model with a reader that adds nothing yet, or a pixel model as it is. Errors as the loaders."""
     torch.manual_seed(derived_seed(config.seed, "weights"))
+    if checkpoint_kind(config.start_from) == "pixel":
+        return load_pixel(config.start_from, load_free_body("3k5").skeleton_hash).requires_grad_(True)
     lite, weights = read_weights(checkpoint_path(config.start_from), load_free_body("3k5").skeleton_hash)
     model = PixelModel(PixelConfig(lite, config.token, config.channels, config.depth))
     missing = model.load_state_dict(weights, strict=False).missing_keys
