@@ -678,7 +678,61 @@ _DATA = (
     ),
 )
 
+_PAPER = (
+    *_of(
+        "models/paper/joint_graph.py", "models/paper/test_joint_graph.py",
+        ("twists of the joint before", "joints[:, 1 : NUM_TWISTS + 1]", "joints[:, :NUM_TWISTS]"),
+    ),
+    *_of(
+        "models/paper/hyponet.py", "models/paper/test_hyponet.py",
+        ("no residual", "return x_t + torch.cat([joints, twists], dim=-1)", "return torch.cat([joints, twists], dim=-1)"),
+        ("values carry positions", "values = context.global_tokens\n", "values = context.global_tokens + self.cell_positions\n"),
+        ("no swish at the end", "x = nn.functional.silu(layer(x))", "x = layer(nn.functional.silu(x))"),
+    ),
+    *_of(
+        "models/paper/decoder_block.py", "models/paper/test_hyponet.py",
+        ("values of self-attention are placed", "self.self_attn(placed, placed, normed,", "self.self_attn(placed, placed, placed,"),
+        ("cross-attention asks without positions", "asked = (self.norm2(x) + positions)", "asked = (self.norm2(x) + 0 * positions)"),
+    ),
+    *_of(
+        "models/paper/positions.py", "models/paper/test_positions.py",
+        ("rows before columns", "torch.cat([column, row], -1)", "torch.cat([row, column], -1)"),
+    ),
+    *_of(
+        "models/paper/local_features.py", "models/paper/test_local_features.py",
+        ("y before x", "_mean_cell(share.sum(-2), columns, corner), _mean_cell(share.sum(-1), rows, corner)",
+         "_mean_cell(share.sum(-1), rows, corner), _mean_cell(share.sum(-2), columns, corner)"),
+        ("centres of cells half a cell off", "align_corners=True", "align_corners=False"),
+    ),
+    *_of(
+        "models/paper/fast_hyponet.py", "models/paper/test_fast_hyponet.py",
+        ("masks forgotten", "attn_mask=self.seen", "attn_mask=None"),
+        ("keys of the first block for all", "prepared.keys[:, number], prepared", "prepared.keys[:, 0], prepared"),
+    ),
+    *_of(
+        "models/paper/vit.py", "models/paper/test_hmr_scorer.py",
+        ("no class position", " + self.pos_embed[:, :1]", ""),
+    ),
+    *_of(
+        "body/naive_inverse_kinematics.py", "body/test_naive_inverse_kinematics.py",
+        ("the pelvis follows the spine alone", "_across(joints[..., _HIPS, :].mean(-2), axis)) @ upright", "_across(turned, axis)) @ upright"),
+        ("twist after swing", "_turn_onto(bone, target) @ _turn(bone / _length(bone), cos, sin)", "_turn(bone / _length(bone), cos, sin) @ _turn_onto(bone, target)"),
+    ),
+    *_of(
+        "fitting/uvd_lifting.py", "fitting/test_uvd_lifting.py",
+        ("depth counted twice", "z = (depth + root[..., None])[..., None]", "z = (2 * depth + root[..., None])[..., None]"),
+        ("the closed start is the answer", "_STEPS = 10", "_STEPS = 0"),
+    ),
+    *_of(
+        "policies/hyponet.py", "policies/test_hyponet_policy.py",
+        ("norms learn while aligning", "        self.model.encoder.eval()\n", ""),
+        ("u is not mirrored", "size - 1 - uv[..., 0]", "uv[..., 0]"),
+        ("rotations stay in the axes of the lifting", "turn = (frame.R_person_cam @ _lifted_axes(frame).mT)[:, None]", "turn = torch.eye(3).expand(len(betas), 1, 3, 3)"),
+        ("old weights are sampled from", "if self._fast is None or self._fast[0] != state:", "if self._fast is None:"),
+    ),
+)
+
 MUTANTS: tuple[Mutant, ...] = (
     *_ALIGNMENT, *_TRAINING, *_DIFFUSION, *_HYPOTHESES, *_METRICS, *_GEOMETRY, *_BODY, *_CRITICS, *_PREFERENCES, *_MODELS,
-    *_DATA,
+    *_PAPER, *_DATA,
 )

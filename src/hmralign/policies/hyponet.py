@@ -42,7 +42,7 @@ from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import BodyParams, Hypotheses, InputError, Observation, PersonGroup
 
 _MOST_AT_ONCE = 400
-"""Hypotheses in one call of the denoiser while sampling; more take memory and no less time."""
+"""Hypotheses in one call of the denoiser while sampling: some hundred MB at full size."""
 
 _PICTURES_AT_ONCE = 16
 """Pictures in one call of the encoder where it is not trained."""
@@ -69,7 +69,7 @@ class HypoNetPolicy(nn.Module):
         self.num_steps = num_steps
         self.noise = noise_of("mediapipe") if noise is None else noise
         self.dtype = dtype
-        self._fast: tuple[tuple[int, ...], FastHypoNet] | None = None
+        self._fast: tuple[int, FastHypoNet] | None = None
         self._seen: tuple[weakref.ref[Tensor], tuple[int, ...], Tensor] | None = None
 
     @classmethod
@@ -216,9 +216,9 @@ class HypoNetPolicy(nn.Module):
 
     def _fast_denoiser(self) -> FastHypoNet:
         """The denoiser as it is now, made ready for sampling; made again once its weights have changed."""
-        versions = _versions(self.model.denoiser)
-        if self._fast is None or self._fast[0] != versions:
-            self._fast = versions, FastHypoNet(self.model.denoiser, self.dtype)
+        state = _state_of(self.model.denoiser)
+        if self._fast is None or self._fast[0] != state:
+            self._fast = state, FastHypoNet(self.model.denoiser, self.dtype)
         return self._fast[1]
 
     # -- what proposes bodies ------------------------------------------------------------------------------------------
@@ -302,10 +302,10 @@ class HypoNetPolicy(nn.Module):
     @torch.no_grad()
     def _betas(self, observation: Observation) -> Float[Tensor, "person betas"]:
         """Shapes of persons; those who were asked for last are not looked at again while nothing has changed."""
-        crop, versions = require_crops(observation), _versions(self.model.encoder)
-        versions = (*versions, _version(crop))
-        if self._seen is None or self._seen[0]() is not crop or self._seen[1] != versions:
-            self._seen = weakref.ref(crop), versions, self.context(observation).betas
+        crop = require_crops(observation)
+        state = _state_of(self.model.encoder), *_version(crop)
+        if self._seen is None or self._seen[0]() is not crop or self._seen[1] != state:
+            self._seen = weakref.ref(crop), state, self.context(observation).betas
         return self._seen[2]
 
 
@@ -315,11 +315,10 @@ def _lifted_axes(frame: PersonFrame) -> Float[Tensor, "person 3 3"]:
     return torch.where(frame.known[:, None, None], eye, frame.R_person_cam)
 
 
-def _versions(module: nn.Module) -> tuple[int, ...]:
-    """What changes when a weight does."""
-    tensors = [*module.parameters(), *module.buffers()]
-    return id(tensors[0]), sum(map(_version, tensors))
+def _state_of(module: nn.Module) -> int:
+    """What changes when a weight does, or its place."""
+    return hash(tuple(map(_version, [*module.parameters(), *module.buffers()])))
 
 
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
+def _version(tensor: Tensor) -> tuple[int, int]:
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
