@@ -92,7 +92,7 @@ code = main(["recover", "photo.jpg", "--checkpoint", "lte"])
 print(code, *(name for name in ("torch", "numpy", "PIL") if name in sys.modules))
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert run.stdout == "2\n" and "lte: no such checkpoint (shipped: lite, lite-lab" in run.stderr
+    assert run.stdout == "2\n" and "lte: no such checkpoint (shipped: lite, lite-lab, pixel" in run.stderr
 
 
 def test_the_package_runs_as_a_module(tmp_path):
