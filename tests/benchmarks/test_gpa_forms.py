@@ -31,6 +31,8 @@ def test_the_committed_figures_are_of_these_rows_and_stand_in_the_page():
     page = (results / "gpa_forms.md").read_text(encoding="utf-8")
     assert (results / "gpa_forms_reading.md").read_text(encoding="utf-8").strip() in page
     for name, row in rows.items():
-        mean, low, high = row["minus_base_mm"]["raw.fused"]
-        (line,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
+        if not row["runs"]:
+            continue  # named in the page as not run yet
+        mean, low, high = row["raw"]["minus_base_mm"]["fused"]
+        line = next(line for line in page.splitlines() if line.startswith(f"| {name} |"))
         assert f"{mean:+.1f} ({low:+.1f} to {high:+.1f})" in line and low <= mean <= high
