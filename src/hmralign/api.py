@@ -274,7 +274,7 @@ class Recoverer:
             video=video,
             on_frame=given.tell if given else lambda _: None,
         )
-        plan = {"format_version": 1, "fingerprint": fingerprint}
+        plan = {"format_version": 2, "fingerprint": fingerprint}
         found = recover_clip(
             opened, answers, None if work is None else Path(work), plan, given.notes if given else lambda: []
         )
