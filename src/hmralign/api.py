@@ -662,7 +662,7 @@ class People(Sequence[Person]):
         return (
             f'<div><img alt="Bodies drawn over {title}" src="data:image/png;base64,{source}"><table>'
             f"<caption>{title}: camera {self.camera.source}</caption><thead><tr><th>Person</th><th>Hypotheses</th>"
-            "<th>Fused body (the answer)</th><th>Best hypothesis (one of the group)</th>"
+            "<th>Fused body (the answer)</th><th>One of the group (the critics' choice)</th>"
             f"<th>Mean spread</th></tr></thead><tbody>{rows}</tbody></table></div>"
         )
 
