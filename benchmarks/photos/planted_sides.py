@@ -169,8 +169,8 @@ def table(record: dict) -> str:
     lines = [
         "# Frames read from the wrong side by hand, linked by motion alone and by what they say of themselves",
         "",
-        f"Command: `python benchmarks/photos/planted_sides.py`, M = {record['hypotheses']}. One man, 100 frames at 60 a",
-        "second, true joints with noise as keypoints, so these are no errors of a detector. Two networks disagree in",
+        f"Command: `python benchmarks/photos/planted_sides.py`, M = {record['hypotheses']}. One man, 100 frames at 60",
+        "a second, true joints with noise as keypoints, so these are no errors of a detector. Two networks disagree in",
         "the planted frames or err alike. Nothing was chosen here. Before / after: `--sides as-read` (motion alone) /",
         "`both`. Frames turned, MPJPE in mm, frames that face away from the truth; the difference with 95 % intervals",
         "over blocks of 10.",
