@@ -80,6 +80,14 @@ def test_frames_that_are_surely_right_are_never_turned_however_many_wrong_ones_a
     assert unknown[list(run)].all()  # what the neighbours alone would do
 
 
+def test_how_sure_a_frame_must_be_is_a_setting():
+    frames = [facing(0.0) if n == 60 else facing(0.0)[::-1] for n in range(120)]
+    chances = [0.001 if n == 60 else 0.03 for n in range(120)]
+    for offered_above, turned in ((0.0, True), (0.002, False)):
+        path = link(frames, PLAIN_AND_EXCHANGED, config=LinkConfig(offered_above=offered_above), likely=chances)
+        assert bool(path[60]) is turned
+
+
 def test_what_frames_say_of_themselves_decides_between_two_halves():
     frames = [facing(0.0) if n < 15 else facing(0.0)[::-1] for n in range(30)]
     for right in (range(15), range(15, 30)):
