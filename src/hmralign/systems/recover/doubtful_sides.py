@@ -48,7 +48,7 @@ def _percent(mode: SideMode) -> str:
 
 
 def tell_of_doubtful_sides(photo: str, persons: Sequence[RecoveredPerson]) -> None:
-    """Warn of everybody of whom there is something to say, once."""
+    """Warn once of each person whose group has two modes, or whom two networks read differently."""
     for number, person in enumerate(persons):
         if (words := doubt_in_words(person)) is not None:
             logger.warning("%s: person %d: %s", photo, number, words)
