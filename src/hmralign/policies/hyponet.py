@@ -181,7 +181,7 @@ class HypoNetPolicy(nn.Module):
     def sample(
         self, context: PaperContext, num_hypotheses: int, generator: torch.Generator
     ) -> Float[Tensor, "person hyp 133"]:
-        """M samples per person, from the same noise for all persons."""
+        """M samples per person, from the same noise for all persons. Raises InputError where they are not finite."""
         return self._sampled(context, self._noise(num_hypotheses, generator), self.num_steps)
 
     @torch.no_grad()
@@ -208,7 +208,10 @@ class HypoNetPolicy(nn.Module):
         persons = len(context.local)
         x_T = noise.to(context.local.device).expand(persons, *noise.shape[-2:])
         parts = torch.arange(persons).split(max(1, _MOST_AT_ONCE // noise.shape[-2]))
-        return torch.cat([self._run(fast, context[part], x_T[part], times) for part in parts])
+        x_0 = torch.cat([self._run(fast, context[part], x_T[part], times) for part in parts])
+        if not bool(torch.isfinite(x_0).all()):
+            raise InputError("HypoNet gave samples that are not finite: its weights do not fit what it looks at")
+        return x_0
 
     def _run(self, fast: FastHypoNet, context: PaperContext, x_T: Tensor, times: list[int]) -> Tensor:
         prepared = fast.prepare(context)
