@@ -21,7 +21,6 @@ from hmralign.body.inverse_kinematics import joints_twists_to_pose
 from hmralign.body.lbs import rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.body.naive_inverse_kinematics import naive_joints_twists_to_pose
-from hmralign.body.skeleton import MIRROR_JOINTS, NUM_JOINTS
 from hmralign.diffusion import ddim
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.diffusion.schedule import Schedule
@@ -36,7 +35,7 @@ from hmralign.models.paper.config import SAMPLE_DIM, UVD_DIM
 from hmralign.models.paper.fast_hyponet import FastHypoNet
 from hmralign.models.paper.image_encoder import PaperContext
 from hmralign.models.paper.image_input import encoder_input, require_crops
-from hmralign.models.paper.uvd import pack_uvd, unpack_uvd
+from hmralign.models.paper.uvd import mirrored_sample, unpack_uvd
 from hmralign.models.person_frame import PersonFrame, person_frame
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import BodyParams, Hypotheses, InputError, Observation, PersonGroup
@@ -133,11 +132,7 @@ class HypoNetPolicy(nn.Module):
         """Mirrored where the context is: sides change places, u and the twists' sines change signs."""
         if not variant:
             return x_0
-        size = self.model.config.image_size
-        uv, depth, twist = unpack_uvd(x_0, size)
-        swap, swap_twists = list(MIRROR_JOINTS), [joint - 1 for joint in MIRROR_JOINTS[1:NUM_JOINTS]]
-        uv = torch.stack([size - 1 - uv[..., 0], uv[..., 1]], dim=-1)[..., swap, :]
-        return pack_uvd(uv, depth[..., swap], twist[..., swap_twists, :] * twist.new_tensor([1.0, -1.0]), size)
+        return mirrored_sample(x_0, self.model.config.image_size)
 
     def predict_noise(
         self, x_t: Float[Tensor, "person hyp 133"], t: Int[Tensor, "person hyp"], context: PaperContext

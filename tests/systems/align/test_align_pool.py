@@ -52,8 +52,9 @@ def rows(run):
 
 
 @pytest.mark.parametrize(
-    ("method", "file", "critic"), [("dpo", "pairs.json", None), ("group", "groups.npz", "mpjpe"), ("sft", "groups.npz", "score")]
-)  # fmt: skip
+    ("method", "file", "critic"),
+    [("dpo", "pairs.json", None), ("group", "groups.npz", "mpjpe"), ("sft", "groups.npz", "score")],
+)
 def test_a_pool_moves_the_denoiser(place, method, file, critic):
     run = align(place, method, *(() if critic is None else ("--critic", critic)), pairs=file)
     before = open_policy(place / "h.safetensors", BODY).policy.model
@@ -127,7 +128,10 @@ def test_scores_come_from_the_pool(place):
         pool_scores(pool, "reprojection")
 
 
-@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "a/../../secret.png", "..\\secret.png", "link/secret.png", "."])  # fmt: skip
+OUTSIDE = ["../secret.png", "/etc/passwd", "a/../../secret.png", "..\\secret.png", "link/secret.png", "."]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
 def test_no_path_leaves_the_folder(place, name):
     from dataclasses import replace
 
