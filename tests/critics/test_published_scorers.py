@@ -25,7 +25,7 @@ from support.published_snapshots import TINY_SCORER, snapshot_content, tiny_layo
 from support.synthetic_persons import BODY, mirrored, mirrored_body
 from support.tiny_paper import TINY_PAPER, crops, seen_persons, speaking, tiny_hyponet
 
-SCORER = replace(TINY_SCORER, encoder=VitConfig(channels=8, depth=1, heads=2, task_tokens=2))
+SCORER = replace(TINY_SCORER, score_width=64, encoder=VitConfig(channels=8, depth=1, heads=2, task_tokens=2))
 """Tiny, for pictures of the published size."""
 KNOWN = seen_persons(3, known=1.0)
 SEEN = KNOWN.observation

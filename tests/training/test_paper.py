@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hmralign.cli.main import main
+from hmralign.data.dataset import DatasetFacts, DatasetPersons
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.models.paper.checkpoint import PaperModel
 from hmralign.policies.catalogue import open_policy
@@ -38,14 +39,11 @@ CONFIG = PaperTrainingConfig(
 )  # fmt: skip
 
 
-class Persons:
-    """`LabelledPersons` of the example."""
-
-    name, examples = "mine/train", EIGHT
+PERSONS = DatasetPersons(DatasetFacts("mine/train", "a test", "CC0", "cam, metres"), EIGHT, "0" * 64)
 
 
 def people(**flags) -> PicturedPersons:
-    return pictured_persons(Persons(), BODY, MixedData("a", "b", "c", **flags))  # type: ignore[arg-type]
+    return pictured_persons(PERSONS, BODY, MixedData("a", "b", "c", **flags))
 
 
 def test_labels_are_the_samples_of_the_true_bodies():
@@ -58,7 +56,7 @@ def test_labels_are_the_samples_of_the_true_bodies():
     torch.testing.assert_close(batch.betas, EIGHT.annotation.body.betas[which])
     blind = replace(EIGHT, observation=replace(EIGHT.observation, crop=None, has_crop=None))
     with pytest.raises(InputError, match="mine/train: the model looks at pixels"):
-        pictured_persons(type("Blind", (Persons,), {"examples": blind})(), BODY)
+        pictured_persons(replace(PERSONS, examples=blind), BODY)
 
 
 def test_the_loss_is_the_one_of_the_recipe():
@@ -214,14 +212,18 @@ def open_mine(folder, split):
     return Mine()
 """
 
+SIZES = """
+epochs: 2
+batch_size: 8
+model:
+  {width: 64, heads: 4, feedforward: 64, hops: [1], score_width: 128, image_size: 64, encoder: {stem: 8, stem_blocks: 1,
+  channels: [8, 8, 8, 8], modules: [1, 1, 1], blocks: 1, head_channels: [8, 8, 8, 8], shape_width: 16}}
+"""
+
 
 def test_the_command_trains_a_policy(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(OPENER)
-    (tmp_path / "c.yaml").write_text(
-        "epochs: 2\nbatch_size: 8\nmodel:\n  width: 64\n  heads: 4\n  feedforward: 64\n  hops: [1]\n  score_width: 128\n"
-        "  image_size: 64\n  encoder: {stem: 8, stem_blocks: 1, channels: [8, 8, 8, 8], modules: [1, 1, 1], blocks: 1, "
-        "head_channels: [8, 8, 8, 8], shape_width: 16}\n"
-    )
+    (tmp_path / "c.yaml").write_text(SIZES)
     command = ["train", "paper", "--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run")]
     assert main(command) == 2 and "no data is named" in capsys.readouterr().err
     data = ["--data", str(tmp_path), "--dataset", f"{tmp_path / 'mine.py'}:open_mine", "--split", "train"]

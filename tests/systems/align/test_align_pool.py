@@ -40,9 +40,10 @@ def place(tmp_path):
     return tmp_path
 
 
-def align(place, *options, pairs="pairs.json", out="run", code=0):
+def align(place, *options, pairs="pairs.json", out="run", code=0, config=("--config", "dpo.yaml")):
+    config = [place / part if part.endswith("yaml") else part for part in config]
     arguments = ["align", "--pairs", place / pairs, "--checkpoint", place / "h.safetensors", "--images",
-                 place / "images", "--out", place / out, "--config", place / "dpo.yaml", *options]  # fmt: skip
+                 place / "images", "--out", place / out, *config, *options]  # fmt: skip
     assert main([str(a) for a in arguments]) == code
     return place / out
 
@@ -67,7 +68,8 @@ def test_a_pool_moves_the_denoiser(place, method, file, critic):
     assert [row["step"] for row in curve] == [0, 3, 6]
     if method == "dpo":
         assert curve[-1]["probe_gap_better"] < curve[-1]["probe_gap_worse"]  # the better ones lose less
-    assert align(place, method, *(() if critic is None else ("--critic", critic)), pairs=file) == run  # done already
+        assert align(place, method) == run  # done already
+        assert (run / "curve.jsonl").read_text().count("\n") == 3
 
 
 def test_what_is_seen_and_trained_on_is_what_the_pool_says(place):
@@ -153,13 +155,8 @@ def test_wrong_use_is_one_sentence(place, capsys):
 
     capsys.readouterr()
     assert "pools are for dpo, group and sft, not for kto" in said("kto")
-    assert "too few" in said("dpo", "--config", _file(place / "m.yaml", "min_persons: 100\n"))
+    assert "too few" in said("dpo", "--preset", "dpo", config=())
     assert "one of --groups STORE and --pairs POOL" in said("dpo", "--groups", place)
     assert "is for --groups" in said("dpo", "--other-model")
     (place / "images" / "imageFiles/walk_2/image_00002.jpg").unlink()
     assert "1 images of the pool are missing, such as 'imageFiles/walk_2" in said("dpo")
-
-
-def _file(path, text):
-    path.write_text(text)
-    return path
