@@ -178,7 +178,7 @@ def test_accumulated_parts_are_one_batch_and_bf16_is_near(tmp_path):
 
 
 def test_presets_quote_the_recipe():
-    assert preset_names("paper") == ("hyponet-3dpw", "hyponet-h36m", "hyponet-wild", "sft")
+    assert preset_names("paper") == ("hmr-scorer", "hyponet-3dpw", "hyponet-h36m", "hyponet-wild", "scorenet", "sft")
     h36m, pw3d, wild, sft = (
         read_config(PaperTrainingConfig, preset_path("paper", name))
         for name in ("hyponet-h36m", "hyponet-3dpw", "hyponet-wild", "sft")

@@ -20,8 +20,8 @@ class TrainOptions:
 
     what: Annotated[Literal["base", "pixel", "scorer", "gate", "paper"], tyro.conf.Positional]
     """`base`: a model that samples bodies; `pixel`: one that also sees the picture; `scorer`: a critic that has learned
-    how models err; `gate`: what tells exchanged left and right; `paper`: HypoNet with its image encoder, from pictures
-    and labels."""
+    how models err; `gate`: what tells exchanged left and right; `paper`: HypoNet, ScoreNet or HMR-Scorer, from
+    pictures and labels."""
     out: Path
     """Folder of the run: state for resuming, learning curve, weights."""
     config: Path | None = None
@@ -79,14 +79,18 @@ def _train_paper(options: TrainOptions) -> Path:
     from dataclasses import replace
 
     from hmralign.body.body_file import load_body
+    from hmralign.storage.yaml_file import read_yaml
     from hmralign.training.configuration import read_config
     from hmralign.training.paper import train_hyponet_file
     from hmralign.training.paper_configuration import MixedData, PaperTrainingConfig
+    from hmralign.training.published_scorers import RankingConfig, train_ranking_file
 
     for flag, value in (("--pose-file", options.pose_file), ("--max-hours", options.max_hours)):
         if value is not None:
             raise UsageError(f"{flag} is for `train base` and `pixel`; a length of HypoNet's is in `epochs`")
-    config = read_config(PaperTrainingConfig, _config(options))
+    path = _config(options)
+    ranks = "kind" in (read_yaml(path, "a readable YAML file") or {})  # only scorers come in kinds
+    config = read_config(RankingConfig if ranks else PaperTrainingConfig, path)
     if options.data is not None:
         config = replace(config, data=(MixedData(options.dataset, str(options.data), options.split),))
     if options.start_from is not None:
@@ -94,6 +98,8 @@ def _train_paper(options: TrainOptions) -> Path:
     if not config.data:
         raise UsageError("no data is named; expected --data DIR, or `data` in the configuration")
     body = None if options.body is None else load_body(options.body)
+    if isinstance(config, RankingConfig):
+        return train_ranking_file(config, options.out, body, options.device)
     return train_hyponet_file(config, options.out, body, options.device)
 
 

@@ -44,7 +44,7 @@ from hmralign.training.loop import Loop, LoopConfig
 from hmralign.training.paper_configuration import MixedData, PaperTrainingConfig
 from hmralign.training.step import Part, Step
 
-_HEADS = ("final_feat_layer", "pred_beta", "fmap_layer", "fmap_layer_local", "hmap_layer")
+HEADS = ("final_feat_layer", "pred_beta", "fmap_layer", "fmap_layer_local", "hmap_layer")
 """Layers that HypoNet adds to HRNet; `incre_modules` and `downsamp_modules` are HRNet's own."""
 
 _PERSONS_AT_ONCE = 64
@@ -158,7 +158,7 @@ def hyponet_step(config: PaperTrainingConfig, sources: Sequence[PicturedPersons]
     def parts(model: Any, step: int) -> Iterator[Part]:
         model.train()
         if config.finetune:
-            _keep_statistics(model)
+            keep_statistics(model)
         torch.manual_seed(derived_seed(config.seed, "dropout", step))  # dropout draws from the global generator
         place = next(model.parameters()).device
         batch = hyponet_batch(sources, config, step, place)
@@ -171,7 +171,8 @@ def hyponet_step(config: PaperTrainingConfig, sources: Sequence[PicturedPersons]
     return parts
 
 
-def _keep_statistics(model: nn.Module) -> None:
+def keep_statistics(model: nn.Module) -> None:
+    """Norms of the image encoder neither measure their batch nor learn from it."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
@@ -222,7 +223,7 @@ def starting_hyponet(config: PaperTrainingConfig, body: BodyModel) -> PaperModel
 def _loop(
     config: PaperTrainingConfig, model: PaperModel, epoch: int, steps: int, device: str | torch.device
 ) -> LoopConfig:
-    heads = {id(p) for name, p in model.encoder.named_parameters() if name.split(".")[0] in _HEADS}
+    heads = {id(p) for name, p in model.encoder.named_parameters() if name.split(".")[0] in HEADS}
     denoiser = set(map(id, model.denoiser.parameters()))
 
     def rate(step: int, _: float) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from hmralign.models.checkpoint import opened_weights, require_finite
+from hmralign.models.checkpoint import opened_weights, require_finite, write_weights
 from hmralign.models.paper.checkpoint import read_config
 from hmralign.models.paper.config import HYPONET, PaperConfig
 from hmralign.models.paper.hmr_scorer import HmrScorer, HmrScorerConfig
@@ -50,6 +52,24 @@ def load_hmr_scorer(
 ) -> HmrScorer:
     """Read a converted HMR-Scorer; size and errors as `load_scorenet`."""
     return _loaded(Path(path), "hmr-scorer", skeleton_hash, HmrScorerConfig, config, HmrScorer)
+
+
+def save_published_scorer(
+    path: Path, network: ScoreNetModel | HmrScorer, skeleton_hash: str, sources: tuple[str, ...]
+) -> Path:
+    """Write a scorer as `load_scorenet` or `load_hmr_scorer` read it; `sources` say what it was trained on.
+
+    Raises InputError for weights that are not finite.
+    """
+    is_scorenet = isinstance(network, ScoreNetModel)
+    header = {
+        "format_version": str(CHECKPOINT_VERSION),
+        "kind": "scorenet" if is_scorenet else "hmr-scorer",
+        "config": json.dumps(asdict(network.score_net.config if is_scorenet else network.config)),
+        "skeleton_hash": skeleton_hash,
+        "trained_on": json.dumps(list(sources)),
+    }
+    return write_weights(path, network.state_dict(), header, half=False)
 
 
 def _loaded(
