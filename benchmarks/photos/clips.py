@@ -1,6 +1,7 @@
 """Clips of known truth, frame by frame against followed, linked and smoothed: errors, jitter, flips.
 
     python benchmarks/photos/clips.py [--clips ../shared/data/clips] [--truth ../shared/data/truth/gym_man_clips.npz]
+        [--sides both|as-read]
 
 Writes docs/results/video.{json,md}. Needs the detector (`hmralign setup-detector`). The truth is one man over 1.6 s,
 from calibrated cameras (`../shared/data/truth/README.md`); joints are the body's keypoints. Every constant was chosen
@@ -27,6 +28,7 @@ from hmralign.body.skeleton import KEYPOINT_NAMES
 from hmralign.data.video.video_file import VideoFile
 from hmralign.detection.detection import Detection
 from hmralign.detection.mediapipe_detector import MediapipeDetector
+from hmralign.hypotheses.sides import Sides
 from hmralign.metrics.intervals import cluster_counts, cluster_interval
 from hmralign.metrics.joint_errors import pa_mpjpe
 from hmralign.tracking.smoothing import acceleration
@@ -118,7 +120,7 @@ def nearest(people, truth_px, columns):
     return int(np.argmin(np.minimum(middles, swapped)))
 
 
-def measure(clip: Path, truth: dict, name: str) -> dict:
+def measure(clip: Path, truth: dict, name: str, sides: Sides) -> dict:
     names = [str(n) for n in truth["joint_names"]]
     columns = [KEYPOINT_NAMES.index(n) for n in names]
     joints = torch.from_numpy(truth[f"{name}_joints_cam_m"]).float()
@@ -134,7 +136,7 @@ def measure(clip: Path, truth: dict, name: str) -> dict:
         single.append(posed_keypoints(person.body, person.fused)[columns])
     single_seconds = time.process_time() - start
     start = time.process_time()
-    video = Recoverer.load("lite", detector=kept, num_hypotheses=50).video(clip)
+    video = Recoverer.load("lite", detector=kept, num_hypotheses=50, sides=sides).video(clip)
     video_seconds = time.process_time() - start
     long = [t for t in video if len(t) > 0.9 * len(joints)]
     ways = [np.median([np.abs(t.keypoints[i, columns, :2].mean(0) - pixels[t.frames[i]].mean(0)).sum()
@@ -226,14 +228,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, default=SHARED / "clips")
     parser.add_argument("--truth", type=Path, default=SHARED / "truth" / "gym_man_clips.npz")
+    parser.add_argument("--sides", choices=("both", "as-read"), default="both", help="as-read: linked by motion alone")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/video.json")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with np.load(args.truth, allow_pickle=False) as file:
         truth = dict(file)
-    clips = {name: measure(args.clips / f"gym_pair_{name}.mp4", truth, name) for name in CLIPS}
+    clips = {name: measure(args.clips / f"gym_pair_{name}.mp4", truth, name, args.sides) for name in CLIPS}
     with MediapipeDetector() as detector:
-        record = {"format_version": 1, "detector": detector.name, "clips": clips}
+        record = {"format_version": 1, "detector": detector.name, "sides": args.sides, "clips": clips}
     args.out.write_text(json.dumps(record, indent=2) + "\n")
     args.out.with_suffix(".md").write_text(table(record))
 

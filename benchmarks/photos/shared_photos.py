@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from hmralign.data.images import load_image
-from hmralign.detection.detection import Detection
+from hmralign.detection.detection import Detection, OtherReading
 from hmralign.detection.mediapipe_detector import MediapipeDetector
 from hmralign.detection.person_mask import PersonMask
 
@@ -69,17 +69,26 @@ def _arrays(found: Detection | None) -> dict[str, np.ndarray]:
     arrays |= {"score": np.float32(found.score), "landmarks3d": found.landmarks3d}
     if found.mask is not None:
         arrays |= {"alpha": found.mask.alpha, "region": np.array(found.mask.region)}
+    if (other := found.alternative) is not None:
+        arrays |= {"other_keypoints": other.keypoints, "other_confidence": other.confidence}
+        arrays |= {"other_detector": np.array(other.detector), "exchanged": np.array(other.exchanged)}
     return arrays
 
 
 def _detection(data: dict[str, np.ndarray], detector: str) -> Detection | None:
-    """A kept detection; another network's reading of the sides is not kept with it."""
+    """A kept detection, with another network's reading of the sides, whose 3D landmarks are not kept."""
     if not bool(data["found"]):
         return None
     mask = PersonMask(data["alpha"], tuple(data["region"].tolist())) if "alpha" in data else None
+    score, other = float(data["score"]), None
+    if "exchanged" in data:
+        parts = tuple(str(part) for part in data["exchanged"])
+        named = str(data["other_detector"])
+        other = OtherReading(data["other_keypoints"], data["other_confidence"], None, named, parts)  # pyright: ignore
     return Detection(
-        data["keypoints"], data["confidence"], data["box"], float(data["score"]), mask, data["landmarks3d"], detector
-    )
+        data["keypoints"], data["confidence"], data["box"], score, mask, data["landmarks3d"], detector,
+        alternative=other,
+    )  # fmt: skip
 
 
 def image_size(path: Path) -> tuple[int, int]:

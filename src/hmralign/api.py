@@ -274,7 +274,7 @@ class Recoverer:
             video=video,
             on_frame=given.tell if given else lambda _: None,
         )
-        plan = {"format_version": 1, "fingerprint": fingerprint}
+        plan = {"format_version": 2, "fingerprint": fingerprint}
         found = recover_clip(
             opened, answers, None if work is None else Path(work), plan, given.notes if given else lambda: []
         )
@@ -662,7 +662,7 @@ class People(Sequence[Person]):
         return (
             f'<div><img alt="Bodies drawn over {title}" src="data:image/png;base64,{source}"><table>'
             f"<caption>{title}: camera {self.camera.source}</caption><thead><tr><th>Person</th><th>Hypotheses</th>"
-            "<th>Fused body (the answer)</th><th>Best hypothesis (one of the group)</th>"
+            "<th>Fused body (the answer)</th><th>One of the group (the critics' choice)</th>"
             f"<th>Mean spread</th></tr></thead><tbody>{rows}</tbody></table></div>"
         )
 

@@ -9,7 +9,12 @@ import pytest
 from hmralign.body.skeleton import KEYPOINT_NAMES
 from hmralign.data.images import load_image
 from hmralign.detection.detection import Detection, OtherReading
-from hmralign.detection.find_people import NobodyFound, find_people, people_from_array
+from hmralign.detection.find_people import (
+    NobodyFound,
+    find_people,
+    people_from_array,
+    tell_whose_sides_are_doubtful,
+)
 from hmralign.structures import InputError
 from support.recover_example import example_photo, write_keypoints
 
@@ -242,5 +247,7 @@ def test_one_warning_names_whose_sides_are_doubtful(photo, points, caplog):
     doubtful = dataclasses.replace(sure, alternative=other)
     with caplog.at_level("WARNING"):
         assert find_people(photo, FixedDetector([sure, doubtful])) == [sure, doubtful]
+        assert not caplog.records  # whoever shows both readings says more of them
+        tell_whose_sides_are_doubtful(photo, [sure, doubtful])
     (said,) = [record.message for record in caplog.records]
     assert "left and right" in said and said.endswith("person 1 (legs and arms)")

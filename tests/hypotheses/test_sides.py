@@ -11,6 +11,7 @@ from hmralign.detection.observe import observe
 from hmralign.hypotheses.estimate import Estimate
 from hmralign.hypotheses.sides import (
     EXCHANGED_SHARE,
+    WRONG_WHERE_NETWORKS_DISAGREE,
     OtherSides,
     SidesConfig,
     exchanged_probability,
@@ -20,6 +21,8 @@ from hmralign.hypotheses.sides import (
     one_mode,
     other_sides,
     probability_exchanged,
+    reading_probabilities,
+    seen_by_other_network,
     squared_distance_of_modes,
     two_modes,
 )
@@ -106,6 +109,36 @@ def test_where_networks_disagree_the_other_reading_is_the_second_networks_and_ne
     assert torch.equal(found.observation.keypoints, seen.keypoints + 3)
     legs = dataclasses.replace(person, alternative=other_reading(("legs",)))
     assert probability_exchanged(legs, seen, saying(-5.0)) == probability_exchanged(legs, seen, saying(5.0))
+
+
+def test_readings_of_a_frame_have_the_probability_that_a_photo_has():
+    config, plain = SidesConfig(), detection("mediapipe_heavy-0.10.21")
+    seen = observe(plain, CAMERA)
+    exchanged, other = reading_probabilities(plain, seen, saying(-1.0), config)
+    assert exchanged == probability_exchanged(plain, seen, saying(-1.0)) and np.isnan(other)
+    body = dataclasses.replace(plain, alternative=other_reading())
+    exchanged, other = reading_probabilities(body, seen, saying(-1.0), config)
+    assert exchanged == other == probability_exchanged(body, seen, saying(-1.0))
+    assert reading_probabilities(body, seen, saying(-5.0), config) == (config.ask_above, config.ask_above)
+    legs = dataclasses.replace(plain, alternative=other_reading(("legs",)))
+    exchanged, other = reading_probabilities(legs, seen, saying(-1.0), config)
+    assert exchanged == probability_exchanged(plain, seen, saying(-1.0))
+    assert other == WRONG_WHERE_NETWORKS_DISAGREE["legs"]
+
+
+def test_readings_of_unknown_error_and_of_a_believed_detector_say_nothing():
+    seen = observe(detection(), CAMERA)
+    assert np.isnan(reading_probabilities(detection("array"), seen, saying(3.0), SidesConfig())).all()
+    assert np.isnan(reading_probabilities(detection(), seen, saying(3.0), SidesConfig(mode="as-read"))).all()
+
+
+def test_another_networks_reading_needs_keypoints():
+    person = detection(alternative=other_reading())
+    seen = seen_by_other_network(person, CAMERA)
+    assert seen is not None and torch.equal(seen.keypoints, observe(person, CAMERA).keypoints + 3)
+    bare = dataclasses.replace(other_reading(), confidence=np.zeros(27, np.float32))
+    assert seen_by_other_network(detection(alternative=bare), CAMERA) is None
+    assert seen_by_other_network(detection(), CAMERA) is None
 
 
 def test_the_second_mode_has_its_share_in_pairs():

@@ -26,6 +26,20 @@ def test_tiles_come_best_score_first():
     assert [t.label for t in unscored] == ["photo", "#1  (hyp 0)", "#2  (hyp 1)"]
 
 
+def test_bodies_of_tiles_are_faint_behind_somebody_as_in_overlays():
+    vertices, faces = capsule_figure(2)
+    nearer = vertices[:1] + torch.tensor([0.2, 0.0, -1.0])
+    given = {"fused": vertices[0], "side": 64}
+    alone = hypothesis_tiles(PHOTO, vertices, faces, CAMERA, BOX, **given)
+    hidden = hypothesis_tiles(PHOTO, vertices, faces, CAMERA, BOX, in_front=nearer, **given)
+    behind = hypothesis_tiles(PHOTO, vertices, faces, CAMERA, BOX, in_front=nearer + torch.tensor([0, 0, 3.0]), **given)
+    for plain, faint, other in zip(alone[1:], hidden[1:], behind[1:], strict=True):
+        away = [np.abs(p.pictures[0].astype(float) - alone[0].pictures[0]).sum() for p in (plain, faint)]
+        assert away[1] < 0.9 * away[0]
+        assert np.array_equal(plain.pictures[1], faint.pictures[1])  # alone in the side view
+        assert np.array_equal(plain.pictures[0], other.pictures[0])
+
+
 def test_every_tile_is_on_the_sheet_unchanged():
     tiles = [Tile((np.full((40, 40, 3), 20 * n, np.uint8),), f"tile {n}", "note") for n in range(7)]
     sheet = np.array(contact_sheet(tiles, columns=3, title="seven"))

@@ -71,7 +71,7 @@ def test_a_checkpoint_is_opened_by_its_kind(tmp_path):
     path = POLICY.save(tmp_path / "tiny.safetensors", ("theirs",))
     opened = open_policy(path, BODY, num_steps=3)
     assert isinstance(opened.diffusion(), HypoNetPolicy) and opened.trained_on == ("theirs",)
-    assert set(KINDS) == {"lite", "hyponet"} and policy_skeleton(path) == BODY.skeleton_hash
+    assert set(KINDS) == {"lite", "pixel", "hyponet"} and policy_skeleton(path) == BODY.skeleton_hash
     group = opened.policy.propose(OBSERVED, SamplerConfig(3, 3), seeded(0))
     torch.testing.assert_close(group.rotmats, POLICY.propose(OBSERVED, SamplerConfig(3, 3), seeded(0)).rotmats)
 
@@ -87,6 +87,14 @@ def test_a_policy_without_pixels_says_so():
             ask()
     with pytest.raises(InputError, match="at least 1"):
         POLICY.propose(OBSERVED, SamplerConfig(0, 3), seeded(0))
+
+
+def test_samples_that_are_not_finite_are_refused():
+    broken = copy.deepcopy(POLICY)
+    with torch.no_grad():
+        broken.model.denoiser.linear_final_j.bias.fill_(torch.inf)
+    with pytest.raises(InputError, match="samples that are not finite"):
+        broken.propose(OBSERVED, SamplerConfig(2, 3), seeded(0))
 
 
 # -- denoising -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hmralign.models.paper.hmr_scorer import HmrScorerConfig
 from hmralign.models.paper.vit import VitConfig
 from hmralign.models.published.layouts import Kind, Layout, Part, hmr_scorer_layout, hyponet_layout, scorenet_layout
-from support.tiny_paper import TINY_PAPER
+from support.tiny_paper import TINY_PAPER, tiny_paper
 
 TINY_SCORER = HmrScorerConfig(
     encoder=VitConfig(height=16, image_width=16, patch=8, channels=8, depth=2, heads=2, task_tokens=2),
@@ -54,6 +54,19 @@ def write_snapshot(path: Path, kind: Kind, *, legacy: bool = False, **changes: A
     content = {**snapshot_content(tiny_layout(kind)), **changes}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     return content
+
+
+def write_speaking_hyponet(path: Path) -> Path:
+    """A tiny snapshot whose model gives finite samples, the averages and the raw weights alike."""
+    model = tiny_paper()
+    parts = {"model": model.denoiser, "model_cond": model.encoder}
+    states = {key: module.state_dict() for key, module in parts.items()}
+    averages = {
+        key.replace("model", "ema"): {"decay": 0.9999, "num_updates": 3, "shadow_params": list(module.parameters())}
+        for key, module in parts.items()
+    }
+    write_snapshot(path, "hyponet", **states, **averages)
+    return path
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

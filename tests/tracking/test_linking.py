@@ -14,11 +14,13 @@ from hmralign.tracking.linking import LinkConfig, Linker, motion_features
 PLAIN_AND_EXCHANGED = np.array([0, 1])
 
 
-def link(frames, readings, fps=30.0, config=None, misfits=None):
+def link(frames, readings, fps=30.0, config=None, misfits=None, likely=None):
+    """`likely` is the probability of each frame's turned readings."""
     linker = Linker(config)
     for number, features in enumerate(frames):
         misfit = np.zeros(len(features)) if misfits is None else np.asarray(misfits[number], np.float64)
-        linker.show(number / fps, np.asarray(features, np.float32), readings, misfit)
+        probability = None if likely is None else np.where(readings > 0, likely[number], np.nan)
+        linker.show(number / fps, np.asarray(features, np.float32), readings, misfit, probability)
     return linker.path()
 
 
@@ -59,36 +61,104 @@ def test_misfit_decides_where_motion_does_not():
     assert link(frames, PLAIN_AND_EXCHANGED, misfits=[[30.0, 0.0]] * 10).tolist() == [1] * 10
 
 
+@pytest.mark.parametrize("at", [0, 1, 15, 29])
+@pytest.mark.parametrize("likely", [0.01, 0.15, 0.9])
+def test_one_exchanged_frame_among_right_ones_is_turned_though_its_own_keypoints_say_little(at, likely):
+    """As in real photos that were read from the wrong side: the gate held none of them to be exchanged."""
+    frames = [facing(0.02 * n)[::-1] if n == at else facing(0.02 * n) for n in range(30)]
+    chances = [likely if n == at else 0.001 for n in range(30)]
+    assert link(frames, PLAIN_AND_EXCHANGED, likely=chances).tolist() == [int(n == at) for n in range(30)]
+
+
+@pytest.mark.parametrize("run", [range(10, 11), range(10, 26), range(0, 8)])
+def test_frames_that_are_surely_right_are_never_turned_however_many_wrong_ones_are_around_them(run):
+    frames = [facing(0.0) if n in run else facing(0.0)[::-1] for n in range(120)]
+    chances = [0.001 if n in run else 0.03 for n in range(120)]
+    path = link(frames, PLAIN_AND_EXCHANGED, likely=chances)
+    assert not path[list(run)].any()
+    unknown = link(frames, PLAIN_AND_EXCHANGED)
+    assert unknown[list(run)].all()  # what the neighbours alone would do
+
+
+def test_how_sure_a_frame_must_be_is_a_setting():
+    frames = [facing(0.0) if n == 60 else facing(0.0)[::-1] for n in range(120)]
+    chances = [0.001 if n == 60 else 0.03 for n in range(120)]
+    for offered_above, turned in ((0.0, True), (0.002, False)):
+        path = link(frames, PLAIN_AND_EXCHANGED, config=LinkConfig(offered_above=offered_above), likely=chances)
+        assert bool(path[60]) is turned
+
+
+def test_what_frames_say_of_themselves_decides_between_two_halves():
+    frames = [facing(0.0) if n < 15 else facing(0.0)[::-1] for n in range(30)]
+    for right in (range(15), range(15, 30)):
+        chances = [0.005 if n in right else 0.3 for n in range(30)]
+        assert link(frames, PLAIN_AND_EXCHANGED, likely=chances).tolist() == [int(n not in right) for n in range(30)]
+
+
+def test_a_single_frame_follows_its_own_probability_alone():
+    for likely, expected in ((0.49, 0), (0.51, 1)):
+        assert link([facing(0.0)], PLAIN_AND_EXCHANGED, likely=[likely]).tolist() == [expected]
+
+
+def test_another_networks_reading_is_taken_where_it_fits_the_neighbours_better():
+    """Wrongly read frames offer the second network's reading beside the exchanged one, which fits a little less."""
+    three = np.array([0, 1, 2])
+    frames = [np.concatenate([facing(0.0), facing(np.pi / 2)[:1]])] * 30
+    frames[9:12] = [np.stack([*facing(0.3)[::-1], facing(0.0)[0]])] * 3
+    chances = [0.15 if 9 <= n < 12 else 0.001 for n in range(30)]
+    assert link(frames, three, likely=chances).tolist() == [2 * int(9 <= n < 12) for n in range(30)]
+
+
+def test_groups_may_have_different_sizes():
+    """Frames whose networks agree offer two readings, others three."""
+    linker = Linker()
+    for number in range(12):
+        offered = 3 if number == 5 else 2
+        features = np.concatenate([facing(0.0)[::-1], facing(0.0)[:1]]) if number == 5 else facing(0.0)
+        linker.show(number / 30, features.astype(np.float32), np.arange(offered), np.zeros(offered))
+    assert [bool(p) for p in linker.path()] == [number == 5 for number in range(12)]
+
+
 def test_it_is_the_cheapest_of_all_sequences():
     """Against a search through all of them, for random groups and unequal steps of time."""
     rng = np.random.default_rng(0)
-    readings = np.array([0, 0, 1])
+    readings = np.array([0, 0, 1, 2])
     config = LinkConfig(noise=0.5, speed=1.0, jump=3.0, change=1.5)
     for _ in range(5):
         times = np.cumsum(rng.uniform(0.02, 0.2, 5))
-        frames, misfits = rng.normal(0, 1, (5, 3, 4)).astype(np.float32), rng.uniform(0, 4, (5, 3))
+        frames, misfits = rng.normal(0, 1, (5, 4, 4)).astype(np.float32), rng.uniform(0, 4, (5, 4))
+        likely = rng.uniform(0.003, 0.9, (5, 4))
+        likely[1] = np.nan
         linker = Linker(config)
-        for time, features, misfit in zip(times, frames, misfits, strict=True):
-            linker.show(float(time), features, readings, misfit)
-        costs = {path: cost_of(path, times, frames, misfits, readings, config) for path in product(range(3), repeat=5)}
+        for time, features, misfit, chances in zip(times, frames, misfits, likely, strict=True):
+            linker.show(float(time), features, readings, misfit, chances)
+        shown = (times, frames, misfits, likely, readings, config)
+        costs = {path: cost_of(path, *shown) for path in product(range(4), repeat=5)}
         assert tuple(linker.path()) == min(costs, key=costs.__getitem__)
 
 
-def cost_of(path, times, frames, misfits, readings, config):
+def cost_of(path, times, frames, misfits, likely, readings, config):
     """Written out one step after the other; the chain of readings as a matrix exponential."""
+
+    def unary(k):
+        p, own = likely[k][path[k]], config.exchanged_share
+        if readings[path[k]] == 0 or np.isnan(p):
+            return misfits[k][path[k]]
+        return misfits[k][path[k]] - np.log(p / (1 - p)) + np.log(own / (1 - own))
+
     from scipy.linalg import expm
 
     share, leave = config.exchanged_share, 1 / config.exchanged_seconds
     enter = leave * share / (1 - share)
     rates = np.array([[-enter, enter], [leave, -leave]])
-    total = misfits[0][path[0]] - np.log([1 - share, share][readings[path[0]]])
+    total = unary(0) - np.log([1 - share, share][min(readings[path[0]], 1)])
     for k in range(1, len(path)):
         dt, a, b = times[k] - times[k - 1], path[k - 1], path[k]
         squared = ((frames[k][b] - frames[k - 1][a]) ** 2).sum()
         most = config.jump if readings[a] == readings[b] else config.change
         total += min(squared / (2 * (config.noise**2 + (config.speed * dt) ** 2)), most)
-        total -= np.log(expm(rates * dt)[readings[a], readings[b]])
-        total += min(1.0, dt / config.misfit_seconds) * misfits[k][b]
+        total -= np.log(expm(rates * dt)[min(readings[a], 1), min(readings[b], 1)])
+        total += min(1.0, dt / config.misfit_seconds) * unary(k)
     return total
 
 

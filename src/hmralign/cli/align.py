@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
@@ -13,6 +13,10 @@ from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.presets import chosen_config, preset_help
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from hmralign.systems.align.checkpoint import AlignedCheckpoint
+    from hmralign.systems.align.configuration import AlignConfig
 
 _METHOD_HELP = (
     f"What is done with the groups: one of {', '.join(METHODS)}, or FILE.py:FUNCTION of your own. The default is the "
@@ -24,10 +28,17 @@ _METHOD_HELP = (
 class AlignOptions:
     """Align a checkpoint with preference groups (`hmralign groups`); continues an unfinished run in the same folder."""
 
-    groups: Path
-    """Store of groups with scores."""
     out: Path
     """Folder of the run: weights, curves, state for resuming."""
+    groups: Path | None = None
+    """Store of groups with scores."""
+    pairs: Path | None = None
+    """Instead: a pool of ADHMR's or GPA's code (.json, .npz) or of `hmralign convert pairs`, for a HypoNet by dpo,
+    group or sft; --critic is then one of its measures, or oracle-gpa."""
+    images: Path | None = None
+    """Folder below which the images of --pairs lie."""
+    body: Path | None = None
+    """With --pairs: the SMPL file to which the checkpoint is bound; else it is the free body."""
     method: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(help=_METHOD_HELP)] = None
     checkpoint: str | None = None
     """Weights to start from; the default is the shipped ones that sampled the groups."""
@@ -69,21 +80,65 @@ def run_align(options: AlignOptions, terminal: Terminal) -> int:
     if options.threads < 1:
         raise UsageError(f"--threads is {options.threads}; expected at least 1")
     torch.set_num_threads(options.threads)
+    _require_source(options)
     critic = options.critic
+    groups = options.groups
+    if groups is None:
+        return _run_pool(options, terminal)
     config = read_align_config(
         chosen_config("align", options.preset, options.config),
         options.method,
-        (lambda: scores_to_follow(GroupStore.open(options.groups))) if critic is None else (lambda: critic),
+        (lambda: scores_to_follow(GroupStore.open(groups))) if critic is None else (lambda: critic),
     )
-    training = {"steps": options.steps, "learning_rate": options.learning_rate, "seed": options.seed}
-    config = replace(config, training=replace(config.training, **{k: v for k, v in training.items() if v is not None}))
+    config = _as_said(config, options)
     if critic is not None:
         config = replace(config, critic=critic)
     followed = f", following {config.critic}" if config.follows_critic else ""
     terminal.say(f"Aligning by {config.method}{followed}.")
     done = align_checkpoint(
-        options.groups, options.checkpoint, config, options.out, other_model=options.other_model, device=options.device
+        groups, options.checkpoint, config, options.out, other_model=options.other_model, device=options.device
     )
+    return _say(done, options, terminal)
+
+
+def _require_source(options: AlignOptions) -> None:
+    """Raises UsageError unless there are groups, or pairs with their images and a checkpoint."""
+    if (options.groups is None) == (options.pairs is None):
+        raise UsageError("expected one of --groups STORE and --pairs POOL")
+    for flag, value in (("--images", options.images), ("--body", options.body)):
+        if options.groups is not None and value is not None:
+            raise UsageError(f"{flag} is for --pairs; a store of groups has what it needs")
+    if options.pairs is not None and (options.images is None or options.checkpoint is None):
+        raise UsageError("--pairs needs --images ROOT and --checkpoint HYPONET")
+    if options.pairs is not None and options.other_model:
+        raise UsageError("--other-model is for --groups; a pool does not say who sampled it")
+
+
+def _as_said(config: AlignConfig, options: AlignOptions) -> AlignConfig:
+    """The configuration with what the options say of training."""
+    from dataclasses import replace
+
+    said = {"steps": options.steps, "learning_rate": options.learning_rate, "seed": options.seed}
+    return replace(config, training=replace(config.training, **{k: v for k, v in said.items() if v is not None}))
+
+
+def _run_pool(options: AlignOptions, terminal: Terminal) -> int:
+    from hmralign.systems.align.configuration import read_align_config
+    from hmralign.systems.align.pool import align_pool
+
+    assert options.pairs is not None and options.images is not None and options.checkpoint is not None
+    config = read_align_config(chosen_config("align", options.preset, options.config), options.method)
+    config = _as_said(config, options)
+    terminal.say(f"Aligning by {config.method}.")
+    done = align_pool(
+        options.pairs, options.checkpoint, options.images, config, options.out,
+        critic=options.critic, body=options.body, device=options.device,
+    )  # fmt: skip
+    return _say(done, options, terminal)
+
+
+def _say(done: AlignedCheckpoint, options: AlignOptions, terminal: Terminal) -> int:
+    """Where the weights are, and how the run went."""
     terminal.answer(
         {
             "format_version": 1,

@@ -151,7 +151,8 @@ def truth_sentence(errors: TruthErrors) -> str:
     """The comparison in words; the bound is called one."""
     return (
         f"Against the truth of the scene (MPJPE / PA-MPJPE): fused {errors.fused_mpjpe_mm:.0f} / "
-        f"{errors.fused_pa_mpjpe_mm:.0f} mm, best {errors.best_mpjpe_mm:.0f} / {errors.best_pa_mpjpe_mm:.0f} mm, "
+        f"{errors.fused_pa_mpjpe_mm:.0f} mm, one of the group (the critics' choice) "
+        f"{errors.best_mpjpe_mm:.0f} / {errors.best_pa_mpjpe_mm:.0f} mm, "
         f"mean spread {errors.mean_spread_mm:.0f} mm; nearest of all to the truth {errors.oracle_mpjpe_mm:.0f} mm, "
         "which nobody can pick without knowing it."
     )

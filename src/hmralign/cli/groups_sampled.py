@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     """A store of the persons of the source, new or continued."""
     from hmralign.body.free_body import load_free_body
+    from hmralign.critics.catalogue import critic_crop_side
     from hmralign.models.scorer_checkpoint import scorer_for
     from hmralign.policies.catalogue import open_policy
     from hmralign.policies.policy import crop_side
@@ -50,7 +51,8 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
         config = dataclasses.replace(config, detector=noise)
         made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
         if isinstance(source, PhotoSource):
-            source = dataclasses.replace(source, crop_side=crop_side(made.policy))
+            sides = [crop_side(made.policy), *map(critic_crop_side, computed(critics))]
+            source = dataclasses.replace(source, crop_side=next((side for side in sides if side is not None), None))
         store = build_groups(
             made.diffusion(), body, made.sha256, made.trained_on, source, options.out, config, computed(critics)
         )

@@ -35,7 +35,7 @@ PHOTO_HYPOTHESES = 100
 
 @dataclass(frozen=True)
 class RecoverOptions:
-    """Recover the people in photos: meshes, their uncertainty, and one best answer each; or in clips: smooth motion.
+    """Recover the people in photos: one answer each (fused), its uncertainty, meshes; or in clips: smooth motion.
 
     Each photo gets a folder in OUT with report.html, overlays, meshes (GLB, OBJ) and arrays. A photo whose finished
     result is there already is skipped; a result of other settings is replaced only with --overwrite. Of several
@@ -56,7 +56,8 @@ class RecoverOptions:
     num_hypotheses: int | None = None
     """Bodies sampled per person: 100 unless said, 50 in the frames of clips."""
     keep: int | Literal["all"] = 1
-    """How many of the best hypotheses are written as meshes; the fused body always is."""
+    """How many members of the group are written as meshes, those the critics like best first; fused, the answer,
+    always is."""
     export: tuple[str, ...] = ()
     """More forms of the fused bodies: glb (all people, skinned), bvh, npz (in AMASS' layout); see `hmralign export`."""
     device: Device = CPU
@@ -72,8 +73,8 @@ class RecoverOptions:
     intrinsics: tuple[float, float, float, float] | None = None
     """Focal lengths and principal point in pixels: FX FY CX CY."""
     sides: Literal["both", "as-read"] = "both"
-    """Photos: where left and right, or front and back, may have been read the wrong way round, show hypotheses of both
-    readings, or believe the detector."""
+    """Where left and right, or front and back, may have been read the wrong way round: show hypotheses of both
+    readings, or believe the detector. In clips as-read leaves it to the frames around."""
     seed: int = 0
     """Seed of all random numbers; the same seed gives the same answer."""
     refine: bool = True

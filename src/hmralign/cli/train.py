@@ -1,4 +1,4 @@
-"""`hmralign train base`, `pixel`, `scorer` and `gate`: weights from a configuration, a file or one of the presets."""
+"""`hmralign train base`, `pixel`, `scorer`, `gate`, `paper`: weights from a configuration, a file or a preset."""
 
 from __future__ import annotations
 
@@ -18,18 +18,29 @@ from hmralign.cli.usage import UsageError
 class TrainOptions:
     """Train a base model or a gate on synthetic persons, or a scorer on samples; continues an unfinished run."""
 
-    what: Annotated[Literal["base", "pixel", "scorer", "gate"], tyro.conf.Positional]
+    what: Annotated[Literal["base", "pixel", "scorer", "gate", "paper"], tyro.conf.Positional]
     """`base`: a model that samples bodies; `pixel`: one that also sees the picture; `scorer`: a critic that has learned
-    how models err; `gate`: what tells exchanged left and right."""
+    how models err; `gate`: what tells exchanged left and right; `paper`: HypoNet, ScoreNet or HMR-Scorer, from
+    pictures and labels."""
     out: Path
     """Folder of the run: state for resuming, learning curve, weights."""
     config: Path | None = None
     """YAML configuration."""
-    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base", "pixel", "scorer", "gate"))] = None
+    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base", "pixel", "scorer", "gate", "paper"))] = None
     pose_file: Path | None = None
     """`base`, `pixel`, `gate`: motion-capture poses; replaces the configuration's."""
     max_hours: float | None = None
     """`base`, `pixel`: stop after this much wall time; replaces the configuration's."""
+    data: Path | None = None
+    """`paper`: folder of one data set of persons with pictures; replaces the configuration's."""
+    dataset: str = "synthwild-images"
+    """`paper`: what --data is."""
+    split: str = "lab/train"
+    """`paper`: which persons of --data."""
+    body: Path | None = None
+    """`paper`: SMPL file whose shapes and joints the labels are of; else the free body."""
+    start_from: str | None = None
+    """`paper`: checkpoint of HypoNet to go on from; replaces the configuration's."""
     device: Device = CPU
     threads: int | None = None
     """Threads of the training process; the default is PyTorch's."""
@@ -47,11 +58,49 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
         if options.threads < 1:
             raise UsageError(f"--threads is {options.threads}; expected at least 1")
         torch.set_num_threads(options.threads)
-    path = {"base": _train_base, "pixel": _train_pixel, "scorer": _train_scorer, "gate": _train_gate}[options.what](
-        options
-    )
+    _refuse_options_of_paper(options)
+    ways = {
+        "base": _train_base, "pixel": _train_pixel, "scorer": _train_scorer, "gate": _train_gate, "paper": _train_paper,
+    }  # fmt: skip
+    path = ways[options.what](options)
     terminal.say(f"Trained weights are in {path}")
     return 0
+
+
+def _refuse_options_of_paper(options: TrainOptions) -> None:
+    """Raises UsageError for an option that would be ignored."""
+    for flag, value in (("--data", options.data), ("--body", options.body), ("--start-from", options.start_from)):
+        if options.what != "paper" and value is not None:
+            raise UsageError(f"{flag} is for `train paper`")
+
+
+def _train_paper(options: TrainOptions) -> Path:
+    """Errors as `train_hyponet_file`."""
+    from dataclasses import replace
+
+    from hmralign.body.body_file import load_body
+    from hmralign.storage.yaml_file import read_yaml
+    from hmralign.training.configuration import read_config
+    from hmralign.training.paper import train_hyponet_file
+    from hmralign.training.paper_configuration import MixedData, PaperTrainingConfig
+    from hmralign.training.published_scorers import RankingConfig, train_ranking_file
+
+    for flag, value in (("--pose-file", options.pose_file), ("--max-hours", options.max_hours)):
+        if value is not None:
+            raise UsageError(f"{flag} is for `train base` and `pixel`; a length of HypoNet's is in `epochs`")
+    path = _config(options)
+    ranks = "kind" in (read_yaml(path, "a readable YAML file") or {})  # only scorers come in kinds
+    config = read_config(RankingConfig if ranks else PaperTrainingConfig, path)
+    if options.data is not None:
+        config = replace(config, data=(MixedData(options.dataset, str(options.data), options.split),))
+    if options.start_from is not None:
+        config = replace(config, start_from=options.start_from)
+    if not config.data:
+        raise UsageError("no data is named; expected --data DIR, or `data` in the configuration")
+    body = None if options.body is None else load_body(options.body)
+    if isinstance(config, RankingConfig):
+        return train_ranking_file(config, options.out, body, options.device)
+    return train_hyponet_file(config, options.out, body, options.device)
 
 
 def _config(options: TrainOptions) -> Path:

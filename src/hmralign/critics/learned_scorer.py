@@ -7,6 +7,7 @@ a mirrored photo is the same. Differentiable, hence also a reward.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
@@ -59,15 +60,16 @@ class ScorerCritic:
 
 def make_scorer(setting: CriticSetting) -> ScorerCritic:
     """The shipped scorer for photos. Raises InputError for another skeleton."""
-    return _shipped("scorer", setting)
+    return scorer_of_file("scorer", setting)
 
 
 def make_scorer_lab(setting: CriticSetting) -> ScorerCritic:
     """The shipped scorer of SynthWild's lab. Raises InputError for another skeleton."""
-    return _shipped("scorer-lab", setting)
+    return scorer_of_file("scorer-lab", setting)
 
 
-def _shipped(name: str, setting: CriticSetting) -> ScorerCritic:
-    scored = load_scorer(name, setting.body.skeleton_hash)
+def scorer_of_file(path: str, setting: CriticSetting) -> ScorerCritic:
+    """A scorer by name or path; it is called as its file. Errors as `load_scorer`."""
+    scored = load_scorer(path, setting.body.skeleton_hash)
     scored = replace(scored, scorer=scored.scorer.to(setting.body.device))
-    return ScorerCritic(setting.body, scored, setting.noise.offsets, name)
+    return ScorerCritic(setting.body, scored, setting.noise.offsets, Path(path).stem)

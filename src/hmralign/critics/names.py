@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 CriticChoice = str
-"""One of `CRITICS`, or the name of a critic of the user's own (`structures.extensions`)."""
+"""One of `CRITICS`, a scorer's checkpoint (.safetensors), or a critic of the user's own (`structures.extensions`)."""
 
 CRITICS: Mapping[str, str] = {
     "oracle": "hmralign.critics.controls:make_oracle",
@@ -32,9 +32,14 @@ CRITICS: Mapping[str, str] = {
 """Name -> what makes it, in the order in which they are told."""
 
 
+def is_scorer_file(name: str) -> bool:
+    """Whether a name is the path of a scorer's checkpoint, judged by its end."""
+    return name.endswith(".safetensors")
+
+
 def is_critic(name: str) -> bool:
-    """Whether a name is one of `CRITICS`, or stands for a critic of the user's own."""
-    if name in CRITICS:
+    """Whether a name is one of `CRITICS`, a scorer's checkpoint, or stands for a critic of the user's own."""
+    if name in CRITICS or is_scorer_file(name):
         return True
     from hmralign.structures.extensions import is_extension  # loads torch, which a command's `--help` does without
 
@@ -42,7 +47,10 @@ def is_critic(name: str) -> bool:
 
 
 def score_name(name: str) -> str:
-    """What a critic's scores are called in a store: `path/to/mine.py:make` is `mine.make`, every other name itself."""
+    """What a critic's scores are called in a store: `path/to/mine.py:make` is `mine.make`, `path/to/a.safetensors` is
+    `a`, every other name itself."""
+    if is_scorer_file(name):
+        return PurePath(name).stem
     place, colon, function = name.rpartition(":")
     return f"{PurePath(place).stem if place.endswith('.py') else place}.{function}" if colon else name
 

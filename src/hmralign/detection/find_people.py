@@ -49,8 +49,7 @@ def find_people(
 ) -> list[Detection]:
     """The people to estimate, in the order of the file or array, else the most certain first.
 
-    People known only by a box have no keypoints (`Detection.has_keypoints`); a warning tells of them, and of people
-    whose left and right two networks read differently (`Detection.sides_disagree`).
+    People known only by a box have no keypoints (`Detection.has_keypoints`); a warning tells of them.
 
     Raises:
         NobodyFound: the detector sees nobody, and there are no boxes.
@@ -73,7 +72,6 @@ def find_people(
             f"nobody was found in '{image.name}'; expected at least one person, or give boxes or keypoints"
         )
     _tell_who_is_only_a_box(image, detector, found)
-    _tell_whose_sides_are_doubtful(image, found)
     return found
 
 
@@ -174,7 +172,8 @@ def _tell_who_is_only_a_box(image: LoadedImage, detector: Detector | None, peopl
         )
 
 
-def _tell_whose_sides_are_doubtful(image: LoadedImage, people: Sequence[Detection]) -> None:
+def tell_whose_sides_are_doubtful(image: LoadedImage, people: Sequence[Detection]) -> None:
+    """Warn of people whose left and right two networks read differently, for those who follow one reading alone."""
     doubtful = ", ".join(
         f"{number} ({' and '.join(person.alternative.exchanged)})"
         for number, person in enumerate(people)

@@ -115,6 +115,27 @@ def probability_exchanged(detection: Detection, observation: Observation, gate: 
     return exchanged_probability(float(gate(observation)) if asked else 0.0, prior)
 
 
+def reading_probabilities(
+    detection: Detection, observation: Observation, gate: Gate, config: SidesConfig
+) -> tuple[float, float]:
+    """Probabilities that the right reading of a person is the one with all sides exchanged, or the other network's.
+
+    NaN where nothing is known about it, as everywhere with `as-read`, and for another network that says nothing else.
+    Both are the same where the other network reads the whole body the other way round: they then speak of one mistake.
+    It is never less likely than `ask_above`, as in a photo (`other_sides`).
+    """
+    other = detection.alternative
+    if config.mode == "as-read" or (likely := probability_exchanged(detection, observation, gate)) is None:
+        return math.nan, math.nan
+    if other is None:
+        return likely, math.nan
+    likely = max(likely, config.ask_above)
+    if "body" in other.exchanged:
+        return likely, likely
+    alone = probability_exchanged(replace(detection, alternative=None), observation, gate)
+    return math.nan if alone is None else alone, likely
+
+
 def other_sides(
     detection: Detection,
     observation: Observation,
@@ -133,11 +154,19 @@ def other_sides(
     if other is None:
         name, seen = _network(detection.detector), exchanged_sides(observation)
         return OtherSides(probability, "sides exchanged", ("body",), name, detection.noise_file, seen)
-    if int((other.confidence > 0).sum()) < MIN_KEYPOINTS:
+    seen = seen_by_other_network(detection, camera)
+    if seen is None:
         return None
-    seen = observe(replace(detection, keypoints=other.keypoints, confidence=other.confidence), camera)
     probability = max(probability, config.ask_above)
     return OtherSides(probability, "other network", other.exchanged, _network(other.detector), None, seen)
+
+
+def seen_by_other_network(detection: Detection, camera: Camera) -> Observation | None:
+    """What `observe` makes of the reading of a person that another network has; None where there is no usable one."""
+    other = detection.alternative
+    if other is None or int((other.confidence > 0).sum()) < MIN_KEYPOINTS:
+        return None
+    return observe(replace(detection, keypoints=other.keypoints, confidence=other.confidence), camera)
 
 
 def _network(detector: str) -> str:

@@ -153,6 +153,8 @@ def opened_weights(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as handle:
             yield handle
+    except InputError:
+        raise  # says already what is wrong
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a whole safetensors file, so it was not loaded ({error})") from error
 

@@ -77,13 +77,14 @@ def hypothesis_tiles(
     keypoints: Float[Tensor, "kp 2"] | None = None,
     confidence: Float[Tensor, " kp"] | None = None,
     up: Float[Tensor, "#hyp 3"] | None = None,
+    in_front: Float[Tensor, "others vert 3"] | None = None,
     side: int = 256,
     limit: int = 20,
 ) -> list[Tile]:
     """Photo with keypoints, the fused answer, then the hypotheses, best score first: overlay and side view each.
 
     At most `limit` hypotheses, in the given order when there are no scores. `side` is the side of each square picture
-    in pixels; `up` as in `draw_side_views`.
+    in pixels; `up` as in `draw_side_views`, `in_front` as in `draw_overlays`.
     """
     window = person_window(box)
     photo, _ = cut_photo(image, window, (side, side))
@@ -96,14 +97,14 @@ def hypothesis_tiles(
     order = torch.arange(len(vertices)) if scores is None else torch.argsort(scores.cpu(), descending=True, stable=True)
     order = order[:limit]
     bodies = vertices[order.to(vertices.device)]
-    overlays = draw_overlays(photo, bodies, faces, view, max_side=side)
+    overlays = draw_overlays(photo, bodies, faces, view, max_side=side, in_front=in_front)
     if up is not None and up.ndim == 2 and len(up) == len(vertices):
         up = up[order.to(up.device)]
     sides = draw_side_views(bodies, faces, (side, side), up=up)
     if fused is not None:
-        over = draw_overlays(photo, fused[None], faces, view, max_side=side, color=WARM_GOLD)
+        over = draw_overlays(photo, fused[None], faces, view, max_side=side, color=WARM_GOLD, in_front=in_front)
         turned = draw_side_views(fused[None], faces, (side, side), up=None if up is None else up[:1], color=WARM_GOLD)
-        tiles.append(Tile((over[0], turned[0]), "fused", "one answer from all"))
+        tiles.append(Tile((over[0], turned[0]), "fused", "the answer"))
     for rank, index in enumerate(order.tolist()):
         note = "" if scores is None else f"score {float(scores[index]):.3f}"
         tiles.append(Tile((overlays[rank], sides[rank]), f"#{rank + 1}  (hyp {index})", note))

@@ -17,11 +17,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hmralign.body.inverse_kinematics import joints_twists_to_pose, twists
-from hmralign.body.lbs import posed_joints, rest_joints
+from hmralign.body.inverse_kinematics import joints_twists_to_pose
+from hmralign.body.lbs import rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.body.naive_inverse_kinematics import naive_joints_twists_to_pose
-from hmralign.body.skeleton import MIRROR_JOINTS, NUM_JOINTS
 from hmralign.diffusion import ddim
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.diffusion.schedule import Schedule
@@ -29,14 +28,14 @@ from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import KeypointNoise
 from hmralign.fitting.person_fit import PersonFit
 from hmralign.fitting.uvd_lifting import bone_lengths, lift, root_depth
-from hmralign.geometry.cameras import apply_affine, crop_affine, project, rays
-from hmralign.geometry.placement import MIN_DEPTH
+from hmralign.geometry.cameras import apply_affine, crop_affine, rays
+from hmralign.models.paper.body_sample import lifted_axes, sample_of_body
 from hmralign.models.paper.checkpoint import PaperModel, load_hyponet, save_hyponet
 from hmralign.models.paper.config import SAMPLE_DIM, UVD_DIM
 from hmralign.models.paper.fast_hyponet import FastHypoNet
 from hmralign.models.paper.image_encoder import PaperContext
 from hmralign.models.paper.image_input import encoder_input, require_crops
-from hmralign.models.paper.uvd import pack_uvd, unpack_uvd
+from hmralign.models.paper.uvd import mirrored_sample, unpack_uvd
 from hmralign.models.person_frame import PersonFrame, person_frame
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import BodyParams, Hypotheses, InputError, Observation, PersonGroup
@@ -133,11 +132,7 @@ class HypoNetPolicy(nn.Module):
         """Mirrored where the context is: sides change places, u and the twists' sines change signs."""
         if not variant:
             return x_0
-        size = self.model.config.image_size
-        uv, depth, twist = unpack_uvd(x_0, size)
-        swap, swap_twists = list(MIRROR_JOINTS), [joint - 1 for joint in MIRROR_JOINTS[1:NUM_JOINTS]]
-        uv = torch.stack([size - 1 - uv[..., 0], uv[..., 1]], dim=-1)[..., swap, :]
-        return pack_uvd(uv, depth[..., swap], twist[..., swap_twists, :] * twist.new_tensor([1.0, -1.0]), size)
+        return mirrored_sample(x_0, self.model.config.image_size)
 
     def predict_noise(
         self, x_t: Float[Tensor, "person hyp 133"], t: Int[Tensor, "person hyp"], context: PaperContext
@@ -181,7 +176,7 @@ class HypoNetPolicy(nn.Module):
     def sample(
         self, context: PaperContext, num_hypotheses: int, generator: torch.Generator
     ) -> Float[Tensor, "person hyp 133"]:
-        """M samples per person, from the same noise for all persons."""
+        """M samples per person, from the same noise for all persons. Raises InputError where they are not finite."""
         return self._sampled(context, self._noise(num_hypotheses, generator), self.num_steps)
 
     @torch.no_grad()
@@ -208,7 +203,10 @@ class HypoNetPolicy(nn.Module):
         persons = len(context.local)
         x_T = noise.to(context.local.device).expand(persons, *noise.shape[-2:])
         parts = torch.arange(persons).split(max(1, _MOST_AT_ONCE // noise.shape[-2]))
-        return torch.cat([self._run(fast, context[part], x_T[part], times) for part in parts])
+        x_0 = torch.cat([self._run(fast, context[part], x_T[part], times) for part in parts])
+        if not bool(torch.isfinite(x_0).all()):
+            raise InputError("HypoNet gave samples that are not finite: its weights do not fit what it looks at")
+        return x_0
 
     def _run(self, fast: FastHypoNet, context: PaperContext, x_T: Tensor, times: list[int]) -> Tensor:
         prepared = fast.prepare(context)
@@ -259,13 +257,7 @@ class HypoNetPolicy(nn.Module):
 
     def from_body(self, body: BodyParams, observation: Observation) -> Float[Tensor, "person hyp 133"]:
         """Samples of bodies in the `cam` frame, axes (person, hyp)."""
-        joints = posed_joints(self.body, body)
-        nearest = torch.cat([joints[..., :2], joints[..., 2:].clamp(min=MIN_DEPTH)], dim=-1)
-        size = self.model.config.image_size
-        to_crop, _ = crop_affine(observation.box, size)
-        uv = apply_affine(to_crop[:, None], project(nearest, observation.K[:, None]))  # (B, N, 29, 2)
-        depth = ((joints - joints[..., :1, :]) @ _lifted_axes(person_frame(observation))[:, None].mT)[..., 2]
-        return pack_uvd(uv, depth, twists(body.body_pose, rest_joints(self.body, body.betas)), size)
+        return sample_of_body(self.body, body, observation, self.model.config.image_size)
 
     def from_group(self, group: PersonGroup, observation: Observation) -> Float[Tensor, "person hyp 133"]:
         """Samples of rotations in the person frame, placed by the keypoints; a sample does not carry the shape."""
@@ -283,7 +275,7 @@ class HypoNetPolicy(nn.Module):
         joints = lift(tangents, depth, z)
         naive = self.model.config.quirks.naive_ik
         rotmats = (naive_joints_twists_to_pose if naive else joints_twists_to_pose)(joints, twist, rest)
-        turn = (frame.R_person_cam @ _lifted_axes(frame).mT)[:, None]  # (B, 1, 3, 3)
+        turn = (frame.R_person_cam @ lifted_axes(frame).mT)[:, None]  # (B, 1, 3, 3)
         return PersonGroup(torch.cat([(turn @ rotmats[:, :, 0])[:, :, None], rotmats[:, :, 1:]], dim=2), shape)
 
     def _tangents(self, uv: Tensor, observation: Observation, frame: PersonFrame) -> Float[Tensor, "person hyp 29 2"]:
@@ -307,12 +299,6 @@ class HypoNetPolicy(nn.Module):
         if self._seen is None or self._seen[0]() is not crop or self._seen[1] != state:
             self._seen = weakref.ref(crop), state, self.context(observation).betas
         return self._seen[2]
-
-
-def _lifted_axes(frame: PersonFrame) -> Float[Tensor, "person 3 3"]:
-    """From `cam` to the axes in which joints are lifted: its own, or the person frame's where the camera is guessed."""
-    eye = torch.eye(3, device=frame.R_person_cam.device).expand_as(frame.R_person_cam)
-    return torch.where(frame.known[:, None, None], eye, frame.R_person_cam)
 
 
 def _state_of(module: nn.Module) -> int:

@@ -8,7 +8,6 @@ run that was killed and continued gives what the straight run gives, and another
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +17,11 @@ from typing import Any
 import torch
 
 from hmralign.body.model import BodyModel
-from hmralign.critics.catalogue import make_critic
+from hmralign.critics.catalogue import make_critic, weights_of
 from hmralign.critics.critic import Critic, judge
 from hmralign.critics.mix import LAB_WEIGHTS
 from hmralign.critics.names import CriticChoice, score_name
-from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
+from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.policies.policy import DiffusionPolicy, sample_each
 from hmralign.preferences.person_source import GroupSource, SourceBatch, as_stored
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
@@ -151,8 +150,8 @@ def critic_facts(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) 
         settings |= {"seed": config.seed, "draws": "by group"}
     if name == "mix":
         settings["weights"] = dict(LAB_WEIGHTS)
-    if name in SHIPPED_SCORERS:
-        settings["scorer_sha256"] = hashlib.sha256(scorer_path(name).read_bytes()).hexdigest()
+    if (weights := weights_of(name)) is not None:
+        settings["scorer_sha256"] = checkpoint_hash(weights)
     if name == "oracle-noisy":
         settings["correlation"] = config.correlation
     if (code := extension_code(name)) is not None:

@@ -20,7 +20,7 @@ from hmralign.data.images import LoadedImage, load_image
 from hmralign.data.shards import ShardSet, content_hash, open_shards, read_index, source_of
 from hmralign.data.synthwild_folder import read_split, split_facts
 from hmralign.detection.detection import Detector
-from hmralign.detection.find_people import find_people
+from hmralign.detection.find_people import find_people, tell_whose_sides_are_doubtful
 from hmralign.detection.observe import MIN_KEYPOINTS, camera_of, landmarks_of, observe
 from hmralign.detection.person_crop import with_crops
 from hmralign.overlays.overlay import cut_photo, person_window
@@ -176,6 +176,7 @@ class PhotoSource:
             image = load_image(photo)
             camera = camera_of(image)
             found = find_people(image, self.detector)
+            tell_whose_sides_are_doubtful(image, found)
             people = [p for p in found if (p.confidence > 0).sum() >= MIN_KEYPOINTS][:size]
             if not people:
                 return SourceBatch((name,), None, skipped=f"nobody with at least {MIN_KEYPOINTS} keypoints was found")

@@ -138,7 +138,7 @@ def _person_panel(number: int, label: str, person: ReportPerson) -> str:
         f"<h2>{escape(label)}</h2>"
         f'<div class="figures">{_person_figures(person)}</div>'
         f'<div class="work"><div class="viewer">{_stage(person)}{_toolbar(person)}{colorbar(_scale(person))}</div>'
-        f'<div class="list" aria-label="Hypotheses, best first">{_cards(person)}</div></div>'
+        f'<div class="list" aria-label="Fused answer, then hypotheses by score">{_cards(person)}</div></div>'
         f'<div class="tables">{facts_table(person.facts, "Key facts")}{limb_table(person.limbs)}</div></section>'
     )
 
@@ -149,11 +149,11 @@ def _person_figures(person: ReportPerson) -> str:
         figures.append(figure(person.keypoint_picture, _PERSON_SIDE, "Observed keypoints", "What was observed"))
     else:
         figures.append(figure(person.photo, _PERSON_SIDE, "The person in the photo", "Photo"))
-    best = "Best hypothesis (#1)" if person.scores is not None else "First hypothesis (#1)"
-    figures.append(figure(person.best_overlay, _PERSON_SIDE, f"{best} over the photo", best))
     if person.fused_overlay is not None:
-        text = "Fused: one answer from all"
-        figures.append(figure(person.fused_overlay, _PERSON_SIDE, "Fused answer over the photo", text))
+        figures.append(figure(person.fused_overlay, _PERSON_SIDE, "Fused body over the photo", "Fused: the answer"))
+    chosen = "the critics' choice" if person.scores is not None else "the first"
+    one = f"#1: one of the group, {chosen}"
+    figures.append(figure(person.best_overlay, _PERSON_SIDE, "Hypothesis #1 over the photo", one))
     return "".join(figures)
 
 
@@ -206,7 +206,7 @@ def spread_scale(spread: np.ndarray) -> float:
 def _cards(person: ReportPerson) -> str:
     cards, ranked = [], person.ranked()
     if person.fused_vertices is not None:
-        cards.append(_card(0, "Fused", "from all", None, person.fused_thumbnails))
+        cards.append(_card(0, "Fused", "the answer", None, person.fused_thumbnails))
     for rank, index in enumerate(ranked):
         pictures = person.thumbnails[index] if person.thumbnails else ()
         score = None if person.scores is None else float(person.scores[index])

@@ -31,7 +31,9 @@ class Chunk:
 
     Of frames: `time` seconds, `size` (width, height), `cut` whether the frame begins another scene, `K`. Of sightings:
     `frame` counts from the chunk's first frame; keypoints are pixels of the upright frame; `group`, `betas` and
-    `misfit` are those of `FrameGroups`.
+    `misfit` are those of `FrameGroups`. `probability` (sighting, reading) is what the frame itself says of each
+    reading, NaN where it says nothing; `other` (sighting, kp, 3) are x, y, confidence of another network where it reads
+    the sides the other way round, zeros elsewhere.
     `left_out` counts sightings with too few keypoints and frames with too many people, `detector` are its name and the
     file of its noise, empty where there is none.
     """
@@ -48,6 +50,8 @@ class Chunk:
     group: np.ndarray
     betas: np.ndarray
     misfit: np.ndarray
+    probability: np.ndarray
+    other: np.ndarray
     left_out: np.ndarray
     detector: np.ndarray
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -143,7 +143,7 @@ def _who_is_who(
                 entry = tracks[track]
                 entry.at.append((number, int(row)))
                 entry.frame.append(first + index)
-                kept = ("box", "keypoints", "confidence", "score", "betas", "misfit")
+                kept = ("box", "keypoints", "confidence", "score", "betas", "misfit", "probability", "other")
                 entry.small.append({name: arrays[name][row].copy() for name in kept})
         first += len(arrays["time"])
     frames = Frames(**{name: np.concatenate(part) for name, part in parts.items()})
@@ -153,14 +153,16 @@ def _who_is_who(
 def _groups(
     chunks: ChunkFolder, count: int, tracks: dict[int, _Sightings]
 ) -> Iterator[tuple[_Sightings, int, np.ndarray]]:
-    """Every sighting of the tracks in order of time: its track, its index there, its group (reading, hyp, 24, 3)."""
+    """Every sighting of the tracks in order of time: its track, its index there, its group (reading, hyp, 24, 3) of
+    two readings, or three."""
     owner = {at: (track, index) for track in tracks.values() for index, at in enumerate(track.at)}
     for number in range(count):
         group = chunks.read(number, ("group",))["group"]
         for row in range(len(group)):
             if (number, row) in owner:
                 track, index = owner[number, row]
-                yield track, index, group[row].astype(np.float32)
+                present = int(np.isfinite(track.small[index]["misfit"]).sum())
+                yield track, index, group[row, :present].astype(np.float32)
 
 
 def _posed(body: BodyModel, group: np.ndarray, betas: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,10 +178,10 @@ def _link(
     mean_shape = torch.zeros(body.num_betas)
     for track, index, group in _groups(chunks, count, tracks):
         track.linker = track.linker or Linker(config.links)
-        hypotheses = group.shape[1]
+        readings = reading_of(group.shape[1], len(group))
         features = motion_features(*_posed(body, group.reshape(-1, *group.shape[2:]), mean_shape))
-        misfit = np.repeat(track.small[index]["misfit"].astype(np.float64), hypotheses)
-        track.linker.show(float(frames.time[track.frame[index]]), features, reading_of(hypotheses), misfit)
+        misfit, likely = (track.small[index][name].astype(np.float64)[readings] for name in ("misfit", "probability"))
+        track.linker.show(float(frames.time[track.frame[index]]), features, readings, misfit, likely)
     for track in tracks.values():
         assert track.linker is not None
         track.path = track.linker.path()
@@ -235,7 +237,7 @@ def _smoothed(
         joints=joints.astype(np.float32),
         spread=_spread(track, joints, time, seen).astype(np.float32),
         interpolated=filled.interpolated,
-        exchanged=_at(seen, track.reading == 1, len(time)),
+        exchanged=_at(seen, track.reading > 0, len(time)),
         keypoints=_at(seen, torch.cat([observed.keypoints, observed.confidence[..., None]], -1).numpy(), len(time)),
         box=fill_places(time, seen, np.stack([s["box"] for s in track.small])).astype(np.float32),
         score=_at(seen, np.array([s["score"] for s in track.small], np.float32), len(time)),
@@ -256,7 +258,10 @@ def _observation(track: _Sightings, K: np.ndarray) -> Observation:
         mask=torch.zeros(count, 1, 1),
         has_mask=torch.zeros(count, dtype=torch.bool),
     )
-    return exchanged_sides(plain).where(torch.from_numpy(track.reading == 1), plain)
+    seen = torch.from_numpy(np.stack([s["other"] for s in track.small]))
+    other = replace(plain, keypoints=seen[..., :2].contiguous(), confidence=seen[..., 2].contiguous())
+    linked = exchanged_sides(plain).where(torch.from_numpy(track.reading == 1), plain)
+    return other.where(torch.from_numpy(track.reading == 2), linked)
 
 
 def _placed(body: BodyModel, rotmats: Tensor, betas: Tensor, observed: Observation, noise: KeypointNoise) -> np.ndarray:

@@ -1,16 +1,20 @@
 """Which hypothesis of each frame: the sequence of least cost through the groups of all frames (Viterbi 1967).
 
-Every frame of a track offers a group of bodies for each *reading* of its keypoints: as the detector names them, and
-with left and right exchanged, which is how a detector errs that takes front for back. The cost of a sequence is
+Every frame of a track offers a group of bodies for each *reading* of its keypoints: as the detector names them, with
+left and right exchanged, which is how a detector errs that takes front for back, and, where a second network reads the
+sides the other way round, as that one does. The last two are called turned. The cost of a sequence is
 
-    sum of  unary(frame, hypothesis)                       how badly its reading fits the keypoints
+    sum of  misfit(frame, reading)                         how badly its reading fits the keypoints
+          - logit P(reading | frame) + logit P(turned)     what the frame's keypoints and both networks say; turned ones
           + min(d^2 / 2 (noise^2 + (speed dt)^2), most)    how far the body moved, d in metres; see `motion_features`;
                                                            `most` is `jump`, or `change` where the reading changes
-          - log P(reading | reading before, dt)            a detector errs seldom, and then for a while
+          - log P(turned | turned before, dt)              a detector errs seldom, and then for a while
 
 so that a frame whose reading does not fit its neighbours' is voted down by them, and a stretch of such frames as well,
-as long as the motion into it and out of it is dearer than to call the detector wrong for that long. Nothing here knows
-which of two readings of a whole clip is right: what most frames say decides.
+as long as the motion into it and out of it is dearer than to call the detector wrong for that long. P(reading | frame)
+is that of a photo (`hypotheses.sides`); it counts as a ratio to the chain's own share, so that a frame without
+neighbours has just that probability. A reading that its own frame makes as good as impossible is not offered, whatever
+the neighbours say. Where nothing is known of a frame (NaN), what most frames say decides alone.
 """
 
 from __future__ import annotations
@@ -43,7 +47,11 @@ class LinkConfig:
     exchanged_seconds: float = 0.3
     """How long it goes on doing so, on average."""
     misfit_seconds: float = 0.15
-    """Frames within this time share their errors: together they count as one for the keypoints' misfit."""
+    """Frames within this time share their errors: together they count as one for the keypoints' misfit, and for what
+    they say of their readings."""
+    offered_above: float = 0.002
+    """Probability up to which a turned reading is not offered: no neighbour turns what both networks read in one way
+    and the gate is sure of. Of synthetic persons with exchanged sides one in a hundred falls below."""
 
 
 def motion_features(
@@ -66,7 +74,7 @@ class Linker:
         self._config = config or LinkConfig()
         self._back: list[np.ndarray] = []
         self._features: np.ndarray | None = None
-        self._readings: np.ndarray = np.zeros(0, np.int64)
+        self._readings = np.zeros(0, np.int64)
         self._cost: np.ndarray = np.zeros(0)
         self._time = 0.0
 
@@ -76,19 +84,24 @@ class Linker:
         features: Float[np.ndarray, "hyp features"],
         readings: Int[np.ndarray, " hyp"],
         misfit: Float[np.ndarray, " hyp"],
+        probability: Float[np.ndarray, " hyp"] | None = None,
     ) -> None:
-        """The group of the next frame in which the person was seen; `readings` are indices into `readings.READINGS`."""
+        """The group of the next frame in which the person was seen; `readings` are indices into `readings.READINGS`.
+
+        `probability` is that of each hypothesis' reading, by what the frame itself says; NaN, or None for all, where
+        nothing is known. That of the reading as read is not looked at.
+        """
+        unary = misfit + self._evidence(readings, probability)
         if self._features is None:
-            unary = misfit
             share = self._config.exchanged_share
-            self._cost = unary - np.log(np.where(readings == 1, share, 1 - share))
+            self._cost = unary - np.log(np.where(readings > 0, share, 1 - share))
             self._back.append(np.zeros(len(readings), np.uint16))
         else:
-            unary = misfit * min(1.0, (time - self._time) / self._config.misfit_seconds)
+            unary = unary * min(1.0, (time - self._time) / self._config.misfit_seconds)
             motion = self._motion(features, time - self._time)
             changes = self._readings[:, None] != readings[None]
             motion = np.where(changes, np.minimum(motion, self._config.change), motion)
-            step = motion + self._reading(readings, time - self._time)
+            step = motion + self._turned(readings, time - self._time)
             total = self._cost[:, None] + step
             before = total.argmin(0)
             self._cost = total[before, np.arange(len(readings))] + unary
@@ -113,11 +126,23 @@ class Linker:
         variance = config.noise**2 + (config.speed * dt) ** 2
         return np.minimum(np.maximum(squared, 0.0) / (2 * variance), config.jump)
 
-    def _reading(self, readings: np.ndarray, dt: float) -> Float[np.ndarray, "before hyp"]:
+    def _evidence(self, readings: np.ndarray, probability: np.ndarray | None) -> Float[np.ndarray, " hyp"]:
+        """What a frame says against each turned reading; infinite for those that are not offered."""
+        cost = np.zeros(len(readings))
+        if probability is None:
+            return cost
+        config = self._config
+        known = (readings > 0) & ~np.isnan(probability)
+        p = np.clip(probability[known].astype(np.float64), 1e-9, 1 - 1e-9)
+        ratio = np.log(p / (1 - p)) - math.log(config.exchanged_share / (1 - config.exchanged_share))
+        cost[known] = np.where(p > config.offered_above, -ratio, np.inf)
+        return cost
+
+    def _turned(self, readings: np.ndarray, dt: float) -> Float[np.ndarray, "before hyp"]:
         """A chain of two states in continuous time, whose share and duration the configuration says."""
         config = self._config
         share, leave = config.exchanged_share, 1 / config.exchanged_seconds
         enter = leave * share / (1 - share)
         mixed = 1 - math.exp(-(enter + leave) * dt)
         change = np.array([[1 - share * mixed, share * mixed], [(1 - share) * mixed, 1 - (1 - share) * mixed]])
-        return -np.log(change)[self._readings[:, None], readings[None]]
+        return -np.log(change)[(self._readings[:, None] > 0).astype(int), (readings[None] > 0).astype(int)]

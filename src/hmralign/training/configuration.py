@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -43,12 +43,20 @@ def from_mapping(kind: type[Config], content: Any, where: str) -> Config:
     for name, value in content.items():
         if dataclasses.is_dataclass(hints[name]) and isinstance(hints[name], type):
             values[name] = from_mapping(hints[name], value, f"{where}: {name}")
+        elif (inside := _many_of(hints[name])) is not None and isinstance(value, list):
+            values[name] = tuple(from_mapping(inside, one, f"{where}: {name}[{n}]") for n, one in enumerate(value))
         else:
             values[name] = _checked(hints[name], value, f"{where}: {name}")
     try:
         return kind(**values)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def _many_of(hint: Any) -> type | None:
+    """The dataclass of a `tuple[Dataclass, ...]`; None for every other type."""
+    kind = get_args(hint)[0] if get_origin(hint) is tuple and get_args(hint) else None
+    return kind if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:

@@ -64,6 +64,8 @@ class LoopConfig:
     """Steps between saved states; the end is saved in any case."""
     rate_share: Callable[[Tensor], float] | None = None
     """Multiple of the rate that a parameter has; all have the rate itself where this is None."""
+    eps: Callable[[Tensor], float] | None = None
+    """AdamW's eps of a parameter; 1e-8 for all where this is None."""
     device: str | torch.device = "cpu"
     """Where the model is trained; the step sees to its own data."""
     clock: Callable[[], float] = time.perf_counter
@@ -99,6 +101,9 @@ class Progress:
     stopped: str | None = None
     """Why the run was stopped; None where it was not."""
 
+
+_EPS = 1e-8
+"""AdamW's own."""
 
 PROGRESS = tuple(f.name for f in fields(Progress))
 
@@ -269,11 +274,12 @@ class Loop:
 
 
 def _by_rate(trained: list[nn.Parameter], config: LoopConfig) -> list[dict[str, Any]]:
-    """Parameters in groups of one rate each."""
-    groups: dict[float, list[nn.Parameter]] = {}
+    """Parameters in groups of one rate and one eps each."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in trained:
-        groups.setdefault(1.0 if config.rate_share is None else config.rate_share(parameter), []).append(parameter)
-    return [{"params": parameters, "rate_share": share} for share, parameters in groups.items()]
+        share = 1.0 if config.rate_share is None else config.rate_share(parameter)
+        groups.setdefault((share, _EPS if config.eps is None else config.eps(parameter)), []).append(parameter)
+    return [{"params": some, "rate_share": share, "eps": eps} for (share, eps), some in groups.items()]
 
 
 def _sum_of(rows: list[dict[str, float]]) -> dict[str, float]:

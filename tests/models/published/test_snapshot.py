@@ -259,3 +259,29 @@ def test_damage_ends_in_tensors_or_in_one_sentence(tmp_path_factory, data):
         inspected(path).loaded()
     except InputError as error:
         assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 1000
+
+
+def test_pytorch_2_4_reads_numbers_of_numpy_too_and_trusts_them_no_longer(tmp_path, monkeypatch):
+    """It has no `safe_globals`, only what adds and clears trusted names."""
+    monkeypatch.delattr(torch.serialization, "safe_globals")
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals([OrderedDictOfMine])
+    try:
+        path = saved(tmp_path / "a.pth", {"best": np.float64(0.5), "weight": torch.ones(2)}, False)
+        assert inspected(path).loaded()["best"] == 0.5
+        trusted = torch.serialization.get_safe_globals()
+        assert OrderedDictOfMine in trusted and np.dtype not in trusted
+        found = inspected(path)
+        path.write_bytes(b"no snapshot any longer")
+        with pytest.raises(InputError, match="cannot be read"):
+            found.loaded()
+        assert set(torch.serialization.get_safe_globals()) == set(trusted)
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+    with pytest.raises(Exception, match=r"weights_only|Weights only"):
+        torch.load(saved(tmp_path / "b.pth", np.float64(0.5), False), weights_only=True)
+
+
+class OrderedDictOfMine(OrderedDict):
+    """Something that a user has told PyTorch to trust."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hmralign import Recoverer
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_joints
 from hmralign.body.skeleton import MIRROR_JOINTS, MIRROR_KEYPOINTS
@@ -22,7 +23,7 @@ from hmralign.policies.policy import SamplerConfig
 from hmralign.systems.recover.doubtful_sides import doubt_in_words, modes_record, tell_of_doubtful_sides
 from hmralign.systems.recover.expected_error import error_of_modes
 from hmralign.systems.recover.people import RecoverConfig, recover_people
-from support.recover_example import WIDTH, example_photo, tiny_model
+from support.recover_example import WIDTH, example_photo, tiny_checkpoint, tiny_model
 
 CONFIG = RecoverConfig(sampler=SamplerConfig(num_hypotheses=12))
 UNREFINED = dataclasses.replace(CONFIG, refinement=RefinementConfig(method="none"))
@@ -163,6 +164,31 @@ def test_the_warning_says_which_reading_and_how_likely(policy, caplog):
         tell_of_doubtful_sides("a.jpg", recover(policy, [person(doubtful=False), person(doubtful=True)]))
     (line,) = caplog.messages
     assert "a.jpg: person 1" in line and "2 of 12 hypotheses follow the second network's reading (9 %)" in line
+
+
+def test_who_is_believed_though_two_networks_disagree_is_warned_of_as_well(policy, caplog):
+    with caplog.at_level(logging.WARNING, "hmralign.recover"):
+        tell_of_doubtful_sides("a.jpg", recover(policy, [person(doubtful=False), person(doubtful=True)], AS_READ))
+    (line,) = caplog.messages
+    assert "a.jpg: person 1: two networks read left and right, or front and back," in line
+
+
+def test_a_photo_warns_once_of_each_person(tmp_path, caplog):
+    class Doubtful:
+        name = "mediapipe_heavy"
+
+        def __call__(self, image):
+            return [person(doubtful=True)]
+
+        def detect_in_box(self, image, box):
+            raise AssertionError
+
+    for sides in ("both", "as-read"):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "hmralign"):
+            weights = tiny_checkpoint(tmp_path / f"{sides}.safetensors")
+            Recoverer.load(weights, detector=Doubtful(), num_hypotheses=4, sides=sides)(example_photo()[0])
+        assert len([line for line in caplog.messages if "left and right" in line]) == 1
 
 
 def test_the_record_adds_up(policy):

@@ -9,10 +9,10 @@ from PIL import Image
 
 from hmralign import Recoverer
 from hmralign.body.lbs import posed_joints, posed_keypoints
-from hmralign.body.skeleton import MIRROR_KEYPOINTS
+from hmralign.body.skeleton import MIRROR_JOINTS, MIRROR_KEYPOINTS
 from hmralign.data.video.clip import VideoBudget
 from hmralign.data.video.video_file import VideoFile
-from hmralign.detection.detection import Detection
+from hmralign.detection.detection import Detection, OtherReading
 from hmralign.geometry.cameras import project
 from hmralign.models.checkpoint import checkpoint_path
 from hmralign.structures import InputError
@@ -151,6 +151,58 @@ def test_a_short_flip_of_the_detector_is_taken_back(recoverer, tmp_path):
     assert any("in 1 body left and right" in note for note in video.notes)
     relative = track.joints - track.joints[:, :1]
     assert np.linalg.norm(np.diff(relative, axis=0), axis=-1).max() < 0.05
+
+
+class TwoNetworks:
+    """A detector whose heavy network has the sides wrong in one frame, where the full one has them right."""
+
+    name = "mediapipe_heavy"
+
+    def __init__(self, frames, wrong):
+        self.frames, self.wrong, self.next = frames, wrong, 0
+
+    def __call__(self, image):
+        (points,) = self.frames[self.next]
+        points, at, self.next = points.astype(np.float32), self.next, self.next + 1
+        box = np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])
+        right = OtherReading(points[:, :2] + 0.5, points[:, 2], None, "mediapipe-0.10.21", ("body",))
+        read = points[list(MIRROR_KEYPOINTS)] if at == self.wrong else points
+        return [
+            Detection(
+                read[:, :2], read[:, 2], box, 0.9, detector="mediapipe_heavy-0.10.21",
+                alternative=right if at == self.wrong else None,
+            )
+        ]  # fmt: skip
+
+    def detect_in_box(self, image, box):
+        raise AssertionError
+
+
+def test_a_frame_that_two_networks_read_differently_is_linked_by_its_neighbours_and_mirrored_with_the_clip(tmp_path):
+    if not checkpoint_path("lite").is_file():
+        pytest.skip("the weights are not here")
+    clip = write_clip(tmp_path / "a.mp4", person_pictures(8))
+    plain = moving_keypoints(8, 0.5)
+    mirrored = [people[:, list(MIRROR_KEYPOINTS)] * [-1, 1, 1] + [159, 0, 0] for people in plain]
+    (track,), (other,) = (
+        Recoverer.load("lite", detector=TwoNetworks(frames, wrong=4), num_hypotheses=6).video(clip)
+        for frames in (plain, mirrored)
+    )
+    assert np.flatnonzero(track.exchanged).tolist() == np.flatnonzero(other.exchanged).tolist() == [4]
+    # what was linked lies half a pixel beside, and so is the second network's reading, not the first one's turned
+    assert np.allclose(track.keypoints[4, :, :2], plain[4][0, :, :2] + 0.5, atol=1e-3)
+    assert np.allclose(other.joints[:, list(MIRROR_JOINTS)] * [-1, 1, 1], track.joints, atol=0.02)
+
+
+def test_with_sides_as_read_a_clip_is_linked_by_motion_alone(tmp_path):
+    clip, frames = write_clip(tmp_path / "a.mp4", person_pictures(6)), moving_keypoints(6, 0.5)
+    tiny_recoverer(tmp_path)
+    recoverer = Recoverer.load(
+        tmp_path / "tiny.safetensors", detector=TwoNetworks(frames, wrong=3), num_hypotheses=4, sides="as-read"
+    )
+    (track,) = recoverer.video(clip)
+    for points, linked in zip(frames, track.keypoints, strict=True):  # the second network's is never among them
+        assert np.allclose(np.sort(linked[:, 0]), np.sort(points[0, :, 0]), atol=1e-3)
 
 
 def test_a_detector_is_asked_about_every_frame(tmp_path):

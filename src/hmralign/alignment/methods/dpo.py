@@ -100,13 +100,13 @@ def dpo_items(groups: ScoredGroups, policy: BodyEncoder, config: DpoConfig, gene
     if config.pairs == "truth_and_mode":
         return _truth_and_mode(groups, policy)
     if config.labelled_pairs == "as_others":
-        return _sampled(groups, config, generator)
+        return sampled_items(groups, config, generator)
     if groups.labelled is None:
         raise InputError(
             "dpo: labelled_pairs is truth_and_mode, and no group is labelled; expected labelled.share above 0"
         )
     kinds = groups.labelled.nonzero()[:, 0], (~groups.labelled).nonzero()[:, 0]
-    made = _truth_and_mode(groups[kinds[0]], policy), _sampled(groups[kinds[1]], config, generator)
+    made = _truth_and_mode(groups[kinds[0]], policy), sampled_items(groups[kinds[1]], config, generator)
     return Items.cat([replace(items, person=kind[items.person]) for kind, items in zip(kinds, made, strict=True)])
 
 
@@ -116,7 +116,7 @@ def _truth_and_mode(groups: ScoredGroups, policy: BodyEncoder) -> Items:
     return Items(torch.arange(len(groups)), x_0, _signs(len(groups)))
 
 
-def _sampled(groups: ScoredGroups, config: DpoConfig, generator: torch.Generator) -> Items:
+def sampled_items(groups: ScoredGroups, config: DpoConfig, generator: torch.Generator) -> Items:
     """Pairs of the model's own samples, ordered by their scores."""
     kept = speaking_groups(groups.scores)
     pairs = sampled_pairs(groups.scores[kept], config.top_k, generator, pairs_per_group=config.pairs_per_group)

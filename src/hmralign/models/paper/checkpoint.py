@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import torch
 from torch import nn
 
 from hmralign.diffusion.schedule import ScheduleConfig
 from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields, write_weights
-from hmralign.models.paper.config import HrnetConfig, PaperConfig, Quirks
+from hmralign.models.paper.config import PaperConfig
 from hmralign.models.paper.hyponet import HypoNet
 from hmralign.models.paper.image_encoder import ImageEncoder
 from hmralign.storage.json_file import HEADER, JsonError, parse_json
@@ -34,9 +34,9 @@ _LARGEST = 4096
 """No layer or schedule of a checkpoint is larger; bounds what a forged header can make us build."""
 _MOST_BLOCKS = 24
 """No network of a checkpoint has more blocks in a row."""
-_DEPTHS = ("modules", "blocks", "stem_blocks", "hops")
+_DEPTHS = ("modules", "blocks", "stem_blocks", "hops", "depth")
 
-_INSIDE: dict[str, type] = {"encoder": HrnetConfig, "schedule": ScheduleConfig, "quirks": Quirks}
+Config = TypeVar("Config")
 
 
 class PaperModel(nn.Module):
@@ -76,7 +76,7 @@ def load_hyponet(path: str | Path, skeleton_hash: str) -> PaperModel:
     with opened_weights(path) as handle:
         header = handle.metadata() or {}
         _check_header(path, header, skeleton_hash)
-        config = _config(path, header.get("config", ""))
+        config = read_config(path, PaperConfig, header.get("config", ""))
         with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
             expected = {name: tensor.shape for name, tensor in PaperModel(config).state_dict().items()}
         found = {name: torch.Size(handle.get_slice(name).get_shape()) for name in handle.keys()}
@@ -104,13 +104,16 @@ def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> Non
         raise InputError(f"{path}: was trained on another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
 
 
-def _config(path: Path, text: str) -> PaperConfig:
-    """Configuration of the header; fields it does not name keep their defaults. Nothing in it is trusted."""
+def read_config(path: Path, kind: type[Config], text: str) -> Config:
+    """Configuration of a header; fields it does not name keep their defaults. Nothing in it is trusted.
+
+    Raises InputError, naming the file, for text that is no JSON, and fields that are unknown or out of range.
+    """
     try:
         values = parse_json(text, HEADER)
     except JsonError as error:
         raise InputError(f"{path}: its configuration is not JSON ({error})") from error
-    return _checked(path, PaperConfig, values)
+    return _checked(path, kind, values)
 
 
 def _checked(path: Path, kind: type, values: Any) -> Any:
@@ -119,8 +122,8 @@ def _checked(path: Path, kind: type, values: Any) -> Any:
     require_known_fields(path, kind, values)
     defaults = {field.name: getattr(kind(), field.name) for field in fields(kind)}
     made = {
-        name: _checked(path, _INSIDE[name], value)
-        if name in _INSIDE and kind is PaperConfig
+        name: _checked(path, type(defaults[name]), value)
+        if is_dataclass(defaults[name])
         else _checked_value(path, name, value, defaults[name])
         for name, value in values.items()
     }

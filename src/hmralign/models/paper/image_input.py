@@ -31,8 +31,14 @@ def encoder_input(
     crop: UInt8[Tensor, "person 3 side side"], size: int, *, bgr_constants: bool
 ) -> Float[Tensor, "person 3 size size"]:
     """RGB crops as the encoder of HypoNet or ScoreNet takes them."""
-    image = resized(crop, size)
-    mean, std = (torch.tensor(v[::-1] if bgr_constants else v, device=crop.device) for v in (MEAN_RGB, STD_RGB))
+    return standardised(resized(crop, size), bgr_constants=bgr_constants)
+
+
+def standardised(
+    image: Float[Tensor, "person 3 size size"], *, bgr_constants: bool
+) -> Float[Tensor, "person 3 size size"]:
+    """Channels of 0 to 1 by ImageNet's statistics (`Quirks.bgr_constants`)."""
+    mean, std = (torch.tensor(v[::-1] if bgr_constants else v, device=image.device) for v in (MEAN_RGB, STD_RGB))
     return (image - mean[:, None, None]) / std[:, None, None]
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmralign.body.skeleton import NUM_ALL_JOINTS, NUM_TWISTS
+from hmralign.body.skeleton import MIRROR_JOINTS, NUM_ALL_JOINTS, NUM_JOINTS, NUM_TWISTS
 from hmralign.models.paper.config import UVD_DIM
 
 SCALE = 50.0
@@ -37,6 +37,17 @@ def unpack_uvd(
     joints = unit_sample(x_0)[..., :UVD_DIM].unflatten(-1, (NUM_ALL_JOINTS, 3))
     twists = unit_sample(x_0)[..., UVD_DIM:].unflatten(-1, (NUM_TWISTS, 2))
     return (joints[..., :2] + 1) / 2 * size, joints[..., 2], twists
+
+
+def mirrored_sample(x_0: Float[Tensor, "*any 133"], size: int) -> Float[Tensor, "*any 133"]:
+    """The sample of the mirrored body over the mirrored crop: sides change places, u and twists' sines change signs.
+
+    It is its own inverse.
+    """
+    uv, depth, twist = unpack_uvd(x_0, size)
+    swap, swap_twists = list(MIRROR_JOINTS), [joint - 1 for joint in MIRROR_JOINTS[1:NUM_JOINTS]]
+    uv = torch.stack([size - 1 - uv[..., 0], uv[..., 1]], dim=-1)[..., swap, :]
+    return pack_uvd(uv, depth[..., swap], twist[..., swap_twists, :] * twist.new_tensor([1.0, -1.0]), size)
 
 
 def unit_sample(x_0: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:

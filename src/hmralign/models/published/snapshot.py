@@ -18,7 +18,8 @@ import tarfile
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +79,7 @@ class Snapshot:
     def loaded(self) -> Mapping[str, Any]:
         """The content with tensors, on the CPU. Raises InputError where it cannot be read."""
         try:
-            with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMPY_SCALARS):
+            with warnings.catch_warnings(), _trusted(_NUMPY_SCALARS):
                 warnings.simplefilter("ignore")  # of PyTorch about its own storages
                 found = torch.load(self.path, map_location="cpu", weights_only=True, mmap=not self.is_legacy)
         except Exception as error:  # a damaged file raises almost anything
@@ -325,6 +326,25 @@ _NUMPY_SCALARS: list[Any] = [
     *(type(np.dtype(code)) for code in sorted(_PLAIN)),
 ]  # fmt: skip
 """What PyTorch is to know besides, for numbers that were found plain."""
+
+
+@contextmanager
+def _trusted(names: list[Any]) -> Iterator[None]:
+    """What PyTorch may build besides tensors while this is open; what was trusted before is trusted after, alone.
+
+    `torch.serialization.safe_globals` does that from PyTorch 2.5 on; 2.4 has the parts that it is made of.
+    """
+    if (own := getattr(torch.serialization, "safe_globals", None)) is not None:
+        with own(names):
+            yield
+        return
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(names)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 
 def _sentence(error: Exception) -> str:

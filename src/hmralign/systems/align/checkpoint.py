@@ -101,7 +101,7 @@ def align_checkpoint(
     record = _record(store, start, config)
     check_persons(store, config)  # before anything is written
     with held_folder(out, "aligning into this folder"):
-        _claim(out / "run.yaml", record)
+        claim_record(out / "run.yaml", record)
         return _aligned(store, start, config, out)
 
 
@@ -154,8 +154,11 @@ def _scores_hash(store: GroupStore, critic: str | None) -> str | None:
     return store.critic_facts(critic).get("sha256")
 
 
-def _claim(path: Path, record: dict[str, Any]) -> None:
-    """Write the record of a run, or make sure that the one there is of the same run. Versions may differ."""
+def claim_record(path: Path, record: dict[str, Any]) -> None:
+    """Write the record of a run, or make sure that the one there is of the same run. Versions may differ.
+
+    Raises InputError where the folder holds another run, or none that can be read.
+    """
     if path.is_file():
         try:
             there = read_yaml(path, "the record of a run")

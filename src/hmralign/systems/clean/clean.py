@@ -23,11 +23,12 @@ from hmralign.cleaning.borderline import borderline_items
 from hmralign.cleaning.good_labels import good_labels_dropped
 from hmralign.cleaning.reference import SampleReference
 from hmralign.cleaning.selection import DEFAULT_MARGINS, KeepRule, Selection, select
-from hmralign.critics.catalogue import make_critic
+from hmralign.critics.catalogue import make_critic, weights_of
 from hmralign.critics.critic import Critic
 from hmralign.critics.learned_scorer import ScorerCritic
 from hmralign.critics.names import CriticChoice
-from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS, scorer_path
+from hmralign.models.checkpoint import checkpoint_hash
+from hmralign.models.scorer_checkpoint import SHIPPED_SCORERS
 from hmralign.policies.catalogue import OpenedPolicy, open_policy
 from hmralign.preferences.build import CriticOf, GroupStoreConfig, critic_facts, named_critic
 from hmralign.storage.whole_file import write_json, write_json_lines, write_whole
@@ -149,8 +150,8 @@ def judge_facts(config: CleanConfig, body: BodyModel, detector: str) -> dict[str
     if compares_hypotheses(critic):
         raise InputError(f"critic '{name}' compares the hypotheses of one person, and a label is one; choose another")
     settings = critic_facts(name, body, _judging(config, detector)).settings
-    if isinstance(critic, ScorerCritic):
-        settings = settings | {"weights_sha256": hashlib.sha256(scorer_path(name).read_bytes()).hexdigest()}
+    if (weights := weights_of(name)) is not None:
+        settings = settings | {"weights_sha256": checkpoint_hash(weights)}
     return settings
 
 

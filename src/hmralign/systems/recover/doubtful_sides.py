@@ -19,12 +19,12 @@ _READINGS = {
 
 
 def doubt_in_words(person: RecoveredPerson) -> str | None:
-    """One sentence on a person whose group has two modes; None for everybody else."""
+    """One sentence on a person whose group has two modes, or whom two networks read differently; else None."""
     if len(person.modes) == 1:
-        return None
+        return None if person.detection.alternative is None else _followed_alone(person.detection.alternative.exchanged)
     followed, other = person.modes
     parts = " and ".join(part for mode in person.modes for part in mode.exchanged)
-    what = "left and right, or front and back," if "body" in parts else f"left and right of the {parts}"
+    what = _what(parts)
     share = f"{other.members[1]} of {person.hypotheses.num_hypotheses} hypotheses"
     return (
         f"{what} may have been read the wrong way round: fused follows {_READINGS[followed.reading]} "
@@ -32,12 +32,23 @@ def doubt_in_words(person: RecoveredPerson) -> str | None:
     )
 
 
+def _followed_alone(exchanged: tuple[str, ...]) -> str:
+    return (
+        f"two networks read {_what(' and '.join(exchanged))} the other way round: fused and all hypotheses follow the "
+        "more reliable one, which may be wrong"
+    )
+
+
+def _what(parts: str) -> str:
+    return "left and right, or front and back," if "body" in parts else f"left and right of the {parts}"
+
+
 def _percent(mode: SideMode) -> str:
     return "unknown" if mode.probability is None else f"{100 * mode.probability:.0f} %"
 
 
 def tell_of_doubtful_sides(photo: str, persons: Sequence[RecoveredPerson]) -> None:
-    """Warn of everybody whose group has two modes."""
+    """Warn once of each person whose group has two modes, or whom two networks read differently."""
     for number, person in enumerate(persons):
         if (words := doubt_in_words(person)) is not None:
             logger.warning("%s: person %d: %s", photo, number, words)

@@ -101,7 +101,7 @@ ABOUT = (
     "so, and betas belong to that body.",
     "retargeted: whether the bodies were estimated on another skeleton (body estimated_on) and then carried over.",
     "box_only: whether the person is known only by box: no keypoint was observed, the pose is a guess from its shape.",
-    "scores: higher is better; ranking lists hypotheses best first; ranking[0] is the best one.",
+    "scores: higher is better; ranking lists the group, highest score first; fused, not ranking[0], is the answer.",
     "fused_*: the single answer, the mean of all hypotheses of the reading that it follows.",
     "spread (29,): the disagreement of the hypotheses per joint, metres.",
     "mode (M,): the reading of the person's sides that a hypothesis follows, 0 that of fused (modes in summary.json).",

@@ -106,6 +106,7 @@ def person_pictures(
         fused=meshes.fused,
         keypoints=observation.keypoints,
         confidence=observation.confidence,
+        in_front=in_front,
         side=TILE_SIDE,
     )
     tiles[2:] = [_labelled(tile, person, rank) for rank, tile in enumerate(tiles[2:])]
@@ -143,7 +144,8 @@ def person_sheet(photo: RecoveredPhoto, number: int, pictures: PersonPictures) -
     """The contact sheet of one person."""
     count = photo.persons[number].hypotheses.num_hypotheses
     shown = len(pictures.tiles) - 2
-    title = f"{shown_name(photo_title(photo.image))}, person {number}: best {shown} of {counted(count, 'hypothesis')}"
+    group = f"{shown} of {counted(count, 'hypothesis')}"
+    title = f"{shown_name(photo_title(photo.image))}, person {number}: fused, the answer, and {group}"
     return contact_sheet(pictures.tiles, title=title)
 
 

@@ -27,9 +27,11 @@ CAMERA_WORDS = {
 }
 
 CAVEATS = (
-    "Fused is the single answer: the mean of all hypotheses. #1 is the hypothesis that agrees best with the evidence.",
-    "One photo does not say how far away or how deep things are: hypotheses that look the same here may differ by "
-    "decimetres in depth. The disagreement of the hypotheses says where to be careful; it is not a guarantee.",
+    "Fused is the answer, made of the whole group. #1 is one member of the group, the one that the critics like best; "
+    "it is usually further from the truth than fused.",
+    "Disagreement (spread) is how far apart the hypotheses put a joint: one photo does not show depth, so they may "
+    "look the same here and differ by decimetres. Expected error is how far the joints of fused are likely to be from "
+    "the truth: the disagreement, made larger or smaller by what it was worth on synthetic persons.",
 )
 RETARGETED = (
     "Retargeted: the people were estimated, scored and ranked on another skeleton and then carried over to this body: "
@@ -140,7 +142,7 @@ def expected_error_facts(person: RecoveredPerson, provenance: Provenance) -> dic
     worst = [name.replace("_", " ") for name in sorted(found, key=found.__getitem__, reverse=True)[:3]]
     return {
         "Expected error of the fused body": f"{100 * mean(found.values()):.0f} cm per joint, pelvis-relative, most at "
-        f"{worst[0]}, {worst[1]}, {worst[2]} (the disagreement, calibrated on synthetic persons)"
+        f"{worst[0]}, {worst[1]}, {worst[2]}"
     }
 
 

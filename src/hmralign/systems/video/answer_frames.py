@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -16,12 +16,15 @@ from hmralign.data.video.clip import Clip, Frame
 from hmralign.detection.detection import Detection
 from hmralign.detection.observe import MIN_KEYPOINTS, observe
 from hmralign.detection.person_crop import with_crops
+from hmralign.fitting.detector_noise import noise_of
+from hmralign.hypotheses.sides import SidesConfig, reading_probabilities, seen_by_other_network
+from hmralign.models.side_gate import shipped_side_gate
 from hmralign.policies.policy import BodyProposer, crop_side
 from hmralign.structures import Camera, Observation
 from hmralign.systems.recover.people import RecoverConfig, noise_for
 from hmralign.tracking.chunks import Chunk, ChunkFolder
 from hmralign.tracking.cuts import CutDetector
-from hmralign.tracking.frame_groups import FrameGroups, GroupConfig, frame_groups
+from hmralign.tracking.frame_groups import FrameGroups, GroupConfig, OtherNetwork, frame_groups
 from hmralign.tracking.video_config import VideoConfig
 
 logger = logging.getLogger("hmralign.recover")
@@ -96,15 +99,20 @@ def _answered(block: list[_Prepared], answers: FrameAnswers) -> Chunk:
             placed = [p for p in people if int((p.confidence > 0).sum()) >= MIN_KEYPOINTS]
             left_out += [len(people) - len(placed), len(placed) > MAX_PEOPLE]
             found += [(index, person) for person in sorted(placed, key=lambda p: -p.score)[:MAX_PEOPLE]]
-    observations = [_seen(person, block[index], crop_side(answers.policy)) for index, person in found]
+    side = crop_side(answers.policy)
+    observations = [_seen(person, block[index], side) for index, person in found]
+    seen = [_seen_otherwise(person, block[index], answers.recover.sides, side) for index, person in found]
     groups, detector = (
         FrameGroups.empty(answers.recover.sampler.num_hypotheses, answers.policy.body.num_betas),
         ("", ""),
     )
     if found:
-        detector = (found[0][1].detector, found[0][1].noise_file or "")
+        people = [person for _, person in found]
+        detector = (people[0].detector, people[0].noise_file or "")
         chosen = GroupConfig(answers.recover.sampler, answers.recover.refinement, answers.recover.seed)
-        groups = frame_groups(answers.policy, Observation.stack(observations), noise_for(found[0][1]), chosen)
+        noise, other = noise_for(people[0]), _other_network(people, seen)
+        groups = frame_groups(answers.policy, Observation.stack(observations), noise, chosen, other)
+    probability = _probabilities([p for _, p in found], observations, seen, answers.recover.sides)
     cameras = [prepared.camera for prepared in block]
     return Chunk(
         time=np.array([prepared.frame.time for prepared in block]),
@@ -119,6 +127,8 @@ def _answered(block: list[_Prepared], answers: FrameAnswers) -> Chunk:
         group=groups.group,
         betas=groups.betas,
         misfit=groups.misfit,
+        probability=probability[:, : groups.misfit.shape[1]],
+        other=_stacked([_points(o) for o in seen], (NUM_KEYPOINTS, 3)),
         left_out=left_out,
         detector=np.array(detector),
     )
@@ -127,6 +137,41 @@ def _answered(block: list[_Prepared], answers: FrameAnswers) -> Chunk:
 def _seen(person: Detection, prepared: _Prepared, side: int | None) -> Observation:
     assert prepared.frame.rgb is not None
     return with_crops(observe(person, prepared.camera), prepared.frame.rgb, side)
+
+
+def _seen_otherwise(person: Detection, prepared: _Prepared, sides: SidesConfig, side: int | None) -> Observation | None:
+    other = None if sides.mode == "as-read" else seen_by_other_network(person, prepared.camera)
+    assert prepared.frame.rgb is not None
+    return other and with_crops(other, prepared.frame.rgb, side)  # its box, and so its crop, is another one
+
+
+def _other_network(people: list[Detection], seen: list[Observation | None]) -> OtherNetwork | None:
+    """The other network's readings of people; one network gives them all."""
+    at = [index for index, observation in enumerate(seen) if observation is not None]
+    if not at:
+        return None
+    alternative = people[at[0]].alternative
+    assert alternative is not None
+    noise = noise_of(alternative.detector.split("-")[0])
+    return OtherNetwork(np.array(at), Observation.stack([o for o in seen if o is not None]), noise)
+
+
+def _probabilities(
+    people: list[Detection], observations: list[Observation], seen: list[Observation | None], sides: SidesConfig
+) -> np.ndarray:
+    """What frames say of each reading of their people, (person, 3); NaN where nothing."""
+    gate, found = shipped_side_gate(), np.full((len(people), 3), np.nan, np.float32)
+    for row, (person, observation, other) in enumerate(zip(people, observations, seen, strict=True)):
+        usable = person if other is not None else replace(person, alternative=None)
+        found[row, 1:] = reading_probabilities(usable, observation, gate, sides)
+    return found
+
+
+def _points(seen: Observation | None) -> np.ndarray:
+    """x, y, confidence of a reading; zeros of none."""
+    if seen is None:
+        return np.zeros((NUM_KEYPOINTS, 3), np.float32)
+    return torch.cat([seen.keypoints, seen.confidence[:, None]], -1).numpy()
 
 
 def _stacked(arrays: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
