@@ -1,15 +1,16 @@
 """Presets are found by name, all of them are readable, and another name is answered with those there are."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import hmralign
-from hmralign.storage.presets import RENAMED, preset_names, preset_path
+from hmralign.storage.presets import RENAMED, PresetKind, preset_names, preset_path
 from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 
-KINDS = ("align", "base", "scorer", "gate", "ablate")
+KINDS = get_args(PresetKind)
 
 
 @pytest.mark.parametrize("kind", KINDS)

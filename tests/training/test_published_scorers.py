@@ -100,7 +100,11 @@ def test_the_loss_is_ranknet_of_sharpness_five():
 @pytest.mark.parametrize("config", [SCORENET, HMR], ids=["scorenet", "hmr-scorer"])
 def test_it_learns_the_order_and_becomes_a_critic(tmp_path, config):
     persons = ranked(config.kind)
-    network = train_ranking(config, persons, BODY, tmp_path, steps=30)
+    worse = torch.arange(4.0)  # hypotheses are the further off the later they stand, which the picture shows
+    off = (worse[:, None] * torch.cat([torch.full((87,), 4.0), torch.zeros(46)])).expand_as(persons.x_0)
+    errors = (0.05 * (1 + worse))[None, :, None].expand_as(persons.errors)
+    persons = replace(persons, x_0=persons.x_0 + off, errors=errors)
+    network = train_ranking(config, persons, BODY, tmp_path, steps=20)
     rows = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     first, last = (sum(row["rank"] for row in some) / 5 for some in (rows[:5], rows[-5:]))
     assert last < 0.9 * first

@@ -33,8 +33,8 @@ from hmralign.models.paper.checkpoint import PaperModel, load_hyponet, save_hypo
 from hmralign.models.paper.config import SAMPLE_DIM, UVD_DIM
 from hmralign.models.paper.image_encoder import PaperContext
 from hmralign.models.paper.image_input import require_crops, standardised
-from hmralign.models.paper.local_features import sample_map, token_points
-from hmralign.models.paper.uvd import unit_sample
+from hmralign.models.paper.local_features import heatmap_points, sample_map, token_points
+from hmralign.models.paper.uvd import unpack_uvd
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError, TensorRecord
@@ -95,7 +95,8 @@ class HypoNetLosses(nn.Module):
         x_t = add_noise(batch.x_0, batch.eps, denoiser.schedule.at(batch.t))
         error = (denoiser(x_t[:, None], batch.t[:, None], context)[:, 0] - batch.eps).square() * batch.labelled
         seen = batch.labelled[:, :UVD_DIM].unflatten(-1, (NUM_ALL_JOINTS, 3))[..., :2]
-        target = unit_sample(batch.x_0)[:, :UVD_DIM].unflatten(-1, (NUM_ALL_JOINTS, 3))[..., :2]
+        uv, size = unpack_uvd(batch.x_0, self.model.config.image_size)[0], self.model.config.image_size
+        target = heatmap_points(uv, size, corner=encoder.quirks.corner_heatmap)
         return {
             "shape": (found.betas - batch.betas).square().sum(-1) * batch.has_shape,
             "heatmap": ((found.joints - target).square() * seen).flatten(1).sum(-1),

@@ -36,6 +36,7 @@ from hmralign.models.paper.checkpoint import load_hyponet
 from hmralign.models.paper.config import UVD_DIM, PaperConfig
 from hmralign.models.paper.hmr_scorer import HmrScorer, HmrScorerConfig, joints_on_canvas, square_on_canvas
 from hmralign.models.paper.image_input import encoder_input, require_crops
+from hmralign.models.paper.local_features import heatmap_points
 from hmralign.models.paper.uvd import unit_sample
 from hmralign.models.published.scorers import ScoreNetModel, load_hmr_scorer, load_scorenet, save_published_scorer
 from hmralign.models.scorer import METRICS
@@ -205,9 +206,11 @@ class RankingLosses(nn.Module):
             image = encoder_input(batch.crop, size, bgr_constants=self.config.model.quirks.bgr_constants)
             features = self.network.encoder(image)
             scores = self.network.score_net(unit_sample(batch.x_0), features)
+            uv = (batch.true_uv + 1) / 2 * size
+            target = heatmap_points(uv, size, corner=self.config.model.quirks.corner_heatmap)
             return {
                 "rank": self._rank(scores, batch),
-                "heatmap": (features.joints - batch.true_uv).square().flatten(1).sum(-1),
+                "heatmap": (features.joints - target).square().flatten(1).sum(-1),
             }
         uvd = unit_sample(batch.x_0)[..., :UVD_DIM].unflatten(-1, (NUM_ALL_JOINTS, 3))
         joints = joints_on_canvas(uvd, truncated=self.network.config.quirks.truncated_pixels)

@@ -1,9 +1,10 @@
 """Soft-argmax, where tokens look, and what is read there."""
 
 import numpy as np
+import pytest
 import torch
 
-from hmralign.models.paper.local_features import SHARPNESS, sample_map, soft_argmax, token_points
+from hmralign.models.paper.local_features import SHARPNESS, heatmap_points, sample_map, soft_argmax, token_points
 from support.synthetic_persons import seeded
 
 
@@ -57,3 +58,14 @@ def test_each_hypothesis_reads_at_its_own_points():
     found = sample_map(features, points)
     assert found.shape == (2, 3, 7, 4)
     torch.testing.assert_close(found[1:, 2], sample_map(features[1:], points[1:, 2]))
+
+
+@pytest.mark.parametrize("corner", [True, False])
+def test_labels_are_where_the_soft_argmax_of_their_cell_is(corner):
+    heatmaps = torch.zeros(1, 1, 16, 16)
+    heatmaps[0, 0, 5, 11] = 100.0  # row, column
+    found = soft_argmax(heatmaps, corner=corner)[0, 0]
+    centre = torch.tensor([4 * 11 + 1.5, 4 * 5 + 1.5])  # pixel in the middle of the cell's four
+    label = heatmap_points(centre, 64, corner=corner)
+    # The public code's labels are three eighths of a cell off its own cells' centres; ours are on them.
+    torch.testing.assert_close(label, found + (2 / 16 * 0.375 if corner else 0.0), atol=1e-5, rtol=0)

@@ -15,6 +15,8 @@ from hmralign.body.skeleton import NUM_TWISTS, PARENTS
 SHARPNESS = 15.0
 """Factor on the heatmaps before their softmax."""
 
+_PIXELS_OF_A_CELL = 4
+
 _BONE_PARENTS = list(PARENTS[1 : NUM_TWISTS + 1])
 
 
@@ -35,6 +37,17 @@ def soft_argmax(
 def _mean_cell(share: Float[Tensor, "*batch cells"], cells: int, corner: bool) -> Float[Tensor, "*batch"]:
     index = torch.arange(cells, dtype=share.dtype, device=share.device)
     return 2 * (share @ index) / (cells if corner else cells - 1) - 1
+
+
+def heatmap_points(uv: Float[Tensor, "*batch 2"], size: int, *, corner: bool) -> Float[Tensor, "*batch 2"]:
+    """Where `soft_argmax` should find pixels of a picture of that size, whose heatmap has a cell for each four.
+
+    `corner`: 2 u / size - 1, as the public code has it; else where the cell that is centred there has its coordinate.
+    """
+    if corner:
+        return 2 * uv / size - 1
+    cell = (uv + 0.5) / _PIXELS_OF_A_CELL - 0.5
+    return 2 * cell / (size // _PIXELS_OF_A_CELL - 1) - 1
 
 
 def token_points(joints: Float[Tensor, "*batch 29 2"], *, swapped: bool) -> Float[Tensor, "*batch 52 2"]:
