@@ -726,9 +726,16 @@ _PAPER = (
     *_of(
         "policies/hyponet.py", "policies/test_hyponet_policy.py",
         ("norms learn while aligning", "        self.model.encoder.eval()\n", ""),
-        ("u is not mirrored", "size - 1 - uv[..., 0]", "uv[..., 0]"),
-        ("rotations stay in the axes of the lifting", "turn = (frame.R_person_cam @ _lifted_axes(frame).mT)[:, None]", "turn = torch.eye(3).expand(len(betas), 1, 3, 3)"),
+        ("rotations stay in the axes of the lifting", "turn = (frame.R_person_cam @ lifted_axes(frame).mT)[:, None]", "turn = torch.eye(3).expand(len(betas), 1, 3, 3)"),
         ("old weights are sampled from", "if self._fast is None or self._fast[0] != state:", "if self._fast is None:"),
+    ),
+    *_of(
+        "models/paper/uvd.py", "policies/test_hyponet_policy.py",
+        ("u is not mirrored", "size - 1 - uv[..., 0]", "uv[..., 0]"),
+    ),
+    *_of(
+        "training/crop_augmentation.py", "training/test_crop_augmentation.py",
+        ("labels stay where pixels are moved", "pack_uvd(apply_affine(A, uv), depth", "pack_uvd(uv, depth"),
     ),
 )
 

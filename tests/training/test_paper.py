@@ -192,7 +192,13 @@ def test_presets_quote_the_recipe():
     assert mixed.data == (MixedData("a", "b", "c", 0.35),)
     with pytest.raises(InputError, match=r"x.yaml: data\[0\]: unknown key 'wight'"):
         from_mapping(PaperTrainingConfig, {"data": [{"wight": 1.0}]}, "x.yaml")
-    for wrong in ({"epochs": 0.0}, {"shape_weight": -1.0}, {"ema_decay": 1.0}, {"accumulate": 200}):
+    for wrong in (
+        {"epochs": 0.0},
+        {"denoiser_eps": 0.0},
+        {"shape_weight": -1.0},
+        {"ema_decay": 1.0},
+        {"accumulate": 200},
+    ):
         with pytest.raises(InputError, match="training of HypoNet"):
             PaperTrainingConfig(**wrong)
 

@@ -66,9 +66,9 @@ class PaperTrainingConfig:
     body_rate: float = 2.0e-4
     """Adam's rate of HRNet."""
     head_rate: float = 1.0e-3
-    """Of the heads that HypoNet adds to it."""
+    """Adam's rate of the heads that HypoNet adds to it."""
     denoiser_rate: float = 5.0e-4
-    """Of the denoiser."""
+    """Adam's rate of the denoiser."""
     denoiser_eps: float = 1.0e-24
     """Adam's eps of the denoiser."""
     shape_weight: float = 10.0

@@ -96,9 +96,9 @@ class RankingConfig:
     learning_rate: float = 5.0e-4
     """Adam's rate of the scorer."""
     body_rate: float = 2.0e-4
-    """Of an encoder that is trained."""
+    """Adam's rate of an encoder that is trained."""
     head_rate: float = 1.0e-3
-    """Of its heads."""
+    """Adam's rate of its heads."""
     clip_norm: float = 1.0
     """Gradient norm is clipped to this."""
     ema_decay: float = 0.9999
