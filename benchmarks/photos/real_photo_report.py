@@ -59,7 +59,7 @@ def markdown(result: dict) -> str:
         f"{result['truth']['source']}. Weights {result['checkpoint_sha256'][:12]}, {result['hypotheses']} hypotheses, "
         f"K given. Not found: {', '.join(missing) or 'nowhere'}.",
         *result["notes"],
-        f"Command: `{command}`.",
+        f"Command: `{command}{result.get('command', '')}`.",
         "",
         f"**Read with care.** Intervals (95 %) draw instants with replacement; there are {len(instants)} of one "
         "person, so they tell little of other people and scenes. The joints are what detectors call joints, and truths "

@@ -266,13 +266,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder with the gym photos")
     parser.add_argument("--checkpoint", default="lite")
     parser.add_argument("--hypotheses", type=int, default=100)
+    parser.add_argument("--out", help="name of the figures, real_photos unless given")
     parser.add_argument("--only-report", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    out = (args.set or ROOT / "docs" / "results") / "real_photos.json"
+    out = (args.set or ROOT / "docs" / "results") / f"{args.out or 'real_photos'}.json"
     if not args.only_report:
         photos = gym_set(args.data) if args.set is None else read_set(args.set)
         result = measure(photos, args.checkpoint, args.hypotheses)
+        if args.out:
+            result["command"] = f" --checkpoint {args.checkpoint} --out {args.out}"
         write_figures(out, result)
     text = real_photo_report.markdown(json.loads(out.read_text()))
     out.with_suffix(".md").write_text(text)
