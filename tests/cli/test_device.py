@@ -41,6 +41,10 @@ DO_NOT_COMPUTE = {
     "bench": "its bytes are those of the frozen hashes, wherever it runs",
     "setup-detector": "installs",
     "export": "writes what is there in other forms",
+    **dict.fromkeys(
+        ("convert hyponet", "convert scorenet", "convert hmr-scorer", "convert twist", "convert pairs"),
+        "writes what is there in other forms",
+    ),
     "critic freeze": "copies a memory",
     "critic memory": "reads and copies memories",
     "critic import-batch": "reads answers",

@@ -32,9 +32,9 @@ def answered(seen_in: range = range(FRAMES), frames: int = FRAMES) -> Chunk:
     keypoints = project(posed_keypoints(BODY, SCENE.truth), torch.from_numpy(SCENE.K)).numpy()
     keypoints = keypoints + rng.normal(0, 3.0, (len(seen_in), 27, 2))
     pose = rotmat_to_rotvec(SCENE.truth.rotmats).numpy()
-    group = pose + rng.normal(0, 0.05, (len(seen_in), 2, HYPOTHESES, 24, 3))
+    group = pose + rng.normal(0, 0.05, (len(seen_in), 3, HYPOTHESES, 24, 3))
     group[:, :, -1, 17] += 0.8
-    betas = np.broadcast_to(SCENE.truth.betas.numpy(), (len(seen_in), 2, BODY.num_betas))
+    betas = np.broadcast_to(SCENE.truth.betas.numpy(), (len(seen_in), 3, BODY.num_betas))
     return Chunk(
         time=np.arange(frames) / 30,
         size=np.tile([640, 800], (frames, 1)),
@@ -47,7 +47,9 @@ def answered(seen_in: range = range(FRAMES), frames: int = FRAMES) -> Chunk:
         score=np.full(len(seen_in), 0.9, np.float32),
         group=group.astype(np.float32),
         betas=betas.astype(np.float32),
-        misfit=np.tile([0.1, 50.0], (len(seen_in), 1)).astype(np.float32),
+        misfit=np.tile([0.1, 50.0, np.inf], (len(seen_in), 1)).astype(np.float32),
+        probability=np.full((len(seen_in), 3), np.nan, np.float32),
+        other=np.zeros((len(seen_in), 27, 3), np.float32),
         left_out=np.zeros(2, np.int64),
         detector=np.array(["tests", ""]),
     )

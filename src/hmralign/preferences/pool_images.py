@@ -19,6 +19,7 @@ from hmralign.detection.person_crop import with_crops
 from hmralign.geometry.cameras import CROP_MARGIN, apply_affine, crop_affine, estimate_intrinsics, scaled_pixels
 from hmralign.preferences.published_pool import CROP_SIDE, PublishedPool
 from hmralign.structures import InputError, Observation
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 from hmralign.structures.observation import MASK_SIZE
 
@@ -41,7 +42,8 @@ class PoolImages:
         missing = [name for name in dict.fromkeys(self.pool.image_paths) if not self.path(name).is_file()]
         if missing:
             raise InputError(
-                f"{self.root}: {len(missing)} images of the pool are missing, such as '{shown(missing[0])}'"
+                f"{self.root}: {counted(len(missing), 'image')} of the pool cannot be found, such as "
+                f"'{shown(missing[0])}'"
             )
         zoom = torch.linalg.det(self.pool.A_image_crop[:, :, :2].double())
         if not bool((zoom > 0).all()):

@@ -46,6 +46,7 @@ from hmralign.policies.policy import sample_each
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import BodyParams, InputError, Observation, TensorRecord
+from hmralign.structures.counted import counted
 from hmralign.training.curve import Curve
 from hmralign.training.hypothesis_sets import PUBLISHED_NOISE, body_errors, perturbed_truth
 from hmralign.training.loop import Loop, LoopConfig
@@ -124,8 +125,8 @@ class RankingConfig:
             raise InputError("training of a scorer: expected at least two hypotheses, and a metric")
         if self.sampled_by and len(self.sampled_by) != len(self.hypotheses):
             raise InputError(
-                f"training of a scorer: hypotheses are {self.hypotheses}, and {len(self.sampled_by)} checkpoints "
-                "propose; expected a number for each"
+                f"training of a scorer: hypotheses are {self.hypotheses}, and "
+                f"{counted(len(self.sampled_by), 'checkpoint')} propose; expected a number for each"
             )
         if self.accumulate > self.batch_size:
             raise InputError("training of a scorer: a batch cannot be computed in more parts than it has persons")

@@ -159,4 +159,4 @@ def test_wrong_use_is_one_sentence(place, capsys):
     assert "one of --groups STORE and --pairs POOL" in said("dpo", "--groups", place)
     assert "is for --groups" in said("dpo", "--other-model")
     (place / "images" / "imageFiles/walk_2/image_00002.jpg").unlink()
-    assert "1 images of the pool are missing, such as 'imageFiles/walk_2" in said("dpo")
+    assert "1 image of the pool cannot be found, such as 'imageFiles/walk_2" in said("dpo")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from hmralign.alignment.labelled import LabelledConfig
 from hmralign.alignment.methods.dpo import ADHMR_CODE
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
@@ -104,7 +105,10 @@ def test_base_steps_groups_and_dpo(based, tmp_path):
         recommended("dpo").training, steps=6, batch_size=24, dropout=True, check_every=3, save_every=3, warmup=1,
         context_variants=2,
     )  # fmt: skip
-    settings = recommended("dpo", training=training, critic="oracle", min_persons=1, settings=ADHMR_CODE)
+    settings = recommended(
+        "dpo", training=training, critic="oracle", min_persons=1, settings=replace(ADHMR_CODE, top_k=4)
+    )
+    settings = replace(settings, labelled=LabelledConfig(share=0.5, critic="oracle", batch_share=0.5))
     aligned = align_policy(based, "tiny", BODY, store, settings, tmp_path / "run")
     assert aligned.stopped is None and aligned.groups >= 8
     assert state_hash(aligned.policy) != state_hash(based)

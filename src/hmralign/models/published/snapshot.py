@@ -31,6 +31,7 @@ from hmralign.body.npz_file import opened_archive
 from hmralign.body.restricted_pickle import StorageRecorder
 from hmralign.storage.limited_file import require_regular
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
 MAX_FILE_BYTES = 8 * 2**30
@@ -155,7 +156,7 @@ def _sizes(path: Path, archive: zipfile.ZipFile) -> dict[str, int]:
             raise InputError(f"{path}: '{shown(info.filename)}' is packed or locked, expected what torch.save writes")
         sizes[info.filename] = info.file_size
     if len(sizes) > MAX_ENTRIES or sum(sizes.values()) > path.stat().st_size:
-        raise InputError(f"{path}: damaged snapshot ({len(sizes)} entries of {sum(sizes.values())} bytes)")
+        raise InputError(f"{path}: damaged snapshot ({counted(len(sizes), 'entry')} of {sum(sizes.values())} bytes)")
     return sizes
 
 

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from hmralign.data.images import expand_inputs, load_image
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 logger = logging.getLogger("hmralign.synth")
 
@@ -59,14 +60,16 @@ def procedural(n: int, size: int, generator: torch.Generator) -> Float[Tensor, "
     return interpolate(picture.clamp(0, 1), size=(size, size), mode="bilinear")
 
 
-def read_backgrounds(folder: str | Path) -> list[UInt8[Tensor, "3 height width"]]:
+def read_backgrounds(folder: str | Path) -> list[UInt8[Tensor, "3 _ _"]]:
     """The pictures of a folder, reduced to `_LONGEST` pixels; those that cannot be read are left out with a warning.
 
     Raises InputError for a folder without a picture that can be read, or with more than `MOST_BACKGROUNDS`.
     """
     paths = expand_inputs([folder])
     if len(paths) > MOST_BACKGROUNDS:
-        raise InputError(f"{folder}: has {len(paths)} pictures; expected at most {MOST_BACKGROUNDS} backgrounds")
+        raise InputError(
+            f"{folder}: has {counted(len(paths), 'picture')}; expected at most {MOST_BACKGROUNDS} backgrounds"
+        )
     pictures = []
     for path in paths:
         try:
@@ -82,7 +85,7 @@ def read_backgrounds(folder: str | Path) -> list[UInt8[Tensor, "3 height width"]
 
 
 def cut_from(
-    pictures: Sequence[UInt8[Tensor, "3 height width"]], n: int, size: int, generator: torch.Generator
+    pictures: Sequence[UInt8[Tensor, "3 _ _"]], n: int, size: int, generator: torch.Generator
 ) -> Float[Tensor, "n 3 size size"]:
     """Random square cuttings of a user's pictures, half of them mirrored; RGB in [0, 1]."""
     cuttings = []

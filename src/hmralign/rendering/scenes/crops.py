@@ -64,7 +64,7 @@ def rendered_crops(
     size: int,
     mix: SceneMix,
     generator: torch.Generator,
-    backgrounds: Sequence[UInt8[Tensor, "3 h w"]] = (),
+    backgrounds: Sequence[UInt8[Tensor, "3 _ _"]] = (),
 ) -> UInt8[Tensor, "n 3 size size"]:
     """RGB crops of persons as observed, as `Observation.crop` wants them.
 

@@ -31,6 +31,7 @@ from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import write_json
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.systems.align.checkpoint import FORMAT_VERSION, AlignedCheckpoint, claim_record
 from hmralign.systems.align.configuration import AlignConfig
 from hmralign.systems.align.curves import draw_curves
@@ -87,8 +88,8 @@ def _require_fitting(pool: PublishedPool, config: AlignConfig) -> None:
         raise InputError("a pool is neither labelled in parts nor sampled anew; expected labelled.share 0 and 1 round")
     if len(pool) < config.min_persons:
         raise InputError(
-            f"{len(pool)} records are too few to align a model; expected at least {config.min_persons} (to try fewer, "
-            "set min_persons in the configuration)"
+            f"{counted(len(pool), 'record')} are too few to align a model; expected at least {config.min_persons} "
+            "(to try fewer, set min_persons in the configuration)"
         )
 
 

@@ -55,7 +55,7 @@ def observed_examples(
     config: SynthConfig,
     generator: torch.Generator,
     device: str | torch.device = "cpu",
-    backgrounds: Sequence[UInt8[Tensor, "3 h w"]] = (),
+    backgrounds: Sequence[UInt8[Tensor, "3 _ _"]] = (),
 ) -> Example:
     """`n` examples with masks, and with pictures where they are asked for."""
     example, seen = source.sample_seen(n, generator)
