@@ -76,7 +76,7 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def write_training_config(path: Path, config: BaseTrainingConfig) -> None:
-    """Write every resolved value, readable by `read_training_config`."""
+def write_training_config(path: Path, config: Any) -> None:
+    """Write every resolved value of a configuration of any kind, readable by `read_config`."""
     plain = TypeAdapter(dict[str, Any]).dump_python(asdict(config), mode="json")
     write_whole(path, yaml.safe_dump(plain, sort_keys=False))

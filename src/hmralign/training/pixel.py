@@ -11,14 +11,11 @@ without pixels (`use_pixels: false`) sees the same persons in the same order.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from jaxtyping import Float, UInt8
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from hmralign.body.free_body import load_free_body
@@ -31,11 +28,12 @@ from hmralign.models.pixel.part_patches import MIRROR_LIMBS, PartPatches, mirror
 from hmralign.models.pixel.pixel_model import PixelConfig, PixelFeatures, PixelModel
 from hmralign.models.pose_vector import mirror
 from hmralign.storage.seeds import derived_seed, seeded
-from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError, TensorRecord
 from hmralign.training.base_batches import SyntheticBatches, training_batch
 from hmralign.training.base_configuration import BaseTrainingConfig
+from hmralign.training.base_data import training_sources
 from hmralign.training.base_losses import velocity_errors
+from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve, five_decimals
 from hmralign.training.learning_rate import warm_cosine
 from hmralign.training.loop import Loop, LoopConfig
@@ -126,7 +124,8 @@ def read_pictured(folders: tuple[str, ...]) -> PicturedPersons:
     body, parts = load_free_body("3k5"), []
     for folder in folders:
         for path in sorted(Path(folder).glob("shard_*.safetensors")):
-            example = ShardSet(read_shard(path))[torch.arange(len(read_shard(path)["box"]))]
+            shard = ShardSet(read_shard(path))
+            example = shard[torch.arange(len(shard))]
             if example.observation.crop is None:
                 raise InputError(f"{path}: its persons have no pictures; write them with `hmralign synth --pictures`")
             batch = training_batch(example, body)
@@ -165,8 +164,7 @@ def train_pixel(config: PixelTrainingConfig, folder: Path, device: str | torch.d
 def train_pixel_file(config: PixelTrainingConfig, folder: Path, device: str | torch.device = "cpu") -> Path:
     """`train_pixel`, written with its configuration into the folder. Errors as there."""
     folder.mkdir(parents=True, exist_ok=True)
-    plain = TypeAdapter(dict[str, Any]).dump_python(asdict(config), mode="json")
-    write_whole(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
+    write_training_config(folder / "config.yaml", config)
     model = train_pixel(config, folder, device)
     return save_pixel(
         folder / "pixel.safetensors", model, load_free_body("3k5").skeleton_hash, sources=pixel_sources(config)
@@ -200,9 +198,7 @@ def pixel_step(config: PixelTrainingConfig, persons: PicturedPersons) -> Step:
         share = config.batch_size / (config.batch_size + config.fresh.batch_size)
         yield _pictured_part(model, batch, config, share, draw)
         plain = next(fresh).to(place)
-        # Without a picture the reader adds nothing, so it is not asked.
-        embedded = model.encoder.embedded(plain.features)
-        context = model.encoder.encoded(embedded, plain.features)
+        context = model.encoder.without_pixels(plain.features)
         errors = velocity_errors(model, context, plain.pose_vector, config.draws, draw)
         terms = {"v_loss": errors, "betas_loss": (context.betas - plain.betas).square()}
         said = {**dict.fromkeys(_FIGURES, 0.0), "fresh_v_loss": float(errors.detach().mean()) / (1 - share)}
@@ -218,7 +214,7 @@ def _pictured_part(
     if config.use_pixels:
         context, tilt = model.encoder.read(features)
     else:
-        context = model.encoder.encoded(model.encoder.embedded(features.keypoints), features.keypoints)
+        context = model.encoder.without_pixels(features.keypoints)
         tilt = torch.zeros_like(batch.tilt)
     terms = {
         "v_loss": velocity_errors(model, context, batch.pose_vector, config.draws, draw),
@@ -248,8 +244,6 @@ def with_mirror_images(persons: PicturedPersons, mirrored: Tensor) -> PicturedPe
 
 def pixel_sources(config: PixelTrainingConfig) -> tuple[str, ...]:
     """What weights of this configuration are trained on."""
-    from hmralign.training.base_data import training_sources
-
     sources = [*trained_on(config.start_from), *training_sources(config.fresh)]
     sources += [source_of(read_index(Path(folder))) for folder in config.shards]
     return tuple(dict.fromkeys(sources))

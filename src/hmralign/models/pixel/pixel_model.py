@@ -130,6 +130,10 @@ class PixelEncoder(KeypointEncoder):
         added, tilt = self.pixels(features.patches, x)
         return self.encoded(x + added, features.keypoints), tilt
 
+    def without_pixels(self, features: KeypointFeatures) -> Context:
+        """Persons without a picture: the reader adds nothing, so it is not asked."""
+        return super().forward(features)
+
     def forward(self, features: PixelFeatures) -> Context:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Encode persons; any leading axes."""
         return self.read(features)[0]

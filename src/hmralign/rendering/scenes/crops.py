@@ -32,7 +32,7 @@ from hmralign.structures import Example, InputError
 AT_ONCE = 64
 """Persons drawn together: bounds memory, and neighbours in it stand beside each other."""
 
-_HIDING = {11: 1, 12: 2, 13: 4, 14: 5, 15: 7, 16: 8, 5: 16, 6: 17, 7: 18, 8: 19, 9: 20, 10: 21, 0: 15}
+JOINT_NEAR = {11: 1, 12: 2, 13: 4, 14: 5, 15: 7, 16: 8, 5: 16, 6: 17, 7: 18, 8: 19, 9: 20, 10: 21, 0: 15}
 """Keypoint -> joint near it."""
 
 
@@ -201,8 +201,8 @@ class _Scene:
     def _covered(self) -> Bool[Tensor, "n size size"]:
         """Pixels that something hides: around hidden keypoints, and now and then a bar or box anywhere."""
         cells = 24
-        joints = project(self.seen.joints[:, list(_HIDING.values())], self.K)
-        hidden = self.example.observation.confidence[:, list(_HIDING)] <= MIN_CONFIDENCE
+        joints = project(self.seen.joints[:, list(JOINT_NEAR.values())], self.K)
+        hidden = self.example.observation.confidence[:, list(JOINT_NEAR)] <= MIN_CONFIDENCE
         step = self.size / cells
         centre = (torch.arange(cells) + 0.5) * step - 0.5
         grid = torch.stack(torch.meshgrid(centre, centre, indexing="xy"), dim=-1).flatten(0, 1)  # (cell, 2)

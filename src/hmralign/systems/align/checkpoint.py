@@ -117,8 +117,13 @@ def _aligned(store: GroupStore, start: OpenedPolicy, config: AlignConfig, out: P
     policy = start.diffusion()
     result = align_policy(policy, start.sha256, policy.body, store, config, out)
     sources = tuple(dict.fromkeys((*start.trained_on, *store.facts.trained_on, store.facts.source)))
+    return write_aligned(result, out, sources, f"{config.method} on {config.critic}")
+
+
+def write_aligned(result: Aligned, out: Path, sources: tuple[str, ...], title: str) -> AlignedCheckpoint:
+    """Weights, drawn curves and summary of a finished run."""
     path = result.policy.save(out / "model.safetensors", sources)
-    draw_curves(out / "curve.jsonl", out / "curves.png", f"{config.method} on {config.critic}")
+    draw_curves(out / "curve.jsonl", out / "curves.png", title)
     summary = {
         "format_version": FORMAT_VERSION, "checkpoint": str(path), "sha256": checkpoint_hash(path),
         "rounds": result.rounds, "stopped": result.stopped, "groups": result.groups,

@@ -20,7 +20,6 @@ from hmralign.alignment.methods.sft import SftConfig
 from hmralign.alignment.pool_groups import LivePoolContexts, cached_pool_contexts, pool_items, pool_scores, with_truth
 from hmralign.body.body_file import load_body
 from hmralign.body.free_body import load_free_body
-from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.policies.catalogue import OpenedPolicy, open_policy
 from hmralign.policies.hyponet import HypoNetPolicy
 from hmralign.preferences.pool_images import PoolImages
@@ -29,12 +28,10 @@ from hmralign.preferences.published_pool_files import is_published, read_publish
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import seeded
-from hmralign.storage.whole_file import write_json
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
-from hmralign.systems.align.checkpoint import FORMAT_VERSION, AlignedCheckpoint, claim_record
+from hmralign.systems.align.checkpoint import FORMAT_VERSION, AlignedCheckpoint, claim_record, write_aligned
 from hmralign.systems.align.configuration import AlignConfig
-from hmralign.systems.align.curves import draw_curves
 from hmralign.systems.align.run import Aligned
 from hmralign.systems.recover.provenance import library_versions
 from hmralign.training.contexts import encoder_is_trained
@@ -113,14 +110,8 @@ def _aligned(start: HypoNetPolicy, images: PoolImages, scores: torch.Tensor, con
 
 
 def _written(start: OpenedPolicy, result: Aligned, config: AlignConfig, out: Path, source: str) -> AlignedCheckpoint:
-    path = result.policy.save(out / "model.safetensors", tuple(dict.fromkeys((*start.trained_on, source))))
-    draw_curves(out / "curve.jsonl", out / "curves.png", f"{config.method} on a pool")
-    summary = {
-        "format_version": FORMAT_VERSION, "checkpoint": str(path), "sha256": checkpoint_hash(path),
-        "rounds": result.rounds, "stopped": result.stopped, "groups": result.groups,
-    }  # fmt: skip
-    write_json(out / "summary.json", summary)
-    return AlignedCheckpoint(path, result)
+    sources = tuple(dict.fromkeys((*start.trained_on, source)))
+    return write_aligned(result, out, sources, f"{config.method} on a pool")
 
 
 def _record(pairs: Path, start: OpenedPolicy, config: AlignConfig, critic: str | None) -> dict[str, Any]:

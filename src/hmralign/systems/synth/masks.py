@@ -15,6 +15,7 @@ from hmralign.critics import silhouette
 from hmralign.data.keypoint_box import MIN_CONFIDENCE
 from hmralign.data.synthetic.generator import SeenBody
 from hmralign.geometry.cameras import apply_affine, crop_affine, project
+from hmralign.rendering.scenes.crops import JOINT_NEAR
 from hmralign.structures import MASK_SIZE, Example
 
 _FINE = 2 * MASK_SIZE
@@ -101,8 +102,7 @@ def _cell_pixels(example: Example, size: int) -> Float[Tensor, "n cells 2"]:
 def _hidden_cells(example: Example) -> Bool[Tensor, "n fine fine"]:
     """Cells whose nearest joint belongs to a hidden keypoint."""
     assert example.annotation is not None
-    chosen = {11: 1, 12: 2, 13: 4, 14: 5, 15: 7, 16: 8, 5: 16, 6: 17, 7: 18, 8: 19, 9: 20, 10: 21, 0: 15}
-    keypoints, joints = list(chosen), list(chosen.values())
+    keypoints, joints = list(JOINT_NEAR), list(JOINT_NEAR.values())
     places = project(example.annotation.joints[:, joints], example.observation.K)
     nearest = torch.cdist(_cell_pixels(example, MASK_SIZE), places).argmin(-1)
     hidden = example.observation.confidence[:, keypoints] <= MIN_CONFIDENCE
