@@ -300,8 +300,8 @@ def report(document: dict, out: Path) -> None:
         f"# What other cameras teach: {start}", "",
         f"{s['persons']} unlabelled persons of the wild world before four cameras each, groups of 16, {s['steps']} "
         f"steps; rates from {', '.join(f'{r:g}' for r in s['rates'])}, chosen on {s['val_persons']} persons of "
-        f"wild/val for every row alike; {document['persons']} new persons of held-out poses, single views, M = {M}, mean "
-        f"over "
+        f"wild/val for every row alike; {document['persons']} new persons of held-out poses, single views, "
+        f"M = {M}, mean over "
         f"{len(s['seeds'])} fine-tuning seeds. Millimetres on the free body, differences to the base paired over "
         "persons with 95 % intervals. The evidence has no 3D label; rows named truth have, for comparison.", "",
         f"Command: `python benchmarks/alignment/other_cameras.py --base {s['base']}"
