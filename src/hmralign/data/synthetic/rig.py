@@ -50,6 +50,7 @@ def sample_rig(source: Generator, count: int, cameras: int, generator: torch.Gen
     ]
     pelvis = stretched[:, 0]
     transforms = torch.stack([_between(drawn[0], view, pelvis) for view in drawn], 1)  # (n, view, 4, 4)
+    transforms[:, 0] = torch.eye(4)  # to the last bit
     index = _well_seen(seen[0], source.mix.min_keypoints, generator)
     return RigPersons(Example.stack(seen, 1)[index], transforms[index])
 
