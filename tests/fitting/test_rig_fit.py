@@ -59,7 +59,7 @@ def test_views_that_agree_bring_a_wrong_guess_to_the_truth_and_place_it():
     found = fitted(persons, guess)
     start = fitted(persons, guess, views=1)
     assert errors(found, persons).mean() < 0.025
-    assert errors(found, persons).mean() < 0.3 * errors(start, persons).mean()  # one view does not know depth
+    assert errors(found, persons).mean() < 0.5 * errors(start, persons).mean()  # one view does not know depth
     assert persons.views.annotation is not None
     pelvis = persons.views.annotation.joints[:, 0, 0]
     assert (posed_joints(BODY, found.body)[:, 0] - pelvis).norm(dim=-1).max() < 0.05
