@@ -5,8 +5,8 @@
 
 Writes docs/results/video.{json,md}. Needs the detector (`hmralign setup-detector`). The truth is one man over 1.6 s,
 from calibrated cameras (`../shared/data/truth/README.md`); joints are the body's keypoints. Constants were
-chosen on clip m04 and on synthetic motion, but for `LinkConfig.change` and `disbelief`, which were chosen after a look at
-m02: no clip is left that nothing was chosen on. Frame by frame is what `recoverer(frame)` answers,
+chosen on clip m04 and on synthetic motion, but for `LinkConfig.change` and `disbelief`, which were chosen after a look
+at m02: no clip is left that nothing was chosen on. Frame by frame is what `recoverer(frame)` answers,
 M = 100; the clip's answer has M = 50.
 
 Errors are compared on the same frames; intervals are bootstrapped over blocks of 10 consecutive frames. Jitter is the
@@ -189,8 +189,8 @@ def table(record: dict) -> str:
         "",
         "Command: `python benchmarks/photos/clips.py`. One man over 1.6 s in two cameras, truth from calibrated",
         "cameras: one small sample. Constants were chosen on m04 and on synthetic motion, but for `LinkConfig.change`",
-        f"and `disbelief`, which were chosen after a look at m02. Read by {record['detector']}. Millimetres; jitter is the",
-        "error of the acceleration, m/s^2.",
+        f"and `disbelief`, which were chosen after a look at m02. Read by {record['detector']}. Millimetres; jitter is",
+        "the error of the acceleration, m/s^2.",
         "",
         "| clip | answer | MPJPE | worst frame | PA-MPJPE | jitter | flipped frames | changes of front |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
