@@ -3,8 +3,8 @@
 A description is a list of statements (`hmralign.language`). A statement that holds costs nothing, one that is far from
 holding costs 1, so that one that is wrong cannot outvote all others: with three in ten statements wrong, the mean rank
 correlation with PA-MPJPE is 0.65 this way and 0.41 with costs that grow without end (300 perturbed truths, 8 hypotheses
-each; 0.80 both ways where nothing is wrong). `oracle-language` takes the words from the true pose: it is what words could tell at best. A file of descriptions
-(`NAME.descriptions.json`) judges by what somebody wrote:
+each; 0.80 both ways where nothing is wrong). `oracle-language` takes the words from the true pose: it is what words
+could tell at best. A file of descriptions (`NAME.descriptions.json`) judges by what somebody wrote:
 
     {"format_version": 1, "descriptions": {"PERSON": "left hand on the right knee, legs crossed"}}
 """
@@ -34,9 +34,9 @@ from hmralign.structures.errors import shown
 
 @dataclass(frozen=True)
 class LanguageCritic:
-    """Minus the mean cost of what descriptions say, one description for each person that is judged.
+    """Minus the mean cost of what a description says, one for each person that is judged.
 
-    Persons of whom nothing is said (None, or a description without statements) have equal scores. `weights`, one for
+    Persons without a description (None, or a description without statements) have equal scores. `weights`, one for
     each statement of the vocabulary, say how much each is to be believed; all the same unless given. The camera is
     taken to be level.
     """
@@ -48,7 +48,7 @@ class LanguageCritic:
     needs_truth = False
 
     def can_judge(self, example: Example) -> Bool[Tensor, " person"]:
-        """Persons of whom something is said."""
+        """Persons with a description that makes a statement."""
         return (self._wanted() != 0).any(-1)
 
     def __call__(self, hypotheses: Hypotheses, example: Example) -> Float[Tensor, "person hyp"]:
