@@ -198,7 +198,7 @@ def test_long_texts_are_refused_before_they_are_read():
         read_text("standing " * (MOST_TYPED_WORDS + 1))
     with pytest.raises(InputError, match="characters"):
         read_text("a" * 1_000_000)
-    assert read_text("standing. " * MOST_TYPED_WORDS).statements == (("standing", True),)
+    assert read_text("standing. " * 500).statements == (("standing", True),)
 
 
 @pytest.mark.parametrize(
