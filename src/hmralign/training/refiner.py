@@ -10,7 +10,7 @@ that a refiner can be asked without it; descriptions are cut short, and some are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,10 +31,11 @@ from hmralign.fitting.person_fit import PersonFit
 from hmralign.geometry.rotations import mean_rotmat
 from hmralign.models.checkpoint import load_checkpoint, trained_on
 from hmralign.models.language.body_offset import BodyOffset
-from hmralign.models.language.refiner import CONDITIONS, Refiner, RefinerCondition, RefinerConfig
+from hmralign.models.language.refiner import CONDITIONS, Refiner, RefinerConfig
 from hmralign.models.language.refiner_checkpoint import save_refiner
 from hmralign.refinement.energy import Energy
 from hmralign.refinement.guide import StatementGuide
+from hmralign.refinement.prior import condition_of
 from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_whole
@@ -99,8 +100,6 @@ def around_of(persons: RefinerPersons, scale: Float[Tensor, " 154"]) -> BodyOffs
 
 def from_mean_body(pool: RefinerPersons) -> RefinerPersons:
     """The pool with the same first answer for everybody: its mean body."""
-    from dataclasses import replace
-
     mean = mean_rotmat(pool.rotmats.movedim(0, 1))  # (24, 3, 3)
     start = replace(pool.start, rotmats=mean.expand_as(pool.rotmats), betas=pool.betas.mean(0).expand_as(pool.betas))
     return replace(pool, start=start)
@@ -116,21 +115,6 @@ def described(
     mixed = torch.where(others, wanted.roll(1, 0), wanted)
     kept = torch.rand(count, 1, generator=generator).sqrt()
     return mixed * (torch.rand(count, statements, generator=generator) < kept)
-
-
-def condition_of(
-    energy: Energy, around: BodyOffset, x: Float[Tensor, "n 154"], context: Tensor, shown: Float[Tensor, "n 3"]
-) -> RefinerCondition:
-    """What the refiner is told, the gradients being taken at the offset `x`."""
-    body = around.to_body(x)
-    return RefinerCondition(
-        initial_rotmats=around.rotmats,
-        initial_betas=around.betas,
-        context=context,
-        keypoint_gradient=energy.point_gradient(*body),
-        text_gradient=energy.text_and_turn_gradient(*body)[1],
-        shown=shown,
-    )
 
 
 def refiner_parts(
@@ -189,7 +173,7 @@ def train_refiner(config: RefinerTrainingConfig, folder: Path, pool: RefinerPers
     """Train, resuming from `folder`; on a pool that is at hand, or on that of the configuration.
 
     Writes `state.pt` and `curve.jsonl`. A step depends on the seed and its number alone. Raises InputError for states
-    that are damaged or of another model, and for an encoder of another width; RuntimeError where the loss is not finite.
+    that are damaged or of another model, and for an encoder of another width; RuntimeError for a loss that is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pool = refiner_pool(config.pool, config.seed) if pool is None else pool

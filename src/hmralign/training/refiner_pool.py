@@ -1,4 +1,4 @@
-"""Persons that a refiner learns from: synthetic ones with their truth, what was first answered, and what is said of them.
+"""Persons that a refiner learns from: synthetic ones with their truth, a first answer, and what is said of them.
 
 Making them takes far longer than a step, so a pool is made once and drawn from.
 """
@@ -6,7 +6,7 @@ Making them takes far longer than a step, so a pool is made once and drawn from.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int8
@@ -77,7 +77,7 @@ class PoolConfig:
     """Who answered first."""
     data: SyntheticMix = WIDELY
     """What the persons are like."""
-    poses: PoseMix = PoseMix()
+    poses: PoseMix = field(default_factory=PoseMix)
     """Where their poses come from."""
     pose_file: str | None = None
     """Motion-capture poses; without it all poses come from the shipped prior."""
