@@ -59,7 +59,7 @@ def test_whoever_was_right_before_is_believed_more_and_a_group_that_misses_the_t
     assert share(believed(mixed, group, TrustConfig(right=50.0)), mixed) > usual
     assert share(believed(mixed, group, TrustConfig(wrong=50.0)), mixed) < usual
     nothing_known = believed(mixed, group, TrustConfig(missed=1.0))
-    torch.testing.assert_close(nothing_known, 0.25 * mixed)  # even odds that it is right, and that it is of this person
+    torch.testing.assert_close(nothing_known, 0.4 * mixed)  # 4 : 1 that it is right, even odds of whom it is said
 
 
 def test_rates_of_a_group_are_means_over_it():
