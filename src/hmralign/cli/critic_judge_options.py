@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
     from hmralign.critics.vlm.memory.store import Memory
     from hmralign.preferences.store import GroupStore
-    from hmralign.systems.group_preference.judging import Asker
     from hmralign.systems.group_preference.settings import EmbeddingConfig, ScoreConfig
+    from hmralign.vlm.asker import Asker
     from hmralign.vlm.chat import ChatBackend
     from hmralign.vlm.image_tokens import ImageGrid
 
@@ -144,7 +144,7 @@ def body_of(store: GroupStore) -> BodyModel:
 
 def open_backend(options: ServerOptions) -> ChatBackend:
     """Who is asked. Raises UsageError where nobody is given, and as `make_backend`."""
-    from hmralign.systems.group_preference.backends import make_backend
+    from hmralign.vlm.backends import make_backend
 
     if options.base_url is None and options.local is None:
         raise UsageError("nobody is there to ask; expected --base-url with --model, or --local")
@@ -159,7 +159,7 @@ def open_backend(options: ServerOptions) -> ChatBackend:
 
 
 def _nobody(options: ServerOptions) -> ChatBackend:
-    from hmralign.systems.group_preference.backends import Nobody
+    from hmralign.vlm.backends import Nobody
 
     if options.model is None or options.base_url is not None or options.local is not None:
         raise UsageError("--journal-only asks nobody; expected --model, and neither --base-url nor --local")
@@ -169,7 +169,7 @@ def _nobody(options: ServerOptions) -> ChatBackend:
 @contextmanager
 def open_asker(options: AskingOptions, folder: Path, journal_only: bool = False) -> Iterator[Asker]:
     """Who is asked, with journal, limits and budget; everything is checked before the model is loaded."""
-    from hmralign.systems.group_preference.judging import Asker
+    from hmralign.vlm.asker import Asker
     from hmralign.vlm.asking import Limits
     from hmralign.vlm.budget import Budget
     from hmralign.vlm.journal import Journal
@@ -199,7 +199,7 @@ def open_asker(options: AskingOptions, folder: Path, journal_only: bool = False)
 def _picture_check(options: AskingOptions, backend: ChatBackend) -> ImageGrid | None:
     if options.profile is None:
         return None
-    from hmralign.systems.group_preference.backends import read_profile
+    from hmralign.vlm.backends import read_profile
 
     return read_profile(options.profile, backend.model).picture_check()
 
