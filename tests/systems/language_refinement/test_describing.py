@@ -40,7 +40,7 @@ def looks_at_colours(request):
     picture = next(part.data for part in request.parts if isinstance(part, ImagePart))
     pixels = np.asarray(Image.open(BytesIO(picture)).convert("RGB")).astype(int)
     left_is_red = pixels[256, 100, 0] > pixels[256, 400, 0]
-    ask = request.parts[-1].text
+    ask = request.parts[2].text
     if "the head can be seen" in ask:
         return json.dumps({"seen": "no", "description": ""})
     return json.dumps({"seen": "clearly", "description": f"The {'left' if left_is_red else 'right'} side is red."})
@@ -75,7 +75,7 @@ def test_a_run_that_was_stopped_asks_nothing_twice(tmp_path):
 
 def test_what_cannot_be_used_is_a_failure_with_its_reason_and_the_rest_goes_on(tmp_path):
     def answer(request):
-        if "the trunk" in request.parts[-1].text and "the trunk can be seen" in request.parts[-1].text:
+        if "the trunk can be seen" in request.parts[2].text:
             return "I would rather not."
         return looks_at_colours(request)
 
