@@ -7,27 +7,10 @@ from hmralign.refinement.description.heard import (
     Heard,
     HeardPerson,
     PartQuestion,
-    exchanged_sides,
     heard,
-    mirrored_part,
     part_questions,
 )
-from hmralign.refinement.description.prompts import PARTS, DescribeOptions
-
-
-def test_exchanging_sides_twice_changes_nothing():
-    text = "LEFT hand on the right knee. Right foot left of the Left one; leftover, bright, at a right angle."
-    assert exchanged_sides(exchanged_sides(text)) == text
-    assert (
-        exchanged_sides(text)
-        == "RIGHT hand on the left knee. Left foot right of the Right one; leftover, bright, at a right angle."
-    )
-
-
-def test_the_mirror_image_of_a_part_is_a_part():
-    assert {mirrored_part(part) for part in PARTS} == set(PARTS)
-    assert all(mirrored_part(mirrored_part(part)) == part for part in PARTS)
-    assert mirrored_part("left_leg") == "right_leg" and mirrored_part("torso") == "torso"
+from hmralign.refinement.description.prompts import ASKED_PARTS, DescribeOptions
 
 
 def test_an_answer_of_the_mirrored_picture_is_turned_back():
@@ -40,7 +23,7 @@ def test_an_answer_of_the_mirrored_picture_is_turned_back():
 def test_every_part_is_asked_about_in_both_pictures():
     questions = list(part_questions("a", DescribeOptions(samples=3, mirrored_samples=2)))
     counts = Counter((q.part, q.mirrored) for q in questions)
-    assert counts == {**{(p, False): 3 for p in PARTS}, **{(p, True): 2 for p in PARTS}}
+    assert counts == {**{(p, False): 3 for p in ASKED_PARTS}, **{(p, True): 2 for p in ASKED_PARTS}}
     assert questions == list(part_questions("a", DescribeOptions(samples=3, mirrored_samples=2)))
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from hmralign.refinement.description.heard import exchanged_sides
+from hmralign.language.description import mirrored_text
 from hmralign.refinement.description.prompts import (
-    PARTS,
+    ASKED_PARTS,
     PROMPTS_PER_PART,
     DescribeOptions,
     chosen_prompts,
@@ -20,7 +20,7 @@ from hmralign.vlm.chat import ImagePart, TextPart
 from hmralign.vlm.structured import check_portable
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", ASKED_PARTS)
 def test_ten_different_prompts_for_each_part_without_numerals(part):
     prompts = part_prompts(part)
     assert len(set(prompts)) == PROMPTS_PER_PART
@@ -32,7 +32,7 @@ def test_limbs_are_named_by_their_own_side_only():
     for limb in ("arm", "leg"):
         left, right = part_prompts(f"left_{limb}"), part_prompts(f"right_{limb}")
         assert not any(re.search(r"\bright (?!angle)", prompt) for prompt in left)
-        assert [exchanged_sides(prompt) for prompt in right] == list(left)
+        assert [mirrored_text(prompt) for prompt in right] == list(left)
         assert sum("left" in prompt for prompt in left) >= 8
 
 

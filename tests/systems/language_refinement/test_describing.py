@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hmralign.refinement.description.prompts import PARTS, DescribeOptions
+from hmralign.refinement.description.prompts import ASKED_PARTS, DescribeOptions
 from hmralign.structures import InputError, Observation
 from hmralign.systems.language_refinement.describing import ShownPerson, describe_people
 from hmralign.vlm.asker import Asker
@@ -20,7 +20,7 @@ from hmralign.vlm.journal import Journal
 from hmralign.vlm.scripted import Scripted
 
 OPTIONS = DescribeOptions(samples=2, mirrored_samples=1)
-QUESTIONS = 3 * len(PARTS)
+QUESTIONS = 3 * len(ASKED_PARTS)
 
 
 def shown(name="a"):
@@ -58,7 +58,7 @@ def test_every_part_is_described_in_the_persons_own_sides(tmp_path):
     assert person.calls == len(backend.requests) == QUESTIONS and person.failures == ()
     assert person.seen_share("head") == 0 and person.texts("head") == ()
     assert {heard.text for heard in person.answers if heard.part != "head"} == {"The left side is red."}
-    assert sum(heard.mirrored for heard in person.answers) == len(PARTS)
+    assert sum(heard.mirrored for heard in person.answers) == len(ASKED_PARTS)
 
 
 def test_a_run_that_was_stopped_asks_nothing_twice(tmp_path):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hmralign.language.description import mirrored_text
+from hmralign.language.statements import Part, mirrored_words
 from hmralign.refinement.description.answers import PartAnswer, Seen
-from hmralign.refinement.description.prompts import PARTS, DescribeOptions, Part, chosen_prompts
-
-_SIDE = re.compile(r"\b(left|right)\b(?![ -]?angle)", re.IGNORECASE)
-"""A right angle has no side."""
+from hmralign.refinement.description.prompts import ASKED_PARTS, DescribeOptions, chosen_prompts
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class HeardPerson:
 def part_questions(person: str, options: DescribeOptions) -> Iterator[PartQuestion]:
     """All questions about a person: as it is first, then in the mirror; the same whenever it is asked."""
     for mirrored in (False, True):
-        for part in PARTS:
+        for part in ASKED_PARTS:
             for prompt in chosen_prompts(part, person, options, mirrored=mirrored):
                 yield PartQuestion(part, prompt, mirrored)
 
@@ -68,30 +66,5 @@ def heard(question: PartQuestion, answer: PartAnswer) -> Heard:
     """The answer in the person's own left and right."""
     if not question.mirrored:
         return Heard(question.part, False, answer.seen, answer.text)
-    return Heard(mirrored_part(question.part), True, answer.seen, exchanged_sides(answer.text))
-
-
-def mirrored_part(part: Part) -> Part:
-    """The part that lies there in the mirror image.
-
-    >>> mirrored_part("left_arm"), mirrored_part("head")
-    ('right_arm', 'head')
-    """
-    name = exchanged_sides(part.replace("_", " ")).replace(" ", "_")
-    return next(known for known in PARTS if known == name)
-
-
-def exchanged_sides(text: str) -> str:
-    """The text with every word left and right exchanged.
-
-    >>> exchanged_sides("Left hand near the right knee")
-    'Right hand near the left knee'
-    """
-    return _SIDE.sub(lambda found: _OTHER[found[0].lower()](found[0]), text)
-
-
-def _like(word: str, model: str) -> str:
-    return word.upper() if model.isupper() else word.capitalize() if model[0].isupper() else word
-
-
-_OTHER = {"left": lambda found: _like("right", found), "right": lambda found: _like("left", found)}
+    part = next(part for part in ASKED_PARTS if part == mirrored_words(question.part))
+    return Heard(part, True, answer.seen, mirrored_text(answer.text))

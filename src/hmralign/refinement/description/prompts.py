@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from hmralign.critics.vlm.prompt_files import LATEST, PromptFile, read_prompt
 from hmralign.critics.vlm.prompts import IN_THE_BOX
+from hmralign.language.statements import PARTS, Part
 from hmralign.refinement.description.answers import part_schema, rewrite_schema
 from hmralign.storage.seeds import derived_seed
 from hmralign.structures import InputError
 from hmralign.vlm.chat import ChatRequest, ImagePart, TextPart
 
-Part = Literal["overall", "head", "torso", "left_arm", "right_arm", "left_leg", "right_leg"]
-PARTS: tuple[Part, ...] = get_args(Part)
-"""The person's own left and right."""
+ASKED_PARTS: tuple[Part, ...] = tuple(part for part in PARTS if part != "view")
+"""Parts that have prompts; how the person is turned to the camera is asked with the whole body and the trunk."""
 
 PROMPTS_PER_PART = 10
 
@@ -67,7 +67,7 @@ class DescribeOptions:
     @property
     def record(self) -> dict[str, Any]:
         """What decides an answer: the settings, and the hashes of all prompts."""
-        names = ("describe", "rewrite", *sorted({_file(part) for part in PARTS}))
+        names = ("describe", "rewrite", *sorted({_file(part) for part in ASKED_PARTS}))
         hashes = {name: read_prompt(name, self.version, _FOLDER).sha256 for name in names}
         rest = {n: getattr(self, n) for n in self.__dataclass_fields__}
         return {**rest, "prompts_sha256": hashes}
