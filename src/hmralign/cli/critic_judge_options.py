@@ -54,16 +54,12 @@ class ServerOptions:
 
 
 @dataclass(frozen=True)
-class AskingOptions(ServerOptions):
-    """Options of the commands that ask about groups."""
+class SpendingOptions(ServerOptions):
+    """Options of the commands that ask a model much: the journal of its answers, and what may be spent."""
 
     journal: Path | None = None
     """SQLite file of all answers, new or continued: what is in it is not asked again. The default lies beside the
-    store: critic_journal.sqlite."""
-    preset: Preset = "default"
-    """Prompt, pictures and plan: ours, or those of the paper."""
-    config: Path | None = None
-    """YAML file with all settings, instead of --preset."""
+    result."""
     profile: Path | None = None
     """What `hmralign critic doctor` found of this model: lets answers be refused that were given without looking."""
     budget_cost: float | None = None
@@ -78,6 +74,19 @@ class AskingOptions(ServerOptions):
     """Most calls per minute."""
     tokens_per_minute: float | None = None
     """Most tokens per minute, by an estimate that is corrected."""
+
+
+@dataclass(frozen=True)
+class AskingOptions(SpendingOptions):
+    """Options of the commands that ask about groups."""
+
+    journal: Path | None = None
+    """SQLite file of all answers, new or continued: what is in it is not asked again. The default lies beside the
+    store: critic_journal.sqlite."""
+    preset: Preset = "default"
+    """Prompt, pictures and plan: ours, or those of the paper."""
+    config: Path | None = None
+    """YAML file with all settings, instead of --preset."""
 
     # `--config` holds the settings of the judge, not the options of the command.
     CONFIG_IS_OF_OPTIONS = False
@@ -168,15 +177,22 @@ def _nobody(options: ServerOptions) -> ChatBackend:
 
 @contextmanager
 def open_asker(options: AskingOptions, folder: Path, journal_only: bool = False) -> Iterator[Asker]:
-    """Who is asked, with journal, limits and budget; everything is checked before the model is loaded."""
+    """Who is asked about a store; everything is checked before the model is loaded."""
+    if options.config is not None and options.preset != "default":
+        raise UsageError("--preset and --config are both given; expected one of them")
+    with opened_asker(options, folder.with_name("critic_journal.sqlite"), journal_only) as asker:
+        yield asker
+
+
+@contextmanager
+def opened_asker(options: SpendingOptions, journal: Path, journal_only: bool = False) -> Iterator[Asker]:
+    """Who is asked, with limits, budget and journal (`journal` unless another is named); all is checked first."""
     from hmralign.vlm.asker import Asker
     from hmralign.vlm.asking import Limits
     from hmralign.vlm.budget import Budget
     from hmralign.vlm.journal import Journal
     from hmralign.vlm.prices import PriceTable
 
-    if options.config is not None and options.preset != "default":
-        raise UsageError("--preset and --config are both given; expected one of them")
     if options.budget_cost is not None and options.prices is None:
         raise UsageError("--budget-cost needs --prices")
     budget = Budget(options.budget_cost, options.budget_calls, options.budget_tokens)
@@ -187,16 +203,16 @@ def open_asker(options: AskingOptions, folder: Path, journal_only: bool = False)
         requests_per_minute=options.requests_per_minute, tokens_per_minute=options.tokens_per_minute,
         check_pictures=_picture_check(options, backend), journal_only=journal_only,
     )  # fmt: skip
-    path = options.journal or folder.with_name("critic_journal.sqlite")
+    path = options.journal or journal
     if journal_only and not path.is_file():
         raise UsageError(
             f"--journal-only: there is no journal '{path}'; expected the one that the answers were read into"
         )
-    with Journal.open(path) as journal:
-        yield Asker(backend, journal, limits, budget, prices)
+    with Journal.open(path) as opened:
+        yield Asker(backend, opened, limits, budget, prices)
 
 
-def _picture_check(options: AskingOptions, backend: ChatBackend) -> ImageGrid | None:
+def _picture_check(options: SpendingOptions, backend: ChatBackend) -> ImageGrid | None:
     if options.profile is None:
         return None
     from hmralign.vlm.backends import read_profile

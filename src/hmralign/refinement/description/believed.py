@@ -146,10 +146,8 @@ def _doubt(
     if found.share < options.least_share:
         return f"said {_times(found.total)} and denied {_times(found.against)}"
     sided = STATEMENTS[row_of(statement[0])].mirror != statement[0]
-    if options.both_pictures and both and sided:
-        other = votes.get((STATEMENTS[row_of(statement[0])].mirror, statement[1]), Votes())
-        if not (found.plain > other.plain or other.plain == 0) or not found.plain or not found.mirrored:
-            return _sides_doubt(found, other)
+    if options.both_pictures and both and sided and not (found.plain and found.mirrored):
+        return _sides_doubt(found, votes.get((STATEMENTS[row_of(statement[0])].mirror, statement[1]), Votes()))
     return None
 
 
@@ -183,7 +181,7 @@ def _agreement(votes: Mapping[Said, Votes]) -> dict[Part, float]:
 
 
 def _best_texts(said: Sequence[tuple[Heard, tuple[Said, ...]]], statements: set[Said]) -> tuple[tuple[Part, str], ...]:
-    """The answer about each part that makes the most believed statements, and the fewest others; none that makes none."""
+    """The answer about each part that makes the most believed statements and the fewest others."""
     texts = []
     for part in ASKED_PARTS:
         worth = [

@@ -66,5 +66,6 @@ def heard(question: PartQuestion, answer: PartAnswer) -> Heard:
     """The answer in the person's own left and right."""
     if not question.mirrored:
         return Heard(question.part, False, answer.seen, answer.text)
-    part = next(part for part in ASKED_PARTS if part == mirrored_words(question.part))
+    mirrored = mirrored_words(question.part)
+    part: Part = next(part for part in ASKED_PARTS if part == mirrored)
     return Heard(part, True, answer.seen, mirrored_text(answer.text))

@@ -12,11 +12,13 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from hmralign.language.description import PoseDescription
 from hmralign.overlays.described_person import PersonPicture, person_jpeg
 from hmralign.overlays.overlay import Photo
 from hmralign.refinement.description.answers import PartAnswer, parse_part
 from hmralign.refinement.description.heard import HeardPerson, PartQuestion, heard, part_questions
-from hmralign.refinement.description.prompts import DescribeOptions, part_request
+from hmralign.refinement.description.prompts import DescribeOptions, part_request, rewrite_request
+from hmralign.refinement.description.short_text import ShortText, TextBudget, rewrite_reader, truncated
 from hmralign.structures import Observation
 from hmralign.vlm.asker import Asker
 from hmralign.vlm.asking import Answered, Failed, Question
@@ -42,6 +44,37 @@ class ShownPerson:
 def describe_people(asker: Asker, people: Sequence[ShownPerson], options: DescribeOptions) -> list[HeardPerson]:
     """What a model says of each person, in their order. Raises as `vlm.asking.ask_all`."""
     return asyncio.run(_describe(asker, people, options))
+
+
+def short_texts(
+    asker: Asker, descriptions: Sequence[PoseDescription], budget: TextBudget, options: DescribeOptions
+) -> list[ShortText]:
+    """Each description as a text that an encoder takes: as it is where it fits, else rewritten by the model.
+
+    Where no rewriting can be used the text is truncated, and says so. Raises as `vlm.asking.ask_all`.
+    """
+    return asyncio.run(_shorten(asker, descriptions, budget, options))
+
+
+async def _shorten(
+    asker: Asker, descriptions: Sequence[PoseDescription], budget: TextBudget, options: DescribeOptions
+) -> list[ShortText]:
+    long = [d for d in descriptions if not budget.holds(d.text())]
+    questions = (Question(rewrite_request(d.text(), budget.words, options), rewrite_reader(d, budget)) for d in long)
+    try:
+        results = iter(await asker.ask(questions))
+    finally:
+        await asker.close()
+    return [
+        truncated(d.text(), budget) if budget.holds(d.text()) else _shortened(d, next(results), budget)
+        for d in descriptions
+    ]
+
+
+def _shortened(description: PoseDescription, result: Answered[str] | Failed, budget: TextBudget) -> ShortText:
+    if isinstance(result, Failed):
+        return truncated(description.text(), budget)
+    return ShortText(result.value, "rewritten")
 
 
 async def _describe(asker: Asker, people: Sequence[ShownPerson], options: DescribeOptions) -> list[HeardPerson]:

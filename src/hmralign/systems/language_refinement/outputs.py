@@ -119,7 +119,7 @@ def refinement_arrays(person: RefinedPerson, body: BodyModel) -> dict[str, np.nd
 
 
 def hypothesis_arrays(refined: RefinedPeople, person: RefinedPerson, body: BodyModel) -> dict[str, np.ndarray]:
-    """The arrays of `recover`'s `hypotheses.npz` that others read: the group as it was, and the refined body as fused."""
+    """What others read of `recover`'s `hypotheses.npz`: the group as it was, the refined body as the fused one."""
     start, seen = person.start, person.start.observation
     group = BodyParams.stack([start.initial]) if start.hypotheses is None else start.hypotheses
     arrays = {**_parameters(group), **{f"fused_{name}": value for name, value in _parameters(person.body).items()}}

@@ -1,4 +1,4 @@
-"""What is wanted of a person's body: statements from typed words, from a model's descriptions, or from our captioner."""
+"""What is wanted of a person's body: statements that a user typed, a model said, or our captioner says."""
 
 from __future__ import annotations
 
