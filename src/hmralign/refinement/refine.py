@@ -16,12 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.diffusion import ddim
-from hmralign.diffusion.schedule import Schedule, ScheduleConfig, make_schedule
 from hmralign.fitting.person_fit import PersonFit
 from hmralign.hypotheses.estimate import check_observation
 from hmralign.models.language.body_offset import OFFSET_DIM, BodyOffset, default_scale
+from hmralign.models.language.refiner import CONDITIONS, Refiner
 from hmralign.refinement.energy import Energy
 from hmralign.refinement.guide import Guide, NoGuide
+from hmralign.refinement.inversion import InversionConfig, sample_by_inversion
+from hmralign.refinement.prior import OffsetPrior, Prior, RefinerPrior
 from hmralign.refinement.pull import Pull, PullConfig
 from hmralign.refinement.start import start_of
 from hmralign.structures import BodyParams, InputError, PersonGroup, TensorRecord
@@ -37,6 +39,10 @@ class RefineConfig:
     """Size of the noise that it starts from: 0 for the most likely answer, 1 for a sample."""
     pull: PullConfig = field(default_factory=PullConfig)
     """Guidance at every step."""
+    conditions: tuple[str, ...] = CONDITIONS
+    """What a refiner is shown, where there is one: any of context, keypoints, text."""
+    inversion: InversionConfig | None = None
+    """Sampling by inversion in place of DDIM from the start; None for the latter."""
     clamp: float = 5.0
     """Bound on offsets, in their scales."""
 
@@ -44,6 +50,8 @@ class RefineConfig:
         """Raise InputError for values without meaning."""
         if self.num_steps < 1 or self.start_noise < 0 or self.clamp <= 0:
             raise InputError("refinement: num_steps must be at least 1, start_noise not negative, clamp positive")
+        if not set(self.conditions) <= set(CONDITIONS):
+            raise InputError(f"refinement: conditions are {self.conditions}, expected some of {', '.join(CONDITIONS)}")
 
 
 @dataclass(frozen=True)
@@ -57,40 +65,31 @@ class Refinement(TensorRecord):
     text_loss: Float[Tensor, "person step"]
 
 
-class OffsetPrior:
-    """Predicts x_0 from x_t for offsets that are standard normal: what is known of them without a trained model."""
-
-    def __init__(self, schedule: Schedule | None = None) -> None:
-        self.schedule = make_schedule(ScheduleConfig()) if schedule is None else schedule
-
-    def __call__(self, x_t: Float[Tensor, "person 154"], t: Tensor) -> Float[Tensor, "person 154"]:
-        """E[x_0 | x_t] = sqrt(alpha_bar) x_t."""
-        return self.schedule.at(t).sqrt() * x_t
-
-
 def refine(
     initial: BodyParams,
     fit: PersonFit,
     guide: Guide | None = None,
     config: RefineConfig | None = None,
     *,
+    refiner: Refiner | None = None,
     doubt: PersonGroup | None = None,
     generator: torch.Generator | None = None,
 ) -> Refinement:
     """Refine one body for each of the fit's persons.
 
-    `guide` is what words want; None for keypoints alone. `doubt` is the group of hypotheses that the initial body was
-    fused from, where there is one: bodies then move along the directions in which it is uncertain. Without keypoints
-    the guide alone moves bodies. Raises InputError for an observation or bodies that are not finite or do not fit
-    together, and for `start_noise` without a generator.
+    `guide` is what words want; None for keypoints alone. Without a `refiner` offsets are believed to be normal. `doubt`
+    is the group of hypotheses that the initial body was fused from, where there is one: bodies then move along the
+    directions in which it is uncertain. Without keypoints the guide alone moves bodies. Raises InputError for an
+    observation or bodies that are not finite or do not fit together, and for `start_noise` without a generator.
     """
     check_observation(fit.observation)
     config = config or RefineConfig()
     start = start_of(fit, initial)
     energy = Energy(fit, start, guide or NoGuide())
-    around = BodyOffset(start.rotmats, start.betas, default_scale().expand(len(start.betas), -1))
-    pull = Pull.of(energy, config.pull, doubt)
-    run = _Run(energy, around, OffsetPrior(), pull, config, [(start.rotmats, start.betas)])
+    scale = default_scale() if refiner is None else refiner.scale
+    around = BodyOffset(start.rotmats, start.betas, scale.expand(len(start.betas), -1))
+    prior = OffsetPrior() if refiner is None else RefinerPrior(refiner, energy, around, config.conditions)
+    run = _Run(energy, around, prior, Pull.of(energy, config.pull, doubt), config)
     run.sample(_first_noise(len(start.betas), config, generator))
     return _refinement(initial, energy, run.bodies)
 
@@ -104,35 +103,50 @@ def _first_noise(persons: int, config: RefineConfig, generator: torch.Generator 
     return (config.start_noise * torch.randn(OFFSET_DIM, generator=generator)).expand(persons, -1)
 
 
-@dataclass(frozen=True)
 class _Run:
-    """One run of the diffusion, which keeps the body of each step."""
+    """One run of the diffusion; it keeps the estimate that the prior is shown, and the body of each step."""
 
-    energy: Energy
-    around: BodyOffset
-    prior: OffsetPrior
-    pull: Pull
-    config: RefineConfig
-    bodies: list[tuple[Tensor, Tensor]]
+    def __init__(self, energy: Energy, around: BodyOffset, prior: Prior, pull: Pull, config: RefineConfig) -> None:
+        self.energy, self.around, self.prior, self.pull, self.config = energy, around, prior, pull, config
+        self.estimate = torch.zeros(len(around.betas), OFFSET_DIM, device=around.betas.device)
+        self.bodies = [(around.rotmats, around.betas)]
 
-    def sample(self, x_T: Float[Tensor, "person 154"]) -> Float[Tensor, "person 154"]:
-        return ddim.sample(
-            self._eps,
-            x_T,
-            self.prior.schedule,
-            num_steps=self.config.num_steps,
-            clamp=self.config.clamp,
-            guidance=self._guided,
-        )
+    def sample(self, x_T: Float[Tensor, "person 154"]) -> None:
+        """Run; what comes out is the last of the bodies."""
+        config, schedule = self.config, self.prior.schedule
+        if config.inversion is not None:
+            sample_by_inversion(
+                self._eps,
+                self._pulled,
+                self._energy,
+                self.estimate,
+                schedule,
+                config.inversion,
+                config.clamp,
+                self._keep,
+            )
+        else:
+            ddim.sample(self._eps, x_T, schedule, num_steps=config.num_steps, clamp=config.clamp, guidance=self._guided)
 
     def _eps(self, x_t: Tensor, t: Tensor) -> Tensor:
         alpha_bar = self.prior.schedule.at(t)
-        return (x_t - alpha_bar.sqrt() * self.prior(x_t, t)) / (1 - alpha_bar).sqrt()
+        return (x_t - alpha_bar.sqrt() * self.prior(x_t, t, self.estimate)) / (1 - alpha_bar).sqrt()
 
     def _guided(self, x_0: Tensor, alpha_bar_t: Tensor) -> Tensor:
-        pulled = self.pull(*self.around.to_body(x_0))
-        self.bodies.append(pulled)
-        return self.around.from_body(*pulled)
+        self._keep(self._pulled(x_0, alpha_bar_t))
+        return self.estimate
+
+    def _pulled(self, x_0: Tensor, alpha_bar_t: Tensor) -> Tensor:
+        return self.around.from_body(*self.pull(*self.around.to_body(x_0)))
+
+    def _keep(self, x_0: Tensor) -> None:
+        self.estimate = x_0
+        self.bodies.append(self.around.to_body(x_0))
+
+    def _energy(self, x_0: Tensor) -> Float[Tensor, " person"]:
+        body, config = self.around.to_body(x_0), self.config.pull
+        with torch.no_grad():
+            return config.keypoint_weight * self.energy.keypoints(*body) + config.text_weight * self.energy.text(*body)
 
 
 def _refinement(initial: BodyParams, energy: Energy, bodies: list[tuple[Tensor, Tensor]]) -> Refinement:
