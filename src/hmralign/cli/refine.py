@@ -49,6 +49,8 @@ class RefineOptions(SpendingOptions):
     """How much the keypoints count; 0 leaves them out."""
     text_weight: float | None = None
     """How much the words count; 0 leaves them out."""
+    refiner: Path | None = None
+    """Weights of `hmralign train refiner`; without them only the keypoints and the words move the body."""
     steps: int | None = None
     """Steps of the diffusion."""
     samples: int = 3
@@ -74,6 +76,7 @@ def run_refine(options: RefineOptions, terminal: Terminal) -> int:
     _check(options)
     from hmralign.body.body_file import load_body
     from hmralign.body.free_body import load_free_body
+    from hmralign.models.language.refiner_checkpoint import load_refiner
     from hmralign.systems.language_refinement.outputs import write_refined
     from hmralign.systems.language_refinement.refined import refine_people
     from hmralign.systems.language_refinement.starts import read_start
@@ -87,7 +90,8 @@ def run_refine(options: RefineOptions, terminal: Terminal) -> int:
     if options.person:
         people = people.chosen(options.person)
     wishes = wishes_of(options, people, body)
-    refined = refine_people(people, wishes, body, _refine_config(options), seed=options.seed)
+    refiner = None if options.refiner is None else load_refiner(options.refiner, body.skeleton_hash)
+    refined = refine_people(people, wishes, body, _refine_config(options), refiner=refiner, seed=options.seed)
     made_by = {"command": "refine", "text": options.text, "describe": options.describe, "model": options.model}
     write_refined(options.out, refined, body, made_by, overwrite=options.overwrite)
     notes = [*refined.notes, *(note for person in refined.persons for note in person.notes)]

@@ -6,7 +6,7 @@ initial people, wishes -> refinement of all of them at once -> bodies before, on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,13 +16,16 @@ from hmralign.fitting.person_fit import PersonFit
 from hmralign.geometry.cameras import project
 from hmralign.language.agreement import measure
 from hmralign.language.statements import row_of
+from hmralign.models.language.refiner import Refiner
 from hmralign.models.person_frame import person_frame
 from hmralign.refinement.energy import LEAST_KEYPOINTS
 from hmralign.refinement.guide import StatementGuide
 from hmralign.refinement.refine import RefineConfig, Refinement, refine
 from hmralign.structures import BodyParams, InputError, Observation, PersonGroup
 from hmralign.systems.language_refinement.starts import InitialPeople, InitialPerson
-from hmralign.systems.language_refinement.wishes import Wish, joints_and_rotmats, swapped_sides_note
+from hmralign.systems.language_refinement.wishes import Wish, joints_and_rotmats, swapped_sides_note, weighed_by_group
+
+_MOST_MISSED = 4
 
 FAR_OFF = 0.6
 """Median distance of the initial body's keypoints from the observed ones, in longer sides of the box, beyond which it
@@ -71,9 +74,15 @@ class RefinedPeople:
 
 
 def refine_people(
-    people: InitialPeople, wishes: Sequence[Wish], body: BodyModel, config: RefineConfig | None = None, *, seed: int = 0
+    people: InitialPeople,
+    wishes: Sequence[Wish],
+    body: BodyModel,
+    config: RefineConfig | None = None,
+    *,
+    refiner: Refiner | None = None,
+    seed: int = 0,
 ) -> RefinedPeople:
-    """Refine everybody, one wish for each.
+    """Refine everybody, one wish for each; without a trained `refiner` offsets are believed to be normal.
 
     Raises InputError for nobody, for a person with neither keypoints nor wishes, an initial body that is not finite, or
     so far from the observed keypoints that it is of somebody else.
@@ -81,15 +90,18 @@ def refine_people(
     config = config or RefineConfig()
     if not people.persons:
         raise InputError(f"{people.source} holds nobody to refine")
+    wishes = [weighed_by_group(wish, person, body) for person, wish in zip(people.persons, wishes, strict=True)]
     for person, wish in zip(people.persons, wishes, strict=True):
         require_refinable(person, wish, body, config)
     fit, initial, doubt = _together(people, body)
     guide = StatementGuide(torch.stack([wish.signs for wish in wishes]))
-    found = refine(initial, fit, guide, config, doubt=doubt, generator=torch.Generator().manual_seed(seed))
+    draw = torch.Generator().manual_seed(seed)
+    found = refine(initial, fit, guide, config, refiner=refiner, doubt=doubt, generator=draw)
     persons = tuple(
         RefinedPerson(person, wish, found[row], _notes(person, wish, body))
         for row, (person, wish) in enumerate(zip(people.persons, wishes, strict=True))
     )
+    persons = tuple(replace(p, notes=(*p.notes, *unfulfilled_notes(p, body))) for p in persons)
     return RefinedPeople(people, persons, config, people.notes)
 
 
@@ -153,6 +165,16 @@ def _notes(person: InitialPerson, wish: Wish, body: BodyModel) -> tuple[str, ...
         *([] if swapped is None else [swapped]),
         *([unseen] if seen < LEAST_KEYPOINTS else []),
     )
+
+
+def unfulfilled_notes(person: RefinedPerson, body: BodyModel) -> tuple[str, ...]:
+    """A sentence where what was said does not hold of the refined body, as keypoints may speak against it."""
+    missed = [name.replace("_", " ") for name, _, after, _ in person.truths(body) if after < 0.5]
+    if not missed:
+        return ()
+    words = "; ".join(f"'{name}'" for name in missed[:_MOST_MISSED])
+    more = "" if len(missed) <= _MOST_MISSED else f", and {len(missed) - _MOST_MISSED} more"
+    return (f"{person.start.name}: what was said does not hold of the refined body: {words}{more}.",)
 
 
 def moved_limbs(person: RefinedPerson, body: BodyModel) -> dict[str, float]:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.body.model import BodyModel
+from hmralign.detection.observe import photo_title
 from hmralign.reports.refinement_report import RefinedPersonPage, RefinementReport, SaidRow
 from hmralign.structures.counted import counted
 from hmralign.structures.shown_name import shown_name
@@ -47,7 +48,8 @@ def refinement_report(
         f"{counted(len(persons), 'person', 'people')}, {counted(steps, 'step')}, words on {words} of them; the slider "
         "goes from the initial body to the refined one"
     )
-    title = shown_name(refined.people.photo.name if refined.people.photo else refined.people.source)
+    photo = refined.people.photo
+    title = shown_name(refined.people.source if photo is None else photo_title(photo))
     return RefinementReport(f"Refined bodies in {title}", summary, persons, _facts(refined), _caveats(refined))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -17,8 +17,9 @@ from hmralign.language.description import PoseDescription
 from hmralign.language.reading import read_text
 from hmralign.language.statements import STATEMENTS, row_of
 from hmralign.refinement.description.believed import Belief
+from hmralign.refinement.trust import believed
 from hmralign.storage.seeds import seeded
-from hmralign.structures import BodyParams
+from hmralign.structures import BodyParams, Hypotheses
 from hmralign.systems.language_refinement.starts import InitialPerson
 
 _MOST_UNREAD = 6
@@ -75,6 +76,20 @@ def heard_from_model(belief: Belief, failures: tuple[str, ...] = ()) -> Wish:
         return Wish(notes=(*notes, "Nothing that the model said of this person is believed."))
     doubts = tuple(f"Not believed: {doubt}." for doubt in belief.doubts[:_MOST_UNREAD])
     return Wish(belief.description, belief.weights, (*notes, *doubts))
+
+
+def weighed_by_group(wish: Wish, person: InitialPerson, body: BodyModel) -> Wish:
+    """What a model said, each statement also weighed by how probable the person's hypotheses make it.
+
+    Typed words stay as they are: somebody meant them. So does what is said of a person without a group.
+    """
+    group, description = person.hypotheses, wish.description
+    if group is None or len(group.transl) < 2 or description is None or description.source != "vlm":
+        return wish
+    hypotheses = Hypotheses(BodyParams.stack([group]), posed_joints(body, group)[None])
+    signs = believed(wish.signs[None], hypotheses)[0]
+    weights = tuple(abs(float(signs[row_of(statement)])) for statement, _ in description.statements)
+    return replace(wish, weights=weights)
 
 
 def swapped_sides_note(wish: Wish, person: InitialPerson, body: BodyModel) -> str | None:
