@@ -17,7 +17,7 @@ from hmralign.structures import InputError
 
 def planted_errors(
     description: PoseDescription,
-    rate: float,
+    rate: int | float,
     generator: torch.Generator,
     true: Collection[str] = (),
     wording: Wording = "say",
