@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from hmralign.refinement.energy import LEAST_KEYPOINTS, Energy
 from hmralign.refinement.guide import NoGuide
 
 
+@runtime_checkable
 class Prior(Protocol):
     """Predicts the clean offset."""
 

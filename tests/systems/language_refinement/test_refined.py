@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hmralign.body.lbs import posed_joints
 from hmralign.data.keypoint_box import keypoint_box
 from hmralign.data.prediction_file import UNKNOWN_DETECTOR
 from hmralign.geometry.rotations import rotvec_to_rotmat
@@ -63,17 +62,14 @@ def test_keypoints_alone_bring_the_body_nearer_to_them():
 
 
 def test_a_named_limb_moves_as_said_and_the_rest_stays():
-    person = start(0, turn=0.05)
-    weights = RefineConfig(num_steps=3, pull=PullConfig(keypoint_weight=0.0, text_weight=2.0))
-    joints = posed_joints(BODY, person.initial)
-    raised = bool(joints[20, 1] < joints[15, 1])  # is the left wrist above the head already?
-    wish = typed("left hand below the hips" if raised else "left hand above the head")
-    (found,) = refine_people(people(person), [wish], BODY, weights).persons
-    (name, before, after, weight), *_ = found.truths(BODY)
-    assert name.startswith("left_hand") and weight == 1.0
-    assert float(found.refinement.text_loss[-1]) < 0.7 * float(found.refinement.text_loss[0]) and after >= before
+    words_lead = RefineConfig(num_steps=3, pull=PullConfig(keypoint_weight=1e-3, text_weight=2.0))
+    wish = typed("the left arm is stretched forward")
+    (found,) = refine_people(people(start(0, turn=0.05)), [wish], BODY, words_lead).persons
+    ((name, before, after, weight),) = found.truths(BODY)
+    assert name == "left_arm_forward" and weight == 1.0 and after > before + 0.1
+    assert float(found.refinement.text_loss[-1]) < 0.2 * float(found.refinement.text_loss[0])
     moved = moved_limbs(found, BODY)
-    assert moved["left hand"] > 0.1 and moved["left hand"] > 5 * moved["right foot"], moved
+    assert moved["left hand"] > 0.1 and moved["left hand"] > 3 * max(moved["right hand"], moved["right foot"]), moved
 
 
 def test_nobody_depends_on_who_else_is_there():
@@ -167,7 +163,7 @@ def test_words_of_a_model_count_less_where_no_hypothesis_shows_them():
     said = replace(description, source="vlm")
     both = replace(said, statements=(*said.statements[:1], ("upside_down", True)))
     weighed = weighed_by_group(heard_from_model(Belief(both, (0.5, 0.5), (), {})), person, BODY)
-    assert weighed.weights[0] > 2 * weighed.weights[1] and max(weighed.weights) <= 0.5
+    assert weighed.weights[0] > 1.5 * weighed.weights[1] and max(weighed.weights) <= 0.5
     alone = heard_from_model(Belief(both, (0.5, 0.5), (), {}))
     assert weighed_by_group(alone, start(0), BODY) == alone
     as_typed = replace(alone, description=replace(both, source="typed"))
