@@ -31,12 +31,9 @@ def said(description: PoseDescription) -> set[str]:
 def test_captions_are_true_short_and_have_no_numerals(wording):
     described = caption(BODIES[0], seeded(), *BODIES[1:], wording=wording)
     assert (statement_loss(BODIES[0], wanted(described), *BODIES[1:]) == 0).all()
-    numbers = re.compile(
-        r"\d|\b(one|two|three|four|five|ninety|half|degrees?)\b(?! (arm|hand|shoulder|knee|foot|elbow|one))"
-    )
     for d in described:
         assert 4 <= len(d.statements) and len(d.text().split()) <= MOST_WORDS and d.source == "caption" and not d.unread
-        assert not re.search(r"\d|degree", d.text()) and numbers
+        assert not re.search(r"\d|degree", d.text())
         assert all(holds for _, holds in d.statements)
 
 
@@ -67,7 +64,7 @@ def test_a_symmetric_body_is_described_symmetrically():
     for seed in range(5):
         description = caption(symmetric, seeded(seed))[0]
         assert description == description.mirrored()
-        assert {"left_arm_up", "right_arm_up"} & said(description) or "hand" in description.text()
+        assert {"left_arm_up", "right_arm_up"} <= said(description)
 
 
 @pytest.mark.parametrize("wording", ["say", "held_out"])

@@ -8,6 +8,7 @@ import torch
 from hmralign.body.lbs import posed_joints
 from hmralign.geometry.rotations import rotmat_angle, rotvec_to_rotmat
 from hmralign.metrics.joint_errors import mpjpe
+from hmralign.refinement.inversion import InversionConfig
 from hmralign.refinement.pull import PullConfig
 from hmralign.refinement.refine import RefineConfig, descent, refine
 from hmralign.refinement.start import start_of
@@ -138,3 +139,30 @@ def test_descent_goes_against_the_gradient_of_any_loss():
     guide = descent(lambda x: x.square().sum(-1), rate=0.25, steps=2)
     x = torch.tensor([[2.0, -4.0]])
     torch.testing.assert_close(guide(x, torch.tensor(0.5)), x / 4)
+
+
+def test_inversion_lowers_the_energy_and_keeps_every_loop():
+    _, fit, initial = persons()
+    config = RefineConfig(inversion=InversionConfig(start=0.05, stride=0.01, loops=3, tolerance=0.0))
+    found = refine(initial, fit, WristNearer(), config)
+    assert 2 <= found.steps.batch_shape[1] <= 4
+    energy = 0.1 * found.keypoint_loss + found.text_loss
+    assert bool((energy.diff(dim=1) <= 1e-3).all()) and float(energy[:, -1].mean()) < float(energy[:, 0].mean())
+
+
+def test_persons_who_gain_too_little_by_a_loop_stay():
+    _, fit, initial = persons()
+    config = RefineConfig(inversion=InversionConfig(stride=0.01, tolerance=10.0))
+    found = refine(initial, fit, WristNearer(), config)
+    torch.testing.assert_close(found.refined.rotmats, initial.rotmats, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("values", [{"start": 0.0}, {"stride": 0.2}, {"loops": 0}, {"tolerance": -1.0}])
+def test_inversions_without_meaning_are_refused(values):
+    with pytest.raises(InputError):
+        InversionConfig(**values)
+
+
+def test_unknown_conditions_are_refused():
+    with pytest.raises(InputError, match="expected some of context, keypoints, text"):
+        RefineConfig(conditions=("picture",))

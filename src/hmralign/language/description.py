@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hmralign.language.statements import PARTS, STATEMENTS, Part, row_of
+from hmralign.language.statements import PARTS, STATEMENTS, Part, mirrored_words, row_of
 from hmralign.structures import InputError
 from hmralign.structures.errors import shown
 
@@ -25,7 +25,7 @@ class PoseDescription:
     said to hold. `unread` is what of the text was not understood, in its own words.
     """
 
-    texts: tuple[tuple[Part, str], ...]
+    texts: tuple[tuple[str, str], ...]
     statements: tuple[tuple[str, bool], ...]
     source: Source
     unread: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class PoseDescription:
 
     def mirrored(self) -> PoseDescription:
         """The description of the mirrored body: left and right exchanged in words and statements."""
-        texts = {_mirrored_part(part): mirrored_text(text) for part, text in self.texts}
+        texts = {mirrored_words(part): mirrored_text(text) for part, text in self.texts}
         statements = tuple((STATEMENTS[row_of(s)].mirror, holds) for s, holds in self.statements)
         unread = tuple(map(mirrored_text, self.unread))
         in_order = tuple((part, texts[part]) for part in PARTS if part in texts)
@@ -73,10 +73,3 @@ def mirrored_text(text: str) -> str:
     """
     words = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
     return _SIDES.sub(lambda found: words.get(found[0], found[0]), text)
-
-
-def _mirrored_part(part: Part) -> Part:
-    swapped: dict[Part, Part] = {
-        "left_arm": "right_arm", "right_arm": "left_arm", "left_leg": "right_leg", "right_leg": "left_leg",
-    }  # fmt: skip
-    return swapped.get(part, part)

@@ -7,7 +7,7 @@
 | `along` | axis, a, b | component of b - a on the axis, metres |
 | `toward` | axis, a, b | cosine of the angle between b - a and the axis |
 | `axes` | axis, axis | cosine of the angle between two axes |
-| `lift` | a | height above the lowest joint, metres |
+| `lift` | a | height above the lowest joint of the rest of the body, metres |
 | `extent` | | height of the highest joint above the lowest, metres |
 | `head` | turn, nod or tilt | angle of the head against the chest, radians; it needs rotations |
 
@@ -48,6 +48,12 @@ _MIDDLES = {
     "right_shin": ("right_knee", "right_ankle"),
     "ankles": ("left_ankle", "right_ankle"),
 }
+_TOGETHER = tuple(
+    {f"{side}_{joint}" for joint in joints}
+    for side in ("left", "right")
+    for joints in (("wrist", "hand"), ("ankle", "foot"))
+)
+"""Joints that go up and down together."""
 _TRUNK = {"chest": ("spine3", 1.0), "belly": ("spine1", 1.0), "back": ("spine1", -1.0)}
 """Points of the skin: a joint of the spine, moved forwards or backwards."""
 POINTS = (*JOINT_NAMES[:NUM_JOINTS], *_MIDDLES, *_TRUNK, "head_centre")
@@ -229,8 +235,15 @@ def _heights(points: Tensor, axes: Tensor) -> Tensor:
 
 
 def _lift(points: Tensor, axes: Tensor, rotmats: Tensor | None, names: list[tuple[str, ...]]) -> Tensor:
+    """Against the rest of the body: a foot that is itself the lowest would be 0 above the lowest wherever it went."""
     heights = _heights(points, axes)
-    return heights[:, [POINTS.index(n[0]) for n in names]] - heights[:, :NUM_JOINTS].amin(-1, keepdim=True)
+    own = torch.tensor([[joint in _moving_with(n[0]) for joint in JOINT_NAMES[:NUM_JOINTS]] for n in names])
+    lowest = heights[:, None, :NUM_JOINTS].masked_fill(own.to(points.device), torch.inf).amin(-1)  # (n, quantities)
+    return heights[:, [POINTS.index(n[0]) for n in names]] - lowest
+
+
+def _moving_with(joint: str) -> set[str]:
+    return next((joints for joints in _TOGETHER if joint in joints), {joint})
 
 
 def _extent(points: Tensor, axes: Tensor, rotmats: Tensor | None, names: list[tuple[str, ...]]) -> Tensor:

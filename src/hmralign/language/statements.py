@@ -99,11 +99,13 @@ def _most(high: Number, kind: str, *points: str) -> Condition:
 
 
 def _degrees(low: Number, high: Number, kind: str, *points: str) -> Condition:
-    return _within(math.radians(low), kind, *points, high=math.radians(high))
+    """Angles between bounds; no bound is where there is none: an arm cannot be straighter than straight."""
+    least = -INFINITY if kind == "bend" and low <= 0 else math.radians(low)
+    return _within(least, kind, *points, high=math.radians(high) if high < 180 else INFINITY)
 
 
 def _cosines(low: Number, high: Number, axis: str, a: str, b: str) -> Condition:
-    return _within(low, "toward", axis, a, b, high=high)
+    return _within(low if low > -1 else -INFINITY, "toward", axis, a, b, high=high if high < 1 else INFINITY)
 
 
 def _slots(side: str, place: str = "") -> tuple[tuple[str, str], ...]:
@@ -266,7 +268,7 @@ def _torso_side(side: str, other: str) -> Iterator[Statement]:
     yield from _family_of_side(table, side, "torso")
     head = {
         "head_turned": (_degrees(25, 180, "head", f"{side}_turn"),),
-        "head_tilted": (_degrees(14, 90, "head", f"{side}_tilt"),),
+        "head_tilted": (_degrees(14, 180, "head", f"{side}_tilt"),),
     }
     yield from _family_of_side(head, side, "head")
     overall: dict[str, tuple[Condition, ...]] = {
@@ -295,7 +297,7 @@ def _middle() -> Iterator[Statement]:
         "torso_towards_camera": (_within(0.15, "along", "camera", "pelvis", "neck"),),
         "torso_away_from_camera": (_most(-0.15, "along", "camera", "pelvis", "neck"),),
     }  # fmt: skip
-    head = {"head_down": (_degrees(22, 90, "head", "nod"),), "head_up": (_degrees(-90, -15, "head", "nod"),)}
+    head = {"head_down": (_degrees(22, 180, "head", "nod"),), "head_up": (_most(math.radians(-15), "head", "nod"),)}
     view = {"facing_camera": (_within(0.85, "axes", "chest_front", "camera"),),
             "back_to_camera": (_most(-0.85, "axes", "chest_front", "camera"),)}  # fmt: skip
     yield from _family(torso, "torso")

@@ -50,11 +50,11 @@ def invert(
     for time in reversed(times):
         now = torch.tensor(time)
         noise = eps(x, before.clamp(min=0))
-        x = (
-            ddim.step(x, noise, schedule.at(before), schedule.at(now))
-            if before >= 0
-            else _first(x, noise, schedule, now)
-        )
+        alpha_bar = schedule.at(now)
+        if before < 0:  # from no noise, where the clean sample is known
+            x = alpha_bar.sqrt() * x + (1 - alpha_bar).sqrt() * noise
+        else:
+            x = ddim.step(x, noise, schedule.at(before), alpha_bar)
         before = now
     return x
 

@@ -1,13 +1,15 @@
 """How far each statement of a description is to be believed, by what hypotheses of the person make of it.
 
-A statement is right with the description's reliability r, or it is said of nobody in particular:
+A statement is right with the description's reliability r, or it is said of nobody in particular; and the description as
+a whole is of this person, or of somebody else (`SHARE_RIGHT` of the former's statements being right):
 
-    P(said) = r p + (1 - r) f,    belief = r p / (r p + (1 - r) f)
+    P(said) = r p + (1 - r) f,    belief = mine * r p / (r p + (1 - r) f)
+    mine / (1 - mine) = product over statements of (SHARE_RIGHT p / f + 1 - SHARE_RIGHT)
 
 p is how probable the statement is for this person, by a group of hypotheses (which may miss the truth: then it is as
 probable as for anybody), f how probable it is for anybody. r has a Beta prior and is found by EM. A description of
-somebody else says what no hypothesis shows, statement after statement: its r falls, and it is hardly listened to.
-A mixture as in Dawid & Skene 1979, with hypotheses in place of a second rater.
+somebody else says what no hypothesis shows, statement after statement, and is hardly listened to. Mixtures as in Dawid
+& Skene 1979, with hypotheses in place of a second rater.
 """
 
 from __future__ import annotations
@@ -26,16 +28,19 @@ from hmralign.structures import Hypotheses, InputError
 
 _ROUNDS = 20
 
+SHARE_RIGHT = 0.9
+"""Statements that are right in a description of this person, where descriptions are compared."""
+
 
 @dataclass(frozen=True)
 class TrustConfig:
     """What is believed of descriptions beforehand."""
 
-    right: float = 4.0
+    right: float = 1.0
     """Statements seen to be right before, as it were."""
     wrong: float = 1.0
     """Statements seen to be wrong before."""
-    missed: float = 0.3
+    missed: float = 0.05
     """How often a group of hypotheses does not hold the truth."""
 
     def __post_init__(self) -> None:
@@ -61,7 +66,8 @@ def believed(
         r = ((belief * said).sum(-1, keepdim=True) + config.right) / (
             said.sum(-1, keepdim=True) + config.right + config.wrong
         )
-    return wanted * belief
+    evidence = (torch.log(SHARE_RIGHT * p / f + 1 - SHARE_RIGHT) * said).sum(-1, keepdim=True)
+    return wanted * belief * evidence.sigmoid()
 
 
 def group_rates(hypotheses: Hypotheses) -> Float[Tensor, "person statements"]:

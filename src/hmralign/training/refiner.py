@@ -98,10 +98,11 @@ def around_of(persons: RefinerPersons, scale: Float[Tensor, " 154"]) -> BodyOffs
     return BodyOffset(persons.start.rotmats, persons.start.betas, scale.expand(len(persons.betas), -1))
 
 
-def from_mean_body(pool: RefinerPersons) -> RefinerPersons:
-    """The pool with the same first answer for everybody: its mean body."""
-    mean = mean_rotmat(pool.rotmats.movedim(0, 1))  # (24, 3, 3)
-    start = replace(pool.start, rotmats=mean.expand_as(pool.rotmats), betas=pool.betas.mean(0).expand_as(pool.betas))
+def from_mean_body(
+    pool: RefinerPersons, rotmats: Float[Tensor, "24 3 3"], betas: Float[Tensor, " betas"]
+) -> RefinerPersons:
+    """The pool with one and the same first answer for everybody."""
+    start = replace(pool.start, rotmats=rotmats.expand_as(pool.rotmats), betas=betas.expand_as(pool.betas))
     return replace(pool, start=start)
 
 
@@ -173,14 +174,16 @@ def train_refiner(config: RefinerTrainingConfig, folder: Path, pool: RefinerPers
     """Train, resuming from `folder`; on a pool that is at hand, or on that of the configuration.
 
     Writes `state.pt` and `curve.jsonl`. A step depends on the seed and its number alone. Raises InputError for states
-    that are damaged or of another model, and for an encoder of another width; RuntimeError for a loss that is not finite.
+    that are damaged or of another model, and for an encoder of another width; RuntimeError for a loss not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pool = refiner_pool(config.pool, config.seed) if pool is None else pool
-    pool = from_mean_body(pool) if config.start == "gaussian" else pool
     torch.manual_seed(derived_seed(config.seed, "weights"))
     body, noise = load_free_body("3k5"), noise_of(config.pool.measured_noise)
     model = Refiner(config.model)
+    model.mean_rotmats.copy_(mean_rotmat(pool.rotmats.movedim(0, 1)))
+    model.mean_betas.copy_(pool.betas.mean(0))
+    pool = from_mean_body(pool, model.mean_rotmats, model.mean_betas) if config.start == "gaussian" else pool
     _take_encoder(model, config.encoder, body.skeleton_hash)
     measure_scales(model, body, noise, pool)
 

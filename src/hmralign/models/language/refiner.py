@@ -88,6 +88,9 @@ class Refiner(nn.Module):
 
     scale: Tensor
     gradient_scale: Tensor
+    mean_rotmats: Tensor
+    """Mean body of its training, person frame: where one that is given no first answer starts."""
+    mean_betas: Tensor
 
     def __init__(self, config: RefinerConfig) -> None:
         super().__init__()
@@ -97,6 +100,8 @@ class Refiner(nn.Module):
         self.encoder = KeypointEncoder(config.context_width, config.context_depth)
         self.register_buffer("scale", torch.ones(OFFSET_DIM))
         self.register_buffer("gradient_scale", torch.ones(2))
+        self.register_buffer("mean_rotmats", torch.eye(3).repeat(NUM_JOINTS, 1, 1))
+        self.register_buffer("mean_betas", torch.zeros(NUM_BETAS))
         self.embed = nn.ModuleList([*(nn.Linear(21 * len(part), width) for part in PARTS), nn.Linear(30, width)])
         self.token = nn.Parameter(0.02 * torch.randn(len(PARTS) + 1, width))
         self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
