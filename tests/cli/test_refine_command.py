@@ -187,3 +187,54 @@ def test_a_server_that_is_not_there_ends_the_run_and_leaves_nothing(recovered, t
     assert not (tmp_path / "o").exists()
     remote = ["--photo", photo, "--describe", "vlm", "--base-url", "http://192.0.2.1/v1", "--model", "m"]
     refused(capsys, refine(folder, *remote, "--out", tmp_path / "o"), "192.0.2.1", "--allow-remote")
+
+
+OPENER = """
+from hmralign.data.dataset import DatasetFacts
+from support.pixel_persons import pictured
+from support.synthetic_persons import persons
+from dataclasses import replace
+
+def open_mine(folder, split):
+    class Mine:
+        facts = DatasetFacts("mine/val", "us", "none", "cam, metres")
+
+        def examples(self):
+            known = persons(8)
+            yield replace(known, observation=pictured(known.observation, side=96))
+
+    return Mine()
+"""
+
+
+def test_a_models_descriptions_are_audited_and_the_audit_is_taken_as_trust(recovered, tmp_path, capsys):
+    photo, folder, _ = recovered
+    (tmp_path / "mine.py").write_text(OPENER)
+    data = ["--data", str(tmp_path), "--dataset", f"{tmp_path / 'mine.py'}:open_mine", "--split", "val"]
+    out = tmp_path / "audit.json"
+    # The pictures of these persons differ, so that the model, which says the same of everybody, is asked of each.
+    with DescribingServer({"the trunk": "The trunk leans forward."}, knows_sides=False) as server:
+        asked = ["--base-url", server.address, "--model", "m", "--samples", "2", "--mirrored-samples", "1"]
+        assert main(["critic", "describe", *data, *asked, "--persons", "6", "--out", str(out), "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert len(server.requests) == 6 * 7 * 3
+    (torso,) = document["parts"]
+    assert torso["part"] == "torso" and torso["statements"] == 6
+    assert torso["precision"] == pytest.approx(torso["by_chance"], abs=1e-6) and torso["kappa_low"] <= 0.0
+    record = json.loads(out.read_text())
+    assert record["facts"]["model"] == "m" and record["facts"]["data"] == "mine/val" and record["facts"]["failures"] == 0
+    refused(capsys, main(["critic", "describe", *data, *asked, "--persons", "9", "--out", str(out)]), "expected 2 to 8")
+    refused(capsys, main(["critic", "describe", *asked, "--out", str(out)]), "--data is missing")
+
+
+def test_the_crop_of_a_person_shows_the_box_where_it_is():
+    from hmralign.systems.language_refinement.audit import in_crop, shown_persons
+    from support.pixel_persons import pictured
+    from support.synthetic_persons import persons
+
+    seen = pictured(persons(3).observation, side=100)
+    for row in range(3):
+        box = in_crop(seen[row], 100).box
+        assert float((box[2:] - box[:2]).max()) == pytest.approx(80.0, rel=1e-4)
+        assert float(((box[2:] + box[:2]) / 2 - 49.5).abs().max()) < 1e-2
+    assert len({person.picture for person in shown_persons(seen, "x")}) == 3

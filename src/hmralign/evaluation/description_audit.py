@@ -89,7 +89,7 @@ def _rows(statements: Statements, part: Part) -> list[tuple[int, bool]]:
 def _per_person(
     rows: Sequence[Sequence[tuple[int, bool]]], true: Bool[Tensor, "person statements"]
 ) -> tuple[Float[Tensor, "person 2"], Float[Tensor, "person 2"]]:
-    """Of each person: how many statements are true of it, and how many there are; then the share of all others."""
+    """How many statements are true of each person, and how many there are; then the same of all others."""
     right, chance = [], []
     others = max(len(rows) - 1, 1)
     for person, said in enumerate(rows):

@@ -77,12 +77,12 @@ class RegressorTrainingConfig:
     data: RegressorData | None = None
     """Where persons with pictures lie; needed where, and only where, the trunk is `pixels`."""
     pose_weight: float = 1.0
-    """Of the rotations, six numbers each."""
+    """Weight of the rotations, six numbers each."""
     shape_weight: float = 1e-3
     joint_weight: float = 5.0
-    """Of the joints, square metres."""
+    """Weight of the joints, square metres."""
     reprojection_weight: float = 10.0
-    """Of the projected joints, in squares of half the crop."""
+    """Weight of the projected joints, in squares of half the crop."""
     batch_size: int = 128
     """Persons per step."""
     steps: int = 20_000

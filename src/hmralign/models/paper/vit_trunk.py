@@ -24,9 +24,9 @@ class VitTrunkConfig:
     """Size of the trunk; the defaults are ViT-H/16 and HMR2.0's decoder."""
 
     height: int = 256
-    """Of the picture, pixels."""
+    """Height of the picture, pixels."""
     image_width: int = 192
-    """Of the picture, pixels; at most the height."""
+    """Width of the picture, pixels; at most the height."""
     patch: int = 16
     """Side of a patch, pixels."""
     channels: int = 1280
