@@ -1,4 +1,4 @@
-"""`hmralign train base`, `pixel`, `scorer`, `gate`, `paper`: weights from a configuration, a file or a preset."""
+"""`hmralign train WHAT`: weights from a configuration, a file or a preset."""
 
 from __future__ import annotations
 
@@ -13,30 +13,34 @@ from hmralign.cli.presets import needed_config, preset_help
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 
+_PRESETS = preset_help("base", "pixel", "scorer", "gate", "paper", "regressor")
+
 
 @dataclass(frozen=True)
 class TrainOptions:
     """Train a base model or a gate on synthetic persons, or a scorer on samples; continues an unfinished run."""
 
-    what: Annotated[Literal["base", "pixel", "scorer", "gate", "paper"], tyro.conf.Positional]
+    what: Annotated[Literal["base", "pixel", "scorer", "gate", "paper", "regressor"], tyro.conf.Positional]
     """`base`: a model that samples bodies; `pixel`: one that also sees the picture; `scorer`: a critic that has learned
     how models err; `gate`: what tells exchanged left and right; `paper`: HypoNet, ScoreNet or HMR-Scorer, from
-    pictures and labels."""
+    pictures and labels; `regressor`: what gives one body per person, to be refined."""
     out: Path
     """Folder of the run: state for resuming, learning curve, weights."""
     config: Path | None = None
     """YAML configuration."""
-    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base", "pixel", "scorer", "gate", "paper"))] = None
+    preset: Annotated[
+        str | None, tyro.conf.arg(help=preset_help("base", "pixel", "scorer", "gate", "paper", "regressor"))
+    ] = None
     pose_file: Path | None = None
-    """`base`, `pixel`, `gate`: motion-capture poses; replaces the configuration's."""
+    """`base`, `pixel`, `gate`, `regressor`: motion-capture poses; replaces the configuration's."""
     max_hours: float | None = None
     """`base`, `pixel`: stop after this much wall time; replaces the configuration's."""
     data: Path | None = None
-    """`paper`: folder of one data set of persons with pictures; replaces the configuration's."""
+    """`paper`, `regressor`: folder of one data set of persons with pictures; replaces the configuration's."""
     dataset: str = "synthwild-images"
-    """`paper`: what --data is."""
+    """`paper`, `regressor`: what --data is."""
     split: str = "lab/train"
-    """`paper`: which persons of --data."""
+    """`paper`, `regressor`: which persons of --data."""
     body: Path | None = None
     """`paper`: SMPL file whose shapes and joints the labels are of; else the free body."""
     start_from: str | None = None
@@ -61,6 +65,7 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
     _refuse_options_of_paper(options)
     ways = {
         "base": _train_base, "pixel": _train_pixel, "scorer": _train_scorer, "gate": _train_gate, "paper": _train_paper,
+        "regressor": _train_regressor,
     }  # fmt: skip
     path = ways[options.what](options)
     terminal.say(f"Trained weights are in {path}")
@@ -69,9 +74,11 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
 
 def _refuse_options_of_paper(options: TrainOptions) -> None:
     """Raises UsageError for an option that would be ignored."""
-    for flag, value in (("--data", options.data), ("--body", options.body), ("--start-from", options.start_from)):
+    for flag, value in (("--body", options.body), ("--start-from", options.start_from)):
         if options.what != "paper" and value is not None:
             raise UsageError(f"{flag} is for `train paper`")
+    if options.what not in ("paper", "regressor") and options.data is not None:
+        raise UsageError("--data is for `train paper` and `regressor`")
 
 
 def _train_paper(options: TrainOptions) -> Path:
@@ -129,6 +136,22 @@ def _train_gate(options: TrainOptions) -> Path:
     if options.pose_file is not None:
         config = replace(config, pose_file=str(options.pose_file))
     return train_side_gate_file(config, options.out, options.device)
+
+
+def _train_regressor(options: TrainOptions) -> Path:
+    from dataclasses import replace
+
+    from hmralign.training.configuration import read_config
+    from hmralign.training.regressor import RegressorData, RegressorTrainingConfig, train_regressor_file
+
+    if options.max_hours is not None:
+        raise UsageError("--max-hours is for `train base` and `pixel`; a regressor's length is in its configuration")
+    config = read_config(RegressorTrainingConfig, _config(options))
+    if options.pose_file is not None:
+        config = replace(config, pose_file=str(options.pose_file))
+    if options.data is not None:
+        config = replace(config, data=RegressorData(options.dataset, str(options.data), options.split))
+    return train_regressor_file(config, options.out, options.device)
 
 
 def _train_base(options: TrainOptions) -> Path:

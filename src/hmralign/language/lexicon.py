@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 _POINTS = (
-    r"(?:points?|pointing|reach(?:es|ing)?|stretch(?:ed|es|ing)|extend(?:ed|s|ing)|directed|sticks?|swings?|swinging)"
+    r"(?:points?|pointing|reach(?:es|ing)?|(?:out)?stretch(?:ed|es|ing)|extend(?:ed|s|ing)|directed|sticks?|swings?"
+    r"|swinging)"
 )
 _OUT = r"(?: straight| fully| right| out)*"
 
@@ -17,6 +18,11 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"\b(?:his|her|their|its|my|your|one s|the person s)\b", "the"),
     (r"\b(?:viewer|lens|photographer|observer|spectator)\b", "camera"),
     (r"\b(?:the |a )?camera\b", "the camera"),
+    (r"\btouch(?:es|ing)? (the (?:left |right )?\w+) with the (left|right) (hand|elbow|foot)\b", r"the \2 \3 @on \1"),
+    (r"\b(hands?|palms?|fists?) (?:holds?|holding|grips?|clasps?|grabs?|grasps?)\b", r"\1 @on"),
+    (r"\bback of the (neck|head|hand)\b", r"\1"),
+    (r"\bcross(?:ed)? legged\b", ", legs @crossed, @sit"),
+    (r"\blooking(?! at the camera)\b", ", @look"),
     (r"\bt pose\b", "both arms @sideways,"),
     (r"\bfloor\b", "ground"),
     (r"\bleft and (?:the )?right\b|\bright and (?:the )?left\b", "both"),
@@ -28,7 +34,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"\bface up(?:wards?)?\b|\bsupine\b", "@lying @face_up"),
     (r"\bright angles?\b", "@right_angle"),
     (r"\bnot bent at all\b|\bunbent\b|\bfully extended\b", "@straight"),
-    (r"\b(?:near|nearer|nearest|close|closer|closest) to the camera(?: than)?\b", "@nearer"),
+    (r"\b(?:near|nearer|nearest|close|closer|closest)(?: to)? the camera(?: than)?\b", "@nearer"),
     (r"\b(?:far|farther|further|farthest|furthest)(?: away)? from the camera(?: than)?\b", "@farther"),
     (r"\b(?:farther|further) forwards? than\b", "@front"),
     (r"\b(?:faces|facing|turned|points?|pointing)? ?away from the camera\b", "@from_camera"),
@@ -69,7 +75,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"\ba (?:little|bit)\b", "@slightly"),
     (rf"\b{_POINTS}{_OUT} (?:forwards?|ahead|to the front|in front)\b", "@forward"),
     (rf"\b{_POINTS}{_OUT} (?:back|backwards?|to the back|behind)(?! the)\b", "@backward"),
-    (rf"\b{_POINTS}{_OUT} (?:sideways|to the sides?(?! the| of))\b", "@sideways"),
+    (rf"\b{_POINTS}{_OUT} (?:sideways|to (?:the|both|either) sides?(?! the| of))\b", "@sideways"),
     (rf"\b{_POINTS}{_OUT} (?:up|upwards?)\b", "@up"),
     (rf"\b(?:{_POINTS}|hang(?:s|ing)?){_OUT} (?:down|downwards?)\b", "@hang"),
     (r"\bstraight (?:up|upwards)\b", "@up"),
@@ -80,7 +86,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
         r"\b(?<=tilted )back\b|\b(?<=put )back\b|\b(?<=swings )back\b|\b(?<=thrown )back\b|\b(?<=held )back\b",
         "@backward",
     ),
-    (r"\bsideways\b|\b(?:out )?to the sides?(?! of)\b", "@sideways"),
+    (r"\bsideways\b|\b(?:out )?to (?:the|both|either) sides?(?! of)\b", "@sideways"),
     (r"\blooks?\b|\blooking\b|\bgaz(?:es|ing)\b", "@look"),
     (r"\b(?:higher|high up) than\b|\boverhead\b|\bhigher\b", "@above"),
     (r"\blower than\b", "@below"),
@@ -146,7 +152,7 @@ RELATIONS = _words({
     "front": "before",
     "behind": "behind",
     "backward": "backwards backward",
-    "on": "on at against by touch touches touching along holding holds near beside",
+    "on": "on at against by touch touches touching along near beside",
     "crossed": "crossed cross crosses crossing folded",
     "together": "together",
     "apart": "apart spread wide opened",
@@ -159,12 +165,12 @@ RELATIONS = _words({
 """Word -> relation."""
 
 FILLERS = frozenset(
-    "the a an is are was be being been it its of and to in as than that this these those each his her their one "
-    "who has have having hold held keep keeps kept put puts set sets placed places rest rests resting stay stays "
-    "come comes go goes make makes form forms about approximately roughly almost flat planted propped pressed "
-    "pulled drawn pull hidden from off for out close also still very quite rather there or then so let only alone "
-    "half sticks stick way long towards toward reaches reach point points swing swings brought own same true part "
-    "far deep directed doing does do ".split()
+    "the a an holds holding is are was be being been it its of and to in as than that this these those each his "
+    "her their one who has have having hold held keep keeps kept put puts set sets placed places rest rests "
+    "resting stay stays come comes go goes make makes form forms about approximately roughly almost flat planted "
+    "propped pressed pulled drawn pull hidden from off for out close also still very quite rather there or then "
+    "so let only alone half sticks stick way long towards toward reaches reach point points swing swings brought "
+    "own same true part far deep directed doing does do ".split()
 )
 """Words that change nothing."""
 

@@ -38,6 +38,9 @@ _ASIDE = frozenset(("straight", "bent", "right_angle", "slightly", "sharply", "t
 _PHRASES = tuple((re.compile(pattern), f" {new} ") for pattern, new in lexicon.PHRASES)
 _WORD = re.compile(r"@?[\w]+")
 
+_ONE = "one"
+"""Stands for a part that was named before."""
+
 Side = str
 """left, right, both, other, or empty where none is named."""
 
@@ -146,11 +149,16 @@ def _clauses(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _with_side_of(clause: Clause, before: tuple[Named, ...]) -> Clause:
-    """A limb without a side is on that of the limb before it: the left arm is bent with the hand on the hip."""
-    if not (clause.subjects and before and before[0].side in lexicon.SIDES):
+    """A limb without a side is on that of the limb before it: the left arm is bent with the hand on the hip.
+
+    And "the left one" is such a limb as the one before.
+    """
+    if not (clause.subjects and before and before[0].side):
         return clause
     subject = clause.subjects[0]
-    unsided = subject.part in lexicon.BOTH_PARTS.values() and subject.side == ""
+    if subject.part == _ONE:
+        return replace(clause, subjects=(Named(before[0].part, subject.side),))
+    unsided = before[0].side in lexicon.SIDES and subject.part in lexicon.BOTH_PARTS.values() and subject.side == ""
     return replace(clause, subjects=(Named(subject.part, before[0].side),)) if unsided else clause
 
 
@@ -191,8 +199,8 @@ def _parsed(clause: str) -> Clause:
 
 
 def _part(word: str, side: Side, named: list[tuple[Named, bool]]) -> Named | None:
-    if word in ("one", "ones") and side and named:
-        return Named(named[-1][0].part, side)
+    if word in ("one", "ones") and side:
+        return Named(named[-1][0].part if named else _ONE, side)
     if word in lexicon.BOTH_PARTS:
         return Named(lexicon.BOTH_PARTS[word], side or "both")
     if word in lexicon.PAIRED_PARTS:

@@ -61,8 +61,8 @@ class Refinement(TensorRecord):
     initial: BodyParams
     refined: BodyParams
     steps: BodyParams
-    keypoint_loss: Float[Tensor, "person step"]
-    text_loss: Float[Tensor, "person step"]
+    keypoint_loss: Float[Tensor, "*person step"]
+    text_loss: Float[Tensor, "*person step"]
 
 
 def refine(
