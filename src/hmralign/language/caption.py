@@ -19,10 +19,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.language.agreement import margins
-from hmralign.language.description import MOST_WORDS, PoseDescription, Source, in_vocabulary_order
+from hmralign.language.description import MOST_WORDS, PoseDescription
 from hmralign.language.implications import follows_from
-from hmralign.language.phrases import Wording, joined, sentence
-from hmralign.language.statements import FAMILIES, PARTS, STATEMENTS, Frame
+from hmralign.language.phrases import Wording, sentence
+from hmralign.language.rendering import described
+from hmralign.language.statements import FAMILIES, STATEMENTS, Frame
 from hmralign.storage.json_file import parse_json
 
 TRIVIAL = 0.5
@@ -69,7 +70,8 @@ def _described(rows: list[int], generator: torch.Generator, wording: Wording, mo
     choices = dict(zip(FAMILIES, torch.rand(len(FAMILIES), generator=generator).tolist(), strict=True))
     telling = {f: -math.log(frequencies()[f]) + _VARIETY * d for f, d in zip(FAMILIES, drawn, strict=True)}
     kept = _telling_rows([r for r in rows if frequencies()[STATEMENTS[r].family] <= TRIVIAL], telling)
-    return described(_within_budget(kept, choices, wording, most_words), choices, wording, "caption")
+    rows = _within_budget(kept, choices, wording, most_words)
+    return described([(STATEMENTS[r].id, True) for r in rows], "caption", choices, wording)
 
 
 def _telling_rows(rows: list[int], telling: dict[str, float]) -> list[int]:
@@ -98,15 +100,3 @@ def _within_budget(rows: list[int], choices: dict[str, float], wording: Wording,
         if words + more <= most_words:
             kept, words = kept + both, words + more
     return kept
-
-
-def described(rows: list[int], choices: dict[str, float], wording: Wording, source: Source) -> PoseDescription:
-    """A description that makes these statements in this order; `choices` says which template each family uses."""
-    texts = []
-    for part in PARTS:
-        said = [
-            sentence(STATEMENTS[r], choices[STATEMENTS[r].family], wording) for r in rows if STATEMENTS[r].part == part
-        ]
-        if said:
-            texts.append((part, joined(said)))
-    return PoseDescription(tuple(texts), in_vocabulary_order([(STATEMENTS[r].id, True) for r in rows]), source)

@@ -29,16 +29,21 @@ def templates() -> Mapping[str, Mapping[Wording, tuple[str, ...]]]:
     name = "assets/phrases.yaml"
     read = parse_yaml(files("hmralign.language").joinpath(name).read_bytes())
     found = {
-        family: {w: tuple(read[_shared(family)][w]) for w in FEWEST_TEMPLATES}
+        family: {w: tuple(read[templates_of(family)][w]) for w in FEWEST_TEMPLATES}
         for family in FAMILIES
-        if _shared(family) in read
+        if templates_of(family) in read
     }
     if set(found) != set(FAMILIES):
         raise InputError(f"{name}: has no words for {', '.join(sorted(set(FAMILIES) - set(found)))}")
     return found  # type: ignore[return-value]
 
 
-def _shared(family: str) -> str:
+def templates_of(family: str) -> str:
+    """The name under which a family's words stand in the files; contacts share theirs.
+
+    >>> templates_of("hand_on_own_knee"), templates_of("hand_on_head")
+    ('hand_on_place', 'hand_on_head')
+    """
     return next((name for beginning, name in _SHARED.items() if family.startswith(beginning)), family)
 
 

@@ -95,8 +95,6 @@ def canonical(quantity: Quantity) -> tuple[Quantity, float]:
         sign = -sign if axis in _OPPOSITE else sign
         named.append(_OPPOSITE.get(axis, axis))
     rest = points[axes:]
-    if kind == "axes":
-        named.sort(key=AXES.index)
     if kind in ("along", "toward") and rest[0] > rest[1]:
         sign, rest = -sign, rest[::-1]
     if kind == "distance" or (kind == "bend" and rest[0] > rest[2]):
@@ -105,6 +103,8 @@ def canonical(quantity: Quantity) -> tuple[Quantity, float]:
         side, _, angle = rest[0].rpartition("_")
         sign, rest = (-sign if side == "right" else sign), (f"left_{angle}" if side else angle,)
     _require_known(kind, tuple(named), rest)
+    if kind == "axes":
+        named.sort(key=AXES.index)
     return Quantity(kind, (*named, *rest)), sign
 
 
@@ -118,7 +118,7 @@ def _require_known(kind: str, axes: tuple[str, ...], points: tuple[str, ...]) ->
 def measured(
     which: tuple[Quantity, ...],
     joints: Float[Tensor, "n joints 3"],
-    rotmats: Float[Tensor, "n joints 3 3"] | None = None,
+    rotmats: Float[Tensor, "persons rotations 3 3"] | None = None,
     up: Float[Tensor, " 3"] | Float[Tensor, "n 3"] | None = None,
 ) -> Float[Tensor, "n quantities"]:
     """Values of canonical quantities; NaN for angles of the head where no rotations are given.

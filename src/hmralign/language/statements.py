@@ -28,6 +28,7 @@ Frame = Literal["body", "gravity", "camera"]
 """What a statement depends on: the pose alone, which way is up besides, or where the camera is besides."""
 
 INFINITY = math.inf
+Number = int | float
 
 
 @dataclass(frozen=True)
@@ -87,21 +88,21 @@ def mirrored_words(text: str) -> str:
     return "_".join(other.get(word, word) for word in text.split("_"))
 
 
-def _within(low: float, kind: str, *points: str, high: float = INFINITY) -> Condition:
+def _within(low: Number, kind: str, *points: str, high: Number = INFINITY) -> Condition:
     quantity, sign = canonical(Quantity(kind, points))
     bounds = (low, high) if sign > 0 else (-high, -low)
-    return Condition(quantity, *bounds)
+    return Condition(quantity, float(bounds[0]), float(bounds[1]))
 
 
-def _most(high: float, kind: str, *points: str) -> Condition:
+def _most(high: Number, kind: str, *points: str) -> Condition:
     return _within(-INFINITY, kind, *points, high=high)
 
 
-def _degrees(low: float, high: float, kind: str, *points: str) -> Condition:
+def _degrees(low: Number, high: Number, kind: str, *points: str) -> Condition:
     return _within(math.radians(low), kind, *points, high=math.radians(high))
 
 
-def _cosines(low: float, high: float, axis: str, a: str, b: str) -> Condition:
+def _cosines(low: Number, high: Number, axis: str, a: str, b: str) -> Condition:
     return _within(low, "toward", axis, a, b, high=high)
 
 
@@ -111,7 +112,7 @@ def _slots(side: str, place: str = "") -> tuple[tuple[str, str], ...]:
     return (*words, ("place", place)) if place else words
 
 
-_BENDS = {"straight": (0, 20), "slightly_bent": (25, 60), "right_angle": (70, 110), "sharply_bent": (115, 180)}
+_BENDS = {"straight": (0, 20), "slightly_bent": (25, 60), "bent_square": (70, 110), "sharply_bent": (115, 180)}
 _BENT = (40, 180)
 _UPRIGHT_TORSO = _within(0.5, "axes", "torso_up", "up")
 
@@ -171,6 +172,7 @@ def _hand_contacts(side: str, other: str, part: Part) -> Iterator[Statement]:
 def _arm(side: str, other: str) -> Iterator[Statement]:
     part: Part = "left_arm" if side == "left" else "right_arm"
     shoulder, elbow, wrist, hand = (f"{side}_{name}" for name in ("shoulder", "elbow", "wrist", "hand"))
+    stretched = _degrees(0, 60, "bend", shoulder, elbow, wrist)
     trunk_height = _within(-0.15, "along", "torso_up", "pelvis", hand, high=0.5)
     table: dict[str, tuple[Condition, ...]] = {
         "upper_arm_at_side": (_cosines(-1, -0.9, "torso_up", shoulder, elbow),),
@@ -178,11 +180,11 @@ def _arm(side: str, other: str) -> Iterator[Statement]:
         "forearm_level": (_cosines(-0.2, 0.2, "up", elbow, wrist),),
         "forearm_upright": (_cosines(0.9, 1, "up", elbow, wrist),),
         "forearm_hanging": (_cosines(-1, -0.93, "up", elbow, wrist),),
-        "arm_forward": (_cosines(0.8, 1, "chest_front", shoulder, wrist),),
-        "arm_sideways": (_cosines(0.75, 1, f"chest_{side}", shoulder, wrist),),
-        "arm_backward": (_cosines(-1, -0.45, "chest_front", shoulder, wrist),),
-        "arm_up": (_cosines(0.8, 1, "up", shoulder, wrist),),
-        "arm_down": (_cosines(-1, -0.9, "up", shoulder, wrist),),
+        "arm_forward": (_cosines(0.8, 1, "chest_front", shoulder, wrist), stretched),
+        "arm_sideways": (_cosines(0.75, 1, f"chest_{side}", shoulder, wrist), stretched),
+        "arm_backward": (_cosines(-1, -0.45, "chest_front", shoulder, wrist), stretched),
+        "arm_up": (_cosines(0.8, 1, "up", shoulder, wrist), stretched),
+        "arm_down": (_cosines(-1, -0.9, "up", shoulder, wrist), stretched),
         "hand_above_head": (_within(0.2, "along", "up", "head", hand),),
         "hand_shoulder_height": (_within(-0.1, "along", "up", shoulder, hand, high=0.1),),
         "hand_hip_height": (_within(-0.08, "along", "up", "pelvis", hand, high=0.08),),
@@ -225,15 +227,16 @@ def _arm(side: str, other: str) -> Iterator[Statement]:
 def _leg(side: str, other: str) -> Iterator[Statement]:
     part: Part = "left_leg" if side == "left" else "right_leg"
     hip, knee, ankle, foot = (f"{side}_{name}" for name in ("hip", "knee", "ankle", "foot"))
+    stretched = _degrees(0, 65, "bend", hip, knee, ankle)
     table: dict[str, tuple[Condition, ...]] = {
         "knee_hip_height": (_within(-0.15, "along", "up", hip, knee),),
         "thigh_level": (_cosines(-0.2, 0.2, "up", hip, knee),),
         "thigh_upright": (_cosines(-1, -0.96, "up", hip, knee),),
         "shin_level": (_cosines(-0.2, 0.2, "up", knee, ankle),),
         "shin_upright": (_cosines(-1, -0.96, "up", knee, ankle),),
-        "leg_forward": (_cosines(0.5, 1, "hip_front", hip, ankle),),
-        "leg_backward": (_cosines(-1, -0.4, "hip_front", hip, ankle),),
-        "leg_sideways": (_cosines(0.4, 1, f"hip_{side}", hip, ankle),),
+        "leg_forward": (_cosines(0.5, 1, "hip_front", hip, ankle), stretched),
+        "leg_backward": (_cosines(-1, -0.4, "hip_front", hip, ankle), stretched),
+        "leg_sideways": (_cosines(0.4, 1, f"hip_{side}", hip, ankle), stretched),
         "foot_lifted": (_within(0.15, "lift", foot),),
         "foot_hip_height": (_within(-0.05, "along", "up", "pelvis", foot),),
         "knee_on_ground": (_most(0.12, "lift", knee),),
@@ -305,7 +308,7 @@ def _of_both(condition: Callable[[str], Condition]) -> tuple[Condition, Conditio
     return condition("left"), condition("right")
 
 
-def _knees_bent(least: float) -> tuple[Condition, Condition]:
+def _knees_bent(least: Number) -> tuple[Condition, Condition]:
     return _of_both(lambda s: _degrees(least, 180, "bend", f"{s}_hip", f"{s}_knee", f"{s}_ankle"))
 
 
