@@ -62,6 +62,10 @@ class TextSpaceTrainingConfig:
     words: WordEncoderConfig = field(default_factory=WordEncoderConfig)
     encoder_folder: str | None = None
     """Folder of `sentence` (without it the extra `[language]`) or `clip`."""
+    borrowed_words: int = 0
+    """`words` takes the vectors of so many common words, and of those of training, from the sentence encoder."""
+    dropped_words: float = 0.0
+    """`words`: share of the words of a sentence that are left out; sides stay."""
     poses: PoseMix = field(default_factory=PoseMix)
     views: ViewMix = field(default_factory=ViewMix)
     pose_file: str | None = None
@@ -95,11 +99,14 @@ class TextSpaceTrainingConfig:
                 "text space training: steps, save_every and captions must be at least 1, batch_size and num_poses at "
                 "least 2"
             )
-        if not 0 < self.said_share <= 1 or not 0 <= self.hidden_words < 1 or self.reconstruction_weight < 0:
+        shares = (self.hidden_words, self.dropped_words)
+        if not 0 < self.said_share <= 1 or not all(0 <= share < 1 for share in shares):
             raise InputError(
-                "text space training: said_share must be in 0..1 and not 0, hidden_words in 0..1 and not 1, "
-                "reconstruction_weight not negative"
+                "text space training: said_share must be in 0..1 and not 0, hidden_words and dropped_words in 0..1 and "
+                "not 1"
             )
+        if self.reconstruction_weight < 0 or self.borrowed_words < 0:
+            raise InputError("text space training: reconstruction_weight and borrowed_words must not be negative")
 
 
 @dataclass(frozen=True)
@@ -173,7 +180,14 @@ def chosen_encoder(config: TextSpaceTrainingConfig, texts: Sequence[Sequence[str
         if config.encoder_folder is None:
             raise InputError("text space training: the encoder clip needs encoder_folder")
         return load_clip_encoder(config.encoder_folder)
-    return WordEncoder(config.words, vocabulary(text for some in texts for text in some))  # pyright: ignore[reportReturnType]
+    known = vocabulary(text for some in texts for text in some)
+    if config.borrowed_words == 0:
+        return WordEncoder(config.words, known)
+    large = load_sentence_encoder(config.encoder_folder)
+    borrowed = tuple(dict.fromkeys([*known, *large.common_words(config.borrowed_words)]))
+    encoder = WordEncoder(config.words, known, borrowed)
+    encoder.borrow(large(list(borrowed)))
+    return encoder
 
 
 def _part(
@@ -190,6 +204,7 @@ def _part(
     index = torch.cat([first, first + half])
     said = [_drawn_text(texts[int(i)], config.said_share, draw) for i in index]
     if isinstance(model.own_encoder, WordEncoder):
+        said = _with_dropped_words(said, config.dropped_words, draw)
         model.own_encoder.hidden = _hidden_words(model.own_encoder.vocabulary, config.hidden_words, draw)
     text_latents, text_features = model.both(said)
     index = index.to(latents.device)
@@ -218,6 +233,17 @@ def _drawn_text(texts: Sequence[str], least: float, draw: torch.Generator) -> st
     count = max(1, round(share * len(parts)))
     kept = torch.randperm(len(parts), generator=draw)[:count].sort().values.tolist()
     return ". ".join(parts[i] for i in kept)
+
+
+def _with_dropped_words(texts: Sequence[str], share: float, draw: torch.Generator) -> list[str]:
+    """Texts without some of their words; left, right, and full stops stay, and a sentence keeps at least its sides."""
+    if share == 0:
+        return list(texts)
+    split = [text.split(" ") for text in texts]
+    drop = (torch.rand(sum(map(len, split)), generator=draw) < share).tolist()
+    chance = iter(drop)
+    kept = [[w for w in some if not next(chance) or w.strip(".") in ("left", "right") or "." in w] for some in split]
+    return [" ".join(some) or text for some, text in zip(kept, texts, strict=True)]
 
 
 def _hidden_words(words: tuple[str, ...], share: float, draw: torch.Generator) -> frozenset[str]:

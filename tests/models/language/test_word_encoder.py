@@ -85,3 +85,20 @@ def test_sizes_without_meaning_are_refused(bad):
 def test_a_vocabulary_has_each_word_once():
     with pytest.raises(InputError, match="vocabulary"):
         WordEncoder(WordEncoderConfig(), ("a", "a"))
+
+
+def test_borrowed_vectors_bring_synonyms_together():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        one = WordEncoder(
+            WordEncoderConfig(width=16, depth=1, heads=2, trigrams=64), ("bent",), ("bent", "flexed", "sun")
+        )
+    vectors = torch.tensor([[1.0, 0.1, 0.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 1.0]])
+    one.borrow(vectors)
+    assert one.given.shape == (4, 16) and not one.given[0].any() and not one.given[:, 3:].any()
+    torch.testing.assert_close(one.given[1:].std(0, correction=0)[:2], torch.ones(2), atol=1e-4, rtol=0)
+    assert (one.given[1] - one.given[2]).norm() < (one.given[1] - one.given[3]).norm()
+    assert one.unknown("bent flexed bending") == ["bending"]
+    one.hidden = frozenset({"bent"})
+    hidden, synonym, other = one(["bent", "flexed", "sun"])
+    assert (hidden @ synonym) > (hidden @ other)

@@ -71,7 +71,7 @@ def save_text_space(
         "trained_on": json.dumps(list(sources)),
     }
     if isinstance(own, WordEncoder):
-        header |= {"words": json.dumps(asdict(own.config)), "vocabulary": json.dumps({"words": own.vocabulary})}
+        header |= {"words": json.dumps(asdict(own.config)), "vocabulary": json.dumps(_vocabulary(own))}
     return write_weights(Path(path), space.state_dict(), header, half=half)
 
 
@@ -101,7 +101,8 @@ def load_text_space(
     poses = pose_space_config(path, header_mapping(path, header, "pose_space"))
     encoder = _encoder(path, header, encoder_folder)
     with torch.device("meta"):
-        stand_in = type(encoder)(encoder.config, encoder.vocabulary) if isinstance(encoder, WordEncoder) else encoder
+        words = isinstance(encoder, WordEncoder)
+        stand_in = WordEncoder(encoder.config, encoder.vocabulary, encoder.borrowed) if words else encoder
         bare = TextSpace(config, PoseSpace(poses), stand_in)  # pyright: ignore[reportArgumentType]
         expected = {name: tensor.shape for name, tensor in bare.state_dict().items()}
     require_shapes(path, expected, tensors)
@@ -114,10 +115,8 @@ def _encoder(path: Path, header: dict[str, str], folder: str | Path | None) -> T
     said = header_mapping(path, header, "encoder")
     if said.get("name") in ("small", "bag"):
         config = _checked(path, WordEncoderConfig, header_mapping(path, header, "words"))
-        known = header_mapping(path, header, "vocabulary").get("words")
-        if not isinstance(known, list) or not all(isinstance(word, str) for word in known):
-            raise InputError(f"{path}: its vocabulary is no list of words")
-        return WordEncoder(config, tuple(known))  # pyright: ignore[reportReturnType]
+        known = header_mapping(path, header, "vocabulary")
+        return WordEncoder(config, *(_words(path, known.get(name)) for name in ("words", "borrowed")))
     if said.get("name") == "sentence":
         encoder = load_sentence_encoder(folder)
     elif said.get("name") == "clip" and folder is not None:
@@ -127,6 +126,16 @@ def _encoder(path: Path, header: dict[str, str], folder: str | Path | None) -> T
     if encoder.sha256 != said.get("sha256"):
         raise InputError(f"{path}: was trained with another encoder than the one of {encoder.folder}")
     return encoder
+
+
+def _vocabulary(encoder: WordEncoder) -> dict[str, tuple[str, ...]]:
+    return {"words": encoder.vocabulary, "borrowed": encoder.borrowed}
+
+
+def _words(path: Path, known: object) -> tuple[str, ...]:
+    if not isinstance(known, list) or not all(isinstance(word, str) for word in known):
+        raise InputError(f"{path}: its vocabulary is no list of words")
+    return tuple(known)
 
 
 def _checked(path: Path, kind: type[Config], values: dict) -> Config:

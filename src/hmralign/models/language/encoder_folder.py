@@ -81,6 +81,12 @@ class FolderEncoder:
             self._known.update(zip(some, self._encode(some), strict=True))
         return torch.stack([self._known[text] for text in texts])
 
+    def common_words(self, count: int) -> list[str]:
+        """The first words of letters alone in the encoder's own vocabulary, which is ordered by how common they are."""
+        by_id = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
+        found = [token for token, _ in by_id if len(token) > 1 and token.isascii() and token.isalpha()]
+        return [token for token in dict.fromkeys(found) if token.islower()][:count]
+
     def truncated(self, texts: list[str]) -> list[bool]:
         """Which texts are longer than the encoder reads."""
         if not texts:

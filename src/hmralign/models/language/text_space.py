@@ -72,12 +72,16 @@ class TextReader(nn.Module):
 
     @torch.no_grad()
     def start_from(self, vectors: Float[Tensor, "n dims"]) -> None:
-        """Let the first layer whiten such vectors: for most encoders left and right are nearly the same word."""
+        """Let the first layer whiten such vectors: for most encoders left and right are nearly the same word.
+
+        Directions of less than a tenth of the largest spread are not blown up further: a sentence in other words
+        differs in them by chance.
+        """
         mean = vectors.mean(0)
         _, spread, directions = torch.linalg.svd(vectors - mean, full_matrices=False)
         count = min(len(self.embed.weight), len(spread))
         scale = spread[:count] / len(vectors) ** 0.5
-        self.embed.weight.zero_()[:count] = directions[:count] / scale.clamp(min=1e-3 * float(scale[0]))[:, None]
+        self.embed.weight.zero_()[:count] = directions[:count] / scale.clamp(min=0.1 * float(scale[0]))[:, None]
         self.embed.bias.copy_(-self.embed.weight @ mean)
 
     def forward(

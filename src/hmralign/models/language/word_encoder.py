@@ -1,8 +1,10 @@
 """Sentence encoders trained here, from words alone: `small` reads them in order, `bag` only counts them.
 
 A word is its own vector plus those of its trigrams of letters, so that a word never met still looks like its relatives
-(Bojanowski et al. 2017, sec. 3). `bag` is a control: it cannot know which of two limbs is bent, only that left, right,
-bent and straight are all in the sentence.
+(Bojanowski et al. 2017, sec. 3). Vectors may also be borrowed, once, from a large encoder, for words of training and
+for others: a synonym then lies where training can use it, and trigrams are left to words without such a vector.
+
+`bag` is a control: it cannot know which of two limbs is bent, only that left, right, bent and straight are all there.
 """
 
 from __future__ import annotations
@@ -67,12 +69,18 @@ class WordEncoder(nn.Module):
 
     hidden: frozenset[str] = frozenset()
 
-    def __init__(self, config: WordEncoderConfig, vocabulary: tuple[str, ...]) -> None:
+    given: Tensor
+
+    def __init__(self, config: WordEncoderConfig, vocabulary: tuple[str, ...], borrowed: tuple[str, ...] = ()) -> None:
+        """`borrowed` are words with a vector that is not trained; see `borrow`."""
         super().__init__()
-        if len(vocabulary) > MOST_VOCABULARY or len(set(vocabulary)) != len(vocabulary):
-            raise InputError(f"a vocabulary has {len(vocabulary)} words; expected at most {MOST_VOCABULARY}, all apart")
-        self.config, self.vocabulary = config, vocabulary
+        for some in (vocabulary, borrowed):
+            if len(some) > MOST_VOCABULARY or len(set(some)) != len(some):
+                raise InputError(f"a vocabulary has {len(some)} words; expected at most {MOST_VOCABULARY}, all apart")
+        self.config, self.vocabulary, self.borrowed = config, vocabulary, borrowed
         self._index = {word: number + 1 for number, word in enumerate(vocabulary)}
+        self._given = {word: number + 1 for number, word in enumerate(borrowed)}
+        self.register_buffer("given", torch.zeros(len(borrowed) + 1, config.width))  # 0 is any other word
         self.word = nn.Embedding(len(vocabulary) + 1, config.width)  # 0 is any other word
         self.trigram = nn.EmbeddingBag(config.trigrams, config.width, mode="mean")
         layers, longest = (config.depth, _LONGEST) if config.kind == "small" else (0, 1)
@@ -95,9 +103,18 @@ class WordEncoder(nn.Module):
         """Numbers of a vector."""
         return self.config.width
 
+    @torch.no_grad()
+    def borrow(self, vectors: Float[Tensor, "word dims"]) -> None:
+        """Take over vectors of the borrowed words: their main directions, each of unit spread."""
+        mean = vectors.mean(0)
+        _, spread, directions = torch.linalg.svd(vectors - mean, full_matrices=False)
+        count = min(self.config.width, len(spread))
+        scale = spread[:count] / len(vectors) ** 0.5
+        self.given.zero_()[1:, :count] = (vectors - mean) @ (directions[:count] / scale.clamp(min=1e-6)[:, None]).mT
+
     def unknown(self, text: str) -> list[str]:
-        """Words of a text that training never met."""
-        return sorted({word for word in words(text) if word not in self._index})
+        """Words of a text that neither training nor a borrowed vector knows."""
+        return sorted({word for word in words(text) if word not in self._index and word not in self._given})
 
     def forward(self, texts: list[str]) -> Float[Tensor, "text dims"]:
         """The mean over the words of each sentence. Raises InputError for an empty one."""
@@ -123,10 +140,12 @@ class WordEncoder(nn.Module):
         """A vector for each word."""
         index = [0 if word in self.hidden else self._index.get(word, 0) for word in distinct]
         own = torch.tensor(index, device=self.place.device)
+        given = torch.tensor([self._given.get(word, 0) for word in distinct], device=own.device)
         parts = [_trigrams(word, self.config.trigrams) for word in distinct]
         offsets = torch.tensor([0, *map(len, parts)]).cumsum(0)[:-1]
         flat = torch.tensor([part for some in parts for part in some])
-        return self.word(own) + self.trigram(flat.to(own.device), offsets.to(own.device))
+        spelt = self.trigram(flat.to(own.device), offsets.to(own.device))
+        return self.word(own) + torch.where((given > 0)[:, None], self.given[given], spelt)
 
 
 def _trigrams(word: str, buckets: int) -> list[int]:
