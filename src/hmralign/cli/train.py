@@ -1,4 +1,4 @@
-"""`hmralign train base`, `pixel`, `scorer`, `gate`, `paper`: weights from a configuration, a file or a preset."""
+"""`hmralign train WHAT`: weights from a configuration, a file or a preset."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from hmralign.cli.usage import UsageError
 class TrainOptions:
     """Train a base model or a gate on synthetic persons, or a scorer on samples; continues an unfinished run."""
 
-    what: Annotated[Literal["base", "pixel", "scorer", "gate", "paper"], tyro.conf.Positional]
+    what: Annotated[Literal["base", "pixel", "scorer", "gate", "paper", "vqvae", "text"], tyro.conf.Positional]
     """`base`: a model that samples bodies; `pixel`: one that also sees the picture; `scorer`: a critic that has learned
     how models err; `gate`: what tells exchanged left and right; `paper`: HypoNet, ScoreNet or HMR-Scorer, from
-    pictures and labels."""
+    pictures and labels; `vqvae`: a space of poses in codes; `text`: what maps texts into one."""
     out: Path
     """Folder of the run: state for resuming, learning curve, weights."""
     config: Path | None = None
     """YAML configuration."""
-    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base", "pixel", "scorer", "gate", "paper"))] = None
+    preset: Annotated[
+        str | None, tyro.conf.arg(help=preset_help("base", "pixel", "scorer", "gate", "paper", "vqvae", "text"))
+    ] = None
     pose_file: Path | None = None
-    """`base`, `pixel`, `gate`: motion-capture poses; replaces the configuration's."""
+    """`base`, `pixel`, `gate`, `vqvae`, `text`: motion-capture poses; replaces the configuration's."""
     max_hours: float | None = None
     """`base`, `pixel`: stop after this much wall time; replaces the configuration's."""
     data: Path | None = None
@@ -41,6 +43,10 @@ class TrainOptions:
     """`paper`: SMPL file whose shapes and joints the labels are of; else the free body."""
     start_from: str | None = None
     """`paper`: checkpoint of HypoNet to go on from; replaces the configuration's."""
+    pose_space: Path | None = None
+    """`text`: checkpoint of the space of poses, as `vqvae` writes it; replaces the configuration's."""
+    encoder_folder: Path | None = None
+    """`text`: folder of a text encoder; replaces the configuration's."""
     device: Device = CPU
     threads: int | None = None
     """Threads of the training process; the default is PyTorch's."""
@@ -61,6 +67,7 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
     _refuse_options_of_paper(options)
     ways = {
         "base": _train_base, "pixel": _train_pixel, "scorer": _train_scorer, "gate": _train_gate, "paper": _train_paper,
+        "vqvae": _train_vqvae, "text": _train_text,
     }  # fmt: skip
     path = ways[options.what](options)
     terminal.say(f"Trained weights are in {path}")
@@ -72,6 +79,9 @@ def _refuse_options_of_paper(options: TrainOptions) -> None:
     for flag, value in (("--data", options.data), ("--body", options.body), ("--start-from", options.start_from)):
         if options.what != "paper" and value is not None:
             raise UsageError(f"{flag} is for `train paper`")
+    for flag, value in (("--pose-space", options.pose_space), ("--encoder-folder", options.encoder_folder)):
+        if options.what != "text" and value is not None:
+            raise UsageError(f"{flag} is for `train text`")
 
 
 def _train_paper(options: TrainOptions) -> Path:
@@ -129,6 +139,34 @@ def _train_gate(options: TrainOptions) -> Path:
     if options.pose_file is not None:
         config = replace(config, pose_file=str(options.pose_file))
     return train_side_gate_file(config, options.out, options.device)
+
+
+def _train_vqvae(options: TrainOptions) -> Path:
+    from dataclasses import replace
+
+    from hmralign.training.configuration import read_config
+    from hmralign.training.pose_vqvae import PoseVqvaeTrainingConfig, train_pose_vqvae_file
+
+    if options.max_hours is not None:
+        raise UsageError("--max-hours is for `train base` and `pixel`; a space's length is in its configuration")
+    config = read_config(PoseVqvaeTrainingConfig, _config(options))
+    if options.pose_file is not None:
+        config = replace(config, pose_file=str(options.pose_file))
+    return train_pose_vqvae_file(config, options.out, options.device)
+
+
+def _train_text(options: TrainOptions) -> Path:
+    from dataclasses import replace
+
+    from hmralign.training.configuration import read_config
+    from hmralign.training.text_space import TextSpaceTrainingConfig, train_text_space_file
+
+    if options.max_hours is not None:
+        raise UsageError("--max-hours is for `train base` and `pixel`; a space's length is in its configuration")
+    config = read_config(TextSpaceTrainingConfig, _config(options))
+    given = {name: getattr(options, name) for name in ("pose_file", "pose_space", "encoder_folder")}
+    config = replace(config, **{name: str(path) for name, path in given.items() if path is not None})
+    return train_text_space_file(config, options.out, options.device)
 
 
 def _train_base(options: TrainOptions) -> Path:
