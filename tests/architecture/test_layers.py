@@ -16,9 +16,8 @@ FOUNDATIONS = (
     "vlm", "metrics", "fitting", "policies",
 )  # fmt: skip
 STAGES = (
-    "hypotheses", "tracking", "overlays", "reports", "export", "critics", "preferences", "training", "alignment",
-    "cleaning",
-    "evaluation",
+    "hypotheses", "tracking", "overlays", "reports", "export", "critics", "refinement", "preferences",
+    "training", "alignment", "cleaning", "evaluation",
 )  # fmt: skip
 """In the order of the package's sentence: each may import earlier ones. `tracking` joins the hypotheses of neighbouring
 frames before anything is drawn of them, so it stands behind them and before overlays."""
