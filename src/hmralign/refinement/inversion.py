@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.diffusion import ddim
+from hmralign.diffusion.parameterization import x_0_from_eps
 from hmralign.diffusion.schedule import Schedule
 from hmralign.structures import InputError
 
@@ -46,16 +47,12 @@ def invert(
     eps: Callable[[Tensor, Tensor], Tensor], x_0: Float[Tensor, "person 154"], schedule: Schedule, times: list[int]
 ) -> Float[Tensor, "person 154"]:
     """x at the first of the descending `times`, by DDIM run backwards (Song et al. 2021, sec. 4.3)."""
-    x, before = x_0, torch.tensor(-1)
+    x, before = x_0, -1
     for time in reversed(times):
-        now = torch.tensor(time)
-        noise = eps(x, before.clamp(min=0))
-        alpha_bar = schedule.at(now)
-        if before < 0:  # from no noise, where the clean sample is known
-            x = alpha_bar.sqrt() * x + (1 - alpha_bar).sqrt() * noise
-        else:
-            x = ddim.step(x, noise, schedule.at(before), alpha_bar)
-        before = now
+        noise = eps(x, torch.tensor(max(before, 0)))
+        clean = x_0_from_eps(noise, x, schedule.at(torch.tensor(before)))
+        alpha_bar = schedule.at(torch.tensor(time))
+        x, before = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, time
     return x
 
 

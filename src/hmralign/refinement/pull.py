@@ -42,7 +42,7 @@ _UNSEEN = 1e6
 class PullConfig:
     """How hard keypoints and words pull."""
 
-    keypoint_weight: float = 0.1
+    keypoint_weight: float = 0.05
     """Share of the keypoints' information that counts: the initial answer has mostly seen them before. 0 for none."""
     text_weight: float = 1.0
     """Weight of the guide's loss; 0 for none."""
@@ -52,7 +52,7 @@ class PullConfig:
     """Standard deviation of the shape coefficients in the prior."""
     group_share: float = 0.5
     """Share of the prior's covariance that is the group's, where the doubt of a group is known."""
-    steps: int = 2
+    steps: int = 1
     """Times that evidence is linearised in one pull."""
     max_turn_deg: float = 25.0
     """No joint turns further in one pull."""

@@ -36,11 +36,11 @@ SHARE_RIGHT = 0.9
 class TrustConfig:
     """What is believed of descriptions beforehand."""
 
-    right: float = 1.0
+    right: float = 4.0
     """Statements seen to be right before, as it were."""
     wrong: float = 1.0
     """Statements seen to be wrong before."""
-    missed: float = 0.05
+    missed: float = 0.1
     """How often a group of hypotheses does not hold the truth."""
 
     def __post_init__(self) -> None:

@@ -40,6 +40,7 @@ from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
+from hmralign.structures.device import chosen_device
 from hmralign.training.curve import Curve, five_decimals
 from hmralign.training.learning_rate import warm_cosine
 from hmralign.training.loop import Loop, LoopConfig
@@ -127,14 +128,15 @@ def refiner_parts(
     draw: torch.Generator,
 ) -> Part:
     """Unreduced losses of a batch."""
-    count = len(persons.betas)
-    guide = StatementGuide(described(persons.wanted.float(), config.wrong_words, draw))
+    count, device = len(persons.betas), persons.betas.device
+    said = described(persons.wanted.float().cpu(), config.wrong_words, draw)
+    guide = StatementGuide(said.to(device))
     energy = Energy(PersonFit.of(body, persons.observation, noise), persons.start, guide)
     around = around_of(persons, model.scale)
     x_0 = around.from_body(persons.rotmats, persons.betas)
-    t = torch.randint(model.schedule.num_steps, (count,), generator=draw)
-    x_t = add_noise(x_0, torch.randn(x_0.shape, generator=draw), model.schedule.at(t))
-    shown = (torch.rand(count, len(CONDITIONS), generator=draw) >= config.hide).float()
+    t = torch.randint(model.schedule.num_steps, (count,), generator=draw).to(device)
+    x_t = add_noise(x_0, torch.randn(x_0.shape, generator=draw).to(device), model.schedule.at(t))
+    shown = (torch.rand(count, len(CONDITIONS), generator=draw) >= config.hide).float().to(device)
     estimate = torch.zeros_like(x_0)
     condition = condition_of(energy, around, estimate, persons.context, shown)
     if float(torch.rand((), generator=draw)) < config.own_estimate:
@@ -170,7 +172,12 @@ def measure_scales(model: Refiner, body: BodyModel, noise: KeypointNoise, pool: 
     model.gradient_scale.copy_(torch.stack([points[points > 0].median(), turns[turns > 0].median()]))
 
 
-def train_refiner(config: RefinerTrainingConfig, folder: Path, pool: RefinerPersons | None = None) -> Refiner:
+def train_refiner(
+    config: RefinerTrainingConfig,
+    folder: Path,
+    pool: RefinerPersons | None = None,
+    device: str | torch.device = "cpu",
+) -> Refiner:
     """Train, resuming from `folder`; on a pool that is at hand, or on that of the configuration.
 
     Writes `state.pt` and `curve.jsonl`. A step depends on the seed and its number alone. Raises InputError for states
@@ -179,21 +186,21 @@ def train_refiner(config: RefinerTrainingConfig, folder: Path, pool: RefinerPers
     folder.mkdir(parents=True, exist_ok=True)
     pool = refiner_pool(config.pool, config.seed) if pool is None else pool
     torch.manual_seed(derived_seed(config.seed, "weights"))
-    body, noise = load_free_body("3k5"), noise_of(config.pool.measured_noise)
-    model = Refiner(config.model)
+    own_body, noise = load_free_body("3k5"), noise_of(config.pool.measured_noise)
+    model, body = Refiner(config.model), own_body.to(chosen_device(device))
     model.mean_rotmats.copy_(mean_rotmat(pool.rotmats.movedim(0, 1)))
     model.mean_betas.copy_(pool.betas.mean(0))
     pool = from_mean_body(pool, model.mean_rotmats, model.mean_betas) if config.start == "gaussian" else pool
-    _take_encoder(model, config.encoder, body.skeleton_hash)
-    measure_scales(model, body, noise, pool)
+    _take_encoder(model, config.encoder, own_body.skeleton_hash)
+    measure_scales(model, own_body, noise, pool)
 
     def parts(model: Refiner, step: int) -> Iterator[Part]:
         draw = seeded(config.seed, "step", step)
         drawn = torch.randint(len(pool.betas), (config.batch_size,), generator=draw)
-        yield refiner_parts(model, body, noise, pool[drawn], config, draw)
+        yield refiner_parts(model, body, noise, pool[drawn].to(body.v_template.device), config, draw)
 
     curve = Curve(folder / "curve.jsonl", columns=("loss", "offset", "joints"), rounded=five_decimals, said_every=500)
-    averaged = Loop(model, parts, _loop(config), state=folder / "state.pt", curve=curve).run()
+    averaged = Loop(model, parts, _loop(config, device), state=folder / "state.pt", curve=curve).run()
     assert isinstance(averaged, Refiner)
     return averaged.requires_grad_(False)
 
@@ -206,9 +213,14 @@ def _take_encoder(model: Refiner, checkpoint: str, skeleton_hash: str) -> None:
     model.encoder.requires_grad_(False)
 
 
-def train_refiner_file(config: RefinerTrainingConfig, folder: Path, pool: RefinerPersons | None = None) -> Path:
+def train_refiner_file(
+    config: RefinerTrainingConfig,
+    folder: Path,
+    pool: RefinerPersons | None = None,
+    device: str | torch.device = "cpu",
+) -> Path:
     """`train_refiner`, written with its configuration into the folder. Errors as there."""
-    refiner = train_refiner(config, folder, pool)
+    refiner = train_refiner(config, folder, pool, device)
     write_whole(folder / "config.yaml", yaml.safe_dump(plain(asdict(config)), sort_keys=False))
     hash_ = load_free_body("3k5").skeleton_hash
     return save_refiner(folder / "refiner.safetensors", refiner, hash_, sources=refiner_sources(config))
@@ -223,7 +235,7 @@ def refiner_sources(config: RefinerTrainingConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*own, *(source for other in others for source in trained_on(other))]))
 
 
-def _loop(config: RefinerTrainingConfig) -> LoopConfig:
+def _loop(config: RefinerTrainingConfig, device: str | torch.device) -> LoopConfig:
     return LoopConfig(
         rate=lambda step, _: warm_cosine(step, step, config.steps, peak=config.learning_rate, warmup=100, floor=0.01),
         steps=config.steps,
@@ -232,4 +244,5 @@ def _loop(config: RefinerTrainingConfig) -> LoopConfig:
         ema_decay=config.ema_decay,
         log_every=50,
         save_every=config.save_every,
+        device=device,
     )
