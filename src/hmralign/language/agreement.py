@@ -97,6 +97,18 @@ def statement_loss(
     0 where that is nothing. Other arguments as `margins`.
     Raises InputError where head statements are wanted and no rotations are given.
     """
+    weight = wanted.to(joints).expand(len(joints), -1)
+    cost = statement_costs(joints, wanted, rotmats, up) * weight.abs()
+    return cost.sum(-1) / weight.abs().sum(-1).clamp(min=1e-9)
+
+
+def statement_costs(
+    joints: Float[Tensor, "n joints 3"],
+    wanted: Float[Tensor, "n statements"] | Float[Tensor, "1 statements"],
+    rotmats: Float[Tensor, "n joints 3 3"] | None = None,
+    up: Float[Tensor, " 3"] | Float[Tensor, "n 3"] | None = None,
+) -> Float[Tensor, "n statements"]:
+    """What each wanted statement costs, unweighted; 0 for those that are not wanted. All else as `statement_loss`."""
     if rotmats is None:
         _require_no_head(wanted)
     inside, rows = _conditions(joints, rotmats, up)
@@ -105,8 +117,7 @@ def statement_loss(
     of_rows = rows.to(inside.device).expand(len(joints), -1)
     missing = torch.zeros_like(weight).scatter_add(1, of_rows, _huber(-inside))
     worst = torch.full_like(weight, torch.inf).scatter_reduce(1, of_rows, inside, "amin")
-    cost = torch.where(weight > 0, missing, _huber(worst)) * weight.abs()
-    return cost.sum(-1) / weight.abs().sum(-1).clamp(min=1e-9)
+    return torch.where(weight > 0, missing, torch.where(weight < 0, _huber(worst), torch.zeros_like(worst)))
 
 
 def _huber(excess: Tensor) -> Tensor:
