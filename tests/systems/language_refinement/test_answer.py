@@ -45,6 +45,13 @@ def test_keypoints_alone_and_the_caption(person):
     assert all(before > 0.5 for before, _ in control.statements.values())
 
 
+def test_the_weights_that_come_with_the_package_move_the_body_besides(person):
+    plain, learned = person.refine(text="sitting"), person.refine(text="sitting", refiner="refiner")
+    assert not torch.allclose(plain.body.body_pose, learned.body.body_pose, atol=1e-3)
+    with pytest.raises(InputError, match="nothing"):
+        person.refine(refiner="nothing.safetensors")
+
+
 def test_it_is_saved_as_the_command_does(person, tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "SIDE", 64)
     folder = person.refine(text="sitting").save(tmp_path / "out")
