@@ -207,8 +207,7 @@ def open_mine(folder, split):
 """
 
 
-def test_a_models_descriptions_are_audited_and_the_audit_is_taken_as_trust(recovered, tmp_path, capsys):
-    photo, folder, _ = recovered
+def test_a_models_descriptions_are_audited(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(OPENER)
     data = ["--data", str(tmp_path), "--dataset", f"{tmp_path / 'mine.py'}:open_mine", "--split", "val"]
     out = tmp_path / "audit.json"
@@ -221,8 +220,8 @@ def test_a_models_descriptions_are_audited_and_the_audit_is_taken_as_trust(recov
     (torso,) = document["parts"]
     assert torso["part"] == "torso" and torso["statements"] == 6
     assert torso["precision"] == pytest.approx(torso["by_chance"], abs=1e-6) and torso["kappa_low"] <= 0.0
-    record = json.loads(out.read_text())
-    assert record["facts"]["model"] == "m" and record["facts"]["data"] == "mine/val" and record["facts"]["failures"] == 0
+    facts = json.loads(out.read_text())["facts"]
+    assert facts["model"] == "m" and facts["data"] == "mine/val" and facts["failures"] == 0
     refused(capsys, main(["critic", "describe", *data, *asked, "--persons", "9", "--out", str(out)]), "expected 2 to 8")
     refused(capsys, main(["critic", "describe", *asked, "--out", str(out)]), "--data is missing")
 
