@@ -98,9 +98,7 @@ def test_the_text_of_a_part_is_the_answer_that_is_believed_most():
     assert found.description is not None and found.description.texts == (("left_arm", KNEE),)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"least_votes": 0}, {"least_share": 0.0}, {"trust": {"head": 2.0}}]
-)
+@pytest.mark.parametrize("wrong", [{"least_votes": 0}, {"least_share": 0.0}, {"trust": {"head": 2.0}}])
 def test_values_without_meaning_are_refused(wrong):
     with pytest.raises(InputError, match="belief"):
         replace(BeliefOptions(), **wrong)
