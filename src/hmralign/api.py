@@ -556,6 +556,7 @@ class Person:
         describe: Literal["none", "caption"] = "none",
         keypoint_weight: float | None = None,
         text_weight: float | None = None,
+        refiner: str | Path | None = None,
         seed: int = 0,
     ) -> Refined:
         """The fused body made better by the keypoints, and by words: `person.refine(text="left hand on right knee")`.
@@ -566,6 +567,8 @@ class Person:
             describe: "caption" lets our captioner describe the fused body itself: a control, which can teach nothing.
             keypoint_weight: How much the keypoints count; 0 leaves them out.
             text_weight: How much the words count.
+            refiner: Weights that move the body besides: "refiner", which come with the package, or a path; None for
+                keypoints and words alone.
             seed: Of what is drawn.
 
         Raises InputError for words that say nothing of a pose or contradict each other, and where there is nothing to
@@ -578,7 +581,7 @@ class Person:
         config = RefineConfig()
         pull = replace(config.pull, **{name: value for name, value in given.items() if value is not None})
         config = replace(config, pull=pull)
-        return refine_recovered(self._photo, self.number, self.body, text, describe, config, seed)
+        return refine_recovered(self._photo, self.number, self.body, text, describe, config, refiner, seed)
 
     def save(self, folder: str | Path, keep: Keep = 1, *, pictures: bool = True, overwrite: bool = False) -> Path:
         """Write this person's outputs into a new folder, whole or not at all; `keep` best meshes, or "all".

@@ -97,17 +97,20 @@ def test_a_model_describes_the_photo_and_is_asked_nothing_twice(recovered, tmp_p
     audit = PartAudit("left_arm", 50, 0.9, 0.3, 0.86, 0.8)
     trust = write_audit(tmp_path / "audit.json", [audit], {})
     with DescribingServer(SEEN) as server:
-        given = ["--photo", photo, "--describe", "vlm", "--base-url", server.address, "--model", "m", "--trust", trust]
-        assert refine(folder, *given, "--out", tmp_path / "a") == 0
+        given = ["--photo", photo, "--describe", "vlm", "--base-url", server.address, "--model", "m"]
+        assert refine(folder, *given, "--trust", trust, "--out", tmp_path / "a") == 0
         asked = len(server.requests)
         assert asked == 7 * 5, "three answers about each part, and two of the mirrored picture"
         assert refine(folder, *given, "--out", tmp_path / "b", "--quiet") == 0
         assert len(server.requests) == asked
-    summary = json.loads((tmp_path / "a" / "person_0" / "summary.json").read_text())
-    found = {row["statement"]: row["weight"] for row in summary["statements"]}
-    assert set(found) == {"left_hand_on_right_knee", "torso_leaning_forward", "sitting"}
-    assert found["left_hand_on_right_knee"] > 3 * found["torso_leaning_forward"] > 0, "weighed by the audit"
-    assert summary["description_from"] == "vlm"
+    audited, unaudited = (json.loads((tmp_path / run / "person_0" / "summary.json").read_text()) for run in ("a", "b"))
+    weights = [{row["statement"]: row["weight"] for row in run["statements"]} for run in (audited, unaudited)]
+    assert set(weights[0]) == {"left_hand_on_right_knee", "torso_leaning_forward", "sitting"}
+    ratio = {name: weights[0][name] / weights[1][name] for name in weights[0]}
+    assert ratio == pytest.approx(
+        {"left_hand_on_right_knee": 8.0, "torso_leaning_forward": 1.0, "sitting": 1.0}, rel=1e-3
+    )
+    assert audited["description_from"] == "vlm"
     assert (tmp_path / "refine_journal.sqlite").is_file()
 
 
@@ -207,8 +210,7 @@ def open_mine(folder, split):
 """
 
 
-def test_a_models_descriptions_are_audited_and_the_audit_is_taken_as_trust(recovered, tmp_path, capsys):
-    photo, folder, _ = recovered
+def test_a_models_descriptions_are_audited(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(OPENER)
     data = ["--data", str(tmp_path), "--dataset", f"{tmp_path / 'mine.py'}:open_mine", "--split", "val"]
     out = tmp_path / "audit.json"
@@ -221,8 +223,8 @@ def test_a_models_descriptions_are_audited_and_the_audit_is_taken_as_trust(recov
     (torso,) = document["parts"]
     assert torso["part"] == "torso" and torso["statements"] == 6
     assert torso["precision"] == pytest.approx(torso["by_chance"], abs=1e-6) and torso["kappa_low"] <= 0.0
-    record = json.loads(out.read_text())
-    assert record["facts"]["model"] == "m" and record["facts"]["data"] == "mine/val" and record["facts"]["failures"] == 0
+    facts = json.loads(out.read_text())["facts"]
+    assert facts["model"] == "m" and facts["data"] == "mine/val" and facts["failures"] == 0
     refused(capsys, main(["critic", "describe", *data, *asked, "--persons", "9", "--out", str(out)]), "expected 2 to 8")
     refused(capsys, main(["critic", "describe", *asked, "--out", str(out)]), "--data is missing")
 

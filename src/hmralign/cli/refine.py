@@ -49,8 +49,9 @@ class RefineOptions(SpendingOptions):
     """How much the keypoints count; 0 leaves them out."""
     text_weight: float | None = None
     """How much the words count; 0 leaves them out."""
-    refiner: Path | None = None
-    """Weights of `hmralign train refiner`; without them only the keypoints and the words move the body."""
+    refiner: str | None = None
+    """Weights that move the body besides: "refiner", which come with the package, or the path of `train refiner`'s.
+    Without them only the keypoints and the words do."""
     steps: int | None = None
     """Steps of the diffusion."""
     samples: int = 3

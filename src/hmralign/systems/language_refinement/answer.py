@@ -11,6 +11,7 @@ from torch import Tensor
 from hmralign.body.lbs import posed_joints, vertices
 from hmralign.body.model import BodyModel
 from hmralign.export.rotvec_params import rotvec_params
+from hmralign.models.language.refiner_checkpoint import load_refiner
 from hmralign.refinement.refine import RefineConfig, Refinement
 from hmralign.structures import BodyParams, InputError
 from hmralign.systems.language_refinement.outputs import write_refined
@@ -95,6 +96,7 @@ def refine_recovered(
     text: str | None,
     describe: Literal["none", "caption"],
     config: RefineConfig,
+    refiner: str | Path | None,
     seed: int,
 ) -> Refined:
     """One person of a recovered photo, refined. Raises InputError as `refine_people` and `typed` do."""
@@ -107,4 +109,5 @@ def refine_recovered(
     wish = typed(text) if text is not None else NOTHING_WANTED
     wish = captioned(person, body, seed) if describe == "caption" else wish
     alone = InitialPeople((person,), everybody.source, everybody.photo)
-    return Refined(refine_people(alone, [wish], body, config, seed=seed), body)
+    weights = None if refiner is None else load_refiner(refiner, body.skeleton_hash)
+    return Refined(refine_people(alone, [wish], body, config, refiner=weights, seed=seed), body)
