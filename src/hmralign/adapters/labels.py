@@ -128,7 +128,7 @@ def usable(labels: Labels, faults: Faults) -> Labels:
 
 
 def _finite(column: np.ndarray) -> np.ndarray:
-    return np.asarray(np.isfinite(column.reshape(len(column), -1)).all(1))
+    return np.asarray(np.isfinite(column).all(axis=tuple(range(1, column.ndim))))
 
 
 def gender_code(text: str) -> int:

@@ -56,10 +56,10 @@ def json_items(path: Path, what: str, keys: Collection[str] | None = None) -> It
 
 
 def _items(path: Path, what: str, keys: Collection[str] | None) -> Iterator[Item]:
-    cutter = _Cutter(path, what)
+    cutter = _Cutter(path, what, keys)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
-            for key, number, text in cutter.feed(chunk, keys):
+            for key, number, text in cutter.feed(chunk):
                 try:
                     yield Item(key, number, _parsed(text))
                 except ValueError as error:
@@ -78,15 +78,15 @@ def _parsed(text: bytes) -> Any:
 class _Cutter:
     """Cuts a text into the items of its top lists; it is fed piece by piece."""
 
-    def __init__(self, path: Path, what: str) -> None:
-        self.path, self.what = path, what
+    def __init__(self, path: Path, what: str, keys: Collection[str] | None) -> None:
+        self.path, self.what, self.keys = path, what, keys
         self.text, self.depth, self.quoted = b"", 0, False
         """What is not cut yet, and how deep, and whether inside of a text, its end is."""
         self.top: int | None = None
         """Depth of the items of a list: 2 in an object of lists, 1 in a list."""
         self.key, self.in_list, self.number, self.ended = "", False, 0, False
 
-    def feed(self, chunk: bytes, keys: Collection[str] | None) -> Iterator[tuple[str, int, bytes]]:
+    def feed(self, chunk: bytes) -> Iterator[tuple[str, int, bytes]]:
         """Items that end in this piece."""
         if self.top is None:
             chunk = chunk.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -102,7 +102,7 @@ class _Cutter:
         done = 0
         for place, depth, opens in self._brackets(known):
             done, item = self._bracket(place, depth, opens, done)
-            if item is not None and (keys is None or self.key in keys):
+            if item is not None and (self.keys is None or self.key in self.keys):
                 yield self.key, self.number - 1, item
         self.text = self.text[done:]
 
@@ -144,6 +144,8 @@ class _Cutter:
                 self.in_list = opens
             return (place + 1 if opens else done), None
         if self.top == 2 and depth == 1:
+            if not opens:
+                self._require_nothing(self.text[done:place])
             if opens:
                 self.key = self._key_before(self.text[done:place])
                 self.in_list, self.number = self.text[place : place + 1] == b"[", 0
@@ -153,10 +155,20 @@ class _Cutter:
         if depth != self.top or not self.in_list:
             return done, None
         if opens:
+            self._require_nothing(self.text[done:place])
             return place, None
         item = self.text[done : place + 1]
         self.number += 1
         return place + 1, item
+
+    def _require_nothing(self, text: bytes) -> None:
+        """Raise InputError where something stands between the items of a list that is no object and no list."""
+        wanted = self.keys is None or self.key in self.keys
+        if self.in_list and wanted and (other := text.strip(b", \t\r\n")):
+            raise InputError(
+                f"{self.path}: item {self.number} of '{shown(self.key)}' is {shown(other.decode('utf-8', 'replace'), 40)}, "
+                "expected an object"
+            )
 
     def _key_before(self, text: bytes) -> str:
         """The key that stands before a list."""
