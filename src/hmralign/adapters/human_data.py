@@ -102,12 +102,12 @@ def _images(path: Path) -> Path:
 
 def _family(path: Path, setting: DatasetSetting) -> BodyFamily:
     sizes = npz_sizes(path)
-    there = [family for family in FAMILIES if family in sizes]
+    there: list[BodyFamily] = [family for family in FAMILIES if family in sizes]
     if not there:
         raise InputError(f"{path}: has no body: none of the dictionaries {', '.join(FAMILIES)}")
     if setting.label_body is not None and len(there) > 1:
         own = LabelBodies.open(setting.label_body).family
-        return own if own in FAMILIES and own in there else there[0]
+        return next((family for family in there if family == own), there[0])
     return there[0]
 
 

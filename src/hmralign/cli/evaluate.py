@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from hmralign.cli.device_option import CPU, Device
+from hmralign.cli.label_body_option import GENDER_HELP, LABEL_BODY_HELP
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 from hmralign.data.names import DATASETS
@@ -33,6 +34,12 @@ class EvaluateOptions:
     dataset: Annotated[str, tyro.conf.arg(help=_DATASET_HELP)] = "synthwild"
     split: str = "wild/val"
     """Which persons. Test splits are for tables: every reading is logged."""
+    body: Path | None = None
+    """Body file that the checkpoints are bound to, such as SMPL's; the free body without it."""
+    label_body: Annotated[Path | None, tyro.conf.arg(help=LABEL_BODY_HELP)] = None
+    gender: Annotated[Literal["own", "neutral"], tyro.conf.arg(help=GENDER_HELP)] = "own"
+    every: int = 1
+    """Only every so manieth record of a published data set."""
     num_hypotheses: int = 100
     """Hypotheses per person (M)."""
     num_steps: int = 5
@@ -63,6 +70,7 @@ class EvaluateOptions:
 def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
     """Evaluate, write, say where."""
     from hmralign.critics.by_rule import CriticWeights
+    from hmralign.data.dataset import DatasetSetting
     from hmralign.fitting.keypoint_update import RefinementConfig
     from hmralign.policies.policy import SamplerConfig
     from hmralign.structures.counted import counted
@@ -83,11 +91,12 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
         selection=CriticWeights(silhouette=options.silhouette),
         seed=options.seed,
     )
+    setting = DatasetSetting(label_body=options.label_body or options.body, gender=options.gender, every=options.every)
     document = compare_checkpoints(
         options.checkpoints,
         options.data,
         options.split,
-        EvaluateConfig(predict, options.persons, options.dataset),
+        EvaluateConfig(predict, options.persons, options.dataset, options.body, setting),
         options.out,
         recalibrations=options.recalibration,
         log=options.log,

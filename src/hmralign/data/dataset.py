@@ -183,11 +183,11 @@ class DatasetPersons:
 def open_dataset(dataset: str, folder: Path, split: str, setting: DatasetSetting | None = None) -> LabelledPersons:
     """The persons of a data set's split; `dataset` is one of `DATASETS` or the name of code of the user's own.
 
-    `setting` goes to openers that have a parameter of that name, as those of published data sets do; the others have one body
-    and no choice of crops.
+    `setting` goes to openers that have a parameter of that name, as those of published data sets do; the others have
+    one body and no choice of crops.
 
-    Raises InputError for a label body that the data set does not take, for a name that is no data set, code that makes none, examples that do not fit, and as the data
-    set's own reader does.
+    Raises InputError for a label body that the data set does not take, a name that is no data set, code that makes
+    none, examples that do not fit, and as the data set's own reader does.
     """
     if not dataset_exists(dataset):
         raise InputError(

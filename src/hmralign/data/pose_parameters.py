@@ -106,7 +106,8 @@ def _joint_count(path: Path, name: str, shape: tuple[int, ...]) -> int:
     """Joints of an array of rotations. Raises InputError saying what else it is."""
     if len(shape) == 2 and shape[1] in POSES_WITHOUT:
         raise InputError(
-            f"{path}: '{name}' has {shape[1]} numbers a frame, which are {POSES_WITHOUT[shape[1]]}; expected 72, root first"
+            f"{path}: '{name}' has {shape[1]} numbers a frame, which are {POSES_WITHOUT[shape[1]]}; "
+            "expected 72, root first"
         )
     if len(shape) == 2 and shape[1] in [3 * count for count in _JOINT_COUNTS]:
         return shape[1] // 3

@@ -166,8 +166,8 @@ class _Cutter:
         wanted = self.keys is None or self.key in self.keys
         if self.in_list and wanted and (other := text.strip(b", \t\r\n")):
             raise InputError(
-                f"{self.path}: item {self.number} of '{shown(self.key)}' is {shown(other.decode('utf-8', 'replace'), 40)}, "
-                "expected an object"
+                f"{self.path}: item {self.number} of '{shown(self.key)}' is "
+                f"{shown(other.decode('utf-8', 'replace'), 40)}, expected an object"
             )
 
     def _key_before(self, text: bytes) -> str:
