@@ -106,8 +106,8 @@ def _family(path: Path, setting: DatasetSetting) -> BodyFamily:
     if not there:
         raise InputError(f"{path}: has no body: none of the dictionaries {', '.join(FAMILIES)}")
     if setting.label_body is not None and len(there) > 1:
-        own = LabelBodies.open(setting.label_body).family
-        return next((family for family in there if family == own), there[0])
+        own: BodyFamily = LabelBodies.open(setting.label_body).family
+        return own if own in there else there[0]
     return there[0]
 
 
