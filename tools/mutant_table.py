@@ -309,7 +309,7 @@ _HYPOTHESES = (
         ("distances from the spine", "relative = joints - joints[..., :1, :]", "relative = joints - joints[..., 3:4, :]"),
     ),
     *_of(
-        "hypotheses/spread.py", "policies/test_lite_sampling.py",
+        "hypotheses/spread.py", "hypotheses/test_spread.py",
         ("spread from the spine", "joints[..., :1, :]", "joints[..., 3:4, :]"),
         ("spread over joints instead of hypotheses", ".sum(-1).mean(-2).sqrt()", ".mean(-2).sum(-1).mean(-1, keepdim=True).expand(joints.shape[:-3] + joints.shape[-2:-1]).sqrt()"),
     ),
@@ -525,6 +525,7 @@ _CRITICS = (
                 "levels_of_calls_and_a_planted_position_bias_are_found_and_removed",
                 "strengths_are_the_most_probable_ones_by_another_optimiser",
                 "a_side_that_always_wins_stays_finite_and_ties_give_equal_scores",
+                "scores_and_errors_are_those_of_an_independent_regression",
             )
         ),
         ("noise is informative", "beyond_chance = np.isnan(p_value) or p_value <= options.alpha", "beyond_chance = True"),

@@ -106,7 +106,7 @@ def markdown(result: dict) -> str:
         "over the kinds. `good` is the share of labels dropped where all are true. `margin M`: dropped are labels",
         f"scored more than M below the mean of {SAMPLES} samples of `lite` on the same keypoints. `outliers D`: more",
         "than D robust deviations below the most common score. Chosen here, on validation persons. Training with",
-        "outliers dropped is in `cleaning.md`; with the margin it has not been run.",
+        "both is in `cleaning.md`.",
         f"Command: `python benchmarks/recovery/cleaning_rules.py`; {result['cpu_seconds']:.0f} CPU seconds.",
     ]
     for scorer, by_split in result["scorers"].items():

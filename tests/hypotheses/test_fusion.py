@@ -81,3 +81,11 @@ def test_picks_do_not_depend_on_where_bodies_stand():
     moved = group + 10 * torch.randn(3, 6, 1, 3, generator=seeded(8))
     assert torch.equal(medoid(group), medoid(moved))
     assert torch.equal(densest(group, 1.0), densest(moved, 1.0))
+
+
+def test_bodies_are_compared_from_their_pelvis():
+    """A bent spine is one joint that is off; whoever measured from there would find every joint off."""
+    group = torch.zeros(1, 4, 24, 3)
+    group[0, 0, 3, 0] = 0.5  # the spine
+    group[0, 1:, 10:16, 1] = torch.tensor([0.2, -0.2, 0.3])[:, None]  # six joints of the others
+    assert int(medoid(group)) == 0 and int(densest(group, 0.05)) == 0

@@ -137,6 +137,17 @@ def test_members_are_drawn_anew_each_time_and_a_batch_holds_more_groups_for_it()
     assert step.probe(policy)["probe_gap_better"] != 0 and policy.asked[-1][0].shape == (24, 4)
 
 
+def test_the_next_step_draws_other_members_of_the_same_groups(monkeypatch):
+    step, policy = drawing_step(4), MirroredToy()
+    monkeypatch.setattr(step, "_batch", lambda number: torch.arange(6))
+    seen = []
+    for number in range(3):
+        policy.pairs = []
+        list(step(policy, number))
+        seen.append(policy.pairs[0][0].sort(1).values)
+    assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[1], seen[2])
+
+
 def test_a_group_that_is_smaller_than_what_is_drawn_is_refused():
     with pytest.raises(InputError, match="draws 7 members of each group anew, and groups have 6"):
         drawing_step(7)

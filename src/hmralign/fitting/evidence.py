@@ -31,7 +31,7 @@ class KeypointNoise:
     def of(self, confidence: Float[Tensor, "*batch 27"]) -> Float[Tensor, "*batch 27"]:
         """Standard deviation per axis at these confidences; infinite where nothing was observed."""
         edges = torch.tensor(SIGMA_EDGES, device=confidence.device)
-        bins = torch.bucketize(confidence, edges)
+        bins = torch.bucketize(confidence.contiguous(), edges)
         sigma = self.sigma.to(confidence.device).expand(*confidence.shape, -1).gather(-1, bins[..., None])[..., 0]
         return torch.where(confidence > 0, sigma, torch.inf)
 

@@ -80,7 +80,8 @@ class Generator:
         betas = self.mix.beta_sd * torch.randn(n, self.model.num_betas, generator=generator).clamp(-3, 3)
         body = BodyParams(views.global_orient, body_pose, betas, views.transl)
         by_box = torch.rand(n, generator=generator) < self.mix.box_only_share
-        example, seen = self._observe(body, views, by_box, generator)
+        stretched = self.mix.proportions.stretch(rest_joints(self.model, betas), generator)
+        example, seen = self.observed(body, stretched, views, by_box, generator)
         confidence = example.observation.confidence
         good = (confidence > MIN_CONFIDENCE).sum(1) >= self.mix.min_keypoints
         good |= by_box & (seen.inside_image > 0.3)
@@ -91,13 +92,21 @@ class Generator:
         index[~good] = good.nonzero()[:, 0][torch.randint(int(good.sum()), (int((~good).sum()),), generator=generator)]
         return example[index], seen[index]
 
-    def _observe(
-        self, body: BodyParams, views: Views, by_box: Bool[Tensor, " n"], generator: torch.Generator
+    def observed(
+        self,
+        body: BodyParams,
+        stretched: Float[Tensor, "n 29 3"],
+        views: Views,
+        by_box: Bool[Tensor, " n"],
+        generator: torch.Generator,
     ) -> tuple[Example, SeenBody]:
+        """What is reported of given persons, one camera each.
+
+        `stretched` are their joints at rest (metres) with limbs of their own lengths; those `by_box` have no keypoints.
+        """
         n = len(views.width)
         rest = rest_joints(self.model, body.betas)
         _, true_joints = forward_kinematics(rest, body.rotmats, self.model.parents)
-        stretched = self.mix.proportions.stretch(rest, generator)
         global_rotmats, joints = forward_kinematics(stretched, body.rotmats, self.model.parents)
         joints = joints + body.transl[:, None]
         plain = project(landmark_points(self.model, body.betas, global_rotmats, joints, None), views.K)

@@ -1,0 +1,399 @@
+"""Preference where labels have said all they can: a critic that sees other cameras of the same instant.
+
+    hmralign bench --out runs/synthwild --splits wild/val
+    python benchmarks/alignment/other_cameras.py --base lite [--phase all|critics] [--sequence STEPS]
+
+Unlabelled persons of the wild world, each before four cameras whose places are known (`data/synthetic/rig.py`). One
+body is fitted to the keypoints of all of them (`fitting/rig_fit.py`), starting from what the base says in each view
+alone: evidence without any 3D label. It is used in two ways: as a *label* (SFT on it), and as a *critic* (a hypothesis
+of the first view is worth its nearness to it) for DPO, best-of-N and sigmoid groups. Beside them: the same with the
+truth, and controls that know nothing (own mean, towards the group's mean, towards a random own sample).
+
+Every row gets the same rates; the best is chosen by `fused` with refinement on wild/val. Tables are of persons drawn
+anew from the held-out poses (no person twice), single views, in the same draws for every row. With --sequence the base
+is first trained on the fits (SFT) and the rows start from there with groups of its own. Cells are kept in --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from hmralign.alignment.methods.best_of_n import BestOfNConfig
+from hmralign.alignment.methods.group import GroupConfig
+from hmralign.alignment.methods.sft import SftConfig
+from hmralign.body.free_body import load_free_body
+from hmralign.body.lbs import posed_joints
+from hmralign.data.shards import write_index, write_shard
+from hmralign.data.synthetic.rig import RigPersons, sample_rig, with_rig_noise
+from hmralign.data.synthetic.synthwild import world_generator
+from hmralign.data.synthwild_folder import open_split
+from hmralign.fitting.detector_noise import noise_of
+from hmralign.fitting.keypoint_update import RefinementConfig
+from hmralign.fitting.rig_fit import first_guess, fit_rig
+from hmralign.hypotheses.estimate import estimate_bodies
+from hmralign.metrics.intervals import paired_difference
+from hmralign.metrics.joint_errors import mpjpe
+from hmralign.models.checkpoint import checkpoint_hash, trained_on
+from hmralign.policies.lite import LitePolicy
+from hmralign.policies.policy import SamplerConfig
+from hmralign.preferences.build import GroupStoreConfig, build_groups
+from hmralign.preferences.person_source import ShardSource
+from hmralign.preferences.store import GroupStore
+from hmralign.reports.markdown_table import markdown_table
+from hmralign.storage.seeds import seeded
+from hmralign.structures import Annotation, Example
+from hmralign.studies.alignment.measure import MeasureConfig, Persons, measure_persons
+from hmralign.systems.align.configuration import AlignConfig, recommended
+from hmralign.systems.align.run import align_policy
+from hmralign.systems.evaluate.predict import PredictConfig
+
+ROOT = Path(__file__).parents[2]
+BODY = load_free_body("3k5")
+COLUMNS = ("fused", "single", "min_of_10", "fused_hidden", "fused_depth", "spread")
+RIGS = {"3": (4, 0.0, 0.0), "2": (3, 0.0, 0.0), "1": (2, 0.0, 0.0), "3, rig off by 1 deg and 2 cm": (4, 1.0, 0.02)}
+"""Other cameras -> views in all, and the calibration's error in degrees and metres."""
+TEST_SEED, RIG_SEED = 71, 72
+M = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to use a kind of evidence: `store` says whose annotation the groups have."""
+
+    name: str
+    store: str
+    critic: str
+    config: AlignConfig
+
+    @property
+    def key(self) -> str:
+        return self.name.replace(" ", "_").replace(",", "").replace("'", "")
+
+
+def rows() -> list[Row]:
+    dpo, bon = recommended("dpo"), recommended("best-of-n")
+    sigmoid = recommended("group", settings=GroupConfig(mode="sigmoid"))
+    truth = recommended("sft", settings=SftConfig(target="truth"))
+    own = recommended("sft", settings=SftConfig(target="own_mean", target_noise=0.1))
+    blind = recommended("best-of-n", settings=BestOfNConfig(choose_at_random=True))
+    return [
+        Row("DPO, other cameras", "fit", "oracle", dpo),
+        Row("best-of-N, other cameras", "fit", "oracle", bon),
+        Row("sigmoid groups, other cameras", "fit", "oracle", sigmoid),
+        Row("SFT on the same evidence", "fit", "oracle", truth),
+        Row("DPO, truth", "truth", "oracle", dpo),
+        Row("SFT on truth", "truth", "oracle", truth),
+        Row("control: SFT on own mean", "fit", "oracle", own),
+        Row("control: DPO towards the group's mean", "fit", "consistency", dpo),
+        Row("control: DPO towards a random own sample", "fit", "random", dpo),
+        Row("control: best-of-N, random own sample", "fit", "oracle", blind),
+    ]
+
+
+def rig_persons(count: int) -> RigPersons:
+    """Unlabelled persons for alignment, before four cameras."""
+    return sample_rig(world_generator("wild", "train"), count, 4, seeded(RIG_SEED, "rig"))
+
+
+def fits(persons: RigPersons, views: int, noise: tuple[float, float], base: str) -> Annotation:
+    """Bodies fitted to the first so many views, as labels of the first."""
+    policy, detector = LitePolicy.load(base, BODY), noise_of("mediapipe")
+    T = with_rig_noise(persons, *noise, seeded(RIG_SEED, "noise"))[:, :views]
+    found = []
+    for start in range(0, len(T), 200):
+        part = persons[start : start + 200]
+        guesses, shapes = [], []
+        for view in range(views):
+            seen = part.views[:, view].observation
+            draws = [seeded(RIG_SEED, "guess", start + i, view) for i in range(len(seen.box))]
+            group = estimate_bodies(policy, seen, SamplerConfig(10), RefinementConfig(), detector, draws)
+            guesses.append(group.fused.rotmats)
+            shapes.append(group.fused.betas)
+        guess = first_guess(torch.stack(guesses, 1), T[start : start + 200])
+        seen = part.views[:, :views].observation
+        fit = fit_rig(BODY, guess, torch.stack(shapes, 1).mean(1), seen, T[start : start + 200], detector)
+        found.append(Annotation(fit.body, posed_joints(BODY, fit.body)))
+    return Annotation.cat(found)
+
+
+def shards(args: argparse.Namespace, name: str, example: Example) -> Path:
+    folder = args.work / f"persons_{name}"
+    if not (folder / "index.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_shard(folder, 0, example)
+        write_index(folder, seed=RIG_SEED, examples=len(example.observation.box), skeleton=BODY.skeleton_hash)
+    return folder
+
+
+def store_of(args: argparse.Namespace, base: str, name: str) -> GroupStore:
+    """Groups of the base on the persons, scored by nearness to their annotation and by what knows nothing."""
+    source = ShardSource.open(args.work / f"persons_{name}")
+    config = GroupStoreConfig(group_size=16, with_truth=True)
+    folder = args.work / f"groups_{name}_{checkpoint_hash(base)[:8]}"
+    policy = LitePolicy.load(base, BODY)
+    return build_groups(
+        policy,
+        BODY,
+        checkpoint_hash(base),
+        trained_on(base),
+        source,
+        folder,
+        config,
+        ["oracle", "consistency", "random"],
+    )
+
+
+def critics_table(args: argparse.Namespace, persons: RigPersons) -> list[dict]:
+    """How well each rig orders the base's own samples, and how far its fits are from the truth."""
+    policy, found = LitePolicy.load(args.base, BODY), []
+    few = persons[: args.critic_persons]
+    seen, truth = few.views[:, 0].observation, few.views[:, 0].annotation
+    assert truth is not None
+    draws = [seeded(RIG_SEED, "audit", i) for i in range(len(seen.box))]
+    group = estimate_bodies(
+        policy, seen, SamplerConfig(16), RefinementConfig(method="none"), noise_of("mediapipe"), draws
+    )
+    joints = group.hypotheses.joints[..., :24, :]
+    errors = mpjpe(joints, truth.joints[:, None, :24], root=0)  # (n, 16)
+    for name, (views, degrees, metres) in RIGS.items():
+        fit = fits(few, views, (degrees, metres), args.base)
+        scores = -mpjpe(joints, fit.joints[:, None, :24], root=0)
+        ranks = [float(np.asarray(spearmanr(s, -e))[0]) for s, e in zip(scores, errors, strict=True)]
+        off = mpjpe(fit.joints[:, :24], truth.joints[:, :24], root=0)
+        picked = errors[torch.arange(len(errors)), scores.argmax(1)]
+        found.append(
+            {"cameras": name, "fit": float(off.mean()), "median": float(off.median()), "srcc": float(np.mean(ranks)),
+             "picked": float(picked.mean()), "group": float(errors.mean()), "best": float(errors.amin(1).mean())}
+        )  # fmt: skip
+        print(found[-1], flush=True)
+    return found
+
+
+def aligned(row: Row, rate: float, seed: int, base: str, store: GroupStore, args: argparse.Namespace) -> Path:
+    """Checkpoint of one cell, trained unless it is there."""
+    training = replace(row.config.training, steps=args.steps, learning_rate=rate, seed=seed)
+    training = replace(training, max_drop=args.max_drop)  # the default stops half of the runs on `lite`
+    config = replace(row.config, critic=row.critic, training=training, min_persons=1)
+    what = json.dumps([asdict(config), checkpoint_hash(base), store.content_hash()], sort_keys=True, default=str)
+    folder = args.work / f"{row.key}_{rate:g}_{seed}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+    path = folder / "model.safetensors"
+    if not (folder / "facts.json").exists():
+        policy = LitePolicy.load(base, BODY)
+        started = time.process_time()
+        done = align_policy(policy, checkpoint_hash(base), BODY, store, config, folder)
+        done.policy.save(path, (*trained_on(base), store.facts.source))
+        facts = {"cpu_seconds": round(time.process_time() - started, 1), "stopped": done.stopped, "groups": done.groups}
+        (folder / "facts.json").write_text(json.dumps(facts))
+        (folder / "state.pt").unlink(missing_ok=True)
+        print(folder.name, facts, flush=True)
+    return path
+
+
+def measured(path: str | Path, persons: Persons, name: str, args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """`kind.column` -> errors per person, metres; kept beside the checkpoint."""
+    folder = args.work / f"base_{checkpoint_hash(str(path))[:8]}" if not Path(path).exists() else Path(path).parent
+    kept = folder / f"{name}_{len(persons)}.npz"
+    if not kept.exists():
+        config = MeasureConfig(PredictConfig(SamplerConfig(M)), kinds=("raw", "refined"))
+        found, _ = measure_persons(LitePolicy.load(str(path), BODY), persons, config)
+        folder.mkdir(parents=True, exist_ok=True)
+        flat = {f"{kind}.{c}": columns[c].astype(np.float32) for kind, columns in found.items() for c in COLUMNS}
+        np.savez(kept, **flat)  # pyright: ignore
+    with np.load(kept, allow_pickle=False) as file:
+        return {k: file[k].astype(np.float64) for k in file.files}
+
+
+def test_persons(count: int) -> Persons:
+    """New persons of the held-out poses; those drawn twice are there once."""
+    example = world_generator("wild", "heldout").sample(count, seeded(TEST_SEED, "test"))
+    _, first = np.unique(example.observation.box.numpy(), axis=0, return_index=True)
+    return Persons.of_examples(example[torch.tensor(np.sort(first))], BODY)
+
+
+def best_rates(base: str, args: argparse.Namespace) -> dict[str, dict]:
+    """Rate of each row by `fused` with refinement on validation persons, and all trials."""
+    val = Persons.of(replace_first(open_split(args.data, "wild/val"), args.val_persons), BODY)
+    chosen = {}
+    for row in rows():
+        store = store_of(args, base, row.store)
+        trials = {}
+        for rate in args.rates:
+            found = measured(aligned(row, rate, 0, base, store, args), val, "val", args)
+            trials[f"{rate:g}"] = round(1000 * float(found["refined.fused"].mean()), 2)
+        best = min(trials, key=trials.__getitem__)
+        chosen[row.name] = {"rate": float(best), "trials": trials}
+        print(row.name, chosen[row.name], flush=True)
+    return chosen
+
+
+def replace_first(split, count: int):
+    from hmralign.systems.evaluate.run import first_persons
+
+    return first_persons(split, count)
+
+
+def with_evidence(args: argparse.Namespace, persons: RigPersons) -> None:
+    """Persons on disk, with the fits for labels and with the truth."""
+    first = persons.views[:, 0]
+    if not (args.work / "persons_fit/index.json").exists():
+        shards(args, "fit", replace(first, annotation=fits(persons, 4, (0.0, 0.0), args.base)))
+    shards(args, "truth", first)
+
+
+def start_of_sequence(args: argparse.Namespace) -> str:
+    """The base trained on the fits by plain SFT, as long as asked for."""
+    row = next(r for r in rows() if r.name == "SFT on the same evidence")
+    longer = argparse.Namespace(**{**vars(args), "steps": args.sequence})
+    return str(aligned(row, args.sequence_rate, 0, args.base, store_of(args, args.base, "fit"), longer))
+
+
+def final(base: str, chosen: dict[str, dict], args: argparse.Namespace) -> dict[str, Any]:
+    persons = test_persons(args.test_persons)
+    reference = measured(base, persons, "test", args)
+    table: dict[str, Any] = {"base": {"mm": {k: round(1000 * float(np.nanmean(v)), 1) for k, v in reference.items()}}}
+    means: dict[str, dict[str, np.ndarray]] = {}
+    for row in rows():
+        store = store_of(args, base, row.store)
+        paths = [aligned(row, chosen[row.name]["rate"], s, base, store, args) for s in args.seeds]
+        runs = [measured(p, persons, "test", args) for p in paths]
+        means[row.name] = {k: np.mean([r[k] for r in runs], axis=0) for k in reference}
+        facts = [json.loads((p.parent / "facts.json").read_text()) for p in paths]
+        table[row.name] = {
+            "rate": chosen[row.name]["rate"], "minus_base": differences(means[row.name], reference),
+            "by_seed": [round(1000 * float((r["refined.fused"] - reference["refined.fused"]).mean()), 2) for r in runs],
+            "stopped": [f["stopped"] for f in facts], "cpu_seconds": [f["cpu_seconds"] for f in facts],
+        }  # fmt: skip
+        print(row.name, table[row.name]["minus_base"]["refined.fused"], flush=True)
+    ours = "DPO, other cameras"
+    pairs = {n: differences(means[ours], m) for n, m in means.items() if n != ours}
+    return {"rows": table, f"{ours}, minus": pairs, "persons": len(persons)}
+
+
+def differences(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    """Paired over persons who have a figure in both, mm."""
+    found = {}
+    for k in b:
+        there = ~(np.isnan(a[k]) | np.isnan(b[k]))
+        d = paired_difference(a[k][there], b[k][there])
+        found[k] = [round(1000 * v, 2) for v in (d.mean, d.low, d.high)]
+    return found
+
+
+def said(interval: list[float]) -> str:
+    return f"{interval[0]:+.1f} ({interval[1]:+.1f} to {interval[2]:+.1f})"
+
+
+def report(document: dict, out: Path) -> None:
+    s = document["settings"]
+    start = f"`{s['base']}`" + (f" after {s['sequence']} steps of SFT on the fits" if s["sequence"] else "")
+    lines = [
+        f"# What other cameras teach: {start}", "",
+        f"{s['persons']} unlabelled persons of the wild world before four cameras each, groups of 16, {s['steps']} "
+        f"steps; rates from {', '.join(f'{r:g}' for r in s['rates'])}, chosen on {s['val_persons']} persons of "
+        f"wild/val for every row alike; {document['persons']} new persons of held-out poses, single views, "
+        f"M = {M}, mean over "
+        f"{len(s['seeds'])} fine-tuning seeds. Millimetres on the free body, differences to the base paired over "
+        "persons with 95 % intervals. The evidence has no 3D label; rows named truth have, for comparison.", "",
+        f"Command: `python benchmarks/alignment/other_cameras.py --base {s['base']}"
+        + (f" --sequence {s['sequence']}" if s["sequence"] else "") + f"`; {s['cpu_minutes']} CPU minutes.", "",
+    ]  # fmt: skip
+    if document.get("critics"):
+        lines += ["## How well the evidence orders the base's samples", ""]
+        lines.append(
+            markdown_table(
+                ["other cameras", "fit errs, mean", "median", "Spearman in a group", "picked", "group's mean", "best"],
+                [[c["cameras"], *(f"{1000 * c[k]:.0f}" for k in ("fit", "median")), f"{c['srcc']:.2f}",
+                  *(f"{1000 * c[k]:.0f}" for k in ("picked", "group", "best"))] for c in document["critics"]],
+            )
+        )  # fmt: skip
+    mm = document["rows"]["base"]["mm"]
+    lines += ["", "## What it teaches", "", f"Base: fused {mm['raw.fused']} raw, {mm['refined.fused']} refined.", ""]
+    body = []
+    for name, row in document["rows"].items():
+        if name != "base":
+            d = row["minus_base"]
+            cells = [d[f"refined.{c}"] for c in ("fused", "single", "min_of_10", "fused_hidden", "fused_depth")]
+            body.append(
+                [name, f"{row['rate']:g}", said(d["raw.fused"]), *map(said, cells), f"{d['refined.spread'][0]:+.1f}",
+                 " / ".join(f"{x:+.1f}" for x in row["by_seed"])]
+            )  # fmt: skip
+    head = [
+        "row",
+        "rate",
+        "fused, raw",
+        "fused, refined",
+        "single",
+        "min 10",
+        "hidden joints",
+        "depth",
+        "spread",
+        "by seed",
+    ]
+    lines.append(markdown_table(head, body))
+    lines += ["", "## DPO by other cameras, minus the others (refined, paired)", ""]
+    pairs = document["DPO, other cameras, minus"]
+    keys = ("fused", "single", "min_of_10", "fused_hidden")
+    lines.append(
+        markdown_table(["minus", *keys], [[n, *(said(d[f"refined.{k}"]) for k in keys)] for n, d in pairs.items()])
+    )
+    lines += ["", "## Trials on wild/val (fused, refined, mm)", ""]
+    lines.append(
+        markdown_table(
+            ["row", *(f"{r:g}" for r in s["rates"])],
+            [[n, *(f"{v:.1f}" for v in c["trials"].values())] for n, c in document["tuning"].items()],
+        )
+    )
+    out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="lite")
+    parser.add_argument("--data", type=Path, default=ROOT / "runs/synthwild", help="holds wild/val")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/other_cameras")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/other_cameras")
+    parser.add_argument("--phase", choices=["critics", "all"], default="all")
+    parser.add_argument("--persons", type=int, default=4000)
+    parser.add_argument("--critic-persons", type=int, default=300)
+    parser.add_argument("--val-persons", type=int, default=300)
+    parser.add_argument("--test-persons", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--sequence", type=int, default=0, help="steps of SFT on the fits before the rows")
+    parser.add_argument("--sequence-rate", type=float, default=3e-4)
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 3e-5, 1e-4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--max-drop", type=float, default=5.0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.work.mkdir(parents=True, exist_ok=True)
+    started, spent = time.process_time(), args.work / "cpu_seconds.json"
+    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    persons = rig_persons(args.persons)
+    kept = args.work / "critics.json"
+    critics = json.loads(kept.read_text()) if kept.exists() else critics_table(args, persons)
+    kept.write_text(json.dumps(critics))
+    if args.phase == "all":
+        with_evidence(args, persons)
+        base = start_of_sequence(args) if args.sequence else args.base
+        chosen = best_rates(base, args)
+        document = final(base, chosen, args)
+        total = before + time.process_time() - started
+        names = ("base", "persons", "steps", "sequence", "rates", "seeds", "val_persons")
+        settings = {n: getattr(args, n) for n in names} | {"cpu_minutes": round(total / 60)}
+        report({"settings": settings, "critics": critics, "tuning": chosen, **document}, args.out)
+    spent.write_text(json.dumps(before + time.process_time() - started))
+
+
+if __name__ == "__main__":
+    main()
