@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,24 +37,36 @@ MAX_VERTICES = 100_000
 _KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 
 
-@torch.inference_mode(False)  # a body may be kept, and must then serve autograd too
+BodyFamily = Literal["smpl", "smplh", "smplx", "free"]
+"""Whose shapes and joints a body has; betas of one family mean nothing in another."""
+
+_FAMILIES: dict[int, BodyFamily] = {24: "smpl", 52: "smplh", 55: "smplx"}
+
+
 def load_body(path: str | Path) -> BodyModel:
     """Read a body file; float32, on the CPU, named after the file. Pickles are read without running them.
 
     Raises:
         InputError: the file is missing, unreadable, too large, wants to run something, or is no body of this family.
     """
+    return load_body_and_family(path)[0]
+
+
+@torch.inference_mode(False)  # a body may be kept, and must then serve autograd too
+def load_body_and_family(path: str | Path) -> tuple[BodyModel, BodyFamily]:
+    """`load_body`, and which family the file is of. Raises InputError as there."""
     path = Path(path)
     if path.suffix.lower() == ".npz":
         arrays = _read_npz(path)
         if arrays is None:
-            return read_body(path)
+            return read_body(path), "free"
     elif path.suffix.lower() == ".pkl":
         arrays = _read_pkl(path)
     else:
         raise InputError(f"Body file {path} ends in '{path.suffix}', expected .npz or .pkl.")
     try:
-        return _assembled(path.stem, arrays)
+        family = _FAMILIES.get(arrays["weights"].shape[-1] if arrays["weights"].ndim else 0, "smpl")
+        return _assembled(path.stem, arrays), family
     except InputError as error:
         raise InputError(f"Body file {path}: {error}") from error
 

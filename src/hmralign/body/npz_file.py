@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -66,8 +66,8 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.n
         return {name: _array(archive, name, info) for name, info in chosen.items()}
 
 
-def read_object_bytes(path: Path, name: str, max_bytes: int) -> bytes:
-    """The pickle of an array of objects with one axis, unread; `body.restricted_pickle` reads it.
+def read_object_bytes(path: Path, name: str, max_bytes: int, axes: int = 1) -> bytes:
+    """The pickle of an array of objects with one axis, or none, unread; `body.restricted_pickle` reads it.
 
     Raises InputError, naming the file, as `read_npz`, where the array holds no objects, and for one of more bytes.
     """
@@ -82,7 +82,7 @@ def read_object_bytes(path: Path, name: str, max_bytes: int) -> bytes:
             raise InputError(f"{path}: '{shown(name)}' has {info.file_size} bytes, expected at most {max_bytes}")
         with archive.open(info) as file:
             shape, dtype = _header(file)  # pyright: ignore[reportArgumentType]
-            if dtype.kind != "O" or len(shape) != 1:
+            if dtype.kind != "O" or len(shape) != axes:
                 raise InputError(
                     f"{path}: '{shown(name)}' is {shown(str(dtype))} of shape {shown(shape)}, expected objects"
                 )
@@ -90,6 +90,30 @@ def read_object_bytes(path: Path, name: str, max_bytes: int) -> bytes:
         if len(content) > max_bytes:
             raise InputError(f"{path}: '{shown(name)}' has more than {max_bytes} bytes")
         return content
+
+
+def object_entries(
+    path: Path, names: Callable[[str], bool], *, max_bytes: int, max_directory: int
+) -> Iterator[tuple[str, bytes]]:
+    """Name and pickle, unread, of every array of one object without axes whose name is wanted, in the archive's order.
+
+    `max_bytes` is of each, `max_directory` of the table of contents. Raises InputError as `read_object_bytes`.
+    """
+    with opened_archive(path, max_directory=max_directory) as archive:
+        for name, info in _entries(path, archive).items():
+            if not names(name):
+                continue
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.file_size > max_bytes:
+                raise InputError(
+                    f"{path}: '{shown(name)}' is packed in an unusual way, or has more than {max_bytes} bytes"
+                )
+            with archive.open(info) as file:
+                shape, dtype = _header(file)  # pyright: ignore[reportArgumentType]
+                if dtype.kind != "O" or shape != ():
+                    raise InputError(
+                        f"{path}: '{shown(name)}' is {shown(str(dtype))} of shape {shown(shape)}, expected an object"
+                    )
+                yield name, file.read(max_bytes + 1)
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> Path:
@@ -106,21 +130,23 @@ def write_npz(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True)
 class _Directory:
     """A file of which no more than the table of contents is read at once, while `opening` it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.opening = file, True
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self.file, self.opening, self.most = file, True, most
         self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close
 
     def read(self, size: int = -1) -> bytes:
         if not self.opening:
             return self.file.read(size)
-        content = self.file.read(MAX_DIRECTORY_BYTES + 1 if size < 0 else min(size, MAX_DIRECTORY_BYTES + 1))
-        if len(content) > MAX_DIRECTORY_BYTES:
+        content = self.file.read(self.most + 1 if size < 0 else min(size, self.most + 1))
+        if len(content) > self.most:
             raise ValueError("its table of contents is too long")
         return content
 
 
 @contextmanager
-def opened_archive(path: Path, what: str = "npz archive") -> Iterator[zipfile.ZipFile]:
+def opened_archive(
+    path: Path, what: str = "npz archive", *, max_directory: int | None = None
+) -> Iterator[zipfile.ZipFile]:
     """A zip archive whose table of contents is not too long; `what` is its meaning, as in "npz archive".
 
     Raises InputError for whatever is wrong: zipfile, zlib and numpy have a class each for every damage.
@@ -129,7 +155,7 @@ def opened_archive(path: Path, what: str = "npz archive") -> Iterator[zipfile.Zi
     try:
         require_regular(path)
         with path.open("rb") as file:
-            directory = _Directory(file)
+            directory = _Directory(file, MAX_DIRECTORY_BYTES if max_directory is None else max_directory)
             with zipfile.ZipFile(directory) as archive:  # pyright: ignore[reportArgumentType]
                 directory.opening, said = False, f"damaged {what}"
                 yield archive

@@ -220,6 +220,8 @@ def _globals() -> dict[tuple[str, str], Any]:
 
 
 _GLOBALS = _globals()
+_DATA_GLOBALS = {name: made for name, made in _GLOBALS.items() if name[0].split(".")[0] not in ("scipy", "chumpy")}
+"""Without what only bodies need."""
 
 _EXPECTED = "numpy arrays, SciPy's sparse matrices, chumpy's Ch and plain containers"
 
@@ -393,14 +395,44 @@ def read_object_array(what: str, content: bytes, *, max_opcodes: int) -> list[ob
     `what` is how a sentence names the file. Raises InputError where it names anything but numpy arrays and plain
     containers, and almost anything for what is damaged or exceeds `max_opcodes` instructions.
     """
-    names = {name: stand_in for name, stand_in in _GLOBALS.items() if name[0].split(".")[0] not in ("scipy", "chumpy")}
-    array = Recorder(what, content, names, "numpy arrays and plain containers", max_opcodes=max_opcodes).load()
+    array = Recorder(what, content, _DATA_GLOBALS, "numpy arrays and plain containers", max_opcodes=max_opcodes).load()
     if not isinstance(array, _Array) or len(array.state) != 4:
         raise ValueError("it holds no array of objects")
     shape, _, _, items = array.state
     if not isinstance(items, list) or shape != (len(items),):
         raise ValueError("its array of objects has another shape than its items")
     return items
+
+
+def read_data_pickle(path: Path, what: str, *, max_bytes: int, max_opcodes: int) -> object:
+    """What a pickle of annotations or results holds: numpy arrays and plain containers, nothing that runs.
+
+    `what` is its meaning, as in "a sequence of 3DPW"; `pickled_array` turns values in it into arrays. Raises
+    InputError, naming the file, where it is missing, too large, damaged, or names anything else.
+    """
+    try:
+        content = read_limited(path, max_bytes)
+        return Recorder(str(path), content, _DATA_GLOBALS, "numpy arrays and plain containers",
+                        max_opcodes=max_opcodes).load()  # fmt: skip
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle raises almost anything
+        said = ", ".join(filter(None, [type(error).__name__, shown(str(error), 200)]))
+        raise InputError(f"{path}: not {what} ({said})") from error
+
+
+def read_plain_object(what: str, content: bytes, *, max_opcodes: int) -> object:
+    """The one value of a pickled array of objects without axes, as `numpy.savez` writes a dictionary.
+
+    Raises InputError as `read_object_array`, and almost anything for what is damaged.
+    """
+    array = Recorder(what, content, _DATA_GLOBALS, "numpy arrays and plain containers", max_opcodes=max_opcodes).load()
+    if not isinstance(array, _Array) or len(array.state) != 4 or array.state[0] != ():
+        raise ValueError("it holds no single object")
+    items = array.state[3]
+    if not isinstance(items, list) or len(items) != 1:
+        raise ValueError("it holds no single object")
+    return items[0]
 
 
 def is_pickled_array(value: object) -> bool:

@@ -38,7 +38,7 @@ class AlignOptions:
     images: Path | None = None
     """Folder below which the images of --pairs lie."""
     body: Path | None = None
-    """With --pairs: the SMPL file to which the checkpoint is bound; else it is the free body."""
+    """The SMPL file to which checkpoint and groups are bound; else it is the free body."""
     method: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(help=_METHOD_HELP)] = None
     checkpoint: str | None = None
     """Weights to start from; the default is the shipped ones that sampled the groups."""
@@ -96,8 +96,9 @@ def run_align(options: AlignOptions, terminal: Terminal) -> int:
     followed = f", following {config.critic}" if config.follows_critic else ""
     terminal.say(f"Aligning by {config.method}{followed}.")
     done = align_checkpoint(
-        groups, options.checkpoint, config, options.out, other_model=options.other_model, device=options.device
-    )
+        groups, options.checkpoint, config, options.out, other_model=options.other_model, body=options.body,
+        device=options.device,
+    )  # fmt: skip
     return _say(done, options, terminal)
 
 
@@ -105,9 +106,8 @@ def _require_source(options: AlignOptions) -> None:
     """Raises UsageError unless there are groups, or pairs with their images and a checkpoint."""
     if (options.groups is None) == (options.pairs is None):
         raise UsageError("expected one of --groups STORE and --pairs POOL")
-    for flag, value in (("--images", options.images), ("--body", options.body)):
-        if options.groups is not None and value is not None:
-            raise UsageError(f"{flag} is for --pairs; a store of groups has what it needs")
+    if options.groups is not None and options.images is not None:
+        raise UsageError("--images is for --pairs; a store of groups has what it needs")
     if options.pairs is not None and (options.images is None or options.checkpoint is None):
         raise UsageError("--pairs needs --images ROOT and --checkpoint HYPONET")
     if options.pairs is not None and options.other_model:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from hmralign.cli.device_option import CPU, Device
+from hmralign.cli.label_body_option import LABEL_BODY_HELP
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 from hmralign.critics.names import CRITICS, is_critic
+from hmralign.data.names import DATASETS
 
 if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
     from hmralign.systems.clean.sources import LabelSource
+
+_DATASET_HELP = f"With --data: {', '.join(DATASETS)}, or FILE.py:FUNCTION of your own (docs/extending.md)."
 
 DETECTOR = "mediapipe"
 """Whose keypoints shards are taken to hold where nothing else is said."""
@@ -35,6 +39,12 @@ class CleanOptions:
 
     source: tyro.conf.Positional[Path | None] = None
     """A folder of shards, or a prediction file (.npz)."""
+    data: Path | None = None
+    """Instead of SOURCE: folder of a data set, which --dataset names and --split chooses from."""
+    dataset: Annotated[str, tyro.conf.arg(help=_DATASET_HELP)] = "synthwild"
+    split: str = "wild/train"
+    """With --data: whose labels."""
+    label_body: Annotated[Path | None, tyro.conf.arg(help=LABEL_BODY_HELP)] = None
     out: Path | None = None
     """Folder of the results."""
     critic: str = "scorer"
@@ -60,7 +70,8 @@ class CleanOptions:
     """Whose noise and landmark offsets the keypoints of shards have; the default is mediapipe. A prediction file says
     so itself."""
     write: bool = False
-    """Write the kept labels: OUT/cleaned, shards that `hmralign train` takes, or OUT/cleaned.npz."""
+    """Write the kept labels: OUT/cleaned, shards that `hmralign train` takes, or OUT/cleaned.npz. Of a data set only
+    the names of its records are written, in cleaned.jsonl."""
     sheet_items: int = 24
     """Labels on the contact sheet, half of them kept, half dropped; 0 for no sheet."""
     scores_from: Path | None = None
@@ -100,7 +111,7 @@ def run_clean(options: CleanOptions, terminal: Terminal) -> int:
     )
     _ = config.rule  # what is wrong with it is said before anything is read
     body = load_free_body("3k5")
-    source = _opened_source(source_path, options, body)
+    source = _opened_data(options, body) if source_path is None else _opened_source(source_path, options, body)
     summary = clean_labels(
         source, body, out, config, scores_from=options.scores_from, progress=terminal.progress, device=options.device
     )
@@ -111,10 +122,12 @@ def run_clean(options: CleanOptions, terminal: Terminal) -> int:
     return 0
 
 
-def _checked(options: CleanOptions) -> tuple[Path, Path]:
+def _checked(options: CleanOptions) -> tuple[Path | None, Path]:
     """Source and output folder, after what can be told without loading anything. Raises UsageError."""
-    if options.source is None:
-        raise UsageError("no source was given; expected a folder of shards or a prediction file (.npz)")
+    if options.source is None and options.data is None:
+        raise UsageError("no source was given; expected a folder of shards, a prediction file (.npz), or --data DIR")
+    if options.source is not None and options.data is not None:
+        raise UsageError(f"both '{options.source}' and --data are given; expected one of them")
     if options.out is None:
         raise UsageError("--out is missing; expected the folder of the results")
     if not is_critic(options.critic):
@@ -123,11 +136,29 @@ def _checked(options: CleanOptions) -> tuple[Path, Path]:
     if len(rules) > 1:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in rules)
         raise UsageError(f"{flags} are given; expected one of them")
+    if options.source is None:
+        if options.write:
+            raise UsageError(
+                "--write is for shards and prediction files; cleaned.jsonl names the records of a data set"
+            )
+        return None, options.out
     if options.source.suffix == ".npz" and options.detector is not None:
         raise UsageError(f"--detector is for shards; '{options.source}' says itself whose keypoints it holds")
     if options.source.suffix != ".npz" and options.hypothesis != "first":
         raise UsageError(f"--hypothesis is for prediction files; '{options.source}' has one label per person")
     return options.source, options.out
+
+
+def _opened_data(options: CleanOptions, body: BodyModel) -> LabelSource:
+    from hmralign.critics.catalogue import critic_crop_side
+    from hmralign.critics.names import computed_critics
+    from hmralign.data.dataset import DatasetSetting
+    from hmralign.systems.clean.sources import DatasetLabels
+
+    assert options.data is not None
+    side = critic_crop_side(next(iter(computed_critics((options.critic,)))))
+    setting = DatasetSetting(body=body, label_body=options.label_body, crop_side=side)
+    return DatasetLabels.open(options.dataset, options.data, options.split, body, setting, options.detector or DETECTOR)
 
 
 def _opened_source(path: Path, options: CleanOptions, body: BodyModel) -> LabelSource:

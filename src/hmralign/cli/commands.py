@@ -14,6 +14,7 @@ from hmralign.cli.bench import BenchOptions, run_bench
 from hmralign.cli.clean import CleanOptions, run_clean
 from hmralign.cli.convert import CONVERT_COMMANDS
 from hmralign.cli.critic import CRITIC_COMMANDS
+from hmralign.cli.data_check import DataCheckOptions, DataListOptions, run_data_check, run_data_list
 from hmralign.cli.demo import DemoOptions, run_demo
 from hmralign.cli.evaluate import EvaluateOptions, run_evaluate
 from hmralign.cli.evaluate_alignment import EvaluateAlignmentOptions, run_evaluate_alignment
@@ -42,6 +43,10 @@ COMMANDS = {
     "refine": Command(RefineOptions, run_refine, "make an answer better by keypoints and words"),
     "export": Command(ExportOptions, run_export, "recovered people as skinned GLB, BVH, AMASS-style npz"),
     "demo": Command(DemoOptions, run_demo, "recover a bundled photo and a rendered scene of known truth"),
+    "data list": Command(DataListOptions, run_data_list, "published data sets that can be read, and their files"),
+    "data check": Command(
+        DataCheckOptions, run_data_check, "look whether a data set is whole and its frames are right"
+    ),
     "synth": Command(SynthOptions, run_synth, "write shards of synthetic persons with masks, for training"),
     "bench": Command(BenchOptions, run_bench, "write the splits of the SynthWild benchmark"),
     "train": Command(TrainOptions, run_train, "train a base model"),

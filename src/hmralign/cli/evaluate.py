@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from hmralign.cli.device_option import CPU, Device
+from hmralign.cli.label_body_option import GENDER_HELP, LABEL_BODY_HELP
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 from hmralign.data.names import DATASETS
 
 _DATASET_HELP = f"What the folder holds: {', '.join(DATASETS)}, or FILE.py:FUNCTION of your own (docs/extending.md)."
+
+
+_PROTOCOL_HELP = (
+    "Measure one checkpoint as a published table was, and set what was published beside it: scorehypo-code, clean, "
+    "3dpw-14, emdb-24, h36m-p2. The data set's test split, its records and boxes are then those of the protocol."
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,15 @@ class EvaluateOptions:
     dataset: Annotated[str, tyro.conf.arg(help=_DATASET_HELP)] = "synthwild"
     split: str = "wild/val"
     """Which persons. Test splits are for tables: every reading is logged."""
+    body: Path | None = None
+    """Body file that the checkpoints are bound to, such as SMPL's; the free body without it."""
+    label_body: Annotated[Path | None, tyro.conf.arg(help=LABEL_BODY_HELP)] = None
+    gender: Annotated[Literal["own", "neutral"], tyro.conf.arg(help=GENDER_HELP)] = "own"
+    every: int = 1
+    """Only every so manieth record of a published data set."""
+    protocol: Annotated[str | None, tyro.conf.arg(help=_PROTOCOL_HELP)] = None
+    h36m_regressor: Path | None = None
+    """With --protocol: J_regressor_h36m.npy, which finds Human3.6M's joints in SMPL's mesh."""
     num_hypotheses: int = 100
     """Hypotheses per person (M)."""
     num_steps: int = 5
@@ -62,7 +78,12 @@ class EvaluateOptions:
 
 def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
     """Evaluate, write, say where."""
+    if options.protocol is not None:
+        return _run_protocol(options, options.protocol, terminal)
+    if options.h36m_regressor is not None:
+        raise UsageError("--h36m-regressor is for --protocol")
     from hmralign.critics.by_rule import CriticWeights
+    from hmralign.data.dataset import DatasetSetting
     from hmralign.fitting.keypoint_update import RefinementConfig
     from hmralign.policies.policy import SamplerConfig
     from hmralign.structures.counted import counted
@@ -83,11 +104,12 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
         selection=CriticWeights(silhouette=options.silhouette),
         seed=options.seed,
     )
+    setting = DatasetSetting(label_body=options.label_body or options.body, gender=options.gender, every=options.every)
     document = compare_checkpoints(
         options.checkpoints,
         options.data,
         options.split,
-        EvaluateConfig(predict, options.persons, options.dataset),
+        EvaluateConfig(predict, options.persons, options.dataset, options.body, setting),
         options.out,
         recalibrations=options.recalibration,
         log=options.log,
@@ -96,4 +118,26 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
     )
     terminal.answer(document)
     terminal.say(f"Figures of {len(options.checkpoints)} on {options.split} are in {options.out / 'metrics.md'}")
+    return 0
+
+
+def _run_protocol(options: EvaluateOptions, protocol: str, terminal: Terminal) -> int:
+    """One checkpoint under a published protocol."""
+    from hmralign.systems.evaluate.benchmark import BenchmarkConfig, evaluate_benchmark
+
+    if len(options.checkpoints) != 1:
+        raise UsageError(f"--protocol measures one checkpoint, {len(options.checkpoints)} are given")
+    for flag, is_given in (("--recalibration", bool(options.recalibration)), ("--every", options.every != 1)):
+        if is_given:
+            raise UsageError(f"{flag} does not go with --protocol, which says itself what is measured")
+    config = BenchmarkConfig(
+        options.num_hypotheses, options.num_steps, options.body, options.label_body, options.h36m_regressor,
+        options.persons, seed=options.seed,
+    )  # fmt: skip
+    document = evaluate_benchmark(
+        options.checkpoints[0], options.data, options.dataset, protocol, config, options.out, log=options.log,
+        why=options.why, device=options.device,
+    )  # fmt: skip
+    terminal.answer(document)
+    terminal.say(f"Figures under the protocol {protocol} are in {options.out / 'benchmark.md'}")
     return 0

@@ -12,6 +12,7 @@ import tyro
 
 from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.groups_judge import JUDGE
+from hmralign.cli.label_body_option import LABEL_BODY_HELP
 from hmralign.cli.usage import UsageError
 from hmralign.critics.names import CRITICS, computed_critics, is_critic
 from hmralign.data.names import DATASETS
@@ -47,6 +48,9 @@ class GroupsOptions:
     dataset: Annotated[str, tyro.conf.arg(help=_DATASET_HELP)] = "synthwild"
     split: str = "wild/train"
     """With --data: which persons."""
+    body: Path | None = None
+    """With --data: body file that the checkpoint is bound to, such as SMPL's; the free body without it."""
+    label_body: Annotated[Path | None, tyro.conf.arg(help=LABEL_BODY_HELP)] = None
     out: Path | None = None
     """Folder of the store; not needed where SOURCE is one."""
     checkpoint: str = "lite"
@@ -123,7 +127,7 @@ def check_options(options: GroupsOptions) -> None:
         raise UsageError("no source was given; expected a folder of shards, photos, a store of groups, or --data DIR")
     if options.source and options.data is not None:
         raise UsageError(f"both '{options.source[0]}' and --data are given; expected one of them")
-    if options.data is None and (alone := given_options(options, ("dataset", "split"))):
+    if options.data is None and (alone := given_options(options, ("dataset", "split", "body", "label_body"))):
         raise UsageError(f"{flag_of(alone[0])} is for --data DIR, the folder of a data set")
     if options.sheet_groups < 1:
         raise UsageError(f"--sheet-groups is {options.sheet_groups}; expected at least 1")

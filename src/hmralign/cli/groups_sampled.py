@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     """A store of the persons of the source, new or continued."""
+    from hmralign.body.body_file import load_body
     from hmralign.body.free_body import load_free_body
     from hmralign.critics.catalogue import critic_crop_side
     from hmralign.models.scorer_checkpoint import scorer_for
@@ -46,8 +47,9 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
         correlation=options.correlation,
         seed=options.seed or 0,
     )
-    body = load_free_body("3k5").to(options.device)
-    with _opened_source(options) as (source, noise, detector):
+    own = load_free_body("3k5") if options.body is None else load_body(options.body)
+    body = own.to(options.device)
+    with _opened_source(options, own, tuple(computed(critics))) as (source, noise, detector):
         config = dataclasses.replace(config, detector=noise)
         made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
         if isinstance(source, PhotoSource):
@@ -61,8 +63,11 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
 
 
 @contextmanager
-def _opened_source(options: GroupsOptions) -> Iterator[tuple[GroupSource, str, dict[str, str]]]:
+def _opened_source(
+    options: GroupsOptions, body: BodyModel, critics: tuple[Any, ...]
+) -> Iterator[tuple[GroupSource, str, dict[str, str]]]:
     """The persons, whose measured noise their keypoints have, and the versions behind the detector."""
+    from hmralign.data.dataset import DatasetSetting
     from hmralign.data.images import expand_inputs
     from hmralign.detection.catalogue import DetectorSetting, make_detector, noise_name
     from hmralign.preferences.person_source import DatasetSource, PhotoSource, ShardSource
@@ -71,7 +76,11 @@ def _opened_source(options: GroupsOptions) -> Iterator[tuple[GroupSource, str, d
     if options.data is not None:
         if options.detector != "mediapipe":
             raise UsageError("--detector is for photos, but --data is a data set")
-        yield DatasetSource.open(options.dataset, options.data, options.split, options.persons), options.detector, {}
+        setting = DatasetSetting(
+            body=body, label_body=options.label_body or options.body, crop_side=_crop_side(options, body, critics)
+        )
+        opened = DatasetSource.open(options.dataset, options.data, options.split, options.persons, setting)
+        yield opened, options.detector, {}
         return
     folder = Path(options.source[0])
     if len(options.source) == 1 and ((folder / "index.json").is_file() or any(folder.glob("shard_*.safetensors"))):
@@ -95,6 +104,17 @@ def _opened_source(options: GroupsOptions) -> Iterator[tuple[GroupSource, str, d
     finally:
         if callable(close := getattr(made, "close", None)):  # one that runs in a process of its own
             close()
+
+
+def _crop_side(options: GroupsOptions, body: BodyModel, critics: tuple[Any, ...]) -> int | None:
+    """Side of the crops that the policy or a critic looks at; None where nobody does."""
+    from hmralign.critics.catalogue import critic_crop_side
+    from hmralign.policies.catalogue import open_policy
+    from hmralign.policies.policy import crop_side
+
+    policy = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=options.detector).policy
+    sides = [crop_side(policy), *map(critic_crop_side, critics)]
+    return next((side for side in sides if side is not None), None)
 
 
 def made_by(options: GroupsOptions, store: GroupStore, body: BodyModel, detector: dict[str, str]) -> dict[str, Any]:

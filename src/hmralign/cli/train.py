@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from hmralign.cli.device_option import CPU, Device
+from hmralign.cli.label_body_option import LABEL_BODY_HELP
 from hmralign.cli.presets import needed_config, preset_help
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
@@ -49,6 +50,7 @@ class TrainOptions:
     """`paper`, `regressor`: which persons of --data."""
     body: Path | None = None
     """`paper`: SMPL file whose shapes and joints the labels are of; else the free body."""
+    label_body: Annotated[Path | None, tyro.conf.arg(help=LABEL_BODY_HELP)] = None
     start_from: str | None = None
     """`paper`: checkpoint of HypoNet to go on from; replaces the configuration's."""
     pose_space: Path | None = None
@@ -84,7 +86,11 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
 
 def _refuse_options_of_paper(options: TrainOptions) -> None:
     """Raises UsageError for an option that would be ignored."""
-    for flag, value in (("--body", options.body), ("--start-from", options.start_from)):
+    for flag, value in (
+        ("--body", options.body),
+        ("--label-body", options.label_body),
+        ("--start-from", options.start_from),
+    ):
         if options.what != "paper" and value is not None:
             raise UsageError(f"{flag} is for `train paper`")
     if options.what not in ("paper", "regressor") and options.data is not None:
@@ -112,7 +118,9 @@ def _train_paper(options: TrainOptions) -> Path:
     ranks = "kind" in (read_yaml(path, "a readable YAML file") or {})  # only scorers come in kinds
     config = read_config(RankingConfig if ranks else PaperTrainingConfig, path)
     if options.data is not None:
-        config = replace(config, data=(MixedData(options.dataset, str(options.data), options.split),))
+        own = options.label_body or options.body
+        data = MixedData(options.dataset, str(options.data), options.split, None if own is None else str(own))
+        config = replace(config, data=(data,))
     if options.start_from is not None:
         config = replace(config, start_from=options.start_from)
     if not config.data:

@@ -2,20 +2,23 @@
 
     files on disk -> `Dataset` (facts, examples) -> `open_dataset` -> `LabelledPersons`
 
-Adding one takes a file with a function `(folder, split) -> Dataset` and its line in `names.DATASETS`.
+Adding one takes a file with a function `(folder, split) -> Dataset` and its line in `names.DATASETS`; one that reads
+labels of a body file, or cuts crops out of photos, also takes `setting`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from hmralign.body.model import BodyModel
 from hmralign.data.names import DATASETS, dataset_exists
 from hmralign.data.shards import content_hash, shard_tensors
 from hmralign.structures import Example, InputError
@@ -35,12 +38,48 @@ class DatasetFacts:
     """What may be done with it."""
     frame: str
     """Frame and units of the annotations in its files, before they were brought to `cam` and metres."""
+    joints: str = "24 joints of the free body"
+    """Whose joints the truth is."""
+    keypoints: str = "as its files observe them"
+    """Whose keypoints the persons are observed with."""
+    body: str = "as its files say"
+    """Whose body the annotations pose, and what became of it."""
+    crop: str = "box of the observed keypoints"
+    """What a person's box is around."""
 
     def __post_init__(self) -> None:
         """Raise InputError where something is not said."""
-        for field in ("name", "source", "licence", "frame"):
+        for field in ("name", "source", "licence", "frame", "joints", "keypoints", "body", "crop"):
             if not str(getattr(self, field)).strip():
                 raise InputError(f"data set '{self.name}' does not say its {field}")
+
+
+@dataclass(frozen=True)
+class DatasetSetting:
+    """What a command wants of a data set; an opener with a parameter `setting` is given it."""
+
+    body: BodyModel | None = None
+    """The body that the command works on; the free body where nothing is said."""
+    label_body: Path | None = None
+    """A file of the body that labels belong to, or a folder with one for each gender."""
+    gender: Literal["own", "neutral"] = "own"
+    """Whether labels pose the body of each person's gender, where there is one, or the neutral one for all."""
+    crop_side: int | None = None
+    """Side of the crops that a model looks at, pixels; None where nobody wants pixels."""
+    crop: Literal["given", "true_joints"] = "given"
+    """Boxes: those of the file, or around the observed keypoints where it has none; or around the true joints in the
+    image, as published evaluations have them, which is truth that a model gets to see."""
+    crop_scale: float = 1.5
+    """With `true_joints`: side of the crop in units of the longer side of the box around them."""
+    every: int = 1
+    """Only every so manieth record."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a step or a scale that is none."""
+        if self.every < 1:
+            raise InputError(f"every is {self.every}; expected at least 1")
+        if not 0.5 <= self.crop_scale <= 4:
+            raise InputError(f"crop_scale is {self.crop_scale}; expected 0.5 to 4")
 
 
 @runtime_checkable
@@ -99,6 +138,10 @@ class LabelledPersons(Protocol):
         """The first so many."""
         ...
 
+    def batch(self, rows: slice) -> Example:
+        """Some of the persons, read when they are asked for."""
+        ...
+
     def __len__(self) -> int: ...
 
 
@@ -129,27 +172,47 @@ class DatasetPersons:
         """The first so many, with the hash of all: a protocol says the number beside it."""
         return replace(self, examples=self.examples[:persons])
 
+    def batch(self, rows: slice) -> Example:
+        """Some of them."""
+        return self.examples[rows]
+
     def __len__(self) -> int:
         return len(self.examples.observation.box)
 
 
-def open_dataset(dataset: str, folder: Path, split: str) -> LabelledPersons:
+def open_dataset(dataset: str, folder: Path, split: str, setting: DatasetSetting | None = None) -> LabelledPersons:
     """The persons of a data set's split; `dataset` is one of `DATASETS` or the name of code of the user's own.
 
-    Raises InputError for a name that is no data set, code that makes none, examples that do not fit, and as the data
-    set's own reader does.
+    `setting` goes to openers that have a parameter of that name, as those of published data sets do; the others have
+    one body and no choice of crops.
+
+    Raises InputError for a label body that the data set does not take, a name that is no data set, code that makes
+    none, examples that do not fit, and as the data set's own reader does.
     """
     if not dataset_exists(dataset):
         raise InputError(
             f"there is no data set '{dataset}'; expected one of {', '.join(DATASETS)}, or FILE.py:FUNCTION"
         )
     opener = load_extension("datasets", DATASETS.get(dataset, dataset))
-    made = made_by(dataset, opener, folder=folder, split=split)
+    given: dict[str, Any] = {"folder": folder, "split": split}
+    if takes_setting(opener):
+        given["setting"] = setting or DatasetSetting()
+    elif setting is not None and setting.label_body is not None:
+        raise InputError(f"{dataset}: its labels need no body file; leave the label body out")
+    made = made_by(dataset, opener, **given)
     if isinstance(made, LabelledPersons):
         return made
     if not isinstance(made, Dataset) or not isinstance(made.facts, DatasetFacts):
         raise InputError(f"{dataset}: made a {type(made).__name__}, which is no data set (see `hmralign.data.dataset`)")
     return _read(made, dataset)
+
+
+def takes_setting(opener: Callable[..., object]) -> bool:
+    """Whether what opens a data set wants to know the body and the crops that a command works with."""
+    try:
+        return "setting" in inspect.signature(opener).parameters
+    except ValueError:
+        return False
 
 
 def _read(dataset: Dataset, where: str) -> DatasetPersons:

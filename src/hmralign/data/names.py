@@ -11,8 +11,21 @@ from collections.abc import Mapping
 DATASETS: Mapping[str, str] = {
     "synthwild": "hmralign.data.synthwild_folder:open_split",
     "synthwild-images": "hmralign.rendering.scenes.synthwild_images:open_split",
+    "3dpw": "hmralign.adapters.threedpw:open_split",
+    "3dpw-json": "hmralign.adapters.threedpw_json:open_split",
+    "emdb": "hmralign.adapters.emdb:open_split",
+    "h36m": "hmralign.adapters.human36m:open_split",
+    "bedlam": "hmralign.adapters.bedlam:open_split",
+    "human-data": "hmralign.adapters.human_data:open_split",
+    "hybrik-json": "hmralign.adapters.hybrik_json:open_split",
+    "amass": "hmralign.adapters.amass:open_split",
+    "scorer-cache": "hmralign.adapters.scorer_cache:open_split",
+    "rich": "hmralign.adapters.rich:open_split",
 }
 """Name -> what opens a split of it."""
+
+PUBLISHED = tuple(name for name, opener in DATASETS.items() if opener.startswith("hmralign.adapters."))
+"""Those of other people, which each have a card (`adapters.card`)."""
 
 
 def dataset_exists(name: str) -> bool:

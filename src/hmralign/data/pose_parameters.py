@@ -37,11 +37,12 @@ from hmralign.structures.counted import counted
 NUM_BODY_JOINTS = 22
 """SMPL's joints that SMPL-H and SMPL-X have too; `left_hand` and `right_hand` they have not."""
 
-_WITHOUT = {
+POSES_WITHOUT = {
     69: "SMPL's 23 body joints without the root",
     66: "the root and 21 body joints, without SMPL's two hand joints",
     63: "21 body joints of SMPL-H or SMPL-X, without the root and the hands",
 }
+"""Numbers of a pose that lacks some joints -> what it is."""
 _JOINT_COUNTS = (24, 52, 55)
 _MOST_RADIANS = 4 * math.pi
 _NOT_A_ROTATION = 1e-3
@@ -103,9 +104,10 @@ def _rotations(path: Path, name: str, array: np.ndarray) -> tuple[Tensor, bool]:
 
 def _joint_count(path: Path, name: str, shape: tuple[int, ...]) -> int:
     """Joints of an array of rotations. Raises InputError saying what else it is."""
-    if len(shape) == 2 and shape[1] in _WITHOUT:
+    if len(shape) == 2 and shape[1] in POSES_WITHOUT:
         raise InputError(
-            f"{path}: '{name}' has {shape[1]} numbers a frame, which are {_WITHOUT[shape[1]]}; expected 72, root first"
+            f"{path}: '{name}' has {shape[1]} numbers a frame, which are {POSES_WITHOUT[shape[1]]}; "
+            "expected 72, root first"
         )
     if len(shape) == 2 and shape[1] in [3 * count for count in _JOINT_COUNTS]:
         return shape[1] // 3

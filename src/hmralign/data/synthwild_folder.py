@@ -92,6 +92,10 @@ class BenchmarkSplit:
         tensors = {name: tensor[:persons] for name, tensor in self.shards.tensors.items()}
         return replace(self, shards=replace(self.shards, tensors=tensors), slices=self.slices[:persons])
 
+    def batch(self, rows: slice) -> Example:
+        """Some of the persons."""
+        return self.shards[torch.arange(len(self.shards))[rows]]
+
     def __len__(self) -> int:
         return len(self.shards)
 

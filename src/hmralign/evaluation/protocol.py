@@ -42,6 +42,10 @@ class Protocol:
     joints: str = "24 joints of the free body"
     alignment: str = "pelvis at the origin; PA: similarity without reflection"
     crop: str = "box of the observed keypoints"
+    keypoints: str = "as the data set observes them"
+    """Whose keypoints the persons are observed with; true ones, projected, are truth that the predictor sees."""
+    labels: str = "as the data set says"
+    """Whose body the labels pose, what became of it, and where they are from."""
     camera: str = "intrinsics as the observation has them, known for half of the persons"
     answer: str = "fused: mean on the rotation manifold, refined on the keypoints where refinement is on"
     seed: int = 0
@@ -78,6 +82,6 @@ def require_unseen(trained_on: tuple[str, ...], split: str) -> None:
     """
     if not split.endswith("/test"):
         return
-    seen = [source for source in trained_on if source in HELD_OUT or source.endswith(":test")]
+    seen = [source for source in trained_on if source in (*HELD_OUT, split) or source.endswith(":test")]
     if seen:
         raise InputError(f"the weights were trained on {seen[0]}; their figures on {split} would mean nothing")

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from hmralign.data.dataset import LabelledPersons, open_dataset
+from hmralign.data.dataset import DatasetSetting, LabelledPersons, open_dataset
 from hmralign.data.images import LoadedImage, load_image
 from hmralign.data.shards import ShardSet, content_hash, open_shards, read_index, source_of
 from hmralign.data.synthwild_folder import read_split, split_facts
@@ -113,9 +113,11 @@ class DatasetSource:
     has_truth = True
 
     @staticmethod
-    def open(dataset: str, folder: Path, split: str, persons: int | None = None) -> DatasetSource:
+    def open(
+        dataset: str, folder: Path, split: str, persons: int | None = None, setting: DatasetSetting | None = None
+    ) -> DatasetSource:
         """A split of a data set. Raises InputError as `open_dataset`, and for a number of persons it has not."""
-        labelled = open_dataset(dataset, folder, split)
+        labelled = open_dataset(dataset, folder, split, setting)
         if persons is not None and not 1 <= persons <= len(labelled):
             raise InputError(f"{folder}: has {counted(len(labelled), 'person')}, {persons} were asked for")
         return DatasetSource(labelled if persons is None else labelled.first(persons))
@@ -133,9 +135,8 @@ class DatasetSource:
     def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
         """Blocks of `size` by number; ids are `<name>/<number>`. Raises InputError as `ShardSource.batches`."""
         names = [f"{self.name}/{i:06d}" for i in range(len(self.labelled))]
-        examples = self.labelled.examples
         for block in whole_blocks(names, size, done):
-            yield SourceBatch(tuple(names[block]), examples[block])
+            yield SourceBatch(tuple(names[block]), self.labelled.batch(block))
 
 
 @dataclass(frozen=True)

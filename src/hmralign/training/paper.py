@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_ALL_JOINTS, NUM_TWISTS
-from hmralign.data.dataset import LabelledPersons, open_dataset
+from hmralign.data.dataset import DatasetSetting, LabelledPersons, open_dataset
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.models.paper.body_sample import sample_of_body
 from hmralign.models.paper.checkpoint import PaperModel, load_hyponet, save_hyponet
@@ -251,6 +251,13 @@ def _loop(
     )
 
 
+def opened_data(data: MixedData, body: BodyModel, side: int) -> LabelledPersons:
+    """A data set of a mixture with crops of a side. Raises InputError as `open_dataset`."""
+    label_body = None if data.label_body is None else Path(data.label_body)
+    setting = DatasetSetting(body=body, label_body=label_body, crop_side=side)
+    return open_dataset(data.dataset, Path(data.folder), data.split, setting)
+
+
 def train_hyponet_file(
     config: PaperTrainingConfig, folder: Path, body: BodyModel | None = None, device: str | torch.device = "cpu"
 ) -> Path:
@@ -259,7 +266,7 @@ def train_hyponet_file(
     Raises InputError as there and as `open_dataset`.
     """
     body = load_free_body("3k5") if body is None else body
-    opened = [open_dataset(data.dataset, Path(data.folder), data.split) for data in config.data]
+    opened = [opened_data(data, body, config.model.image_size) for data in config.data]
     sources = [pictured_persons(persons, body, data) for persons, data in zip(opened, config.data, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
     plain = TypeAdapter(dict[str, Any]).dump_python(asdict(config), mode="json")

@@ -28,6 +28,9 @@ class MixedData:
     """Where it lies."""
     split: str
     """Which persons."""
+    label_body: str | None = None
+    """File of the body that the labels of a published data set pose, or a folder with one for each gender; the body
+    that is trained on where nothing is said."""
     weight: float = 1.0
     """Share of what is drawn, relative to the others' weights."""
     depths: bool = True

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_ALL_JOINTS
-from hmralign.data.dataset import LabelledPersons, open_dataset
+from hmralign.data.dataset import LabelledPersons
 from hmralign.models.paper.body_sample import sample_of_body
 from hmralign.models.paper.checkpoint import load_hyponet
 from hmralign.models.paper.config import UVD_DIM, PaperConfig
@@ -50,7 +50,7 @@ from hmralign.structures.counted import counted
 from hmralign.training.curve import Curve
 from hmralign.training.hypothesis_sets import PUBLISHED_NOISE, body_errors, perturbed_truth
 from hmralign.training.loop import Loop, LoopConfig
-from hmralign.training.paper import HEADS, keep_statistics
+from hmralign.training.paper import HEADS, keep_statistics, opened_data
 from hmralign.training.paper_configuration import MixedData
 from hmralign.training.scorer_losses import ranknet
 from hmralign.training.step import Part, Step
@@ -326,7 +326,7 @@ def train_ranking_file(
 ) -> Path:
     """`train_ranking` on the configuration's data, as a checkpoint that every `--critic` takes. Errors as there."""
     body = load_free_body("3k5") if body is None else body
-    opened = [open_dataset(data.dataset, Path(data.folder), data.split) for data in config.data]
+    opened = [opened_data(data, body, config.model.image_size) for data in config.data]
     persons = RankedPersons.cat([ranked_persons(one, body, config) for one in opened])
     folder.mkdir(parents=True, exist_ok=True)
     plain = TypeAdapter(dict[str, Any]).dump_python(asdict(config), mode="json")

@@ -104,6 +104,10 @@ class ImageSplit:
         """The first so many, with the hash of all; their pictures are those that they have among all."""
         return ImageSplit(self.persons, persons)
 
+    def batch(self, rows: slice) -> Example:
+        """Some of the persons, out of all of them drawn."""
+        return self.examples[rows]
+
     def __len__(self) -> int:
         return self.count
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import yaml
 
+from hmralign.body.body_file import load_body
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
 from hmralign.models.checkpoint import checkpoint_hash
@@ -89,14 +90,17 @@ def align_checkpoint(
     out: Path,
     *,
     other_model: bool = False,
+    body: Path | None = None,
     device: str | torch.device = "cpu",
 ) -> AlignedCheckpoint:
     """Align, resuming an unfinished run in `out`; writes `model.safetensors`, `run.yaml`, `curve.jsonl`, `curves.png`.
 
-    Raises InputError for a folder that holds a run with other settings, and as `align_policy`.
+    `body` is the file of the body that groups and checkpoint belong to, the free one where nothing is said. Raises
+    InputError for a folder that holds a run with other settings, and as `align_policy`.
     """
     store = GroupStore.open(store_folder)
-    start = open_start(store, checkpoint, load_free_body("3k5").to(device), other_model=other_model)
+    own = load_free_body("3k5") if body is None else load_body(body)
+    start = open_start(store, checkpoint, own.to(device), other_model=other_model)
     _require_savable(start)
     record = _record(store, start, config)
     check_persons(store, config)  # before anything is written

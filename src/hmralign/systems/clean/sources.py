@@ -14,9 +14,11 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from hmralign.adapters.persons import AdaptedPersons
 from hmralign.body.inverse_kinematics import joints_twists_to_pose, twists
 from hmralign.body.lbs import posed_joints, rest_joints
 from hmralign.body.model import BodyModel
+from hmralign.data.dataset import DatasetSetting, LabelledPersons, open_dataset
 from hmralign.data.prediction_file import PredictionFile, read_predictions
 from hmralign.data.shards import ShardSet, read_index
 from hmralign.preferences.person_source import ShardSource
@@ -124,6 +126,50 @@ class ShardLabels:
     def labels(self, items: slice) -> LabelBatch:
         """One hypothesis each: what a model would be trained on."""
         example = self.shards[torch.arange(len(self.shards))[items]]
+        assert example.annotation is not None
+        one = label_body(example.annotation, self.body)[:, None]
+        return LabelBatch(Hypotheses(one, posed_joints(self.body, one)), Example(example.observation))
+
+
+@dataclass(frozen=True)
+class DatasetLabels:
+    """The annotations of a data set (`data.dataset`), read as they are judged; they are never written."""
+
+    labelled: LabelledPersons
+    body: BodyModel
+    detector: str
+    ids: tuple[str, ...]
+    """The records' own names, where the data set has them; else `<name>/<number>`."""
+
+    @staticmethod
+    def open(
+        dataset: str, folder: Path, split: str, body: BodyModel, setting: DatasetSetting, detector: str = "mediapipe"
+    ) -> DatasetLabels:
+        """A split of a data set. Raises InputError as `open_dataset`."""
+        labelled = open_dataset(dataset, folder, split, setting)
+        if isinstance(labelled, AdaptedPersons):
+            return DatasetLabels(labelled, body, detector, tuple(labelled.labels.name.tolist()))
+        return DatasetLabels(labelled, body, detector, tuple(f"{labelled.name}/{n:06d}" for n in range(len(labelled))))
+
+    @property
+    def name(self) -> str:
+        """Name of the split."""
+        return self.labelled.name
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the annotations."""
+        return self.labelled.sha256
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the data set says of its labels."""
+        facts = self.labelled.facts
+        return {"kind": "data set", "labels": facts.body, "keypoints": facts.keypoints, "joints": facts.joints}
+
+    def labels(self, items: slice) -> LabelBatch:
+        """One hypothesis each: the annotated body."""
+        example = self.labelled.batch(items)
         assert example.annotation is not None
         one = label_body(example.annotation, self.body)[:, None]
         return LabelBatch(Hypotheses(one, posed_joints(self.body, one)), Example(example.observation))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from hmralign.body.body_file import load_body
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.body.npz_file import write_npz
-from hmralign.data.dataset import LabelledPersons, open_dataset
+from hmralign.data.dataset import DatasetSetting, LabelledPersons, open_dataset
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.person_errors import MIN_OF, Predicted, Truth, failed, person_errors
 from hmralign.evaluation.protocol import Protocol, known_sources, may_have_seen, require_unseen
@@ -31,7 +32,7 @@ from hmralign.evaluation.summary import (
 )
 from hmralign.metrics.uncertainty import JointGaussians, Recalibration
 from hmralign.policies.catalogue import open_policy
-from hmralign.policies.policy import BodyProposer
+from hmralign.policies.policy import BodyProposer, crop_side
 from hmralign.structures import InputError
 from hmralign.systems.evaluate.predict import PredictConfig, predict_in_batches
 
@@ -58,6 +59,10 @@ class EvaluateConfig:
     """Only the first so many persons of the split; the protocol says so."""
     dataset: str = "synthwild"
     """What the data folder holds: one of `data.names.DATASETS`, or the name of code of the user's own."""
+    body: Path | None = None
+    """Body file that the weights are bound to; the free body where nothing is said."""
+    setting: DatasetSetting = field(default_factory=DatasetSetting)
+    """Body, gender, boxes and records of a published data set; its `body` and `crop_side` follow from the policy."""
 
 
 def evaluate_policy(
@@ -83,7 +88,7 @@ def evaluate_policy(
     """
     config = config or EvaluateConfig()
     predict = config.predict
-    body = load_free_body("3k5")
+    body = load_free_body("3k5") if config.body is None else load_body(config.body)
     opened = open_policy(policy, body.to(device), num_steps=predict.sampler.num_steps, detector=predict.detector)
     name, sources = opened.name, opened.trained_on
     require_unseen(sources, split)
@@ -94,7 +99,8 @@ def evaluate_policy(
         )  # fmt: skip
     if split.endswith("/test") or split == "test":
         log_opening(log or data / "test_openings.jsonl", split, why, predictor=name, sha256=opened.sha256)
-    persons = first_persons(open_dataset(config.dataset, data, split), config.persons)
+    setting = replace(config.setting, body=body, crop_side=crop_side(opened.policy))
+    persons = first_persons(open_dataset(config.dataset, data, split, setting), config.persons)
     require_unseen(sources, persons.name)
     protocol = protocol_of(persons, body, config, name, opened.sha256, sources)
     wider = None
@@ -144,6 +150,10 @@ def protocol_of(
         refinement=asdict(predict.refinement),
         critics=asdict(predict.selection),
         seed=predict.seed,
+        joints=split.facts.joints,
+        crop=split.facts.crop,
+        keypoints=split.facts.keypoints,
+        labels=f"{split.facts.body}; {split.facts.source}",
     )
 
 

@@ -1,0 +1,1 @@
+"""Published data sets as they lie on disk -> annotated persons in the frame `cam`; one file per format."""

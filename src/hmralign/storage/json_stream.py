@@ -1,0 +1,181 @@
+"""Items of the lists of a large JSON file, one after the other: memory is that of the largest item.
+
+Annotation files of published data sets are one object with lists of some hundred thousand records and some hundred
+megabytes. Parsed whole they take gigabytes. Here the text is cut where an item of a top list begins and ends, which
+needs no more than quotes and brackets; each piece is then parsed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic_core import from_json
+
+from hmralign.storage.limited_file import require_regular
+from hmralign.structures.errors import InputError, shown
+
+MAX_FILE_BYTES = 16 * 2**30
+MAX_ITEM_BYTES = 4 * 2**20
+
+_CHUNK = 4 * 2**20
+_QUOTE, _BACKSLASH = (ord(c) for c in '"\\')
+_STEP = np.zeros(256, np.int8)
+_STEP[[ord("["), ord("{")]], _STEP[[ord("]"), ord("}")]] = 1, -1
+_MARKS = _STEP != 0
+_MARKS[_QUOTE] = True
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a list of the file."""
+
+    key: str
+    """Of the list in the top object; empty where the file is one list."""
+    number: int
+    """Its place in the list, from 0."""
+    value: Any
+
+
+def json_items(path: Path, what: str, keys: Collection[str] | None = None) -> Iterator[Item]:
+    """Items of the lists under `keys` of the top object (all lists where None), or of a file that is one list.
+
+    `what` is the file's meaning, as in "annotations of 3DPW". Raises InputError naming the file, and the item where one
+    is wrong: no JSON, cut off, too large.
+    """
+    try:
+        require_regular(path)
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"{path}: has more than {MAX_FILE_BYTES >> 30} GB")
+        yield from _items(path, what, keys)
+    except OSError as error:
+        raise InputError(f"{path}: not {what} ({error.strerror or error})") from error
+
+
+def _items(path: Path, what: str, keys: Collection[str] | None) -> Iterator[Item]:
+    cutter = _Cutter(path, what, keys)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            for key, number, text in cutter.feed(chunk):
+                try:
+                    yield Item(key, number, _parsed(text))
+                except ValueError as error:
+                    raise InputError(f"{path}: item {number} of '{shown(key)}' is no JSON ({error})") from error
+    cutter.finish()
+
+
+def _parsed(text: bytes) -> Any:
+    """One item. Pydantic's parser is twenty times as fast as a careful reading of every number; what is made of the
+    numbers is checked where they are used. Raises ValueError for no JSON, NaN, and what is nested too deeply."""
+    if len(text) > MAX_ITEM_BYTES:
+        raise ValueError(f"it has more than {MAX_ITEM_BYTES >> 20} MB")
+    return from_json(text, allow_inf_nan=False, cache_strings="keys")
+
+
+class _Cutter:
+    """Cuts a text into the items of its top lists; it is fed piece by piece."""
+
+    def __init__(self, path: Path, what: str, keys: Collection[str] | None) -> None:
+        self.path, self.what, self.keys = path, what, keys
+        self.text, self.depth, self.quoted = b"", 0, False
+        """What is not cut yet, and how deep, and whether inside of a text, its end is."""
+        self.top: int | None = None
+        """Depth of the items of a list: 2 in an object of lists, 1 in a list."""
+        self.key, self.in_list, self.number, self.ended = "", False, 0, False
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[str, int, bytes]]:
+        """Items that end in this piece."""
+        if self.top is None:
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf").lstrip()
+            if chunk[:1] not in (b"{", b"["):
+                raise InputError(f"{self.path}: not {self.what} (it begins with neither an object nor a list)")
+            self.top = 2 if chunk[:1] == b"{" else 1
+        known = len(self.text)
+        self.text += chunk
+        if len(self.text) > MAX_ITEM_BYTES + 2 * _CHUNK:
+            raise InputError(
+                f"{self.path}: item {self.number} of '{shown(self.key)}' has more than {MAX_ITEM_BYTES >> 20} MB"
+            )
+        done = 0
+        for place, depth, opens in self._brackets(known):
+            done, item = self._bracket(place, depth, opens, done)
+            if item is not None and (self.keys is None or self.key in self.keys):
+                yield self.key, self.number - 1, item
+        self.text = self.text[done:]
+
+    def _brackets(self, start: int) -> list[tuple[int, int, bool]]:
+        """Places of brackets near the top of what is new, the depth outside of each, and whether it opens."""
+        raw = np.frombuffer(self.text, np.uint8)[start:]
+        marks = np.flatnonzero(_MARKS[raw])  # quotes and brackets, some per cent of the text
+        found = raw[marks]
+        quotes = found == _QUOTE
+        if b"\\" in self.text:
+            quotes &= ~self._escaped(start)[marks]
+        inside = (np.cumsum(quotes) + self.quoted) % 2 == 1  # true from an opening quote to before its end
+        step = np.where(inside, 0, _STEP[found])
+        depth = self.depth + np.cumsum(step, dtype=np.int64)
+        outer = np.where(step > 0, depth - 1, depth)
+        assert self.top is not None
+        near = np.flatnonzero((step != 0) & (outer <= self.top))
+        if len(marks):
+            self.quoted, self.depth = bool(inside[-1]), int(depth[-1])
+            if (depth < 0).any():
+                raise InputError(f"{self.path}: not {self.what} (a bracket is closed that was not opened)")
+        return [(start + int(marks[i]), int(outer[i]), bool(step[i] > 0)) for i in near]
+
+    def _escaped(self, start: int) -> np.ndarray:
+        """Which bytes of what is new stand behind an odd number of backslashes."""
+        raw = np.frombuffer(self.text, np.uint8)
+        back = raw == _BACKSLASH
+        last_other = np.maximum.accumulate(np.where(back, -1, np.arange(len(raw))))
+        run = np.arange(len(raw)) - last_other  # backslashes that end here
+        escaped = np.zeros(len(raw), bool)
+        escaped[1:] = run[:-1] % 2 == 1
+        return escaped[start:]
+
+    def _bracket(self, place: int, depth: int, opens: bool, done: int) -> tuple[int, bytes | None]:
+        """What a bracket near the top means; how far the text is done with, and an item that has ended."""
+        if depth == 0:
+            self.ended = not opens
+            if self.top == 1:
+                self.in_list = opens
+            return (place + 1 if opens else done), None
+        if self.top == 2 and depth == 1:
+            if not opens:
+                self._require_nothing(self.text[done:place])
+            if opens:
+                self.key = self._key_before(self.text[done:place])
+                self.in_list, self.number = self.text[place : place + 1] == b"[", 0
+            else:
+                self.in_list = False
+            return place + 1, None
+        if depth != self.top or not self.in_list:
+            return done, None
+        if opens:
+            self._require_nothing(self.text[done:place])
+            return place, None
+        item = self.text[done : place + 1]
+        self.number += 1
+        return place + 1, item
+
+    def _require_nothing(self, text: bytes) -> None:
+        """Raise InputError where something stands between the items of a list that is no object and no list."""
+        wanted = self.keys is None or self.key in self.keys
+        if self.in_list and wanted and (other := text.strip(b", \t\r\n")):
+            raise InputError(
+                f"{self.path}: item {self.number} of '{shown(self.key)}' is "
+                f"{shown(other.decode('utf-8', 'replace'), 40)}, expected an object"
+            )
+
+    def _key_before(self, text: bytes) -> str:
+        """The key that stands before a list."""
+        parts = text.rstrip().removesuffix(b":").rstrip().rsplit(b'"', 2)
+        return parts[1].decode("utf-8", "replace")[:200] if len(parts) == 3 else ""
+
+    def finish(self) -> None:
+        """Raise InputError for a file that was cut off, which a download that was broken off leaves."""
+        if self.depth != 0 or self.quoted or not self.ended:
+            raise InputError(f"{self.path}: not {self.what} (it is cut off: the last bracket is missing)")
