@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -75,20 +75,28 @@ def _described(rows: list[int], generator: torch.Generator, wording: Wording, mo
 
 
 def _telling_rows(rows: list[int], telling: dict[str, float]) -> list[int]:
-    """The most telling first; without what measures the same as, or follows from, something more telling."""
-    order = sorted(rows, key=lambda r: (-telling[STATEMENTS[r].family], STATEMENTS[r].family))
+    """The most telling first; without what follows from another, or measures the same as something more telling."""
+    unimplied = [r for r in rows if not any(_goes_without_saying(r, other) for other in rows)]
     kept: list[int] = []
-    for row in order:
-        if not any(_says_the_same(row, other) for other in kept if STATEMENTS[other].family != STATEMENTS[row].family):
+    for row in sorted(unimplied, key=lambda r: (-telling[STATEMENTS[r].family], STATEMENTS[r].family)):
+        if not any(_measures_the_same(row, other) for other in kept):
             kept.append(row)
     return kept
 
 
-def _says_the_same(row: int, other: int) -> bool:
+@cache
+def _goes_without_saying(row: int, other: int) -> bool:
     mine, its = STATEMENTS[row], STATEMENTS[other]
-    alike = len(mine.conditions) == 1 and {c.quantity for c in mine.conditions} <= {c.quantity for c in its.conditions}
     sides = {dict(s.slots).get("side") for s in (mine, its)} - {None}
-    return alike or (len(sides) < 2 and follows_from(mine.family, its.family))
+    return len(sides) < 2 and follows_from(mine.family, its.family)
+
+
+@cache
+def _measures_the_same(row: int, other: int) -> bool:
+    mine, its = STATEMENTS[row], STATEMENTS[other]
+    if mine.family == its.family or len(mine.conditions) > 1:
+        return False
+    return {c.quantity for c in mine.conditions} <= {c.quantity for c in its.conditions}
 
 
 def _within_budget(rows: list[int], choices: dict[str, float], wording: Wording, most_words: int) -> list[int]:
