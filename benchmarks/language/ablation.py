@@ -30,13 +30,17 @@ from hmralign.hypotheses.estimate import fused_group
 from hmralign.hypotheses.fusion import score_weights
 from hmralign.language.agreement import agreement, holds, wanted
 from hmralign.language.caption import caption
+from hmralign.language.description import PoseDescription
 from hmralign.language.planted import exchanged, planted_errors
 from hmralign.language.statements import STATEMENTS
 from hmralign.metrics.intervals import bootstrap_mean, paired_difference
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, plane_and_depth_errors
 from hmralign.models.checkpoint import checkpoint_hash
+from hmralign.models.language.checkpoint import load_text_space
 from hmralign.models.language.refiner import CONDITIONS, Refiner
 from hmralign.models.language.refiner_checkpoint import load_refiner, refiner_path
+from hmralign.models.language.text_space import Form, LatentTextGuide, TextSpace
+from hmralign.policies.catalogue import open_policy
 from hmralign.policies.lite import LitePolicy
 from hmralign.policies.policy import SamplerConfig
 from hmralign.refinement.guide import StatementGuide
@@ -57,6 +61,15 @@ MEASURES = ("pa", "mpjpe", "plane", "depth", "hidden")
 
 
 @dataclass(frozen=True)
+class Models:
+    """What is trained."""
+
+    refiner: Refiner | None = None
+    gaussian: Refiner | None = None
+    space: TextSpace | None = None
+
+
+@dataclass(frozen=True)
 class Setup:
     """Persons with a first answer and what is said of them, for one seed."""
 
@@ -65,17 +78,20 @@ class Setup:
     group: PersonGroup
     hypotheses: Hypotheses
     initial: BodyParams
-    texts: dict[str, Tensor]
-    refiner: Refiner | None
-    gaussian: Refiner | None
+    said: dict[str, list[PoseDescription]]
+    models: Models
     seed: int
+
+    def wanted(self, kind: str) -> Tensor:
+        """Statements that a kind of description makes."""
+        return wanted(self.said[kind])
 
 
 Row = Callable[[Setup], BodyParams]
 
 
-def texts_of(example: Example, initial: BodyParams, body, seed: int) -> dict[str, Tensor]:
-    """Wanted statements by kind of description."""
+def texts_of(example: Example, initial: BodyParams, body, seed: int) -> dict[str, list[PoseDescription]]:
+    """Descriptions by kind."""
     draw, truth = seeded(seed, "captions"), example.annotation
     assert truth is not None
     joints = truth.joints[:, :NUM_JOINTS]
@@ -87,19 +103,24 @@ def texts_of(example: Example, initial: BodyParams, body, seed: int) -> dict[str
     own = posed_joints(body, initial)[:, :NUM_JOINTS]
     texts["initial"] = caption(own, draw, initial.rotmats, frames=FRAMES)
     texts["exchanged"] = exchanged(true, draw)
-    return {name: wanted(each) for name, each in texts.items()}
+    return texts
 
 
 def setup_of(example: Example, policy: LitePolicy, start: str, args, models, seed: int) -> Setup:
-    """First answers: the fused one of a group, or the zero-noise mode as it is sampled."""
+    """First answers: the fused one of a group, its zero-noise mode as it is sampled, or those of another policy."""
     seen = example.observation
     fit = PersonFit.of(policy.body, seen, policy.noise)
     proposed = policy.propose(seen, SamplerConfig(args.hypotheses), seeded(seed, "hypotheses"))
     group = fit.refined(proposed)
-    first = fused_group(fit, group) if start == "fused" else PersonGroup(proposed.rotmats[:, :1], proposed.betas[:, :1])
+    if start == "fused":
+        first = fused_group(fit, group)
+    elif start == "single":
+        first = PersonGroup(proposed.rotmats[:, :1], proposed.betas[:, :1])
+    else:
+        first = open_policy(start, policy.body).policy.propose(seen, SamplerConfig(1), seeded(seed, "first answer"))
     initial = fit.bodies(first)[:, 0]
     texts = texts_of(example, initial, policy.body, seed)
-    return Setup(example, fit, group, fit.hypotheses(group), initial, texts, *models, seed)
+    return Setup(example, fit, group, fit.hypotheses(group), initial, texts, models, seed)
 
 
 def guided(
@@ -116,7 +137,7 @@ def guided(
     """A row of `refine`."""
 
     def run(s: Setup) -> BodyParams:
-        said = None if text is None else s.texts[text]
+        said = None if text is None else s.wanted(text)
         if said is not None and trust:
             said = believed(said, s.hypotheses)
         pull = replace(
@@ -124,7 +145,7 @@ def guided(
         )
         shown = tuple(c for c in conditions if (c != "text" or text) and (c != "keypoints" or keypoints))
         settings = RefineConfig(pull=pull, conditions=shown, **config)
-        model = s.gaussian if gaussian else s.refiner if refiner else None
+        model = s.models.gaussian if gaussian else s.models.refiner if refiner else None
         initial = mean_body(s) if gaussian else s.initial
         draw = seeded(s.seed, "start noise")
         found = refine(
@@ -138,11 +159,9 @@ def guided(
 
 def mean_body(s: Setup) -> BodyParams:
     """The body that a refiner without a first answer starts from."""
-    assert s.gaussian is not None
-    persons = len(s.initial.transl)
-    mean = PersonGroup(
-        s.gaussian.mean_rotmats.expand(persons, 1, -1, -1, -1), s.gaussian.mean_betas.expand(persons, 1, -1)
-    )
+    model, persons = s.models.gaussian, len(s.initial.transl)
+    assert model is not None
+    mean = PersonGroup(model.mean_rotmats.expand(persons, 1, -1, -1, -1), model.mean_betas.expand(persons, 1, -1))
     return s.fit.bodies(mean)[:, 0]
 
 
@@ -160,7 +179,7 @@ def weighed(text: str, temperature: float = 1.0, trust: bool = False) -> Row:
     """The fused answer, hypotheses weighed by what is said of them."""
 
     def run(s: Setup) -> BodyParams:
-        said = believed(s.texts[text], s.hypotheses) if trust else s.texts[text]
+        said = believed(s.wanted(text), s.hypotheses) if trust else s.wanted(text)
         guide = StatementGuide(said)
         members = [s.hypotheses[:, m] for m in range(s.group.num_hypotheses)]
         loss = torch.stack([guide.loss(h.joints[:, :NUM_JOINTS], h.body.rotmats) for h in members], dim=1)
@@ -169,10 +188,26 @@ def weighed(text: str, temperature: float = 1.0, trust: bool = False) -> Row:
     return run
 
 
+def by_latent(form: Form, weight: float, refiner: bool) -> Row:
+    """Keypoints, and the distance of text and pose in the text space."""
+
+    def run(s: Setup) -> BodyParams:
+        space = s.models.space
+        assert space is not None
+        with torch.no_grad():
+            features = space.text_features([d.text() for d in s.said["true"]])
+        guide = LatentTextGuide(space, features, form)
+        settings = RefineConfig(pull=replace(PULL, text_weight=weight))
+        model = s.models.refiner if refiner else None
+        return refine(s.initial, s.fit, guide, settings, refiner=model, doubt=s.group).refined
+
+    return run
+
+
 def scores(s: Setup, text: str) -> Tensor:
     """Agreement of each hypothesis."""
     members = [s.hypotheses[:, m] for m in range(s.group.num_hypotheses)]
-    said = s.texts[text]
+    said = s.wanted(text)
     return torch.stack([agreement(h.joints[:, :NUM_JOINTS], said, h.body.rotmats) for h in members], dim=1)
 
 
@@ -182,7 +217,20 @@ PULL = PullConfig()
 """How the rows are pulled: the defaults, which were chosen on wild/val."""
 
 
-def table_rows(refiner: bool, gaussian: bool) -> dict[str, Row]:
+LATENT_WEIGHT = 30.0
+"""Weight of the cosine distance, chosen on wild/val."""
+
+
+def latent_rows(refiner: bool) -> dict[str, Row]:
+    """Words by the latent of the text space, in both forms of eq. 7."""
+    rows = {
+        "latent: keypoints + text": by_latent("one_minus_cosine", LATENT_WEIGHT, False),
+        "latent: keypoints + text, squared cosine as printed": by_latent("squared_cosine", LATENT_WEIGHT, False),
+    }
+    return rows | ({"latent: refiner": by_latent("one_minus_cosine", LATENT_WEIGHT, True)} if refiner else {})
+
+
+def table_rows(models: Models) -> dict[str, Row]:
     """Rows of the table by name."""
     by_rule = {
         "keypoints": guided(),
@@ -213,7 +261,8 @@ def table_rows(refiner: bool, gaussian: bool) -> dict[str, Row]:
         "Gaussian start: without text": guided(gaussian=True, doubt=False, start_noise=1.0),
         "Gaussian start: all": guided("true", gaussian=True, doubt=False, trust=True, start_noise=1.0),
     }
-    return by_rule | (trained if refiner else {}) | (from_nothing if gaussian else {})
+    latent = latent_rows(models.refiner is not None) if models.space else {}
+    return by_rule | (trained if models.refiner else {}) | (from_nothing if models.gaussian else {}) | latent
 
 
 def word_rows(refiner: bool) -> dict[str, Row]:
@@ -254,8 +303,8 @@ def run(args, example: Example, models) -> dict[str, dict]:
     """Errors of every row, mean over seeds; CPU seconds per person."""
     body = load_free_body("3k5")
     policy = LitePolicy.load(args.checkpoint, body)
-    rows = {"initial": lambda s: s.initial, **table_rows(models[0] is not None, models[1] is not None)}
-    rows |= word_rows(models[0] is not None) if args.words else {}
+    rows = table_rows(models) | (word_rows(models.refiner is not None) if args.words else {})
+    rows = {"initial": lambda s: s.initial, **{name: row for name, row in rows.items() if args.only in name}}
     sums: dict[str, dict] = {name: {m: [] for m in (*MEASURES, "seconds")} for name in rows}
     spreads = []
     for seed in range(args.seeds):
@@ -274,7 +323,7 @@ def run(args, example: Example, models) -> dict[str, dict]:
 
 def without_words(name: str) -> str | None:
     """The row that differs from a row of descriptions by having none."""
-    if ": " not in name or name.split(":")[0] in ("refiner", "rival", "Gaussian start"):
+    if ": " not in name or name.split(":")[0] in ("refiner", "rival", "Gaussian start", "latent"):
         return None
     return "refiner: without text" if "refiner" in name else "initial" if "rival" in name else "keypoints"
 
@@ -352,10 +401,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="wild/val")
-    parser.add_argument("--start", choices=("fused", "single"), default="fused")
+    parser.add_argument("--start", default="fused", help="fused, single, or the checkpoint of another policy")
     parser.add_argument("--checkpoint", default="lite")
     parser.add_argument("--refiner", default=None)
     parser.add_argument("--gaussian", default=None)
+    parser.add_argument("--text-space", default=None)
+    parser.add_argument("--only", default="", help="rows whose names hold this")
     parser.add_argument("--persons", type=int, default=300)
     parser.add_argument("--hypotheses", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=3)
@@ -364,10 +415,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     skeleton = load_free_body("3k5").skeleton_hash
-    models = [None if name is None else load_refiner(name, skeleton) for name in (args.refiner, args.gaussian)]
+    refiners = [None if name is None else load_refiner(name, skeleton) for name in (args.refiner, args.gaussian)]
+    space = None if args.text_space is None else load_text_space(args.text_space, skeleton)
+    models = Models(refiners[0], refiners[1], space)
     example = open_dataset("synthwild", args.data, args.split).first(args.persons).examples
     table = figures(run(args, example, models))
-    settings = {k: v for k, v in vars(args).items() if k not in ("data", "out", "refiner", "gaussian")}
+    settings = {k: v for k, v in vars(args).items() if k not in ("data", "out", "refiner", "gaussian", "text_space")}
     hashes = {"lite": checkpoint_hash(args.checkpoint)}
     if args.refiner:
         hashes["refiner"] = checkpoint_hash(refiner_path(args.refiner))

@@ -114,9 +114,37 @@ WITHOUT_PREPARATION = {
     "legs are wide apart, with the left knee bent and the right one straight":
         "feet_wide_apart left_knee_bent right_knee_straight",
     "the left foot is nearer the camera than the right foot": "left_foot_nearer_than_other",
+    "The man holds his left hand above his head and keeps his right hand on his hip.":
+        "left_hand_above_head right_hand_on_right_hip",
+    "Her legs are crossed at the ankles.": "legs_crossed",
+    "right leg kicked forward": "right_leg_forward",
+    "the left arm is raised sideways to shoulder height": "left_arm_sideways",
+    "He's standing on his left leg, right knee up": "standing right_knee_hip_height",
+    "both knees on the ground, torso upright": "left_knee_on_ground right_knee_on_ground torso_upright",
+    "left hand grabs right ankle": "left_hand_on_right_foot",
+    "torso leaning slightly forward": "torso_leaning_forward",
+    "the feet are close together and the knees are slightly bent":
+        "feet_together left_knee_slightly_bent right_knee_slightly_bent",
+    "arms hanging loosely at the sides": "left_arm_down right_arm_down",
+    "He rests his right elbow on his left knee.": "right_elbow_on_left_knee",
+    "left forearm vertical, pointing up": "left_forearm_upright",
+    "the person squats with hands together": "crouching hands_together",
+    "The left shoulder is closer to the camera.": "left_shoulder_nearer_than_other",
+    "left knee higher than right knee": "left_knee_higher_than_other",
+    "right arm extended to the right": "right_arm_sideways",
+    "head bent forward": "head_down",
+    "she looks over her right shoulder": "right_head_turned",
+    "the right hand is behind the hips": "right_hand_behind",
+    "both arms reach up": "left_arm_up right_arm_up",
+    "the left leg is behind the right leg": "right_foot_in_front_of_other",
+    "lying on his back, knees up": "lying_on_back left_knee_hip_height right_knee_hip_height",
+    "with his left hand he touches his right elbow": "left_hand_on_right_elbow",
+    "sitting, with the left ankle on the right knee": "sitting left_foot_on_other_knee",
+    "the right hand rests on top of the left hand": "hands_together",
+    "the person is facing away": "back_to_camera",
 }
 # fmt: on
-"""Typed before the reader had seen them, and kept: 74 of the 90 such sentences were read rightly at first."""
+"""Typed before the reader had seen them, and kept: 95 of 120 such sentences were read rightly at first."""
 
 
 @pytest.mark.parametrize("text", [*TYPED, *WITHOUT_PREPARATION])
@@ -142,7 +170,8 @@ def test_every_paraphrase_is_read_as_its_statement_held_out_ones_too():
      ("it is not true that the left arm is straight", "left_elbow_straight")],
 )  # fmt: skip
 def test_negations(text, false):
-    assert set(read_text(text).statements) == {(s, False) for s in false.split()}
+    description = read_text(text)
+    assert set(description.statements) == {(s, False) for s in false.split()} and not description.unread
 
 
 def test_what_is_written_of_a_negation_is_read_back():
@@ -198,7 +227,7 @@ def test_long_texts_are_refused_before_they_are_read():
         read_text("standing " * (MOST_TYPED_WORDS + 1))
     with pytest.raises(InputError, match="characters"):
         read_text("a" * 1_000_000)
-    assert read_text("standing. " * MOST_TYPED_WORDS).statements == (("standing", True),)
+    assert read_text("standing. " * 500).statements == (("standing", True),)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from hmralign.language.agreement import holds, margins, measure
 from hmralign.language.statements import FAMILIES, PARTS, STATEMENTS, mirrored_words, row_of
 from hmralign.structures import InputError
-from support.described_bodies import drawn_bodies, mirrored_body, posed
+from support.described_bodies import bodies_in, drawn_bodies, mirrored_body, posed
 
 SEATED = {"left_hip": (-90, 0, 0), "right_hip": (-90, 0, 0), "left_knee": (90, 0, 0), "right_knee": (90, 0, 0)}
 ARMS_DOWN = {"left_shoulder": (0, 0, -80), "right_shoulder": (0, 0, 80)}
@@ -67,6 +67,17 @@ def test_typed_poses(name):
     sided = {s for s in expected.split() if mirrored_words(s) != s}
     if name in ("left arm forward", "left arm back", "left knee raised", "left leg back", "head left", "leaning left"):
         assert not {s for s in sided if s in both and "on_ground" not in s}
+
+
+@pytest.mark.parametrize(
+    ("posture", "statement", "least", "most"),
+    [("stand", "standing", 1.0, 1.0), ("chair", "sitting", 0.7, 1.0), ("chair", "standing", 0.0, 0.0),
+     ("crouch", "crouching", 0.65, 1.0), ("crouch", "sitting", 0.0, 0.3), ("lying", "lying", 0.65, 1.0),
+     ("all_fours", "lying", 0.0, 0.05), ("chair", "lying", 0.0, 0.0), ("kneel", "standing", 0.0, 0.0)],
+)  # fmt: skip
+def test_postures_that_are_drawn_under_a_name_are_called_by_it(posture, statement, least, most):
+    share = holds(*bodies_in(posture, 200))[:, row_of(statement)].float().mean().item()
+    assert least <= share <= most
 
 
 def test_in_front_of_the_body_is_not_nearer_to_the_camera():

@@ -10,7 +10,7 @@ from hmralign.geometry.rotations import rotmat_angle, rotvec_to_rotmat
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.refinement.inversion import InversionConfig
 from hmralign.refinement.pull import PullConfig
-from hmralign.refinement.refine import RefineConfig, descent, refine
+from hmralign.refinement.refine import RefineConfig, refine
 from hmralign.refinement.start import start_of
 from hmralign.structures import InputError, PersonGroup
 from support.refined_persons import persons
@@ -133,12 +133,6 @@ def test_settings_without_meaning_are_refused(values):
 def test_pulls_without_meaning_are_refused(values):
     with pytest.raises(InputError):
         PullConfig(**values)
-
-
-def test_descent_goes_against_the_gradient_of_any_loss():
-    guide = descent(lambda x: x.square().sum(-1), rate=0.25, steps=2)
-    x = torch.tensor([[2.0, -4.0]])
-    torch.testing.assert_close(guide(x, torch.tensor(0.5)), x / 4)
 
 
 def test_inversion_lowers_the_energy_and_keeps_every_loop():

@@ -9,6 +9,7 @@ from hmralign.body.lbs import posed_joints
 from hmralign.body.skeleton import JOINT_NAMES, MIRROR_JOINTS, NUM_JOINTS
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource
+from hmralign.data.synthetic.postures import POSTURES, apply_posture
 from hmralign.data.synthetic.views import ViewMix, sample_views
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import BodyParams
@@ -40,6 +41,15 @@ def drawn_bodies(n: int, seed: int = 0):
     views = sample_views(up, ViewMix(), generator)
     body = BodyParams(views.global_orient, pose, torch.zeros(n, 10), views.transl)
     return _joints(body), body.rotmats, (views.global_orient @ up[..., None])[..., 0]
+
+
+def bodies_in(posture: str, n: int):
+    """Bodies in one of the generator's postures, as `drawn_bodies`, all of them upright in the camera's frame."""
+    generator = torch.Generator().manual_seed(0)
+    typed = next(p for p in POSTURES if p.name == posture)
+    pose, up = apply_posture(typed, load_pose_prior("train").sample(n, generator)[0], generator)
+    body = BodyParams(torch.eye(3).expand(n, 3, 3), pose, torch.zeros(n, 10), torch.zeros(n, 3))
+    return _joints(body), body.rotmats, up
 
 
 def mirrored_body(joints: torch.Tensor, rotmats: torch.Tensor, up: torch.Tensor):

@@ -67,6 +67,15 @@ def test_training_lowers_the_loss_and_leaves_the_encoder_alone(tmp_path):
     assert (tmp_path / "config.yaml").exists() and "prior:train" in trained_on(path)
 
 
+def test_a_run_may_start_from_another(tmp_path):
+    train_refiner(replace(TINY, steps=3), tmp_path / "first", pool())
+    second = replace(TINY, steps=1, learning_rate=0.0, start_from=str(tmp_path / "first/state.pt"))
+    found = train_refiner(second, tmp_path / "second", pool())
+    before = torch.load(tmp_path / "first/state.pt", weights_only=True)["ema"]["module"]
+    for name, tensor in found.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], atol=1e-4, rtol=0)
+
+
 def test_a_gaussian_start_is_one_body_for_all(tmp_path):
     rotmats, betas = pool().rotmats[0], pool().betas[0]
     same = from_mean_body(pool(), rotmats, betas)

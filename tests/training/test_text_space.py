@@ -8,16 +8,19 @@ import torch
 from hmralign.body.free_body import load_free_body
 from hmralign.data.synthetic.poses import PoseMix
 from hmralign.data.synthetic.views import ViewMix
+from hmralign.language.statements import STATEMENTS
 from hmralign.models.language.checkpoint import load_text_space, save_pose_space
 from hmralign.models.language.pose_space import PoseSpace, PoseSpaceConfig, mirrored_rotmats
+from hmralign.models.language.sentence_memory import SentenceMemory
 from hmralign.models.language.text_encoder import sentences
 from hmralign.models.language.text_space import TextSpaceConfig
-from hmralign.models.language.word_encoder import WordEncoderConfig
+from hmralign.models.language.word_encoder import WordEncoder, WordEncoderConfig
 from hmralign.structures import InputError
 from hmralign.training import text_space
 from hmralign.training.pose_draws import drawn_poses, pose_source
 from hmralign.training.text_space import (
     TextSpaceTrainingConfig,
+    known_sentences,
     symmetric_contrast,
     text_pose_pairs,
     train_text_space_file,
@@ -79,6 +82,45 @@ def test_a_sentence_encoder_is_whitened_and_stays_outside(tmp_path, pose_space):
     assert space.encoder.name == "sentence" and torch.isfinite(space.text_features(["a person sits"])).all()
 
 
+def test_words_may_be_borrowed_from_a_sentence_encoder(tmp_path, pose_space):
+    folder = save_tiny_sentence_encoder(tmp_path / "encoder")
+    config = dataclasses.replace(
+        SMALL, pose_space=pose_space, encoder_folder=str(folder), borrowed_words=5, dropped_words=0.3, steps=2,
+        num_poses=10,
+    )  # fmt: skip
+    encoder = load_text_space(train_text_space_file(config, tmp_path / "run"), BODY.skeleton_hash).own_encoder
+    assert isinstance(encoder, WordEncoder) and set(encoder.vocabulary) <= set(encoder.borrowed)
+    assert {"the", "left", "arm"} <= set(encoder.borrowed) and float(encoder.given.abs().max()) > 0
+
+
+def test_with_a_memory_sentences_are_shares_of_statements(tmp_path, pose_space):
+    folder = save_tiny_sentence_encoder(tmp_path / "encoder")
+    config = dataclasses.replace(
+        SMALL, pose_space=pose_space, encoder="sentence", encoder_folder=str(folder), memory=True, unknown_share=0.5,
+        steps=3, num_poses=10,
+    )  # fmt: skip
+    memory = load_text_space(train_text_space_file(config, tmp_path / "run"), BODY.skeleton_hash, folder).encoder
+    assert isinstance(memory, SentenceMemory) and memory.dims == sum(s.said for s in STATEMENTS)
+    assert memory.looked_up == {} and torch.isfinite(memory(["sitting"])).all()
+
+
+def test_known_sentences_are_those_that_captions_are_made_of():
+    rotmats = drawn_poses(pose_source(PoseMix(), None, "val"), ViewMix(), 60, torch.Generator().manual_seed(0))
+    pairs = text_pose_pairs(BODY, rotmats, 1, "say", seed=0)
+    known = {k.text: k for k in known_sentences()}
+    assert {s for texts in pairs.texts for text in texts for s in sentences(text)} <= set(known)
+    assert {k.statement for k in known.values()} == set(range(sum(s.said for s in STATEMENTS)))
+
+
+def test_dropped_words_leave_sides_and_stops():
+    text = "the left arm is bent. the right leg is straight"
+    draw = torch.Generator().manual_seed(0)
+    some = text_space._with_dropped_words([text] * 200, 0.5, draw)
+    assert all("left" in t and "right" in t and t.count(".") == 1 for t in some) and len(set(some)) > 20
+    assert 0.4 < sum("arm" in t for t in some) / 200 < 0.6
+    assert text_space._with_dropped_words([text], 0.0, draw) == [text]
+
+
 def test_pairs_come_with_their_mirror_images():
     rotmats = drawn_poses(pose_source(PoseMix(), None, "val"), ViewMix(), 30, torch.Generator().manual_seed(0))
     pairs = text_pose_pairs(BODY, rotmats, 2, "say", seed=0)
@@ -109,6 +151,10 @@ def test_contrast_is_cross_entropy_both_ways():
         {"batch_size": 1},
         {"said_share": 0.0},
         {"hidden_words": 1.0},
+        {"dropped_words": -0.1},
+        {"borrowed_words": -1},
+        {"unknown_share": 1.5},
+        {"memory": True, "encoder": "words"},
         {"reconstruction_weight": -1.0},
     ],
 )

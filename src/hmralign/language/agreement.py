@@ -18,10 +18,13 @@ _STEEPNESS = 4.0
 """One softness inside of a bound, a statement is 98 % true."""
 
 
-@lru_cache(maxsize=1)
-def _layout() -> tuple[tuple[Quantity, ...], Tensor, Tensor, Tensor, Tensor, Tensor]:
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _layout(
+    asked: tuple[int, ...] | None = None,
+) -> tuple[tuple[Quantity, ...], Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Quantities without repetition; each condition's quantity, statement, low, high and softness."""
-    conditions = [(row, c) for row, s in enumerate(STATEMENTS) for c in s.conditions]
+    conditions = [(row, c) for row in asked or range(len(STATEMENTS)) for c in STATEMENTS[row].conditions]
     quantities = tuple(dict.fromkeys(c.quantity for _, c in conditions))
     place = {q: i for i, q in enumerate(quantities)}
     columns = torch.tensor([place[c.quantity] for _, c in conditions])
@@ -45,9 +48,11 @@ def margins(
     return worst.scatter_reduce(1, rows.to(inside.device).expand(len(joints), -1), inside, "amin")
 
 
-def _conditions(joints: Tensor, rotmats: Tensor | None, up: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Margins of conditions (n, conditions), and whose conditions they are."""
-    quantities, columns, rows, low, high, scale = _layout()
+def _conditions(
+    joints: Tensor, rotmats: Tensor | None, up: Tensor | None, asked: tuple[int, ...] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Margins of conditions (n, conditions), and whose conditions they are; those of some statements where asked."""
+    quantities, columns, rows, low, high, scale = _layout(asked)
     value = measured(quantities, joints, rotmats, up)[:, columns]
     low, high, scale = (bound.to(value) for bound in (low, high, scale))
     return torch.minimum(value - low, high - value) / scale, rows
@@ -111,7 +116,9 @@ def statement_costs(
     """What each wanted statement costs, unweighted; 0 for those that are not wanted. All else as `statement_loss`."""
     if rotmats is None:
         _require_no_head(wanted)
-    inside, rows = _conditions(joints, rotmats, up)
+    # Most sentences make few statements: measuring those alone makes a step of a refinement several times cheaper.
+    asked = tuple((wanted != 0).any(0).nonzero()[:, 0].tolist())
+    inside, rows = _conditions(joints, rotmats, up, asked or (0,))
     inside = inside.nan_to_num(nan=0.0, posinf=torch.inf)
     weight = wanted.to(inside).expand(len(joints), -1)
     of_rows = rows.to(inside.device).expand(len(joints), -1)

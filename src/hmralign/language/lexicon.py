@@ -21,6 +21,12 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"\btouch(?:es|ing)? (the (?:left |right )?\w+) with the (left|right) (hand|elbow|foot)\b", r"the \2 \3 @on \1"),
     (r"\b(hands?|palms?|fists?) (?:holds?|holding|grips?|clasps?|grabs?|grasps?)\b", r"\1 @on"),
     (r"\bback of the (neck|head|hand)\b", r"\1"),
+    (
+        r"\bwith the (left|right) (hand|elbow|foot) (?:he|she|they) (?:touch(?:es)?|holds?|grabs?|grasps?)\b",
+        r"the \1 \2 @on",
+    ),
+    (r"\bon top of\b", "@on"),
+    (r"\bfac(?:es|ing) away\b(?! from)", "@from_camera"),
     (r"\bcross(?:ed)? legged\b", ", legs @crossed, @sit"),
     (r"\blooking(?! at the camera)\b", ", @look"),
     (r"\bt pose\b", "both arms @sideways,"),
@@ -80,7 +86,8 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (rf"\b(?:{_POINTS}|hang(?:s|ing)?){_OUT} (?:down|downwards?)\b", "@hang"),
     (r"\bstraight (?:up|upwards)\b", "@up"),
     (r"\bstraight (?:down|downwards)\b", "@hang"),
-    (r"\bforwards?\b|\bto the front\b|\bin front\b|\bahead\b", "@forward"),
+    (r"\bin front\b|\bahead\b", "@ahead"),
+    (r"\bforwards?\b|\bto the front\b", "@forward"),
     (r"\bbackwards?\b|\b(?<=drawn )back\b|\b(?<=pulled )back\b|\b(?<=leans )back\b|\b(?<=leaning )back\b", "@backward"),
     (
         r"\b(?<=tilted )back\b|\b(?<=put )back\b|\b(?<=swings )back\b|\b(?<=thrown )back\b|\b(?<=held )back\b",

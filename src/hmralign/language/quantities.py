@@ -4,11 +4,11 @@
 | --- | --- | --- |
 | `bend` | a, b, c | angle at b by which a-b-c departs from a straight line, radians |
 | `distance` | a, b | metres |
+| `beside` | a, b | metres, level with the ground |
 | `along` | axis, a, b | component of b - a on the axis, metres |
 | `toward` | axis, a, b | cosine of the angle between b - a and the axis |
 | `axes` | axis, axis | cosine of the angle between two axes |
 | `lift` | a | height above the lowest joint of the rest of the body, metres |
-| `extent` | | height of the highest joint above the lowest, metres |
 | `head` | turn, nod or tilt | angle of the head against the chest, radians; it needs rotations |
 
 `left` and `right` are the person's own, so an axis may be the person's: `chest_left` leaves the chest through the left
@@ -65,7 +65,7 @@ _OPPOSITE = {"chest_right": "chest_left", "chest_back": "chest_front", "hip_righ
 _HEAD_ANGLES = ("left_turn", "nod", "left_tilt")
 
 SCALE = {
-    "bend": 0.17, "distance": 0.05, "along": 0.05, "toward": 0.1, "axes": 0.1, "lift": 0.05, "extent": 0.1,
+    "bend": 0.17, "distance": 0.05, "beside": 0.05, "along": 0.05, "toward": 0.1, "axes": 0.1, "lift": 0.05,
     "head": 0.17,
 }  # fmt: skip
 """How soft a bound is, by kind, in the kind's unit: about what two careful observers would disagree by."""
@@ -80,7 +80,7 @@ class Quantity(NamedTuple):
     @property
     def gravity(self) -> bool:
         """Whether it depends on which way is up."""
-        return "up" in self.points or self.kind in ("lift", "extent")
+        return "up" in self.points or self.kind in ("beside", "lift")
 
     @property
     def camera(self) -> bool:
@@ -103,8 +103,10 @@ def canonical(quantity: Quantity) -> tuple[Quantity, float]:
     rest = points[axes:]
     if kind in ("along", "toward") and rest[0] > rest[1]:
         sign, rest = -sign, rest[::-1]
-    if kind == "distance" or (kind == "bend" and rest[0] > rest[2]):
-        rest = tuple(sorted(rest)) if kind == "distance" else rest[::-1]
+    if kind in ("distance", "beside"):
+        rest = tuple(sorted(rest))
+    if kind == "bend" and rest[0] > rest[2]:
+        rest = rest[::-1]
     if kind == "head":
         side, _, angle = rest[0].rpartition("_")
         sign, rest = (-sign if side == "right" else sign), (f"left_{angle}" if side else angle,)
@@ -218,6 +220,11 @@ def _distance(points: Tensor, axes: Tensor, rotmats: Tensor | None, names: list[
     return _length(_pick(points, names, 1) - _pick(points, names, 0))
 
 
+def _beside(points: Tensor, axes: Tensor, rotmats: Tensor | None, names: list[tuple[str, ...]]) -> Tensor:
+    apart, up = _pick(points, names, 1) - _pick(points, names, 0), axes[:, :1]
+    return _length(apart - (apart * up).sum(-1, keepdim=True) * up)
+
+
 def _along(points: Tensor, axes: Tensor, rotmats: Tensor | None, names: list[tuple[str, ...]]) -> Tensor:
     return ((_pick(points, names, 2) - _pick(points, names, 1)) * _pick_axis(axes, names, 0)).sum(-1)
 
@@ -246,11 +253,6 @@ def _moving_with(joint: str) -> set[str]:
     return next((joints for joints in _TOGETHER if joint in joints), {joint})
 
 
-def _extent(points: Tensor, axes: Tensor, rotmats: Tensor | None, names: list[tuple[str, ...]]) -> Tensor:
-    heights = _heights(points, axes)[:, :NUM_JOINTS]
-    return (heights.amax(-1) - heights.amin(-1))[:, None].expand(-1, len(names))
-
-
 def _head(points: Tensor, axes: Tensor, rotmats: Tensor | None, names: list[tuple[str, ...]]) -> Tensor:
     if rotmats is None:
         return points.new_full((len(points), len(names)), torch.nan)
@@ -267,6 +269,6 @@ def _head(points: Tensor, axes: Tensor, rotmats: Tensor | None, names: list[tupl
 
 
 _KINDS = {
-    "bend": _bend, "distance": _distance, "along": _along, "toward": _toward, "axes": _between_axes, "lift": _lift,
-    "extent": _extent, "head": _head,
+    "bend": _bend, "distance": _distance, "beside": _beside, "along": _along, "toward": _toward, "axes": _between_axes,
+    "lift": _lift, "head": _head,
 }  # fmt: skip

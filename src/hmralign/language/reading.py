@@ -136,7 +136,9 @@ def read_statements(text: str) -> Reading:
 
 def _clauses(text: str) -> Iterator[tuple[str, bool]]:
     """Clauses with their phrases rewritten, and whether a sentence begins with them."""
-    plain = re.sub(r"[^\w\s.;:,!?()]", " ", text.lower())
+    plain = re.sub(r"n['\u2019]t\b", " not", text.lower())
+    plain = re.sub(r"['\u2019]s\b", " ", plain)
+    plain = re.sub(r"[^\w\s.;:,!?()]", " ", plain)
     for sentence in lexicon.SENTENCE_ENDS.split(plain):
         begins = True
         for stretch in lexicon.COMMAS.split(sentence):
@@ -343,6 +345,8 @@ def _sided(word: str, side: Side, side_goes_without_saying: bool = False) -> lis
         return [Named(part, s) for s in ("", "left", "right")]
     if which == "own":
         return [Named(part, side), Named(part)]
+    if which in lexicon.SIDES:
+        return [Named(part, which)]
     if which == "other":
         return [Named(part, mirrored_words(side))]
     if which == "both":

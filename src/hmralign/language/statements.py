@@ -283,7 +283,7 @@ def _torso_side(side: str, other: str) -> Iterator[Statement]:
 
 
 _CROSSED_LEGS = (_most(-0.04, "along", "hip_left", "right_ankle", "left_ankle"),)
-_LYING = (_within(-0.45, "axes", "torso_up", "up", high=0.45), _most(0.75, "extent"))
+_LYING = (_within(-0.5, "axes", "torso_up", "up", high=0.5), _most(0.36, "lift", "pelvis"), _most(0.5, "lift", "neck"))
 
 
 def _middle() -> Iterator[Statement]:
@@ -322,9 +322,11 @@ def _postures() -> dict[str, tuple[Condition, ...]]:
     feet_down = _of_both(lambda s: _most(0.15, "lift", f"{s}_foot"))
     return {
         "standing": (_within(0.65, "along", "up", "ankles", "pelvis"), _UPRIGHT_TORSO),
-        "sitting": (*level_thighs, _UPRIGHT_TORSO, _within(-0.2, "along", "up", "ankles", "pelvis", high=0.62)),
+        "sitting": (*level_thighs, _UPRIGHT_TORSO, _within(-0.2, "along", "up", "ankles", "pelvis", high=0.62),
+                    _within(0.2, "beside", "spine3", "ankles")),
         "sitting_on_ground": (_most(0.22, "lift", "pelvis"), _UPRIGHT_TORSO),
-        "crouching": (*_knees_bent(95), *knees_up, *feet_down, _within(0.2, "lift", "pelvis", high=0.6)),
+        "crouching": (*_knees_bent(85), *knees_up, *feet_down, _within(0.2, "lift", "pelvis", high=0.6),
+                      _most(0.22, "beside", "spine3", "ankles")),
         "kneeling": (*_knees_bent(50), *knees_down, _within(0.3, "axes", "torso_up", "up"),
                      _within(0.15, "lift", "pelvis")),
         "on_all_fours": (*knees_down, *hands_down, _within(0.2, "lift", "pelvis")),

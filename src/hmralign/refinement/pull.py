@@ -8,7 +8,7 @@ covariance, R that of the residuals, and s how far the state is from the prior's
 
 The words' residual is the root of the guide's loss, which is wished to be 0, with variance 1 / (2 weight): to first
 order its square is the loss. So words move a limb where the keypoints let it move, above all in depth, and never
-further than to where they are fulfilled. `descent` (`refine`) is the plain gradient, which has no such regard.
+further than to where they are fulfilled. `descent.py` has the plain gradient, which has no such regard.
 """
 
 from __future__ import annotations

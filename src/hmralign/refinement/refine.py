@@ -8,7 +8,6 @@ evidence is looked at on the predicted x_0: at a time at which x_t is all noise 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -156,19 +155,3 @@ def _refinement(initial: BodyParams, energy: Energy, bodies: list[tuple[Tensor, 
         group = PersonGroup(*(torch.stack(parts, dim=1) for parts in zip(*bodies, strict=True)))
         steps = energy.fit.bodies(group)
     return Refinement(initial, steps[:, -1], steps, keypoints, text)
-
-
-def descent(loss_of: Callable[[Tensor], Tensor], rate: float, steps: int = 1) -> Callable[[Tensor, Tensor], Tensor]:
-    """Guidance of any diffusion policy by any differentiable loss: `(x_0, alpha_bar_t) -> x_0` for `ddim.sample`.
-
-    `loss_of` gives one loss per sample of x_0 (any leading axes). Each step goes `rate` against its gradient.
-    """
-
-    def guide(x_0: Tensor, alpha_bar_t: Tensor) -> Tensor:
-        for _ in range(steps):
-            with torch.enable_grad():
-                leaf = x_0.detach().requires_grad_()
-                x_0 = x_0 - rate * torch.autograd.grad(loss_of(leaf).sum(), leaf)[0]
-        return x_0
-
-    return guide

@@ -62,6 +62,8 @@ class RefinerTrainingConfig:
     pool: PoolConfig = field(default_factory=PoolConfig)
     start: Literal["initial", "gaussian"] = "initial"
     """What x_0 is the offset from: the first answer, or the pool's mean body (Table II, "standard Gaussian")."""
+    start_from: str | None = None
+    """State of another run (`state.pt`) whose average this one starts from; scales are taken over with it."""
     encoder: str = "lite"
     """Checkpoint whose keypoint encoder is taken over, frozen; that which the pool was read with."""
     hide: float = 0.2
@@ -200,7 +202,10 @@ def train_refiner(
         yield refiner_parts(model, body, noise, pool[drawn].to(body.v_template.device), config, draw)
 
     curve = Curve(folder / "curve.jsonl", columns=("loss", "offset", "joints"), rounded=five_decimals, said_every=500)
-    averaged = Loop(model, parts, _loop(config, device), state=folder / "state.pt", curve=curve).run()
+    loop = Loop(model, parts, _loop(config, device), state=folder / "state.pt", curve=curve)
+    if config.start_from and not (folder / "state.pt").exists():
+        loop.begin_from(Path(config.start_from))
+    averaged = loop.run()
     assert isinstance(averaged, Refiner)
     return averaged.requires_grad_(False)
 

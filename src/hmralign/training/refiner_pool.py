@@ -24,8 +24,9 @@ from hmralign.hypotheses.estimate import fused_group
 from hmralign.language.agreement import wanted
 from hmralign.language.caption import caption
 from hmralign.models.person_frame import person_frame
+from hmralign.policies.catalogue import open_policy
 from hmralign.policies.lite import LitePolicy
-from hmralign.policies.policy import SamplerConfig
+from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.refinement.start import Start
 from hmralign.storage.seeds import seeded
 from hmralign.structures import MASK_SIZE, Example, InputError, Observation, PersonGroup, TensorRecord
@@ -38,7 +39,7 @@ CAPTION_FRAMES = ("body", "camera")
 
 @dataclass(frozen=True)
 class FirstAnswer:
-    """Where initial bodies come from: the fused answer of so many hypotheses of a checkpoint."""
+    """Where initial bodies come from: the fused answer of so many hypotheses of a checkpoint of any kind."""
 
     checkpoint: str = "lite"
     hypotheses: int = 8
@@ -100,7 +101,7 @@ def refiner_pool(config: PoolConfig, seed: int) -> RefinerPersons:
     parts = []
     for number, (count, answer) in enumerate(_blocks(config)):
         draw = seeded(seed, "refiner pool", number)
-        policy = LitePolicy.load(answer.checkpoint, body)
+        policy = open_policy(answer.checkpoint, body).policy
         parts.append(answered(generator.sample(count, draw), policy, reader, answer.hypotheses, draw))
     return RefinerPersons.cat(parts)
 
@@ -116,12 +117,12 @@ def _blocks(config: PoolConfig) -> Iterator[tuple[int, FirstAnswer]]:
 
 @torch.no_grad()
 def answered(
-    example: Example, policy: LitePolicy, reader: LitePolicy, hypotheses: int, generator: torch.Generator
+    example: Example, policy: BodyProposer, reader: LitePolicy, hypotheses: int, generator: torch.Generator
 ) -> RefinerPersons:
     """Persons with a first answer; `reader` is whose encoder reads the keypoints."""
     assert example.annotation is not None
     seen, truth = example.observation, example.annotation.body
-    fit = PersonFit.of(policy.body, seen, policy.noise)
+    fit = PersonFit.of(policy.body, seen, reader.noise)
     group = policy.propose(seen, SamplerConfig(hypotheses, 3), generator)
     first = fused_group(fit, fit.refined(group)) if hypotheses > 1 else group
     R = person_frame(seen).R_person_cam

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -28,10 +29,12 @@ from hmralign.data.pose_file import Split
 from hmralign.data.synthetic.poses import PoseMix
 from hmralign.data.synthetic.views import ViewMix
 from hmralign.language.caption import caption
-from hmralign.language.phrases import Wording
+from hmralign.language.phrases import Wording, templates
+from hmralign.language.statements import STATEMENTS
 from hmralign.models.language.checkpoint import load_pose_space, save_text_space
-from hmralign.models.language.encoder_folder import load_clip_encoder, load_sentence_encoder
+from hmralign.models.language.encoder_folder import FolderEncoder, load_clip_encoder, load_sentence_encoder
 from hmralign.models.language.pose_space import mirrored_rotmats
+from hmralign.models.language.sentence_memory import KnownSentence, SentenceMemory
 from hmralign.models.language.text_encoder import TextEncoder, sentences
 from hmralign.models.language.text_space import TextSpace, TextSpaceConfig
 from hmralign.models.language.word_encoder import WordEncoder, WordEncoderConfig, vocabulary
@@ -62,6 +65,10 @@ class TextSpaceTrainingConfig:
     words: WordEncoderConfig = field(default_factory=WordEncoderConfig)
     encoder_folder: str | None = None
     """Folder of `sentence` (without it the extra `[language]`) or `clip`."""
+    memory: bool = False
+    """`sentence`, `clip`: sentences are read by the known statements that they are near to, so that other words do."""
+    unknown_share: float = 0.75
+    """`memory`: share of steps that see sentences as if their wordings were not known."""
     borrowed_words: int = 0
     """`words` takes the vectors of so many common words, and of those of training, from the sentence encoder."""
     dropped_words: float = 0.0
@@ -75,7 +82,7 @@ class TextSpaceTrainingConfig:
     captions: int = 3
     """Captions of each pose and of each mirrored one."""
     said_share: float = 0.6
-    """Of a caption at least this share of its sentences is used."""
+    """At least this share of the sentences of a caption is used."""
     hidden_words: float = 0.1
     """Share of the vocabulary that a step does not know."""
     reconstruction_weight: float = 1.0
@@ -104,6 +111,10 @@ class TextSpaceTrainingConfig:
             raise InputError(
                 "text space training: said_share must be in 0..1 and not 0, hidden_words and dropped_words in 0..1 and "
                 "not 1"
+            )
+        if not 0 <= self.unknown_share <= 1 or (self.memory and self.encoder == "words"):
+            raise InputError(
+                "text space training: unknown_share must be in 0..1, and a memory needs a sentence encoder"
             )
         if self.reconstruction_weight < 0 or self.borrowed_words < 0:
             raise InputError("text space training: reconstruction_weight and borrowed_words must not be negative")
@@ -158,28 +169,32 @@ def train_text_space(config: TextSpaceTrainingConfig, folder: Path, device: str 
     if space.own_encoder is None:
         distinct = {s for some in pairs.texts for text in some for s in space.pieces(text)}
         space.reader.start_from(space.encoder(sorted(distinct)))
+    unknown = _unknown_wordings(space)
     latents = torch.cat([poses.encode(some) for some in pairs.rotmats.split(5000)])
     moved = (body.to(torch.device(device)), pairs.rotmats.to(device), latents.to(device))
 
     def parts(model: TextSpace, step: int) -> Iterator[Part]:
-        yield _part(model, config, pairs.texts, *moved, seeded(config.seed, "step", step))
+        draw = seeded(config.seed, "step", step)
+        if isinstance(model.own_encoder, SentenceMemory):
+            hide = float(torch.rand(1, generator=draw)) < config.unknown_share
+            model.own_encoder.looked_up = unknown if hide else {}
+        yield _part(model, config, pairs.texts, *moved, draw)
 
     curve = Curve(
         folder / "curve.jsonl", {}, ("loss", "contrast", "found"), "cpu_seconds", rounded=five_decimals, said_every=500
     )
     averaged = Loop(space, parts, _loop(config, device), state=folder / "state.pt", curve=curve).run()
     assert isinstance(averaged, TextSpace)
+    if isinstance(averaged.own_encoder, SentenceMemory):
+        averaged.own_encoder.looked_up = {}
     return averaged.requires_grad_(False)
 
 
 def chosen_encoder(config: TextSpaceTrainingConfig, texts: Sequence[Sequence[str]]) -> TextEncoder:
     """What encodes sentences; one of words knows those of the texts. Raises InputError as the loaders of folders."""
-    if config.encoder == "sentence":
-        return load_sentence_encoder(config.encoder_folder)
-    if config.encoder == "clip":
-        if config.encoder_folder is None:
-            raise InputError("text space training: the encoder clip needs encoder_folder")
-        return load_clip_encoder(config.encoder_folder)
+    if config.encoder != "words":
+        large = _folder_encoder(config)
+        return _filled_memory(large) if config.memory else large
     known = vocabulary(text for some in texts for text in some)
     if config.borrowed_words == 0:
         return WordEncoder(config.words, known)
@@ -188,6 +203,37 @@ def chosen_encoder(config: TextSpaceTrainingConfig, texts: Sequence[Sequence[str
     encoder = WordEncoder(config.words, known, borrowed)
     encoder.borrow(large(list(borrowed)))
     return encoder
+
+
+def _folder_encoder(config: TextSpaceTrainingConfig) -> FolderEncoder:
+    if config.encoder == "sentence":
+        return load_sentence_encoder(config.encoder_folder)
+    if config.encoder_folder is None:
+        raise InputError("text space training: the encoder clip needs encoder_folder")
+    return load_clip_encoder(config.encoder_folder)
+
+
+@lru_cache(maxsize=1)
+def known_sentences() -> tuple[KnownSentence, ...]:
+    """Every sentence that captions for training are made of, as texts are read: in lower case, without a full stop."""
+    said = [statement for statement in STATEMENTS if statement.said]
+    return tuple(
+        KnownSentence(" ".join(text.format_map(dict(statement.slots)).lower().split()), number, wording)
+        for number, statement in enumerate(said)
+        for wording, text in enumerate(templates()[statement.family]["say"])
+    )
+
+
+def _filled_memory(encoder: FolderEncoder) -> SentenceMemory:
+    known = known_sentences()
+    memory = SentenceMemory(encoder, 1 + max(k.statement for k in known))
+    memory.learn(encoder([k.text for k in known]), torch.tensor([k.statement for k in known]))
+    return memory
+
+
+def _unknown_wordings(space: TextSpace) -> dict[str, Tensor]:
+    memory = space.own_encoder
+    return memory.unknown_wordings(known_sentences()) if isinstance(memory, SentenceMemory) else {}
 
 
 def _part(

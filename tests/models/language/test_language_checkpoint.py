@@ -12,6 +12,7 @@ from hmralign.models.checkpoint import checkpoint_kind, trained_on
 from hmralign.models.language.checkpoint import load_pose_space, load_text_space, save_pose_space, save_text_space
 from hmralign.models.language.encoder_folder import load_clip_encoder, load_sentence_encoder
 from hmralign.models.language.pose_space import PoseSpace, PoseSpaceConfig
+from hmralign.models.language.sentence_memory import SentenceMemory
 from hmralign.models.language.text_space import TextSpace, TextSpaceConfig
 from hmralign.models.language.word_encoder import WordEncoder, WordEncoderConfig
 from hmralign.structures import InputError
@@ -68,6 +69,17 @@ def test_a_text_space_without_its_encoder_asks_for_the_same_one(tmp_path):
 
         encoder_folder._sha256.cache_clear()
         load_text_space(path, "skeleton", folder)
+
+
+def test_a_memory_comes_back_around_its_encoder(tmp_path):
+    folder = save_tiny_sentence_encoder(tmp_path / "e")
+    memory = SentenceMemory(load_sentence_encoder(folder), 2)
+    memory.learn(memory.encoder(["left arm", "left leg", "a person", "sits"]), torch.tensor([0, 0, 1, 1]))
+    space = text_space(memory)
+    path = save_text_space(tmp_path / "t.safetensors", space, "skeleton", half=False)
+    read = load_text_space(path, "skeleton", folder)
+    assert isinstance(read.encoder, SentenceMemory) and read.encoder.dims == 2
+    torch.testing.assert_close(read.text_features(TEXTS), space.text_features(TEXTS))
 
 
 def test_clip_needs_its_folder(tmp_path):

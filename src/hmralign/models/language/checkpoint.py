@@ -24,6 +24,7 @@ from hmralign.models.checkpoint import (
 )
 from hmralign.models.language.encoder_folder import load_clip_encoder, load_sentence_encoder
 from hmralign.models.language.pose_space import PoseSpace, PoseSpaceConfig
+from hmralign.models.language.sentence_memory import SentenceMemory
 from hmralign.models.language.text_encoder import TextEncoder
 from hmralign.models.language.text_space import TextSpace, TextSpaceConfig
 from hmralign.models.language.word_encoder import WordEncoder, WordEncoderConfig
@@ -66,7 +67,10 @@ def save_text_space(
         "kind": "text_space",
         "config": json.dumps(asdict(space.config)),
         "pose_space": json.dumps(asdict(space.poses.config)),
-        "encoder": json.dumps({"name": encoder.name, "dims": encoder.dims, "sha256": getattr(encoder, "sha256", "")}),
+        "encoder": json.dumps(
+            {"name": encoder.name, "dims": encoder.dims, "sha256": getattr(encoder, "sha256", "")}
+            | {"memory": isinstance(own, SentenceMemory)}
+        ),
         "skeleton_hash": skeleton_hash,
         "trained_on": json.dumps(list(sources)),
     }
@@ -101,8 +105,9 @@ def load_text_space(
     poses = pose_space_config(path, header_mapping(path, header, "pose_space"))
     encoder = _encoder(path, header, encoder_folder)
     with torch.device("meta"):
-        words = isinstance(encoder, WordEncoder)
-        stand_in = WordEncoder(encoder.config, encoder.vocabulary, encoder.borrowed) if words else encoder
+        stand_in = encoder
+        if isinstance(encoder, WordEncoder):
+            stand_in = WordEncoder(encoder.config, encoder.vocabulary, encoder.borrowed)
         bare = TextSpace(config, PoseSpace(poses), stand_in)  # pyright: ignore[reportArgumentType]
         expected = {name: tensor.shape for name, tensor in bare.state_dict().items()}
     require_shapes(path, expected, tensors)
@@ -125,7 +130,11 @@ def _encoder(path: Path, header: dict[str, str], folder: str | Path | None) -> T
         raise InputError(f"{path}: its encoder is {shown(said.get('name'))}; expected its folder, for one of CLIP")
     if encoder.sha256 != said.get("sha256"):
         raise InputError(f"{path}: was trained with another encoder than the one of {encoder.folder}")
-    return encoder
+    if said.get("memory") is not True:
+        return encoder
+    if type(said.get("dims")) is not int or not 1 <= said["dims"] <= _LARGEST:
+        raise InputError(f"{path}: its memory has {shown(said.get('dims'))} statements, expected 1..{_LARGEST}")
+    return SentenceMemory(encoder, said["dims"])
 
 
 def _vocabulary(encoder: WordEncoder) -> dict[str, tuple[str, ...]]:
