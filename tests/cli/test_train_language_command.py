@@ -6,9 +6,11 @@ import yaml
 from hmralign.body.free_body import load_free_body
 from hmralign.cli.main import main
 from hmralign.models.language.checkpoint import load_pose_space, load_text_space
+from hmralign.models.language.refiner_checkpoint import load_refiner
 from hmralign.storage.presets import preset_names, preset_path
 from hmralign.training.configuration import read_config
 from hmralign.training.pose_vqvae import PoseVqvaeTrainingConfig
+from hmralign.training.refiner import RefinerTrainingConfig
 from hmralign.training.text_space import TextSpaceTrainingConfig
 
 SKELETON = load_free_body("3k5").skeleton_hash
@@ -65,3 +67,20 @@ def test_presets_are_read(kind, config):
     assert names
     for name in names:
         assert read_config(config, preset_path(kind, name)).pose_file is not None
+
+
+def test_a_refiner_is_trained_and_loads(tmp_path, capsys):
+    config = {
+        "model": {"width": 32, "hidden": 16, "depth": 1}, "batch_size": 4, "steps": 2,
+        "pool": {"persons": 8, "answers": [{"checkpoint": "lite-lab", "hypotheses": 1, "share": 1.0}]},
+    }  # fmt: skip
+    (tmp_path / "refiner.yaml").write_text(yaml.safe_dump(config))
+    wanted = ["train", "refiner", "--config", str(tmp_path / "refiner.yaml"), "--out", str(tmp_path / "out")]
+    assert main(wanted) == 0 and "refiner.safetensors" in capsys.readouterr().out
+    assert load_refiner(tmp_path / "out/refiner.safetensors", SKELETON).config.width == 32
+    assert main([*wanted, "--max-hours", "1"]) == 2 and "length is in its configuration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", preset_names("refiner"))
+def test_every_preset_of_refiners_is_a_configuration(name):
+    assert read_config(RefinerTrainingConfig, preset_path("refiner", name)).pool.persons == 10_000

@@ -22,6 +22,7 @@ class TrainOptions:
     what: Annotated[
         Literal["base", "pixel", "scorer", "gate", "paper", "regressor", "vqvae", "text", "refiner"],
         tyro.conf.Positional,
+        tyro.conf.arg(metavar="WHAT"),  # nine names are wider than a narrow page
     ]
     """`base`: a model that samples bodies; `pixel`: one that also sees the picture; `scorer`: a critic that has learned
     how models err; `gate`: what tells exchanged left and right; `paper`: HypoNet, ScoreNet or HMR-Scorer, from
