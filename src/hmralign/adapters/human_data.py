@@ -13,7 +13,7 @@ body without `transl` is placed on the keypoints. GTA-Human II has one camera fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -124,10 +124,11 @@ def _labels(path: Path, family: BodyFamily, faults: Faults) -> Labels:
         extra["box"] = box_of_xywh(columns.numbers("bbox_xywh", (5,), (4,)))
     if points2d is not None:
         all_points = _keypoints(columns, points2d)
-        points = np.full((n, 29, 2), np.nan)
+        points = np.full((n, 29, 2), np.nan, np.float32)
         for name, place in _JOINT_PLACES.items():
-            seen = all_points[:, place, 2] > 0
-            points[seen, JOINT_NAMES.index(name)] = all_points[seen, place, :2]
+            marked = all_points.at(place)
+            seen = marked[:, 2] > 0
+            points[seen, JOINT_NAMES.index(name)] = marked[seen, :2]
         extra["points"] = points
     if seen2d is not None:
         extra["keypoints"], extra["confidence"] = _ours(_keypoints(columns, seen2d))
@@ -153,40 +154,55 @@ def _body_columns(path: Path, family: str, body: Mapping[str, Any], n: int) -> d
     return found
 
 
-def _keypoints(columns: Columns, name: str) -> np.ndarray:
-    """(N, 190, 3), unpacked where the file keeps only the entries of the mask; those outside of it count as unseen."""
+@dataclass(frozen=True)
+class _Points:
+    """Keypoints of a file by their place among the 190; those that it does not keep count as unseen."""
+
+    found: np.ndarray
+    """(N, kept, 3)."""
+    column: dict[int, int]
+    """Place among the 190 -> place in `found`."""
+
+    def at(self, place: int) -> np.ndarray:
+        """(N, 3) of one keypoint."""
+        if place not in self.column:
+            return np.zeros((len(self.found), 3), self.found.dtype)
+        return self.found[:, self.column[place]]
+
+
+def _keypoints(columns: Columns, name: str) -> _Points:
+    """All 190, or the entries of the mask where the file keeps only those. Raises InputError where they do not fit."""
     compressed = bool(columns.arrays.get("__keypoints_compressed__", np.array(False)).any())
-    found = columns.numbers(name, (None, 3))
-    mask = columns.arrays.get(f"{name}_mask")
+    columns.require_numbers(name, (None, 3))
+    found, mask = columns.arrays[name], columns.arrays.get(f"{name}_mask")
     if mask is None:
         if compressed or found.shape[1] != COUNT:
             raise InputError(
                 f"{columns.path}: '{name}' has {found.shape[1]} points and no '{name}_mask'; expected {COUNT}"
             )
-        return found
+        return _Points(found, {place: place for place in range(COUNT)})
     if mask.shape != (COUNT,):
         raise InputError(f"{columns.path}: '{name}_mask' has the shape {mask.shape}, expected ({COUNT},)")
-    there = mask.astype(bool)
+    kept = np.flatnonzero(mask).tolist()
     if found.shape[1] == COUNT and not compressed:
-        found[:, ~there] = 0
-        return found
-    if found.shape[1] != int(there.sum()):
+        return _Points(found, {place: place for place in kept})
+    if found.shape[1] != len(kept):
         raise InputError(
-            f"{columns.path}: '{name}' has {found.shape[1]} points, its mask has {int(there.sum())} of {COUNT}: "
+            f"{columns.path}: '{name}' has {found.shape[1]} points, its mask has {len(kept)} of {COUNT}: "
             "another order of joints, or a file that was cut"
         )
-    full = np.zeros((len(found), COUNT, 3))
-    full[:, there] = found
-    return full
+    return _Points(found, {place: column for column, place in enumerate(kept)})
 
 
-def _ours(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    keypoints, confidence = np.zeros((len(points), 27, 2)), np.zeros((len(points), 27))
+def _ours(points: _Points) -> tuple[np.ndarray, np.ndarray]:
+    n = len(points.found)
+    keypoints, confidence = np.zeros((n, 27, 2), np.float32), np.zeros((n, 27), np.float32)
     for ours, name in enumerate(KEYPOINT_NAMES):
         for place in _KEYPOINT_PLACES[name]:
-            take = (confidence[:, ours] == 0) & (points[:, place, 2] > 0)
-            keypoints[take, ours] = points[take, place, :2]
-            confidence[take, ours] = np.clip(points[take, place, 2], 0, 1)
+            marked = points.at(place)
+            take = (confidence[:, ours] == 0) & (marked[:, 2] > 0)
+            keypoints[take, ours] = marked[take, :2]
+            confidence[take, ours] = np.clip(marked[take, 2], 0, 1)
     return keypoints, confidence
 
 

@@ -44,6 +44,23 @@ class Columns:
         """(rows, *shape) numbers; NaN is left to whoever looks at each record. Raises InputError for another shape."""
         return row_numbers(self.path, name, self.arrays[name], self.rows, shapes)
 
+    def require_numbers(self, name: str, *shapes: tuple[int | None, ...]) -> None:
+        """Raise InputError where an array is no (rows, *shape) numbers; nothing is copied."""
+        array = self.arrays[name]
+        if (
+            array.dtype.kind not in "iuf"
+            or array.ndim == 0
+            or len(array) != self.rows
+            or not any(
+                len(s) == array.ndim - 1 and all(b in (None, a) for a, b in zip(array.shape[1:], s, strict=True))
+                for s in shapes
+            )
+        ):
+            expected = " or ".join(str((self.rows, *shape)).replace("None", "N") for shape in shapes)
+            raise InputError(
+                f"{self.path}: '{name}' is {array.dtype} of shape {array.shape}, expected numbers {expected}"
+            )
+
     def texts(self, name: str) -> list[str]:
         """A text for each row. Raises InputError for anything else."""
         return row_texts(self.path, name, self.arrays[name], self.rows)

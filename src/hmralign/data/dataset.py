@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from jaxtyping import Bool
@@ -200,11 +200,16 @@ def open_dataset(dataset: str, folder: Path, split: str, setting: DatasetSetting
     elif setting is not None and setting.label_body is not None:
         raise InputError(f"{dataset}: its labels need no body file; leave the label body out")
     made = made_by(dataset, opener, **given)
-    if isinstance(made, LabelledPersons):
+    if _is_labelled(made):
         return made
     if not isinstance(made, Dataset) or not isinstance(made.facts, DatasetFacts):
         raise InputError(f"{dataset}: made a {type(made).__name__}, which is no data set (see `hmralign.data.dataset`)")
     return _read(made, dataset)
+
+
+def _is_labelled(made: object) -> TypeGuard[LabelledPersons]:
+    """Whether something is `LabelledPersons`. Its type is asked: to ask the instance for `examples` would read them."""
+    return all(callable(getattr(type(made), method, None)) for method in ("batch", "first", "masks", "__len__"))
 
 
 def takes_setting(opener: Callable[..., object]) -> bool:
