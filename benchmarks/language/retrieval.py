@@ -24,14 +24,15 @@ from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.data.synthetic.poses import PoseMix
 from hmralign.data.synthetic.views import ViewMix
-from hmralign.geometry.rotations import mean_rotmat
-from hmralign.language.agreement import measure, wanted
+from hmralign.geometry.rotations import mean_rotmat, rotvec_to_rotmat
+from hmralign.language.agreement import agreement, measure, wanted
 from hmralign.language.caption import caption, frequencies
 from hmralign.language.statements import STATEMENTS
 from hmralign.metrics.retrieval import mean_recall, r_precision, recall_at, told_apart
 from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.models.language.checkpoint import load_pose_space, load_text_space
 from hmralign.models.language.pose_space import mirrored_rotmats
+from hmralign.models.language.text_space import LatentTextGuide
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.seeds import seeded
 from hmralign.training.pose_draws import drawn_poses, pose_source
@@ -42,6 +43,9 @@ KS = (1, 5, 10)
 POOL = 32
 MIRROR_DIFFERS = 0.10
 """Mean distance of joints, metres, from which a pose and its mirror image are held to differ."""
+PULLED = 100
+START_SD = 0.35
+"""Radians about each axis by which joints are turned away."""
 WORDINGS = ("say", "held_out")
 
 
@@ -134,8 +138,52 @@ def reconstruction_rows(body, spaces: dict, held: Held) -> dict[str, dict[str, f
     return out
 
 
+def pull_rows(body, space, held: Held) -> dict[str, dict[str, float]]:
+    """Bodies that are turned away from theirs at random in every joint, then walked down the loss of their text."""
+    given = held.rotmats[: (n := min(held.count, PULLED))]
+    said = held.descriptions["say"][:n]
+    with torch.no_grad():
+        guide = LatentTextGuide(space, space.text_features([d.text() for d in said]))
+    noise = START_SD * torch.randn(n, 24, 3, generator=seeded(0, "turned away"))
+    start, signs = given @ rotvec_to_rotmat(noise), wanted(said)
+    truth = mean_shape_joints(body, given)
+
+    def row(rotmats: torch.Tensor) -> dict[str, float]:
+        joints = mean_shape_joints(body, rotmats)
+        return {
+            "loss": float(guide.loss(joints, rotmats).mean()),
+            "statements, %": 100 * float(agreement(joints, signs, rotmats).mean()),
+            "joints from the true pose, mm": 1000 * float((joints - truth).norm(dim=-1).mean()),
+        }
+
+    with torch.no_grad():
+        rows = {"true pose": row(given), "start": row(start)}
+    turn = torch.zeros(n, 24, 3, requires_grad=True)
+    optimizer = torch.optim.Adam([turn], lr=0.01)
+    for step in range(1, 61):
+        rotmats = start @ rotvec_to_rotmat(turn)
+        optimizer.zero_grad()
+        guide.loss(truth, rotmats).sum().backward()
+        optimizer.step()
+        if step in (10, 30, 60):
+            with torch.no_grad():
+                rows[f"after {step} steps"] = row(start @ rotvec_to_rotmat(turn))
+    with torch.no_grad():
+        rows["pose decoded from the text alone"] = row(space.poses.decode(space.text_latents([d.text() for d in said])))
+    return rows
+
+
+def mean_shape_joints(body, rotmats: torch.Tensor) -> torch.Tensor:
+    _, joints = forward_kinematics(rest_joints(body, torch.zeros(body.num_betas)), rotmats, body.parents)
+    return joints[:, :24] - joints[:, :1]
+
+
 def named(pairs: list[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+def rounded(row: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in row.items()}
 
 
 def over_draws(figures: list[dict[str, float]]) -> dict[str, list[float]]:
@@ -175,11 +223,13 @@ def main() -> None:
             print(wording, name, {k: v[0] for k, v in rows[wording][name].items()}, flush=True)
     with torch.no_grad():
         rebuilt = reconstruction_rows(body, pose_spaces, draws[0])
+    pulled = {name: pull_rows(body, space, draws[0]) for name, space in spaces.items()}
     differs = [(h.joints[: h.count] - h.joints[h.count :]).norm(dim=-1).mean(1) >= MIRROR_DIFFERS for h in draws]
     result = {
         "count": args.count, "draws": args.draws, "pose_file": args.pose_file is not None, "retrieval": rows,
         "mirror_differs": round(float(torch.cat(differs).float().mean()), 4),
-        "reconstruction": {n: {k: round(v, 3) for k, v in row.items()} for n, row in rebuilt.items()},
+        "reconstruction": {n: rounded(row) for n, row in rebuilt.items()},
+        "pull": {n: {k: rounded(row) for k, row in of_space.items()} for n, of_space in pulled.items()},
         "sha256": {n: file_hash(p) for n, p in (named(args.spaces) | named(args.pose_spaces)).items()},
     }  # fmt: skip
     args.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -231,7 +281,17 @@ def markdown(result: dict) -> str:
     columns = list(dict.fromkeys(k for row in rebuilt.values() for k in row))
     table = [[n, *(f"{row[c]:.1f}" if c in row else "" for c in columns)] for n, row in rebuilt.items()]
     lines += ["", "## What a pose space loses", "", "Root-relative, mean shape, the first draw's poses.", ""]
-    return "\n".join([*lines, markdown_table(["", *columns], table), ""])
+    lines += [markdown_table(["", *columns], table), "", "## How a text pulls", ""]
+    lines += [
+        f"{PULLED} bodies, every joint turned by {START_SD} rad (sd) about each axis, then walked down the loss of the",
+        "true pose's caption (Adam on the rotations, nothing else holds them). A loss below that of the true pose is",
+        "beyond it. Statements: mean soft truth of what the caption says.",
+    ]
+    for name, rows in result["pull"].items():
+        heads = list(next(iter(rows.values())))
+        table = [[n, *(f"{row[h]:.2f}" if h == "loss" else f"{row[h]:.0f}" for h in heads)] for n, row in rows.items()]
+        lines += ["", f"`{name}`:", "", markdown_table(["", *heads], table)]
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

