@@ -217,7 +217,7 @@ PULL = PullConfig()
 """How the rows are pulled: the defaults, which were chosen on wild/val."""
 
 
-LATENT_WEIGHT = 30.0
+LATENT_WEIGHT = 10.0
 """Weight of the cosine distance, chosen on wild/val."""
 
 
@@ -392,7 +392,8 @@ PA-MPJPE against the first answer, paired, 95 % interval over persons; `ambiguou
 hypotheses are furthest apart in depth. Descriptions are captions of the true pose unless the row says otherwise: an
 upper bound. `believed`: every statement is weighed by what the hypotheses make of it.
 
-    python benchmarks/language/ablation.py --data runs/synthwild --split {split} --start {start} --persons {persons}
+    python benchmarks/language/ablation.py --data runs/synthwild --split {split} --start {start} --persons {persons} \\
+        --seeds {seeds} --refiner refiner
 """
 
 

@@ -69,7 +69,7 @@ class RefinerTrainingConfig:
     hide: float = 0.2
     """Share of persons from whom each of the conditions is hidden."""
     wrong_words: float = 0.15
-    """Share of the described persons of whom some statements are another's."""
+    """Share of the descriptions in which some statements are another person's."""
     own_estimate: float = 0.5
     """Share of the steps whose gradients are taken at the network's own first estimate instead of at no offset."""
     joints_weight: float = 1.0
