@@ -10,9 +10,9 @@ from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.data.synthetic.rig import RigPersons, sample_rig
 from hmralign.data.synthetic.synthwild import world_generator
 from hmralign.fitting.detector_noise import noise_of
-from hmralign.fitting.rig_fit import first_guess, fit_rig
+from hmralign.fitting.rig_fit import RigFitConfig, first_guess, fit_rig
 from hmralign.geometry.cameras import project
-from hmralign.geometry.rotations import rotvec_to_rotmat
+from hmralign.geometry.rotations import rotmat_angle, rotvec_to_rotmat
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.structures import InputError
 
@@ -105,3 +105,13 @@ def test_views_without_a_place_are_refused():
             BODY, guess_off_by(persons, 1.0), torch.zeros(2, BODY.num_betas), persons.views.observation,
             persons.T_view_first[:, :2], NOISE,
         )  # fmt: skip
+
+
+def test_how_far_the_answer_may_go_from_the_guess_is_a_setting():
+    persons = perfect_rig(4)
+    guess, moved = guess_off_by(persons, 20.0), []
+    for prior_deg in (0.05, 5.0, 30.0):
+        seen, config = persons.views.observation, RigFitConfig(prior_deg=prior_deg)
+        found = fit_rig(BODY, guess, torch.zeros(4, BODY.num_betas), seen, persons.T_view_first, NOISE, config)
+        moved.append(float(rotmat_angle(guess, found.body.rotmats).mean()))
+    assert moved[0] < math.radians(0.1) and moved[0] < moved[1] < moved[2]

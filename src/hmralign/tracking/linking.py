@@ -81,7 +81,7 @@ class _Shown:
     features: Float[np.ndarray, "hyp features"]
     readings: Int[np.ndarray, " hyp"]
     cost: Float[np.ndarray, " hyp"]
-    """Of the cheapest sequence that ends in each hypothesis."""
+    """What the cheapest sequence costs that ends in each hypothesis."""
 
 
 @dataclass(frozen=True)
