@@ -68,8 +68,8 @@ def _items(path: Path, what: str, keys: Collection[str] | None) -> Iterator[Item
 
 
 def _parsed(text: bytes) -> Any:
-    """One item. Pydantic's parser is ten times as fast as the careful reader of `json_file`; what is made of the numbers
-    is checked where they are used. Of a key that comes twice the last counts, as in the programs that such files were
+    """One item. Pydantic's parser is ten times as fast as the careful reader of `json_file`; what is made of numbers is
+    checked where they are used. Of a key that comes twice the last counts, as in the programs that such files were
     written for. Raises ValueError for no JSON, NaN, and what is nested too deeply."""
     if len(text) > MAX_ITEM_BYTES:
         raise ValueError(f"it has more than {MAX_ITEM_BYTES >> 20} MB")
