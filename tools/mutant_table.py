@@ -315,6 +315,15 @@ _HYPOTHESES = (
     ),
 )
 
+_TRACKING = _of(
+    "tracking/linking.py", "tracking/test_linking.py",
+    ("to disbelieve costs nothing", "cost = total[nearest, np.arange(len(readings))] + skipped * self._config.disbelief", "cost = total[nearest, np.arange(len(readings))]"),
+    ("nothing is taken for as long as one likes", "if skipped and time - shown.time > self._config.disbelief_seconds + step:", "if False:"),
+    ("skipped frames go one back only", "back[cheaper], from_hypothesis[cheaper] = skipped + 1, nearest[cheaper]", "back[cheaper], from_hypothesis[cheaper] = 1, nearest[cheaper]"),
+    ("motion over a gap as over one frame", "motion = self._motion(shown.features, features, dt)", "motion = self._motion(shown.features, features, 1 / 30)"),
+    ("evidence upside down", "cost[known] = np.where(p > config.offered_above, -ratio, np.inf)", "cost[known] = np.where(p > config.offered_above, ratio, np.inf)"),
+)
+
 _METRICS = (
     *_of(
         "metrics/joint_errors.py", "metrics/test_joint_errors.py",
@@ -740,7 +749,22 @@ _PAPER = (
     ),
 )
 
+_RIG = (
+    *_of(
+        "fitting/rig_fit.py", "fitting/test_rig_fit.py",
+        ("the guess is averaged in its own views", "turned[:, :, 0] = T_view_first[..., :3, :3].mT @ rotmats[:, :, 0]", "pass"),
+        ("disagreeing views keep their say", "weight = geman_mcclure(error.norm(dim=-1) / sigma, cutoff) * self.observed * in_front", "weight = self.observed * in_front.float()"),
+        ("only the first view counts", "d_view = self.R[:, :, None] @ d_point[:, None]", "d_view = d_point[:, None].expand(-1, self.R.shape[1], -1, -1, -1)"),
+    ),
+    *_of(
+        "data/synthetic/rig.py", "data/synthetic/test_rig.py",
+        ("cameras see another pose turned", "T[:, :3, :3] = view.global_orient @ first.global_orient.mT", "T[:, :3, :3] = first.global_orient @ view.global_orient.mT"),
+        ("each view its own length of limbs", "source.observed(BodyParams(v.global_orient, body_pose, betas, v.transl), stretched, v, nobody, generator)[0]", "source.observed(BodyParams(v.global_orient, body_pose, betas + torch.rand(()), v.transl), stretched, v, nobody, generator)[0]"),
+        ("the first view errs too", "turn[:, 0], shift[:, 0] = 0.0, 0.0", "pass"),
+    ),
+)
+
 MUTANTS: tuple[Mutant, ...] = (
-    *_ALIGNMENT, *_TRAINING, *_DIFFUSION, *_HYPOTHESES, *_METRICS, *_GEOMETRY, *_BODY, *_CRITICS, *_PREFERENCES, *_MODELS,
-    *_PAPER, *_DATA,
+    *_ALIGNMENT, *_TRAINING, *_DIFFUSION, *_HYPOTHESES, *_TRACKING, *_METRICS, *_GEOMETRY, *_BODY, *_CRITICS, *_PREFERENCES, *_MODELS,
+    *_PAPER, *_DATA, *_RIG,
 )

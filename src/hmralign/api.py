@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
@@ -72,6 +72,9 @@ from hmralign.systems.video.outputs import read_clip_record, require_replaceable
 from hmralign.systems.video.people import recover_clip, retarget_clip
 from hmralign.systems.video.ways_in import GivenPeople, Keypoints, clip_camera, keypoints_digest, open_clip
 from hmralign.tracking.video_config import VideoConfig
+
+if TYPE_CHECKING:
+    from hmralign.systems.language_refinement.answer import Refined
 
 __all__ = ["NobodyFound", "People", "Person", "Recoverer", "Track", "Video", "VideoBudget", "VideoConfig"]
 
@@ -545,6 +548,40 @@ class Person:
     def vertices(self, which: Which = "fused") -> Float[Tensor, "vert 3"]:
         """Mesh of one body, `cam` metres; `faces` are `person.body.faces`."""
         return vertices(self.body, self.params(which))
+
+    def refine(
+        self,
+        text: str | None = None,
+        *,
+        describe: Literal["none", "caption"] = "none",
+        keypoint_weight: float | None = None,
+        text_weight: float | None = None,
+        refiner: str | Path | None = None,
+        seed: int = 0,
+    ) -> Refined:
+        """The fused body made better by the keypoints, and by words: `person.refine(text="left hand on right knee")`.
+
+        Args:
+            text: What the pose is, in English; left and right are the person's own. What is not understood is in
+                `Refined.notes`.
+            describe: "caption" lets our captioner describe the fused body itself: a control, which can teach nothing.
+            keypoint_weight: How much the keypoints count; 0 leaves them out.
+            text_weight: How much the words count.
+            refiner: Weights that move the body besides: "refiner", which come with the package, or a path; None for
+                keypoints and words alone.
+            seed: Of what is drawn.
+
+        Raises InputError for words that say nothing of a pose or contradict each other, and where there is nothing to
+        refine by: neither keypoints nor words.
+        """
+        from hmralign.refinement.refine import RefineConfig
+        from hmralign.systems.language_refinement.answer import refine_recovered
+
+        given = {"keypoint_weight": keypoint_weight, "text_weight": text_weight}
+        config = RefineConfig()
+        pull = replace(config.pull, **{name: value for name, value in given.items() if value is not None})
+        config = replace(config, pull=pull)
+        return refine_recovered(self._photo, self.number, self.body, text, describe, config, refiner, seed)
 
     def save(self, folder: str | Path, keep: Keep = 1, *, pictures: bool = True, overwrite: bool = False) -> Path:
         """Write this person's outputs into a new folder, whole or not at all; `keep` best meshes, or "all".

@@ -12,13 +12,12 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 
 FOUNDATIONS = (
-    "structures", "storage", "geometry", "body", "diffusion", "models", "data", "detection", "adapters", "rendering",
-    "vlm", "metrics", "fitting", "policies",
+    "structures", "storage", "geometry", "body", "language", "diffusion", "models", "data", "detection", "adapters",
+    "rendering", "vlm", "metrics", "fitting", "policies",
 )  # fmt: skip
 STAGES = (
-    "hypotheses", "tracking", "overlays", "reports", "export", "critics", "preferences", "training", "alignment",
-    "cleaning",
-    "evaluation",
+    "hypotheses", "tracking", "overlays", "reports", "export", "critics", "refinement", "preferences",
+    "training", "alignment", "cleaning", "evaluation",
 )  # fmt: skip
 """In the order of the package's sentence: each may import earlier ones. `tracking` joins the hypotheses of neighbouring
 frames before anything is drawn of them, so it stands behind them and before overlays."""

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from hmralign.cli.main import main
-from hmralign.systems.group_preference import backends
+from hmralign.vlm import backends
 from support.ablation_stores import PERSONS, STYLE, stores, study
 from support.judged_stores import TruthJudge
 

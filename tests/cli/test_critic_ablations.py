@@ -8,7 +8,7 @@ import yaml
 from hmralign.cli.main import main
 from hmralign.critics.vlm.memory.records import NewRule, rule_id
 from hmralign.critics.vlm.memory.store import Memory
-from hmralign.systems.group_preference import backends
+from hmralign.vlm import backends
 from hmralign.vlm.chat import ImagePart, request_key
 from support.explorations import words_of
 from support.judged_stores import RULES, TruthJudge, judged_store

@@ -10,7 +10,7 @@ import yaml
 from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.main import main
 from hmralign.preferences.store import GroupStore
-from hmralign.systems.group_preference import backends
+from hmralign.vlm import backends
 from hmralign.vlm.doctor import ServerProfile
 from support.batch_answers import answer_lines, request_lines, write_lines
 from support.judged_stores import TruthJudge, judged_store

@@ -7,7 +7,7 @@ import yaml
 
 from hmralign.cli.main import main
 from hmralign.preferences.store import GroupStore
-from hmralign.systems.group_preference import backends
+from hmralign.vlm import backends
 from support.chat_server import ChatServer
 from support.judged_stores import TruthJudge, judged_store
 

@@ -8,7 +8,7 @@ import yaml
 from hmralign.cli.main import main
 from hmralign.critics.vlm.memory.records import NewRule, RuleUse
 from hmralign.critics.vlm.memory.store import Memory
-from hmralign.systems.group_preference import backends
+from hmralign.vlm import backends
 from support.explorations import words_of
 from support.judged_stores import TruthJudge, judged_store
 from support.memory_builder import RULES, episode, fill

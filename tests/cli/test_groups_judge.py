@@ -8,7 +8,7 @@ import yaml
 
 from hmralign.cli.main import main
 from hmralign.preferences.store import GroupStore
-from hmralign.systems.group_preference import backends
+from hmralign.vlm import backends
 from hmralign.vlm.chat import ImagePart
 from hmralign.vlm.scripted import Scripted
 from support.group_stores import files_of, shard_folder

@@ -8,13 +8,11 @@ import torch
 
 from hmralign.data import prediction_file
 from hmralign.data.keypoint_box import keypoint_box
-from hmralign.data.prediction_file import UNKNOWN_DETECTOR, full_image_translation, read_predictions
-from hmralign.geometry.cameras import project
+from hmralign.data.prediction_file import UNKNOWN_DETECTOR, read_predictions
 from hmralign.geometry.rotations import rotmat_to_rotvec
 from hmralign.structures import InputError
 from support.npz_damage import with_broken_stream
 from support.prediction_files import HYP, PERSONS, free_arrays, hypotheses, joint_arrays, observed, without, write
-from support.synthetic_persons import seeded
 
 FREE = free_arrays()
 
@@ -146,27 +144,6 @@ def test_a_wrong_person_far_behind_is_named(path):
 
 
 # -- weak perspective --------------------------------------------------------------------------------------------------
-
-
-def crop_cameras():
-    """Crops of side b about c in images 640 x 480, with a long focal length, where perspective is weak."""
-    center = torch.tensor([[100.0, 80.0], [320.0, 240.0], [600.0, 400.0]])
-    size, focal = torch.tensor([120.0, 200.0, 90.0]), torch.tensor([50000.0, 40000.0, 60000.0])
-    image = torch.tensor([[640.0, 480.0]]).expand(3, 2)
-    pred_cam = torch.tensor([0.9, 0.05, -0.1]) + 0.1 * torch.randn(3, 2, 3, generator=seeded(1))
-    return pred_cam, center, size, focal, image
-
-
-def test_a_crop_camera_draws_points_where_the_full_image_draws_them():
-    pred_cam, center, size, focal, image = crop_cameras()
-    points = 0.4 * torch.randn(3, 2, 12, 3, generator=seeded(2))
-    T = full_image_translation(pred_cam, center, size, focal, image)
-    K = torch.zeros(3, 1, 3, 3)
-    K[:, 0, [0, 1], [0, 1]], K[:, 0, :2, 2], K[:, 0, 2, 2] = focal[:, None].expand(3, 2), image / 2, 1.0
-    full = project(points + T[..., None, :], K)
-    scale = (size[:, None] / 2 * pred_cam[..., 0])[..., None, None]
-    crop = center[:, None, None] + scale * (points[..., :2] + pred_cam[..., None, 1:])
-    assert float((full - crop).abs().max()) < 0.5  # pixels; points are up to 1 m deep, at 400 m and more
 
 
 def test_pred_cam_in_a_file(path):

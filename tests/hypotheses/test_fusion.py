@@ -87,5 +87,6 @@ def test_bodies_are_compared_from_their_pelvis():
     """A bent spine is one joint that is off; whoever measured from there would find every joint off."""
     group = torch.zeros(1, 4, 24, 3)
     group[0, 0, 3, 0] = 0.5  # the spine
-    group[0, 1:, 10:16, 1] = torch.tensor([0.2, -0.2, 0.3])[:, None]  # six joints of the others
-    assert int(medoid(group)) == 0 and int(densest(group, 0.05)) == 0
+    for other, joints in ((1, slice(4, 10)), (2, slice(10, 16)), (3, slice(16, 22))):
+        group[0, other, joints, 1] = 0.3
+    assert int(medoid(group)) == 0 and int(densest(group, 0.1)) == 0

@@ -14,9 +14,9 @@ from hmralign.overlays.hypothesis_tile import TileStyle
 from hmralign.overlays.overlay import person_window
 from hmralign.preferences.store import GroupStore, writing
 from hmralign.structures import Example, Hypotheses, InputError, PreferenceGroups
-from hmralign.systems.group_preference.judging import Asker
 from hmralign.systems.group_preference.pictures import draw_group, read_groups
 from hmralign.systems.group_preference.settings import ExploreConfig, JudgeConfig, ScoreConfig
+from hmralign.vlm.asker import Asker
 from hmralign.vlm.asking import Limits
 from hmralign.vlm.chat import ImagePart
 from hmralign.vlm.journal import Journal

@@ -1,6 +1,7 @@
 """What a step trains on: mirrored samples with mirrored contexts, whole passes in another order each time."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -137,15 +138,18 @@ def test_members_are_drawn_anew_each_time_and_a_batch_holds_more_groups_for_it()
     assert step.probe(policy)["probe_gap_better"] != 0 and policy.asked[-1][0].shape == (24, 4)
 
 
-def test_the_next_step_draws_other_members_of_the_same_groups(monkeypatch):
+def test_each_step_draws_its_own_members():
+    """Whatever place in the batch a group has."""
     step, policy = drawing_step(4), MirroredToy()
-    monkeypatch.setattr(step, "_batch", lambda number: torch.arange(6))
-    seen = []
-    for number in range(3):
+    chosen = []
+    for number in range(4):
         policy.pairs = []
         list(step(policy, number))
-        seen.append(policy.pairs[0][0].sort(1).values)
-    assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[1], seen[2])
+        whole = step.items.x_0[step._batch(number)]  # (6, 6, dims)
+        same = (policy.pairs[0][0][:, :, None] == whole[:, None]).all(-1)  # (6, drawn, member)
+        assert (same.sum(-1) == 1).all()
+        chosen.append(same.long().argmax(-1).sort(-1).values)
+    assert not any(torch.equal(a, b) for a, b in pairwise(chosen))
 
 
 def test_a_group_that_is_smaller_than_what_is_drawn_is_refused():

@@ -237,4 +237,4 @@ def test_the_command_trains_a_policy(tmp_path, capsys):
     opened = open_policy(tmp_path / "run/hyponet.safetensors", BODY)
     assert opened.trained_on == ("mine/train",) and isinstance(opened.policy, HypoNetPolicy)
     assert main(["train", "base", "--preset", "lite", "--out", str(tmp_path / "b"), "--data", str(tmp_path)]) == 2
-    assert "--data is for `train paper`" in capsys.readouterr().err
+    assert "--data is for `train paper` and `regressor`" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from hmralign.cli.export import ExportOptions, run_export
 from hmralign.cli.groups import run_groups
 from hmralign.cli.groups_options import GroupsOptions
 from hmralign.cli.recover import RecoverOptions, run_recover
+from hmralign.cli.refine import RefineOptions, run_refine
 from hmralign.cli.setup_detector import SetupDetectorOptions, run_setup_detector
 from hmralign.cli.synth import SynthOptions, run_synth
 from hmralign.cli.terminal import Terminal
@@ -39,6 +40,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "recover": Command(RecoverOptions, run_recover, "photos in, ranked human meshes with their uncertainty out"),
+    "refine": Command(RefineOptions, run_refine, "make an answer better by keypoints and words"),
     "export": Command(ExportOptions, run_export, "recovered people as skinned GLB, BVH, AMASS-style npz"),
     "demo": Command(DemoOptions, run_demo, "recover a bundled photo and a rendered scene of known truth"),
     "data list": Command(DataListOptions, run_data_list, "published data sets that can be read, and their files"),

@@ -11,6 +11,7 @@ from typing import Any
 from hmralign.cli.critic_ablate import CriticAblateOptions, run_critic_ablate
 from hmralign.cli.critic_audit import CriticAuditOptions, run_critic_audit
 from hmralign.cli.critic_batch import ExportBatchOptions, ImportBatchOptions, run_export_batch, run_import_batch
+from hmralign.cli.critic_describe import CriticDescribeOptions, run_critic_describe
 from hmralign.cli.critic_doctor import DoctorOptions, run_doctor
 from hmralign.cli.critic_estimate import EstimateOptions, run_estimate
 from hmralign.cli.critic_explore import ExploreOptions, run_explore
@@ -27,6 +28,11 @@ CRITIC_COMMANDS: dict[str, tuple[type, Callable[[Any, Terminal], int], str]] = {
     "estimate": (EstimateOptions, run_estimate, "what judging would cost, without asking"),
     "memory": (MemoryOptions, run_memory, "show, compare, merge, export or import what a model learnt"),
     "audit": (CriticAuditOptions, run_critic_audit, "measure any critics against truth and planted mistakes"),
+    "describe": (
+        CriticDescribeOptions,
+        run_critic_describe,
+        "measure what is true of a model's descriptions of poses",
+    ),
     "export-batch": (ExportBatchOptions, run_export_batch, "write the requests of `critic score` for a batch service"),
     "import-batch": (ImportBatchOptions, run_import_batch, "read the answers of a batch into the journal"),
     "ablate": (

@@ -149,7 +149,7 @@ def _form(options: ExportBatchOptions) -> BatchForm:
 def _picture_check(options: ExportBatchOptions) -> ImageGrid | None:
     if options.profile is None:
         return None
-    from hmralign.systems.group_preference.backends import read_profile
+    from hmralign.vlm.backends import read_profile
 
     return read_profile(options.profile, options.model).picture_check()
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
     from hmralign.critics.vlm.memory.store import Memory
     from hmralign.preferences.store import GroupStore
-    from hmralign.systems.group_preference.judging import Asker
     from hmralign.systems.group_preference.settings import EmbeddingConfig, ScoreConfig
+    from hmralign.vlm.asker import Asker
     from hmralign.vlm.chat import ChatBackend
     from hmralign.vlm.image_tokens import ImageGrid
 
@@ -54,16 +54,12 @@ class ServerOptions:
 
 
 @dataclass(frozen=True)
-class AskingOptions(ServerOptions):
-    """Options of the commands that ask about groups."""
+class SpendingOptions(ServerOptions):
+    """Options of the commands that ask a model much: the journal of its answers, and what may be spent."""
 
     journal: Path | None = None
     """SQLite file of all answers, new or continued: what is in it is not asked again. The default lies beside the
-    store: critic_journal.sqlite."""
-    preset: Preset = "default"
-    """Prompt, pictures and plan: ours, or those of the paper."""
-    config: Path | None = None
-    """YAML file with all settings, instead of --preset."""
+    result."""
     profile: Path | None = None
     """What `hmralign critic doctor` found of this model: lets answers be refused that were given without looking."""
     budget_cost: float | None = None
@@ -78,6 +74,19 @@ class AskingOptions(ServerOptions):
     """Most calls per minute."""
     tokens_per_minute: float | None = None
     """Most tokens per minute, by an estimate that is corrected."""
+
+
+@dataclass(frozen=True)
+class AskingOptions(SpendingOptions):
+    """Options of the commands that ask about groups."""
+
+    journal: Path | None = None
+    """SQLite file of all answers, new or continued: what is in it is not asked again. The default lies beside the
+    store: critic_journal.sqlite."""
+    preset: Preset = "default"
+    """Prompt, pictures and plan: ours, or those of the paper."""
+    config: Path | None = None
+    """YAML file with all settings, instead of --preset."""
 
     # `--config` holds the settings of the judge, not the options of the command.
     CONFIG_IS_OF_OPTIONS = False
@@ -144,7 +153,7 @@ def body_of(store: GroupStore) -> BodyModel:
 
 def open_backend(options: ServerOptions) -> ChatBackend:
     """Who is asked. Raises UsageError where nobody is given, and as `make_backend`."""
-    from hmralign.systems.group_preference.backends import make_backend
+    from hmralign.vlm.backends import make_backend
 
     if options.base_url is None and options.local is None:
         raise UsageError("nobody is there to ask; expected --base-url with --model, or --local")
@@ -159,7 +168,7 @@ def open_backend(options: ServerOptions) -> ChatBackend:
 
 
 def _nobody(options: ServerOptions) -> ChatBackend:
-    from hmralign.systems.group_preference.backends import Nobody
+    from hmralign.vlm.backends import Nobody
 
     if options.model is None or options.base_url is not None or options.local is not None:
         raise UsageError("--journal-only asks nobody; expected --model, and neither --base-url nor --local")
@@ -168,15 +177,22 @@ def _nobody(options: ServerOptions) -> ChatBackend:
 
 @contextmanager
 def open_asker(options: AskingOptions, folder: Path, journal_only: bool = False) -> Iterator[Asker]:
-    """Who is asked, with journal, limits and budget; everything is checked before the model is loaded."""
-    from hmralign.systems.group_preference.judging import Asker
+    """Who is asked about a store; everything is checked before the model is loaded."""
+    if options.config is not None and options.preset != "default":
+        raise UsageError("--preset and --config are both given; expected one of them")
+    with opened_asker(options, folder.with_name("critic_journal.sqlite"), journal_only) as asker:
+        yield asker
+
+
+@contextmanager
+def opened_asker(options: SpendingOptions, journal: Path, journal_only: bool = False) -> Iterator[Asker]:
+    """Who is asked, with limits, budget and journal (`journal` unless another is named); all is checked first."""
+    from hmralign.vlm.asker import Asker
     from hmralign.vlm.asking import Limits
     from hmralign.vlm.budget import Budget
     from hmralign.vlm.journal import Journal
     from hmralign.vlm.prices import PriceTable
 
-    if options.config is not None and options.preset != "default":
-        raise UsageError("--preset and --config are both given; expected one of them")
     if options.budget_cost is not None and options.prices is None:
         raise UsageError("--budget-cost needs --prices")
     budget = Budget(options.budget_cost, options.budget_calls, options.budget_tokens)
@@ -187,19 +203,19 @@ def open_asker(options: AskingOptions, folder: Path, journal_only: bool = False)
         requests_per_minute=options.requests_per_minute, tokens_per_minute=options.tokens_per_minute,
         check_pictures=_picture_check(options, backend), journal_only=journal_only,
     )  # fmt: skip
-    path = options.journal or folder.with_name("critic_journal.sqlite")
+    path = options.journal or journal
     if journal_only and not path.is_file():
         raise UsageError(
             f"--journal-only: there is no journal '{path}'; expected the one that the answers were read into"
         )
-    with Journal.open(path) as journal:
-        yield Asker(backend, journal, limits, budget, prices)
+    with Journal.open(path) as opened:
+        yield Asker(backend, opened, limits, budget, prices)
 
 
-def _picture_check(options: AskingOptions, backend: ChatBackend) -> ImageGrid | None:
+def _picture_check(options: SpendingOptions, backend: ChatBackend) -> ImageGrid | None:
     if options.profile is None:
         return None
-    from hmralign.systems.group_preference.backends import read_profile
+    from hmralign.vlm.backends import read_profile
 
     return read_profile(options.profile, backend.model).picture_check()
 

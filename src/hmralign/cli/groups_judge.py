@@ -65,7 +65,7 @@ def check_judge(judge: ScoreOptions) -> None:
             raise UsageError(f"the judge is '{judge.local}', and there is no such folder")
         if judge.base_url is None:
             return  # loading it twice would take long
-    from hmralign.systems.group_preference.backends import make_backend
+    from hmralign.vlm.backends import make_backend
 
     make_backend(judge.base_url, judge.model, judge.local, allow_remote=judge.allow_remote)
 

@@ -22,8 +22,9 @@ DEFAULT_CRITIC = "reprojection"
 """The critic for predictions of other systems, whose bodies the learned scorers do not know."""
 
 _CRITIC_HELP = (
-    f"Who scores, one or several of {', '.join(CRITICS)}, {JUDGE}, or the .safetensors "
-    f"file of a scorer, such as a converted ScoreNet. The default is the learned scorer: "
+    f"Who scores, one or several of {', '.join(CRITICS)}, {JUDGE}, the .safetensors "
+    f"file of a scorer, such as a converted ScoreNet, or a file of descriptions "
+    f"(.descriptions.json). The default is the learned scorer: "
     f"scorer-lab for lite-lab and scorer for all others; {DEFAULT_CRITIC} for a prediction file; for a store the "
     f"critics it has. {JUDGE} is a vision-language model, given by --vlm, --base-url or --local."
 )

@@ -1,4 +1,4 @@
-"""`hmralign train base`, `pixel`, `scorer`, `gate`, `paper`: weights from a configuration, a file or a preset."""
+"""`hmralign train WHAT`: weights from a configuration, a file or a preset."""
 
 from __future__ import annotations
 
@@ -19,30 +19,45 @@ from hmralign.cli.usage import UsageError
 class TrainOptions:
     """Train a base model or a gate on synthetic persons, or a scorer on samples; continues an unfinished run."""
 
-    what: Annotated[Literal["base", "pixel", "scorer", "gate", "paper"], tyro.conf.Positional]
+    what: Annotated[
+        Literal["base", "pixel", "scorer", "gate", "paper", "regressor", "vqvae", "text", "refiner"],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="WHAT"),  # nine names are wider than a narrow page
+    ]
     """`base`: a model that samples bodies; `pixel`: one that also sees the picture; `scorer`: a critic that has learned
     how models err; `gate`: what tells exchanged left and right; `paper`: HypoNet, ScoreNet or HMR-Scorer, from
-    pictures and labels."""
+    pictures and labels; `regressor`: what gives one body per person, to be refined; `vqvae`: a space of poses in codes;
+    `text`: what maps texts into one; `refiner`: what corrects a first answer by keypoints and words."""
     out: Path
     """Folder of the run: state for resuming, learning curve, weights."""
     config: Path | None = None
     """YAML configuration."""
-    preset: Annotated[str | None, tyro.conf.arg(help=preset_help("base", "pixel", "scorer", "gate", "paper"))] = None
+    preset: Annotated[
+        str | None,
+        tyro.conf.arg(
+            help=preset_help("base", "pixel", "scorer", "gate", "paper", "regressor", "vqvae", "text", "refiner")
+        ),
+    ] = None
     pose_file: Path | None = None
-    """`base`, `pixel`, `gate`: motion-capture poses; replaces the configuration's."""
+    """`base`, `pixel`, `gate`, `regressor`, `vqvae`, `text`, `refiner`: motion-capture poses; replaces the
+    configuration's."""
     max_hours: float | None = None
     """`base`, `pixel`: stop after this much wall time; replaces the configuration's."""
     data: Path | None = None
-    """`paper`: folder of one data set of persons with pictures; replaces the configuration's."""
+    """`paper`, `regressor`: folder of one data set of persons with pictures; replaces the configuration's."""
     dataset: str = "synthwild-images"
-    """`paper`: what --data is."""
+    """`paper`, `regressor`: what --data is."""
     split: str = "lab/train"
-    """`paper`: which persons of --data."""
+    """`paper`, `regressor`: which persons of --data."""
     body: Path | None = None
     """`paper`: SMPL file whose shapes and joints the labels are of; else the free body."""
     label_body: Annotated[Path | None, tyro.conf.arg(help=LABEL_BODY_HELP)] = None
     start_from: str | None = None
     """`paper`: checkpoint of HypoNet to go on from; replaces the configuration's."""
+    pose_space: Path | None = None
+    """`text`: checkpoint of the space of poses, as `vqvae` writes it; replaces the configuration's."""
+    encoder_folder: Path | None = None
+    """`text`: folder of a text encoder; replaces the configuration's."""
     device: Device = CPU
     threads: int | None = None
     """Threads of the training process; the default is PyTorch's."""
@@ -63,6 +78,7 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
     _refuse_options_of_paper(options)
     ways = {
         "base": _train_base, "pixel": _train_pixel, "scorer": _train_scorer, "gate": _train_gate, "paper": _train_paper,
+        "regressor": _train_regressor, "vqvae": _train_vqvae, "text": _train_text, "refiner": _train_refiner,
     }  # fmt: skip
     path = ways[options.what](options)
     terminal.say(f"Trained weights are in {path}")
@@ -72,13 +88,17 @@ def run_train(options: TrainOptions, terminal: Terminal) -> int:
 def _refuse_options_of_paper(options: TrainOptions) -> None:
     """Raises UsageError for an option that would be ignored."""
     for flag, value in (
-        ("--data", options.data),
         ("--body", options.body),
         ("--label-body", options.label_body),
         ("--start-from", options.start_from),
     ):
         if options.what != "paper" and value is not None:
             raise UsageError(f"{flag} is for `train paper`")
+    if options.what not in ("paper", "regressor") and options.data is not None:
+        raise UsageError("--data is for `train paper` and `regressor`")
+    for flag, value in (("--pose-space", options.pose_space), ("--encoder-folder", options.encoder_folder)):
+        if options.what != "text" and value is not None:
+            raise UsageError(f"{flag} is for `train text`")
 
 
 def _train_paper(options: TrainOptions) -> Path:
@@ -138,6 +158,64 @@ def _train_gate(options: TrainOptions) -> Path:
     if options.pose_file is not None:
         config = replace(config, pose_file=str(options.pose_file))
     return train_side_gate_file(config, options.out, options.device)
+
+
+def _train_regressor(options: TrainOptions) -> Path:
+    from dataclasses import replace
+
+    from hmralign.training.configuration import read_config
+    from hmralign.training.regressor import RegressorData, RegressorTrainingConfig, train_regressor_file
+
+    if options.max_hours is not None:
+        raise UsageError("--max-hours is for `train base` and `pixel`; a regressor's length is in its configuration")
+    config = read_config(RegressorTrainingConfig, _config(options))
+    if options.pose_file is not None:
+        config = replace(config, pose_file=str(options.pose_file))
+    if options.data is not None:
+        config = replace(config, data=RegressorData(options.dataset, str(options.data), options.split))
+    return train_regressor_file(config, options.out, options.device)
+
+
+def _train_vqvae(options: TrainOptions) -> Path:
+    from dataclasses import replace
+
+    from hmralign.training.configuration import read_config
+    from hmralign.training.pose_vqvae import PoseVqvaeTrainingConfig, train_pose_vqvae_file
+
+    if options.max_hours is not None:
+        raise UsageError("--max-hours is for `train base` and `pixel`; a space's length is in its configuration")
+    config = read_config(PoseVqvaeTrainingConfig, _config(options))
+    if options.pose_file is not None:
+        config = replace(config, pose_file=str(options.pose_file))
+    return train_pose_vqvae_file(config, options.out, options.device)
+
+
+def _train_text(options: TrainOptions) -> Path:
+    from dataclasses import replace
+
+    from hmralign.training.configuration import read_config
+    from hmralign.training.text_space import TextSpaceTrainingConfig, train_text_space_file
+
+    if options.max_hours is not None:
+        raise UsageError("--max-hours is for `train base` and `pixel`; a space's length is in its configuration")
+    config = read_config(TextSpaceTrainingConfig, _config(options))
+    given = {name: getattr(options, name) for name in ("pose_file", "pose_space", "encoder_folder")}
+    config = replace(config, **{name: str(path) for name, path in given.items() if path is not None})
+    return train_text_space_file(config, options.out, options.device)
+
+
+def _train_refiner(options: TrainOptions) -> Path:
+    from dataclasses import replace
+
+    from hmralign.training.configuration import read_config
+    from hmralign.training.refiner import RefinerTrainingConfig, train_refiner_file
+
+    if options.max_hours is not None:
+        raise UsageError("--max-hours is for `train base` and `pixel`; a refiner's length is in its configuration")
+    config = read_config(RefinerTrainingConfig, _config(options))
+    if options.pose_file is not None:
+        config = replace(config, pool=replace(config.pool, pose_file=str(options.pose_file)))
+    return train_refiner_file(config, options.out, device=options.device)
 
 
 def _train_base(options: TrainOptions) -> Path:

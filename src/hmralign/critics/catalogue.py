@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hmralign.body.model import BodyModel
 from hmralign.critics.critic import Critic
+from hmralign.critics.language import language_of_file
 from hmralign.critics.learned_scorer import scorer_of_file
-from hmralign.critics.names import CRITICS, is_critic, is_scorer_file
+from hmralign.critics.names import CRITICS, is_critic, is_descriptions_file, is_scorer_file
 from hmralign.critics.published_scorers import hmr_scorer_of_file, scorenet_of_file
 from hmralign.critics.setting import CriticSetting
 from hmralign.fitting.detector_noise import noise_of
@@ -42,22 +43,24 @@ def make_critic(
     on one after the other. `correlation` is the quality of `oracle-noisy` (Spearman, on average over groups).
     `image_size` (width, height), where it is everybody's, is for silhouettes. `mix` has the weights fitted on
     SynthWild's lab split (`critics.mix.LAB_WEIGHTS`); `scorer` was trained for photos, `scorer-lab` on SynthWild's lab
-    alone. The path of a checkpoint is a learned scorer, a ScoreNet or an HMR-Scorer, by its kind. A critic of the
-    user's own is called with the `CriticSetting`.
+    alone. The path of a checkpoint is a learned scorer, a ScoreNet or an HMR-Scorer, by its kind; that of a file of
+    descriptions judges by what it says of `persons`. A critic of the user's own is called with the `CriticSetting`.
 
     Raises `InputError` for a name that is no critic, a checkpoint that holds no scorer or does not fit the body,
     a critic of the user's that is none, a correlation outside of [0, 1], and noise of the detector that cannot be read.
     """
     if not is_critic(name):
         raise InputError(
-            f"there is no critic {name!r}; expected one of {', '.join(CRITICS)}, a scorer's .safetensors, or "
-            "FILE.py:FUNCTION."
+            f"there is no critic {name!r}; expected one of {', '.join(CRITICS)}, a scorer's .safetensors, a "
+            "file of .descriptions.json, or FILE.py:FUNCTION."
         )
     setting = CriticSetting(
         body, noise_of(detector), seed, correlation, image_size, None if persons is None else tuple(persons)
     )
     if is_scorer_file(name):
         return _of_file(name, setting)
+    if is_descriptions_file(name):
+        return language_of_file(name, setting)
     critic = made_by(name, load_extension("critics", CRITICS.get(name, name)), setting=setting)
     if not isinstance(critic, Critic):
         raise InputError(f"{name}: made a {type(critic).__name__}, which is no critic (see `hmralign.critics.critic`)")
@@ -72,7 +75,9 @@ def _of_file(path: str, setting: CriticSetting) -> Critic:
 
 
 def weights_of(name: str) -> Path | None:
-    """The file whose weights a critic's scores depend on; None for a critic without one."""
+    """The file whose content a critic's scores depend on; None for a critic without one."""
+    if is_descriptions_file(name):
+        return Path(name)
     return scorer_path(name) if name in SHIPPED_SCORERS or is_scorer_file(name) else None
 
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 CriticChoice = str
-"""One of `CRITICS`, a scorer's checkpoint (.safetensors), or a critic of the user's own (`structures.extensions`)."""
+"""One of `CRITICS`, a scorer's checkpoint (.safetensors), a file of descriptions (.descriptions.json), or a critic of
+the user's own (`structures.extensions`)."""
 
 CRITICS: Mapping[str, str] = {
     "oracle": "hmralign.critics.controls:make_oracle",
@@ -28,8 +29,13 @@ CRITICS: Mapping[str, str] = {
     "scorer": "hmralign.critics.learned_scorer:make_scorer",
     "scorer-lab": "hmralign.critics.learned_scorer:make_scorer_lab",
     "limb-tilt": "hmralign.critics.limb_tilt:make_limb_tilt",
+    "oracle-language": "hmralign.critics.language:make_oracle_language",
 }
 """Name -> what makes it, in the order in which they are told."""
+
+
+DESCRIPTIONS_END = ".descriptions.json"
+"""How names of files of descriptions end (`hmralign.critics.language`)."""
 
 
 def is_scorer_file(name: str) -> bool:
@@ -37,9 +43,14 @@ def is_scorer_file(name: str) -> bool:
     return name.endswith(".safetensors")
 
 
+def is_descriptions_file(name: str) -> bool:
+    """Whether a name is the path of a file of descriptions, judged by its end."""
+    return name.endswith(DESCRIPTIONS_END)
+
+
 def is_critic(name: str) -> bool:
-    """Whether a name is one of `CRITICS`, a scorer's checkpoint, or stands for a critic of the user's own."""
-    if name in CRITICS or is_scorer_file(name):
+    """Whether a name is one of `CRITICS`, a file that a critic is made of, or stands for a critic of the user's own."""
+    if name in CRITICS or is_scorer_file(name) or is_descriptions_file(name):
         return True
     from hmralign.structures.extensions import is_extension  # loads torch, which a command's `--help` does without
 
@@ -48,7 +59,9 @@ def is_critic(name: str) -> bool:
 
 def score_name(name: str) -> str:
     """What a critic's scores are called in a store: `path/to/mine.py:make` is `mine.make`, `path/to/a.safetensors` is
-    `a`, every other name itself."""
+    `a`, and so is `path/to/a.descriptions.json`; every other name is itself."""
+    if is_descriptions_file(name):
+        return PurePath(name).name.removesuffix(DESCRIPTIONS_END)
     if is_scorer_file(name):
         return PurePath(name).stem
     place, colon, function = name.rpartition(":")

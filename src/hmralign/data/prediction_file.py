@@ -41,6 +41,7 @@ from torch import Tensor
 from hmralign.body.npz_file import npz_sizes, read_npz
 from hmralign.body.skeleton import NUM_BETAS, NUM_JOINTS, NUM_KEYPOINTS
 from hmralign.data.keypoint_box import keypoint_box
+from hmralign.geometry.crop_camera import crop_translation
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import MASK_SIZE, InputError, Observation
 from hmralign.structures.counted import counted
@@ -111,25 +112,6 @@ class PredictionFile:
             for name in ("ids", "observation", "rotmats", "betas", "transl", "joints", "rest_joints")
         }
         return replace(self, **parts)
-
-
-def full_image_translation(
-    pred_cam: Float[Tensor, "person hyp 3"],
-    box_center: Float[Tensor, "person 2"],
-    box_size: Float[Tensor, " person"],
-    focal_px: Float[Tensor, " person"],
-    image_size: Float[Tensor, "person 2"],
-) -> Float[Tensor, "person hyp 3"]:
-    """Translation (metres, `cam`) that a weak-perspective camera of a crop stands for.  Source: HMR (Kanazawa et al.
-    2018, sec. 3.2), 4D-Humans (`cam_crop_to_full`).
-
-    In a square crop of b pixels about c the camera (s, t) draws X at `c + b/2 s (X + t)`, the full image of focal
-    length f and centre m draws it at `m + f (X + T) / T_z` where the body is thin against its distance. Equal for all
-    X: `T_z = 2 f / (b s)` and `T = t + 2 (c - m) / (b s)`. s is positive.
-    """
-    side = box_size[:, None] * pred_cam[..., 0]  # pixels of one unit of half the crop
-    away = 2 * (box_center - image_size / 2)[:, None] / side[..., None]
-    return torch.cat([pred_cam[..., 1:] + away, (2 * focal_px[:, None] / side)[..., None]], dim=-1)
 
 
 def read_predictions(path: str | Path) -> PredictionFile:
@@ -329,7 +311,7 @@ def _translation(reader: _Reader, K: Tensor) -> Tensor | None:
         "K",
         "is not the camera of 'pred_cam': expected focal length 'focal_px', centre of the image",
     )
-    return full_image_translation(pred_cam, center, size, focal, image)
+    return crop_translation(pred_cam, center[:, None], size[:, None], focal[:, None], image[:, None] / 2)
 
 
 def _observation(reader: _Reader) -> Observation:

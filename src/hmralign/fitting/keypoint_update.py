@@ -195,7 +195,7 @@ def gauss_newton_update(
     for step in range(config.steps):
         model = predict(body, rotmats, betas, evidence.noise.offsets, derivatives=True)
         residual = place(model.points, evidence, config)
-        J = _observation_jacobian(model.d_rotation, model.d_betas, model.points, residual.transl)  # (B, N, 54, S)
+        J = observation_jacobian(model.d_rotation, model.d_betas, model.points, residual.transl)  # (B, N, 54, S)
         away = torch.cat(
             [
                 rotmat_to_rotvec(start_rotmats.mT @ rotmats).flatten(-2),
@@ -235,12 +235,13 @@ def _state_covariance(
     return P
 
 
-def _observation_jacobian(
+def observation_jacobian(
     d_rotation: Tensor | None,
     d_betas: Tensor | None,
     points: Float[Tensor, "person hyp 27 3"],
     transl: Float[Tensor, "person hyp 3"],
 ) -> Float[Tensor, "person hyp 54 state"]:
+    """Derivative of the tangents of placed landmarks by the state: 72 turns, shape, translation."""
     assert d_rotation is not None and d_betas is not None
     eye = torch.eye(3, device=points.device).expand(*points.shape, 3)
     d_point = torch.cat([d_rotation, d_betas, eye], dim=-1)  # (B, N, 27, 3, S)

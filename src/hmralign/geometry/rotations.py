@@ -24,6 +24,23 @@ def rotmat_to_rotvec(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*bat
     return roma.rotmat_to_rotvec(rotmat)
 
 
+def rotmat_to_rot6d(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 6"]:
+    """The first two columns, one after the other (Zhou et al. 2019, sec. 4.1)."""
+    return rotmat[..., :2].mT.flatten(-2)
+
+
+def rot6d_to_rotmat(rot6d: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation whose first two columns are two vectors made orthonormal in turn (Zhou et al. 2019, eq. 15).
+
+    Any length will do, and so will any angle between the two. A zero vector, or two parallel ones, give no rotation,
+    but no NaN either.
+    """
+    first, second = rot6d.unflatten(-1, (2, 3)).unbind(-2)  # (*B, 3) each
+    x = torch.nn.functional.normalize(first, dim=-1)
+    y = torch.nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
+
+
 def rotmat_angle(a: Float[Tensor, "*batch 3 3"], b: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
     """Geodesic distance in radians, accurate near 0 as well as near pi.
 

@@ -50,7 +50,9 @@ class _SelfAttention(nn.Module):
         return self.out(attended.transpose(1, 2).reshape(x.shape))
 
 
-class _Block(nn.Module):
+class AdaptiveBlock(nn.Module):
+    """Attention and an MLP, each shifted, scaled and gated from outside (adaLN-Zero)."""
+
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -59,6 +61,7 @@ class _Block(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "*batch tokens width"], modulation: Tensor) -> Tensor:
+        """Tokens after the block; `modulation` (*batch, 6 * width) is the same for all of them."""
         shift_a, scale_a, gate_a, shift_b, scale_b, gate_b = modulation[..., None, :].chunk(6, dim=-1)
         x = x + gate_a * self.attention(self.norm(x) * (1 + scale_a) + shift_a)
         return x + gate_b * self.down(nn.functional.silu(self.up(self.norm(x) * (1 + scale_b) + shift_b)))
@@ -77,7 +80,7 @@ class TransformerDenoiser(nn.Module):
         self.time = nn.Sequential(nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU())
         self.time_modulation = nn.Linear(128, config.depth * 6 * config.width)
         self.context_modulation = nn.Linear(config.context_width, config.depth * 6 * config.width)
-        self.blocks = nn.ModuleList(_Block(config.width, config.hidden) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(AdaptiveBlock(config.width, config.hidden) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, 5)
         for zero in (self.time_modulation, self.context_modulation, self.head):

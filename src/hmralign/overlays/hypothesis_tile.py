@@ -149,7 +149,7 @@ def group_pictures(
             f"{camera.height}; expected {style.side} x {style.side}"
         )
     overlays = draw_overlays(ground, vertices, faces, camera, alpha=style.alpha)
-    photo, *overlays = (_marked(p, window, seen, is_photo, style.outline) for p in (ground, *overlays))
+    photo, *overlays = (marked_picture(p, window, seen, is_photo, style.outline) for p in (ground, *overlays))
     views, captions = [np.stack(overlays)], ["over the photo" if is_photo else "over the keypoints"]
     wanted = style.views.count("+")
     if wanted:
@@ -198,8 +198,8 @@ def _draw_turned(views: Sequence[Tensor], faces: Tensor, side: int, scale: float
     return pictures
 
 
-def _marked(picture: Picture, window: Window, seen: Observation, is_photo: bool, outline: bool) -> Picture:
-    """With the keypoints where there is no photo, and the box of the target person."""
+def marked_picture(picture: Picture, window: Window, seen: Observation, is_photo: bool, outline: bool) -> Picture:
+    """The picture with the keypoints where there is no photo, and the red box of the target person."""
     if not is_photo:
         picture = draw_keypoints(picture, seen.keypoints, seen.confidence, window)
     if not outline:

@@ -18,6 +18,7 @@ from hmralign.policies.hyponet import HypoNetPolicy
 from hmralign.policies.lite import LitePolicy
 from hmralign.policies.pixel import PixelLitePolicy
 from hmralign.policies.policy import BodyProposer, DiffusionPolicy, state_hash
+from hmralign.policies.regressor import RegressorPolicy
 from hmralign.structures import InputError
 from hmralign.structures.extensions import is_extension, load_extension, made_by
 
@@ -25,6 +26,7 @@ KINDS: Mapping[str, Callable[..., BodyProposer]] = {
     "lite": LitePolicy.load,
     "pixel": PixelLitePolicy.load,
     "hyponet": HypoNetPolicy.load,
+    "regressor": RegressorPolicy.load,
 }
 """Kind of a checkpoint -> `(path, body, *, num_steps, detector) -> policy`."""
 

@@ -146,7 +146,7 @@ def named_critic(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) 
 def critic_facts(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> CriticFacts:
     """What scores by that critic depend on."""
     settings: dict[str, Any] = {"critic": score_name(name), "detector": config.detector, "mesh_hash": body.mesh_hash}
-    if name in ("random", "oracle-noisy"):
+    if name in ("random", "oracle-noisy", "oracle-language"):
         settings |= {"seed": config.seed, "draws": "by group"}
     if name == "mix":
         settings["weights"] = dict(LAB_WEIGHTS)

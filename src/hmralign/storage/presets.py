@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-PresetKind = Literal["align", "base", "pixel", "scorer", "gate", "ablate", "paper"]
+PresetKind = Literal[
+    "align", "base", "pixel", "scorer", "gate", "ablate", "paper", "regressor", "vqvae", "text", "refiner"
+]
 """What a preset configures: `align`, `train base` (and the persons of `synth`), `train pixel`, `train scorer`,
-`train gate`, `critic ablate`, `train paper`."""
+`train gate`, `critic ablate`, `train paper`, `train regressor`, `train vqvae`, `train text`, `train refiner`."""
 
 RENAMED = {
     (

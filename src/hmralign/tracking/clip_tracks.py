@@ -25,7 +25,7 @@ from hmralign.tracking.association import Sighting, Tracker
 from hmralign.tracking.chunks import SMALL_ARRAYS, ChunkFolder
 from hmralign.tracking.frame_groups import reading_of
 from hmralign.tracking.gaps import fill_places, fill_rotations, fill_variance
-from hmralign.tracking.linking import Linker, motion_features
+from hmralign.tracking.linking import NOTHING, Linker, motion_features
 from hmralign.tracking.measurement import measure
 from hmralign.tracking.person_track import PersonTrack
 from hmralign.tracking.placing import place_by_keypoints
@@ -53,6 +53,16 @@ class _Sightings:
     reading: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     measured: dict[str, np.ndarray] = field(default_factory=dict)
     """The fields of `Measurement` of all sightings."""
+    disbelieved: list[tuple[int, dict[str, np.ndarray]]] = field(default_factory=list)
+    """Frames whose sighting contradicted its neighbours, and what was seen: no body is taken of them."""
+
+    def keep_linked(self, path: np.ndarray) -> None:
+        """Set apart the sightings of which the path takes nothing."""
+        linked = np.flatnonzero(path != NOTHING)
+        self.path = path[linked]
+        self.disbelieved = [(self.frame[i], self.small[i]) for i in np.flatnonzero(path == NOTHING)]
+        self.at, self.frame = [self.at[i] for i in linked], [self.frame[i] for i in linked]
+        self.small = [self.small[i] for i in linked]
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,9 @@ def clip_tracks(chunks: ChunkFolder, count: int, hypotheses: int, body: BodyMode
     _measure(chunks, count, kept, hypotheses, body, config)
     found = [_smoothed(track, frames, body, noise, config) for track in kept.values()]
     notes = _notes(frames, len(tracks) - len(kept), least, left_out)
+    if disbelieved := sum(len(track.disbelieved) for track in kept.values()):
+        those = "them are" if disbelieved > 1 else "it is"
+        notes.append(f"{counted(disbelieved, 'sighting')} that contradicted the frames around {those} filled in")
     return ClipTracks(frames, found, notes, detector[0], sightings)
 
 
@@ -184,7 +197,7 @@ def _link(
         track.linker.show(float(frames.time[track.frame[index]]), features, readings, misfit, likely)
     for track in tracks.values():
         assert track.linker is not None
-        track.path = track.linker.path()
+        track.keep_linked(track.linker.path())
         track.linker = None
 
 
@@ -238,7 +251,7 @@ def _smoothed(
         spread=_spread(track, joints, time, seen).astype(np.float32),
         interpolated=filled.interpolated,
         exchanged=_at(seen, track.reading > 0, len(time)),
-        keypoints=_at(seen, torch.cat([observed.keypoints, observed.confidence[..., None]], -1).numpy(), len(time)),
+        keypoints=_all_keypoints(track, observed, seen, len(time)),
         box=fill_places(time, seen, np.stack([s["box"] for s in track.small])).astype(np.float32),
         score=_at(seen, np.array([s["score"] for s in track.small], np.float32), len(time)),
         K=frames.K[span],
@@ -295,6 +308,14 @@ def _spread(track: _Sightings, joints: np.ndarray, time: np.ndarray, seen: np.nd
     relative = (joints - joints[:, :1])[seen]
     mean, own = track.measured["joint_mean"], track.measured["joint_variance"]
     return np.sqrt(fill_variance(time, seen, own + ((mean - relative) ** 2).sum(-1)))
+
+
+def _all_keypoints(track: _Sightings, linked: Observation, seen: np.ndarray, count: int) -> np.ndarray:
+    """Keypoints with confidence of every frame; those of disbelieved sightings as they were read."""
+    keypoints = _at(seen, torch.cat([linked.keypoints, linked.confidence[..., None]], -1).numpy(), count)
+    for frame, small in track.disbelieved:
+        keypoints[frame - track.frame[0]] = np.concatenate([small["keypoints"], small["confidence"][:, None]], -1)
+    return keypoints
 
 
 def _at(seen: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:

@@ -9,22 +9,26 @@ sides the other way round, as that one does. The last two are called turned. The
           + min(d^2 / 2 (noise^2 + (speed dt)^2), most)    how far the body moved, d in metres; see `motion_features`;
                                                            `most` is `jump`, or `change` where the reading changes
           - log P(turned | turned before, dt)              a detector errs seldom, and then for a while
+          + disbelief                                      for each frame of which nothing is taken
 
 so that a frame whose reading does not fit its neighbours' is voted down by them, and a stretch of such frames as well,
 as long as the motion into it and out of it is dearer than to call the detector wrong for that long. P(reading | frame)
 is that of a photo (`hypotheses.sides`); it counts as a ratio to the chain's own share, so that a frame without
 neighbours has just that probability. A reading that its own frame makes as good as impossible is not offered, whatever
-the neighbours say. Where nothing is known of a frame (NaN), what most frames say decides alone.
+the neighbours say. Where nothing is known of a frame (NaN), what most frames say decides alone. A frame whose every
+reading contradicts its neighbours is not believed at all: without that, one such frame drags a whole stretch around it
+into the wrong reading, which is cheaper than to jump into it and out again.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8, UInt16
 from torch import Tensor
 
 
@@ -49,6 +53,11 @@ class LinkConfig:
     misfit_seconds: float = 0.15
     """Frames within this time share their errors: together they count as one for the keypoints' misfit, and for what
     they say of their readings."""
+    disbelief: float = 10.0
+    """What it costs to take nothing of a frame between two others. Chosen on synthetic flips and by a look at clip
+    m02, where 5 to 30 serve alike."""
+    disbelief_seconds: float = 0.1
+    """Longest time for which nothing is taken; it is filled in."""
     offered_above: float = 0.002
     """Probability up to which a turned reading is not offered: no neighbour turns what both networks read in one way
     and the gate is sure of. Of synthetic persons with exchanged sides one in a hundred falls below."""
@@ -64,19 +73,40 @@ def motion_features(
     return torch.cat([places, turns], dim=1).numpy().astype(np.float32)
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """A frame that may be gone on from."""
+
+    time: float
+    features: Float[np.ndarray, "hyp features"]
+    readings: Int[np.ndarray, " hyp"]
+    cost: Float[np.ndarray, " hyp"]
+    """Of the cheapest sequence that ends in each hypothesis."""
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What comes before each hypothesis of a frame: so many frames back, and which hypothesis there."""
+
+    back: UInt8[np.ndarray, " hyp"]
+    hypothesis: UInt16[np.ndarray, " hyp"]
+
+
+NOTHING = -1
+"""In a path: a frame of which nothing is taken."""
+_MOST_SKIPPED = 8
+
+
 class Linker:
     """The cheapest sequence through the groups of one track, which are shown to it frame by frame.
 
-    Keeps one integer per hypothesis and frame, nothing else of earlier frames.
+    Keeps two integers per hypothesis and frame, and the groups of the last `disbelief_seconds`.
     """
 
     def __init__(self, config: LinkConfig | None = None):
         self._config = config or LinkConfig()
-        self._back: list[np.ndarray] = []
-        self._features: np.ndarray | None = None
-        self._readings = np.zeros(0, np.int64)
-        self._cost: np.ndarray = np.zeros(0)
-        self._time = 0.0
+        self._before: list[_Before] = []
+        self._recent: deque[_Shown] = deque(maxlen=_MOST_SKIPPED + 1)
 
     def show(
         self,
@@ -91,36 +121,58 @@ class Linker:
         `probability` is that of each hypothesis' reading, by what the frame itself says; NaN, or None for all, where
         nothing is known. That of the reading as read is not looked at.
         """
+        config = self._config
         unary = misfit + self._evidence(readings, probability)
-        if self._features is None:
-            share = self._config.exchanged_share
-            self._cost = unary - np.log(np.where(readings > 0, share, 1 - share))
-            self._back.append(np.zeros(len(readings), np.uint16))
+        if not self._recent:
+            share = config.exchanged_share
+            cost = unary - np.log(np.where(readings > 0, share, 1 - share))
+            before = _Before(np.zeros(len(readings), np.uint8), np.zeros(len(readings), np.uint16))
         else:
-            unary = unary * min(1.0, (time - self._time) / self._config.misfit_seconds)
-            motion = self._motion(features, time - self._time)
-            changes = self._readings[:, None] != readings[None]
-            motion = np.where(changes, np.minimum(motion, self._config.change), motion)
-            step = motion + self._turned(readings, time - self._time)
-            total = self._cost[:, None] + step
-            before = total.argmin(0)
-            self._cost = total[before, np.arange(len(readings))] + unary
-            self._cost = self._cost - self._cost.min()
-            self._back.append(before.astype(np.uint16))
-        self._features, self._readings, self._time = features, readings, time
+            step = time - self._recent[-1].time
+            best, before = self._cheapest(time, step, features, readings)
+            cost = best + unary * min(1.0, step / config.misfit_seconds)
+        self._before.append(before)
+        self._recent.append(_Shown(time, features, readings, cost))
+
+    def _cheapest(
+        self, time: float, step: float, features: np.ndarray, readings: np.ndarray
+    ) -> tuple[Float[np.ndarray, " hyp"], _Before]:
+        """Cost of the way to each hypothesis, from the frame before or, where those between are skipped, an earlier
+        one."""
+        best = np.full(len(readings), np.inf)
+        back, from_hypothesis = np.ones(len(readings), np.uint8), np.zeros(len(readings), np.uint16)
+        for skipped, shown in enumerate(reversed(self._recent)):
+            if skipped and time - shown.time > self._config.disbelief_seconds + step:
+                break
+            total = shown.cost[:, None] + self._way(shown, time, features, readings)
+            nearest = total.argmin(0)
+            cost = total[nearest, np.arange(len(readings))] + skipped * self._config.disbelief
+            cheaper = cost < best
+            best = np.where(cheaper, cost, best)
+            back[cheaper], from_hypothesis[cheaper] = skipped + 1, nearest[cheaper]
+        return best, _Before(back, from_hypothesis)
+
+    def _way(
+        self, shown: _Shown, time: float, features: np.ndarray, readings: np.ndarray
+    ) -> Float[np.ndarray, "before hyp"]:
+        dt = time - shown.time
+        motion = self._motion(shown.features, features, dt)
+        changes = shown.readings[:, None] != readings[None]
+        motion = np.where(changes, np.minimum(motion, self._config.change), motion)
+        return motion + self._turned(shown.readings, readings, dt)
 
     def path(self) -> Int[np.ndarray, " frames"]:
-        """Index of the hypothesis of each frame that was shown."""
-        chosen = np.zeros(len(self._back), np.int64)
-        at = int(self._cost.argmin()) if len(self._cost) else 0
-        for frame in range(len(self._back) - 1, -1, -1):
+        """Index of the hypothesis of each frame that was shown, or `NOTHING`; never in the first or last frame."""
+        chosen = np.full(len(self._before), NOTHING, np.int64)
+        frame = len(self._before) - 1
+        at = int(self._recent[-1].cost.argmin()) if self._recent else 0
+        while frame >= 0:
             chosen[frame] = at
-            at = int(self._back[frame][at])
+            before = self._before[frame]
+            frame, at = frame - int(before.back[at]) if frame else -1, int(before.hypothesis[at])
         return chosen
 
-    def _motion(self, features: np.ndarray, dt: float) -> Float[np.ndarray, "before hyp"]:
-        assert self._features is not None
-        a, b = self._features, features
+    def _motion(self, a: np.ndarray, b: np.ndarray, dt: float) -> Float[np.ndarray, "before hyp"]:
         squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
         config = self._config
         variance = config.noise**2 + (config.speed * dt) ** 2
@@ -138,11 +190,11 @@ class Linker:
         cost[known] = np.where(p > config.offered_above, -ratio, np.inf)
         return cost
 
-    def _turned(self, readings: np.ndarray, dt: float) -> Float[np.ndarray, "before hyp"]:
+    def _turned(self, before: np.ndarray, after: np.ndarray, dt: float) -> Float[np.ndarray, "before hyp"]:
         """A chain of two states in continuous time, whose share and duration the configuration says."""
         config = self._config
         share, leave = config.exchanged_share, 1 / config.exchanged_seconds
         enter = leave * share / (1 - share)
         mixed = 1 - math.exp(-(enter + leave) * dt)
         change = np.array([[1 - share * mixed, share * mixed], [(1 - share) * mixed, 1 - (1 - share) * mixed]])
-        return -np.log(change)[(self._readings[:, None] > 0).astype(int), (readings[None] > 0).astype(int)]
+        return -np.log(change)[(before[:, None] > 0).astype(int), (after[None] > 0).astype(int)]

@@ -11,13 +11,13 @@ import torch
 
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
-from hmralign.systems.group_preference.backends import Nobody
 from hmralign.systems.group_preference.batch_export import export_batch
 from hmralign.systems.group_preference.batch_folder import BatchFolder, BatchLimits, exporting
 from hmralign.systems.group_preference.batch_import import ImportReport, import_answers
 from hmralign.systems.group_preference.score import score_groups
 from hmralign.systems.group_preference.verdict_files import read_verdicts
 from hmralign.vlm.asking import Limits
+from hmralign.vlm.backends import Nobody
 from hmralign.vlm.image_tokens import QWEN3_VL
 from hmralign.vlm.journal import Journal
 from hmralign.vlm.prices import Price, PriceTable

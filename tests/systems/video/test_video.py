@@ -194,6 +194,23 @@ def test_a_frame_that_two_networks_read_differently_is_linked_by_its_neighbours_
     assert np.allclose(other.joints[:, list(MIRROR_JOINTS)] * [-1, 1, 1], track.joints, atol=0.02)
 
 
+def test_a_frame_that_contradicts_its_neighbours_is_filled_in_counted_and_still_shown_as_it_was_read(tmp_path):
+    if not checkpoint_path("lite").is_file():
+        pytest.skip("the weights are not here")
+    frames = moving_keypoints(9, 0.5)
+    middle = frames[4][0, :, 1].mean()
+    frames[4][0, :, 1] = 2 * middle - frames[4][0, :, 1]  # upside down for one frame
+    clip = write_clip(tmp_path / "a.mp4", person_pictures(9))
+    video = Recoverer.load("lite", detector=TwoNetworks(frames, wrong=None), num_hypotheses=6, sides="as-read").video(
+        clip
+    )
+    (track,) = video
+    assert np.flatnonzero(track.interpolated).tolist() == [4]
+    assert np.allclose(track.keypoints[4, :, :2], frames[4][0, :, :2], atol=1e-3)
+    assert "1 sighting that contradicted the frames around it" in " ".join(video.notes)
+    assert np.abs(np.diff(track.joints - track.joints[:, :1], axis=0)).max() < 0.1  # nobody stands on the head
+
+
 def test_with_sides_as_read_a_clip_is_linked_by_motion_alone(tmp_path):
     clip, frames = write_clip(tmp_path / "a.mp4", person_pictures(6)), moving_keypoints(6, 0.5)
     tiny_recoverer(tmp_path)

@@ -42,17 +42,18 @@ class PromptFile:
         return {"prompt": self.name, "version": self.version, "sha256": self.sha256}
 
 
-def prompt_versions() -> tuple[str, ...]:
-    """All versions of this package."""
-    return tuple(sorted(p.name for p in _FOLDER.iterdir() if p.is_dir()))
+def prompt_versions(folder: Path = _FOLDER) -> tuple[str, ...]:
+    """All versions of the prompts in a folder of this package, by default the judge's."""
+    return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir()))
 
 
 @cache
-def read_prompt(name: str, version: str = LATEST) -> PromptFile:
-    """A prompt. Raises InputError for a version or a prompt that the package has not."""
-    if version not in prompt_versions():
-        raise InputError(f"there is no version '{version}' of the prompts; there are {', '.join(prompt_versions())}")
-    path = _FOLDER / version / f"{name}.md"
+def read_prompt(name: str, version: str = LATEST, folder: Path = _FOLDER) -> PromptFile:
+    """A prompt. Raises InputError for a version or a prompt that the folder has not."""
+    if version not in prompt_versions(folder):
+        there = ", ".join(prompt_versions(folder))
+        raise InputError(f"there is no version '{version}' of the prompts; there are {there}")
+    path = folder / version / f"{name}.md"
     if not path.is_file():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.md")))
         raise InputError(f"prompts {version} have no '{name}'; there are {there}")

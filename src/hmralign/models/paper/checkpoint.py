@@ -17,7 +17,6 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import torch
 from torch import nn
 
-from hmralign.diffusion.schedule import ScheduleConfig
 from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields, write_weights
 from hmralign.models.paper.config import PaperConfig
 from hmralign.models.paper.hyponet import HypoNet
@@ -32,9 +31,9 @@ KIND = "hyponet"
 
 _LARGEST = 4096
 """No layer or schedule of a checkpoint is larger; bounds what a forged header can make us build."""
-_MOST_BLOCKS = 24
+_MOST_BLOCKS = 32
 """No network of a checkpoint has more blocks in a row."""
-_DEPTHS = ("modules", "blocks", "stem_blocks", "hops", "depth")
+_DEPTHS = ("modules", "blocks", "stem_blocks", "hops", "depth", "decoder_depth")
 
 Config = TypeVar("Config")
 
@@ -124,7 +123,7 @@ def _checked(path: Path, kind: type, values: Any) -> Any:
     made = {
         name: _checked(path, type(defaults[name]), value)
         if is_dataclass(defaults[name])
-        else _checked_value(path, name, value, defaults[name])
+        else _checked_value(path, kind, name, value, defaults[name])
         for name, value in values.items()
     }
     try:
@@ -133,13 +132,13 @@ def _checked(path: Path, kind: type, values: Any) -> Any:
         raise InputError(f"{path}: configuration: {error}") from error
 
 
-def _checked_value(path: Path, name: str, value: Any, default: Any) -> Any:
+def _checked_value(path: Path, kind: type, name: str, value: Any, default: Any) -> Any:
     """A value of the kind that its default is."""
     most = _MOST_BLOCKS if name in _DEPTHS else _LARGEST
     if isinstance(default, bool):
         good, expected = type(value) is bool, "true or false"
     elif isinstance(default, str):
-        choices = get_args(get_type_hints(ScheduleConfig)[name])
+        choices = get_args(get_type_hints(kind)[name])
         good, expected = isinstance(value, str) and value in choices, " or ".join(choices)
     elif isinstance(default, float):
         good, expected = type(value) in (int, float) and 0 <= value < 1 and math.isfinite(value), "a number in 0..1"

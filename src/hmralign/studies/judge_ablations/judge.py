@@ -10,9 +10,9 @@ from pathlib import Path
 
 from hmralign.structures import InputError
 from hmralign.studies.judge_ablations.settings import JudgeAccess
-from hmralign.systems.group_preference.backends import make_backend, read_profile
-from hmralign.systems.group_preference.judging import Asker
+from hmralign.vlm.asker import Asker
 from hmralign.vlm.asking import Limits
+from hmralign.vlm.backends import make_backend, read_profile
 from hmralign.vlm.budget import Budget
 from hmralign.vlm.chat import ChatBackend
 from hmralign.vlm.journal import Journal

@@ -42,9 +42,9 @@ from hmralign.studies.table import Run
 from hmralign.systems.align.checkpoint import align_checkpoint, open_start
 from hmralign.systems.evaluate.predict import PredictConfig
 from hmralign.systems.group_preference.explore import explore_groups, freeze_memory, utc_now
-from hmralign.systems.group_preference.judging import Asker
 from hmralign.systems.group_preference.score import score_groups
 from hmralign.systems.group_preference.verdict_files import read_verdicts
+from hmralign.vlm.asker import Asker
 from hmralign.vlm.journal import Journal
 
 logger = logging.getLogger("hmralign.critic")

@@ -39,11 +39,12 @@ from hmralign.critics.vlm.prompts import ReviewedCase, reflection_request
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError, Rule
 from hmralign.systems.group_preference.embedding import looks_at_pictures, require_pictures, resolved
-from hmralign.systems.group_preference.judging import Asker, group_query, judge_groups, make_embedder, shown_of
+from hmralign.systems.group_preference.judging import group_query, judge_groups, make_embedder, shown_of
 from hmralign.systems.group_preference.pictures import StoredGroup, draw_group, read_groups
 from hmralign.systems.group_preference.rounds import Rounds
 from hmralign.systems.group_preference.settings import ExploreConfig, check_plan
 from hmralign.systems.group_preference.verdicts import GroupVerdict, comments_of
+from hmralign.vlm.asker import Asker
 from hmralign.vlm.asking import Answered, Failed, Question
 from hmralign.vlm.chat import ChatReply
 from hmralign.vlm.structured import usable_text

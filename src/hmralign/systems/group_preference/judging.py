@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,46 +14,17 @@ from hmralign.critics.vlm.memory.embeddings import Embedder
 from hmralign.critics.vlm.memory.retrieval import Query, RetrievalOptions, Retrieved, retrieve
 from hmralign.critics.vlm.memory.store import Memory
 from hmralign.critics.vlm.plan import group_generator
-from hmralign.structures import InputError, MemoryContext
+from hmralign.structures import MemoryContext
 from hmralign.systems.group_preference.asked_groups import AskedGroup, asked_groups
 from hmralign.systems.group_preference.embedding import embedder_of, looks_at_pictures, view_of
 from hmralign.systems.group_preference.pictures import StoredGroup
 from hmralign.systems.group_preference.settings import JudgeConfig
 from hmralign.systems.group_preference.verdicts import GroupVerdict, group_verdict
-from hmralign.vlm.asking import Answered, Failed, Limits, Question, ask_all
-from hmralign.vlm.budget import Budget
-from hmralign.vlm.chat import ChatBackend
-from hmralign.vlm.journal import Journal
-from hmralign.vlm.openai_chat import OpenAIChat
-from hmralign.vlm.prices import PriceTable
+from hmralign.vlm.asker import Asker
+from hmralign.vlm.asking import Question
 
 NOTHING = Retrieved(MemoryContext(), (), (), ())
 """What a judge without a memory is shown."""
-
-
-@dataclass(frozen=True)
-class Asker:
-    """Who is asked, with the journal of answers and what may be spent."""
-
-    backend: ChatBackend
-    journal: Journal
-    limits: Limits = field(default_factory=Limits)
-    budget: Budget = field(default_factory=Budget)
-    prices: PriceTable = field(default_factory=PriceTable)
-
-    def __post_init__(self) -> None:
-        """Raise InputError for a budget that starts anew with each batch of questions."""
-        if self.budget.counts != "journal":
-            raise InputError("questions are asked in batches, so a budget has to count what is in the journal")
-
-    async def ask(self, questions: Iterator[Question[Any]]) -> list[Answered[Any] | Failed]:
-        """As `ask_all`."""
-        return await ask_all(self.backend, self.journal, questions, self.limits, self.budget, self.prices)
-
-    async def close(self) -> None:
-        """Close the connections of this event loop."""
-        if isinstance(self.backend, OpenAIChat):
-            await self.backend.close()
 
 
 def make_embedder(

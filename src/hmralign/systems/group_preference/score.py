@@ -25,7 +25,7 @@ from hmralign.critics.vlm.memory.store import Memory
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, writing
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.embedding import require_pictures, resolved
-from hmralign.systems.group_preference.judging import NOTHING, Asker, judge_groups, make_embedder, shown_of
+from hmralign.systems.group_preference.judging import NOTHING, judge_groups, make_embedder, shown_of
 from hmralign.systems.group_preference.pictures import StoredGroup, read_groups
 from hmralign.systems.group_preference.settings import ScoreConfig, check_plan
 from hmralign.systems.group_preference.verdict_files import (
@@ -35,6 +35,7 @@ from hmralign.systems.group_preference.verdict_files import (
     write_verdicts,
 )
 from hmralign.systems.group_preference.verdicts import GroupVerdict
+from hmralign.vlm.asker import Asker
 
 logger = logging.getLogger("hmralign.critic")
 

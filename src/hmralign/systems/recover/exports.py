@@ -76,7 +76,7 @@ def export_photo(folder: Path, body: BodyModel, formats: Collection[str]) -> lis
     if record is None:
         raise InputError(f"'{folder}' holds no finished photo; expected an output folder of `hmralign recover`")
     names = [str(person["folder"]) for person in record["people"]]
-    return write_exports(folder, names, [_stored_person(folder / name, body) for name in names], body, formats)
+    return write_exports(folder, names, [stored_person(folder / name, body) for name in names], body, formats)
 
 
 def write_exports(
@@ -121,8 +121,8 @@ def _spread(person: ExportedPerson, body: BodyModel) -> np.ndarray:
     return surface_spread(posed_joints(body, group), vertices(body, group)).numpy()
 
 
-def _stored_person(folder: Path, body: BodyModel) -> ExportedPerson:
-    """A person of `hypotheses.npz`."""
+def stored_person(folder: Path, body: BodyModel) -> ExportedPerson:
+    """A person of `hypotheses.npz`. Raises InputError for a damaged archive and for another skeleton."""
     path = folder / "hypotheses.npz"
     wanted = ["skeleton_hash", "body_name", *_PARAMS, *(f"fused_{name}" for name in _PARAMS)]
     arrays = read_npz(path, wanted)
