@@ -1,4 +1,4 @@
-"""Every adapter on a stand-in in its format: the persons that went in come out, in `cam`, in metres, sides unchanged."""
+"""Every adapter on a stand-in in its format: those who went in come out, in `cam`, in metres, sides unchanged."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ import torch
 from hmralign.adapters.persons import AdaptedPersons
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_joints
-from hmralign.data.dataset import DatasetSetting, LabelledPersons, open_dataset
+from hmralign.data.dataset import DatasetSetting
 from hmralign.data.names import PUBLISHED
 from hmralign.geometry.cameras import project
 from hmralign.structures import InputError
 from support.published_datasets import (
     People,
     body_file,
+    opener,
     people,
     same_shape,
     write_3dpw,
@@ -84,8 +85,8 @@ class Written:
     folder: Path
 
     def opened(self, **setting) -> AdaptedPersons:
-        persons = open_dataset(self.case.dataset, self.folder, self.case.split, DatasetSetting(**setting))
-        assert isinstance(persons, AdaptedPersons) and isinstance(persons, LabelledPersons)
+        persons = opener(self.case.dataset)(self.folder, self.case.split, DatasetSetting(**setting))
+        assert isinstance(persons, AdaptedPersons)
         return persons
 
     def as_annotated(self, **setting) -> AdaptedPersons:

@@ -13,6 +13,7 @@ from hmralign.data.names import PUBLISHED
 from hmralign.structures import InputError
 from support.published_datasets import (
     body_file,
+    opener,
     people,
     same_shape,
     write_3dpw,
@@ -39,7 +40,7 @@ def who(bodies):
 
 
 def opened(dataset: str, folder: Path, split: str = "test", **setting) -> AdaptedPersons:
-    persons = open_dataset(dataset, folder, split, DatasetSetting(**setting))
+    persons = opener(dataset)(folder, split, DatasetSetting(**setting))
     assert isinstance(persons, AdaptedPersons)
     return persons
 
@@ -61,7 +62,12 @@ def without(content: dict, *keys) -> None:
 RECORDS = [
     ("h36m", write_h36m, lambda c: without(c, "annotations", 1, "betas"), "has no 'betas'"),
     ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "thetas", value=[0.0] * 69), "'thetas' has 69 numbers"),
-    ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "thetas", value=[0.0] * 63), "without the root and the hands"),
+    (
+        "h36m",
+        write_h36m,
+        lambda c: at(c, "annotations", 1, "thetas", value=[0.0] * 63),
+        "without the root and the hands",
+    ),
     ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "thetas", value=[0.0] * 71), r"has the shape \(71,\)"),
     ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "thetas", value=[99.0] * 72), "more than two turns"),
     ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "betas", value=[300.0] * 10), "has a beta beyond 20"),
@@ -69,18 +75,43 @@ RECORDS = [
     ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "betas", value={"a": 1}), "no array of numbers"),
     ("h36m", write_h36m, lambda c: without(c, "images", 1, "cam_param"), "has no 'image.cam_param'"),
     ("h36m", write_h36m, lambda c: at(c, "images", 1, "cam_param", "f", value=[0, 0]), "not positive"),
-    ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "smpl_joints", value=[[0.0] * 3] * 28), r"has the shape \(28, 3\)"),
-    ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "smpl_joints", value=[[0.0] * 3] * 24), "neither in metres nor"),
+    (
+        "h36m",
+        write_h36m,
+        lambda c: at(c, "annotations", 1, "smpl_joints", value=[[0.0] * 3] * 28),
+        r"has the shape \(28, 3\)",
+    ),
+    (
+        "h36m",
+        write_h36m,
+        lambda c: at(c, "annotations", 1, "smpl_joints", value=[[0.0] * 3] * 24),
+        "neither in metres nor",
+    ),
     ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "root_coord", value=[9e3, 0, 9e3]), "nor where the root is"),
     ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "image_id", value=3), "its image_id does not name"),
     ("h36m", write_h36m, lambda c: at(c, "annotations", 1, value=[7]), "no object with keys"),
     ("h36m", write_h36m, lambda c: at(c, "annotations", 1, "bbox", value=[5, 5, 0, 9]), "has a box that is empty"),
-    ("h36m", write_h36m, lambda c: at(c, "images", 1, "file_name", value="s_09_act_05_subact_02_ca_01/f.jpg"), "shifted"),
-    ("3dpw-json", write_3dpw_json, lambda c: at(c, "annotations", 1, "image_id", value=7), "image that is not in the file"),
-    ("3dpw-json", write_3dpw_json, lambda c: at(c, "annotations", 1, "smpl_param", "gender", value="robot"), "gender that is none"),
+    (
+        "h36m",
+        write_h36m,
+        lambda c: at(c, "images", 1, "file_name", value="s_09_act_05_subact_02_ca_01/f.jpg"),
+        "shifted",
+    ),
+    (
+        "3dpw-json",
+        write_3dpw_json,
+        lambda c: at(c, "annotations", 1, "image_id", value=7),
+        "image that is not in the file",
+    ),
+    (
+        "3dpw-json",
+        write_3dpw_json,
+        lambda c: at(c, "annotations", 1, "smpl_param", "gender", value="robot"),
+        "gender that is none",
+    ),
     ("hybrik-json", write_hybrik_json, lambda c: at(c, "annotations", 1, "joint_cam_valid", value=[0.0]), "has no fit"),
     ("hybrik-json", write_hybrik_json, lambda c: without(c, "annotations", 1, "f"), "has no 'f'"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("dataset", "write", "change", "said"), RECORDS, ids=lambda x: x if isinstance(x, str) else "")
@@ -162,12 +193,17 @@ def test_an_archive_that_was_not_unpacked_is_pointed_at(tmp_path):
 
 
 WRITERS = {
-    "3dpw-json": (write_3dpw_json, "test", "annotations/*.json"), "h36m": (write_h36m, "test", "annotations/*.json"),
-    "hybrik-json": (write_hybrik_json, "coco", "annotations/*.json"), "3dpw": (write_3dpw, "test", "sequenceFiles/*/*.pkl"),
-    "emdb": (write_emdb, "test", "P0/*/*.pkl"), "bedlam": (write_bedlam, "train", "labels/*.npz"),
-    "human-data": (write_human_data, "toy", "*.npz"), "scorer-cache": (write_scorer_cache, "hi4d", "*.npz"),
-    "amass": (write_amass, "all", "ACCAD/*/walk_poses.npz"), "rich": (write_rich, "test", "test_body/*/00000/*.pkl"),
-}  # fmt: skip
+    "3dpw-json": (write_3dpw_json, "test", "annotations/*.json"),
+    "h36m": (write_h36m, "test", "annotations/*.json"),
+    "hybrik-json": (write_hybrik_json, "coco", "annotations/*.json"),
+    "3dpw": (write_3dpw, "test", "sequenceFiles/*/*.pkl"),
+    "emdb": (write_emdb, "test", "P0/*/*.pkl"),
+    "bedlam": (write_bedlam, "train", "labels/*.npz"),
+    "human-data": (write_human_data, "toy", "*.npz"),
+    "scorer-cache": (write_scorer_cache, "hi4d", "*.npz"),
+    "amass": (write_amass, "all", "ACCAD/*/walk_poses.npz"),
+    "rich": (write_rich, "test", "test_body/*/00000/*.pkl"),
+}
 
 
 @pytest.mark.parametrize("dataset", WRITERS)
@@ -214,21 +250,51 @@ def test_an_object_array_in_place_of_numbers_is_refused(who, tmp_path):
 
 UNEQUAL = [
     ("bedlam", write_bedlam, "train", lambda c: at(c, "shape", value=c["shape"][:3]), "'shape' has 3 rows, expected 4"),
-    ("bedlam", write_bedlam, "train", lambda c: at(c, "cam_int", value=c["cam_int"][:, :2]), r"'cam_int' has the shape \(4, 2, 3\)"),
+    (
+        "bedlam",
+        write_bedlam,
+        "train",
+        lambda c: at(c, "cam_int", value=c["cam_int"][:, :2]),
+        r"'cam_int' has the shape \(4, 2, 3\)",
+    ),
     ("bedlam", write_bedlam, "train", lambda c: without(c, "trans_cam"), r"lacks the arrays \['trans_cam'\]"),
     ("bedlam", write_bedlam, "train", lambda c: at(c, "pose_cam", value=c["pose_cam"][:, :72]), r"expected \(4, 165\)"),
-    ("human-data", write_human_data, "toy", lambda c: at(c, "smpl", "betas", value=np.zeros((3, 10))), "betas' has 3 rows"),
+    (
+        "human-data",
+        write_human_data,
+        "toy",
+        lambda c: at(c, "smpl", "betas", value=np.zeros((3, 10))),
+        "betas' has 3 rows",
+    ),
     ("human-data", write_human_data, "toy", lambda c: without(c, "smpl", "betas"), "'smpl' has no betas"),
-    ("human-data", write_human_data, "toy", lambda c: at(c, "smpl", "body_pose", value=np.zeros((4, 63))), r"expected \(4, 23, 3\)"),
+    (
+        "human-data",
+        write_human_data,
+        "toy",
+        lambda c: at(c, "smpl", "body_pose", value=np.zeros((4, 63))),
+        r"expected \(4, 23, 3\)",
+    ),
     ("human-data", write_human_data, "toy", lambda c: at(c, "meta", "gender", value=["male"]), "gender' has 1 rows"),
-    ("human-data", write_human_data, "toy", lambda c: at(c, "keypoints2d_original", value=np.zeros((4, 25, 3))), "another order of joints"),
+    (
+        "human-data",
+        write_human_data,
+        "toy",
+        lambda c: at(c, "keypoints2d_original", value=np.zeros((4, 25, 3))),
+        "another order of joints",
+    ),
     ("human-data", write_human_data, "toy", lambda c: at(c, "smpl", value=[1, 2]), "'smpl' is"),
     ("human-data", write_human_data, "toy", lambda c: without(c, "smpl"), "has no body"),
     ("h36m", write_h36m, "test", lambda c: c["images"].pop(), "has 3 images and 4 annotations"),
-    ("h36m", write_h36m, "test", lambda c: at(c, "annotations", 1, value=7), "item 1 of 'annotations' is 7, expected an"),
+    (
+        "h36m",
+        write_h36m,
+        "test",
+        lambda c: at(c, "annotations", 1, value=7),
+        "item 1 of 'annotations' is 7, expected an",
+    ),
     ("h36m", write_h36m, "test", lambda c: c.pop("annotations"), "has no list 'annotations'"),
     ("scorer-cache", write_scorer_cache, "hi4d", lambda c: c.pop("2"), "holds 3 persons, 'data_len' says 4"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("dataset", "write", "split", "change", "said"), UNEQUAL)

@@ -31,6 +31,7 @@ def kept(tmp_path, monkeypatch):
 NO_PERSON = """
 import sys
 from pathlib import Path
+from hmralign.adapters.persons import AdaptedPersons
 from hmralign.data.dataset import open_dataset
 AdaptedPersons.batch = lambda self, rows: sys.exit("persons were made")
 persons = open_dataset("3dpw-json", Path(sys.argv[1]), "test")

@@ -111,7 +111,7 @@ def test_from_a_data_set_to_figures(dataset, bodies, tmp_path, capsys):
 
 
 def measure_by_protocols(dataset, who, checkpoint, data, bound, folder, capsys) -> None:
-    """Both protocols, with a made-up regressor of 17 joints; the stand-in is not SMPL, so nothing published is shown."""
+    """Both protocols, with a made-up regressor of 17 joints; the stand-in is not SMPL, so none is published."""
     regressor = np.zeros((17, who.body.num_vertices), np.float32)
     regressor[np.arange(17), np.arange(17) * 100] = 1
     np.save(folder / "J_regressor_h36m.npy", regressor)

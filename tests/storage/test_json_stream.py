@@ -46,12 +46,18 @@ def test_a_file_may_be_one_list(path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"a": [{"x": 1}, {"x"', "cut off"), ("[1, 2", "cut off"), ('{"a": [{"x": "', "cut off"), ("{}}", "not opened"),
-        ("5", "begins with neither"), ("", "cut off"), ('{"a": [{"x": NaN}]}', "item 0 of 'a' is no JSON"),
-        ('{"a": [{"x": 1,}]}', "item 0 of 'a' is no JSON"), ('{"a": [7, {}]}', "item 0 of 'a' is 7, expected an object"),
+        ('{"a": [{"x": 1}, {"x"', "cut off"),
+        ("[1, 2", "cut off"),
+        ('{"a": [{"x": "', "cut off"),
+        ("{}}", "not opened"),
+        ("5", "begins with neither"),
+        ("", "cut off"),
+        ('{"a": [{"x": NaN}]}', "item 0 of 'a' is no JSON"),
+        ('{"a": [{"x": 1,}]}', "item 0 of 'a' is no JSON"),
+        ('{"a": [7, {}]}', "item 0 of 'a' is 7, expected an object"),
         ('{"a": [{}, "x"]}', "item 1 of 'a' is \"x\", expected an object"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named(text, said, path):
     path.write_text(text)
     with pytest.raises(InputError, match=said):

@@ -7,6 +7,7 @@ into the axes and units of its format.
 
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,12 +16,15 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from hmralign.adapters.persons import AdaptedPersons
 from hmralign.body.body_file import load_body
 from hmralign.body.lbs import posed_joints, posed_keypoints, rest_joints
 from hmralign.body.model import BodyModel
+from hmralign.data.names import DATASETS
 from hmralign.geometry.cameras import project
 from hmralign.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from hmralign.structures import BodyParams
+from hmralign.structures.extensions import load_extension
 from support.body_files import python2_pickle, stand_in, write_npz
 
 WIDTH, HEIGHT = 320, 240
@@ -69,6 +73,11 @@ class People:
         J0 = self.rest_pelvis
         transl = (R.mT @ (self.params.transl + J0 - t)[..., None])[..., 0] - J0
         return rotmat_to_rotvec(root).numpy(), transl.numpy()
+
+
+def opener(dataset: str) -> Callable[..., AdaptedPersons]:
+    """What opens a published data set. The check of types of `open_dataset`'s result would make all of its persons."""
+    return load_extension("datasets", DATASETS[dataset])
 
 
 @lru_cache
@@ -386,7 +395,8 @@ def write_rich(folder: Path, who: People, *, gender: str = "male", change=None) 
     for row in range(len(who)):
         body = {
             "transl": transl[row : row + 1], "global_orient": root[row : row + 1],
-            "body_pose": who.poses[row : row + 1, 1:22].reshape(1, 63), "betas": who.params.betas[row : row + 1].numpy(),
+            "body_pose": who.poses[row : row + 1, 1:22].reshape(1, 63),
+            "betas": who.params.betas[row : row + 1].numpy(),
             "left_hand_pose": np.zeros((1, 12)), "expression": np.zeros((1, 10)),
         }  # fmt: skip
         if change is not None:
@@ -414,7 +424,8 @@ def _opencv_xml(matrices: dict[str, np.ndarray]) -> str:
         numbers = " ".join(f"{x:.12e}" for x in matrix.ravel())
         rows, cols = matrix.shape
         parts.append(
-            f'<{name} type_id="opencv-matrix"><rows>{rows}</rows><cols>{cols}</cols><dt>d</dt>\n<data>\n{numbers}</data></{name}>'
+            f'<{name} type_id="opencv-matrix"><rows>{rows}</rows><cols>{cols}</cols><dt>d</dt>\n'
+            f"<data>\n{numbers}</data></{name}>"
         )
     return f'<?xml version="1.0"?>\n<opencv_storage>\n{chr(10).join(parts)}\n</opencv_storage>\n'
 

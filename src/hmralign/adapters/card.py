@@ -24,7 +24,7 @@ class DatasetCard:
     joint_set: str
     """Which joints its annotations name."""
     family: BodyFamily
-    """Of the body that its poses and shapes belong to."""
+    """Family of the body that its poses and shapes belong to."""
     keypoints: str
     """Whose keypoints the persons are observed with."""
     files: dict[str, str] = field(default_factory=dict)

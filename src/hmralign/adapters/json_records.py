@@ -22,6 +22,7 @@ from hmralign.adapters.faults import Faults, WrongRecordError
 from hmralign.adapters.fields import Fields
 from hmralign.adapters.labels import Labels
 from hmralign.body.npz_file import read_npz, write_npz
+from hmralign.storage.json_file import parse_json
 from hmralign.storage.json_stream import json_items
 from hmralign.storage.user_cache import user_cache
 from hmralign.structures import InputError
@@ -138,7 +139,7 @@ def _cache_file(card: DatasetCard, path: Path) -> Path | None:
 def _read_kept(kept: Path, faults: Faults) -> Labels | None:
     try:
         arrays = read_npz(kept)
-        said = json.loads(str(arrays.pop("faults")))
+        said = parse_json(str(arrays.pop("faults")))
         labels = Labels(**{f.name: arrays[f.name] for f in fields(Labels)})
     except (InputError, KeyError, ValueError):
         return None  # damaged, or of another version: read again and replaced

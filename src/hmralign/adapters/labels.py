@@ -19,7 +19,7 @@ Gender = Literal["neutral", "male", "female"]
 GENDERS: tuple[Gender, ...] = ("neutral", "male", "female")
 
 LARGEST_BETA = 20.0
-"""Of any component; published shapes stay below 6."""
+"""Largest component of a shape; published ones stay below 6."""
 
 _SHAPES: dict[str, tuple[int, ...]] = {
     "size": (2,), "K": (3, 3), "poses": (24, 3), "betas": (10,), "transl": (3,), "pelvis": (3,), "joints": (29, 3),

@@ -49,9 +49,9 @@ class PlacedBodies:
     """Some labels posed: on the body that they belong to, and on the working one."""
 
     body: BodyParams
-    """Of the working body."""
+    """Parameters of the working body."""
     joints: Float[Tensor, "n 29 3"]
-    """Of the label's own body; of the working one where there is no file of it."""
+    """Joints of the label's own body; of the working one where there is no file of it."""
     surface: Float[Tensor, "n 27 3"]
     """Surface keypoints of the same body as `joints`."""
 

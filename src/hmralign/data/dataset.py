@@ -98,7 +98,10 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class LabelledPersons(Protocol):
-    """Annotated persons in memory, whatever data set they are of."""
+    """Annotated persons of any data set, in memory or read when they are asked for.
+
+    `isinstance` would ask for `examples`, and with that read all persons: nothing here does so.
+    """
 
     @property
     def facts(self) -> DatasetFacts:

@@ -85,8 +85,9 @@ def test_without_a_split_files_are_counted_and_what_is_missing_is_named(who, tmp
 
 
 @pytest.mark.parametrize(
-    ("name", "write"), [("3dpw", write_3dpw), ("h36m", write_h36m), ("emdb", write_emdb), ("bedlam", write_bedlam), ("rich", write_rich)]
-)  # fmt: skip
+    ("name", "write"),
+    [("3dpw", write_3dpw), ("h36m", write_h36m), ("emdb", write_emdb), ("bedlam", write_bedlam), ("rich", write_rich)],
+)
 def test_a_folder_tells_what_it_is(name, write, who, tmp_path):
     write(tmp_path, who)
     assert looks_like(tmp_path)[0] == name

@@ -21,9 +21,13 @@ def cut(body: BodyModel, vertices: int) -> BodyModel:
     """Another skeleton, with so many vertices."""
     first = slice(0, vertices)
     return replace(
-        body, v_template=body.v_template[first], shapedirs=body.shapedirs[first], weights=body.weights[first],
-        faces=body.faces[:10], J_template=body.J_template + 0.01,
-    )  # fmt: skip
+        body,
+        v_template=body.v_template[first],
+        shapedirs=body.shapedirs[first],
+        weights=body.weights[first],
+        faces=body.faces[:10],
+        J_template=body.J_template + 0.01,
+    )
 
 
 def test_figures_of_another_body_or_of_fewer_persons_stand_alone():
@@ -38,12 +42,23 @@ def test_figures_of_another_body_or_of_fewer_persons_stand_alone():
 def document(published) -> dict:
     return {
         "protocol": {"name": "scorehypo-code", "sentence": "Protocol scorehypo-code: ..."},
-        "data": {"name": "3dpw/test", "persons": 9, "left": "none left out", "sha256": "a" * 64, "body": "b", "source": "s",
-                 "keypoints": "k"},
-        "predictor": {"name": "mine"}, "num_hypotheses": 100, "num_steps": 3, "seed": 0,
+        "data": {
+            "name": "3dpw/test",
+            "persons": 9,
+            "left": "none left out",
+            "sha256": "a" * 64,
+            "body": "b",
+            "source": "s",
+            "keypoints": "k",
+        },
+        "predictor": {"name": "mine"},
+        "num_hypotheses": 100,
+        "num_steps": 3,
+        "seed": 0,
         "rows_mm": {"min of 100": {m: [1.0, 0.5, 1.5] for m in ("pve", "mpjpe", "pa_mpjpe")}},
-        "published": published, "not_comparable": None,
-    }  # fmt: skip
+        "published": published,
+        "not_comparable": None,
+    }
 
 
 def test_published_figures_come_with_their_source_and_errata():
@@ -71,8 +86,9 @@ def test_a_model_of_any_kind_is_measured_where_nothing_true_is_given(tmp_path):
     )
     assert torch.allclose(
         torch.tensor([r["pve"][0] for r in again["rows_mm"].values()]),
-        torch.tensor([r["pve"][0] for r in rows.values()]), atol=0.05,
-    )  # fmt: skip
+        torch.tensor([r["pve"][0] for r in rows.values()]),
+        atol=0.05,
+    )
     assert (tmp_path / "emdb/test_openings.jsonl").read_text().count("\n") == 2
 
 

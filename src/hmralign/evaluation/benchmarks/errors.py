@@ -19,7 +19,7 @@ from hmralign.geometry.procrustes import procrustes
 from hmralign.structures import InputError
 
 PICK_14 = (6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10)
-"""Of the 17 of Human3.6M: right leg upwards, left leg, right arm upwards, left arm, neck, head top."""
+"""Places among the 17 joints of Human3.6M: right leg upwards, left leg, right arm upwards, left arm, neck, head top."""
 
 _MAX_BYTES = 2**26
 _SUM_TOLERANCE = 1e-2

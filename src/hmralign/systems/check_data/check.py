@@ -52,7 +52,7 @@ class Checked:
     off_joints_mm: dict[str, float] | None
     """The same of the joints that the file keeps in 3D, about the pelvis, millimetres."""
     off_places_mm: dict[str, float] | None
-    """Of the pelvis in the camera's frame."""
+    """The same of the pelvis, in the camera's frame."""
 
 
 def check_dataset(dataset: str, folder: Path, split: str, setting: DatasetSetting, out: Path) -> dict[str, Any]:
