@@ -66,11 +66,12 @@ def groups(args) -> Path:
 
 def aligned(args, store: Path, method: str, critic: str, seed: int) -> Path:
     """The checkpoint of one run, at the rate that the method recommends."""
-    folder = args.work / f"{method}_{critic}_{seed}"
+    folder = args.work / (f"{method}_{critic}_{seed}" + (f"_{args.rate:g}" if args.rate else ""))
     found = folder / "model.safetensors"
     if not found.is_file():
         follows = [] if critic == "-" else ["--critic", critic]
         options = ["--checkpoint", args.checkpoint, "--steps", args.steps, "--seed", seed, *follows]
+        options += ["--learning-rate", args.rate] if args.rate else []
         spent = run("align", method, "--groups", store, "--out", folder, *options)
         print(f"{folder.name}: {spent:.0f} CPU seconds", flush=True)
     return found
@@ -85,6 +86,8 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=800)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--rate", type=float, help="for every method; default: what each recommends")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/align_pixel")
     parser.add_argument("--split", default="wild/test")
     parser.add_argument("--measured", type=int, default=500)
     args = parser.parse_args()
@@ -116,12 +119,12 @@ def main() -> None:
 
 HEAD = """# Alignment of `pixel`, short form
 
-{persons} groups of 16 from wild/train with pictures, {steps} steps at the rate that each method recommends (not tuned
+{persons} groups of 16 from wild/train with pictures, {steps} steps at {said} (not tuned
 here), seeds {seeds}; the first {measured} persons of {split}, 20 hypotheses. Millimetres and percent, paired
 differences from the base with 95 % intervals over persons, runs averaged person by person.
 
     python benchmarks/pixels/align_pixel.py --data runs/synthwild --checkpoint {checkpoint} --work runs/align_pixel \\
-        --persons {persons} --steps {steps} --split {split} --measured {measured}
+        --persons {persons} --steps {steps} --split {split} --measured {measured}{rate_said}
 """
 
 
@@ -131,8 +134,10 @@ def _write(args, base, rows) -> None:
         changes = {row: {n: paired_difference(c[kind][n], base[kind][n]) for n in names} for row, c in rows.items()}
         lines = [[row, *(cell(n, change[n]) for n in names)] for row, change in changes.items()]
         parts += [f"## {kind.capitalize()}: change from the base", markdown_table(["row", *names], lines)]
-    out = ROOT / "docs/results/align_pixel"
-    head = HEAD.format(**{**vars(args), "seeds": ", ".join(map(str, args.seeds))})
+    out = args.out
+    rate = f" --rate {args.rate:g}" if args.rate else ""
+    said = f"a learning rate of {args.rate:g}" if args.rate else "the rate that each method recommends"
+    head = HEAD.format(**{**vars(args), "seeds": ", ".join(map(str, args.seeds)), "said": said, "rate_said": rate})
     out.with_suffix(".md").write_text(head + "\n" + "\n\n".join(parts) + "\n", encoding="utf-8")
     figures = {
         row: {k: {n: round(float((v - base[k][n]).mean()), 6) for n, v in c[k].items()} for k in c}

@@ -57,7 +57,7 @@ def refused(capsys, code, *words):
 def test_the_help_names_every_critic(capsys):
     assert main(["groups", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
-    assert f"{', '.join(CRITICS)}, vlm, or" in shown.replace("- ", "-")  # a line may end at a hyphen
+    assert f"{', '.join(CRITICS)}, vlm, the .safetensors file" in shown.replace("- ", "-")  # a line may end at a hyphen
 
 
 def test_every_critic_counts_however_they_are_named(tiny, capsys):
