@@ -93,17 +93,19 @@ def statement_loss(
     wanted: Float[Tensor, "n statements"] | Float[Tensor, "1 statements"],
     rotmats: Float[Tensor, "n joints 3 3"] | None = None,
     up: Float[Tensor, " 3"] | Float[Tensor, "n 3"] | None = None,
+    margin: float | Float[Tensor, " n"] = 0.0,
 ) -> Float[Tensor, " n"]:
     """How far bodies are from what is wanted of them; 0 where all of it holds, differentiable.
 
     `wanted` weighs statements: positive where one shall hold, negative where it shall not, 0 where nothing is said.
     Each condition that fails costs half the square of what is missing up to one softness and grows linearly from there;
     a statement that shall not hold costs how far inside its bands the body is. The mean by weight over what is wanted;
-    0 where that is nothing. Other arguments as `margins`.
+    0 where that is nothing. With a `margin` it shall hold by so many softnesses, or fail by them: at the edge itself a
+    statement is as true as not. Other arguments as `margins`.
     Raises InputError where head statements are wanted and no rotations are given.
     """
     weight = wanted.to(joints).expand(len(joints), -1)
-    cost = statement_costs(joints, wanted, rotmats, up) * weight.abs()
+    cost = statement_costs(joints, wanted, rotmats, up, margin) * weight.abs()
     return cost.sum(-1) / weight.abs().sum(-1).clamp(min=1e-9)
 
 
@@ -112,6 +114,7 @@ def statement_costs(
     wanted: Float[Tensor, "n statements"] | Float[Tensor, "1 statements"],
     rotmats: Float[Tensor, "n joints 3 3"] | None = None,
     up: Float[Tensor, " 3"] | Float[Tensor, "n 3"] | None = None,
+    margin: float | Float[Tensor, " n"] = 0.0,
 ) -> Float[Tensor, "n statements"]:
     """What each wanted statement costs, unweighted; 0 for those that are not wanted. All else as `statement_loss`."""
     if rotmats is None:
@@ -122,9 +125,10 @@ def statement_costs(
     inside = inside.nan_to_num(nan=0.0, posinf=torch.inf)
     weight = wanted.to(inside).expand(len(joints), -1)
     of_rows = rows.to(inside.device).expand(len(joints), -1)
-    missing = torch.zeros_like(weight).scatter_add(1, of_rows, _huber(-inside))
+    by = torch.as_tensor(margin).to(inside).expand(len(joints))[:, None]
+    missing = torch.zeros_like(weight).scatter_add(1, of_rows, _huber(by - inside))
     worst = torch.full_like(weight, torch.inf).scatter_reduce(1, of_rows, inside, "amin")
-    return torch.where(weight > 0, missing, torch.where(weight < 0, _huber(worst), torch.zeros_like(worst)))
+    return torch.where(weight > 0, missing, torch.where(weight < 0, _huber(worst + by), torch.zeros_like(worst)))
 
 
 def _huber(excess: Tensor) -> Tensor:

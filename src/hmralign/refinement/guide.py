@@ -49,6 +49,8 @@ class StatementGuide:
 
     wanted: Float[Tensor, "person statements"]
     up: Float[Tensor, " 3"] | Float[Tensor, "person 3"] | None = None
+    margin: float | Float[Tensor, " person"] = 0.0
+    """By how many softnesses what is wanted shall hold; at 0 bodies stop at the edge, where it is as true as not."""
 
     @staticmethod
     def of(descriptions: Sequence[PoseDescription], up: Tensor | None = None) -> StatementGuide:
@@ -58,5 +60,5 @@ class StatementGuide:
     def loss(
         self, joints: Float[Tensor, "person 24 3"], rotmats: Float[Tensor, "person 24 3 3"]
     ) -> Float[Tensor, " person"]:
-        """0 where all that is said holds."""
-        return self.wanted.abs().sum(-1) * statement_loss(joints, self.wanted, rotmats, self.up)
+        """0 where all that is said holds, by the margin."""
+        return self.wanted.abs().sum(-1) * statement_loss(joints, self.wanted, rotmats, self.up, self.margin)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hmralign.diffusion import ddim
@@ -72,13 +72,14 @@ def refine(
     *,
     refiner: Refiner | None = None,
     doubt: PersonGroup | None = None,
+    named: Bool[Tensor, "person 24"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Refinement:
     """Refine one body for each of the fit's persons.
 
     `guide` is what words want; None for keypoints alone. Without a `refiner` offsets are believed to be normal. `doubt`
     is the group of hypotheses that the initial body was fused from, where there is one: bodies then move along the
-    directions in which it is uncertain. Without keypoints the guide alone moves bodies. Raises InputError for an
+    directions in which it is uncertain. Joints that are not `named` turn less freely, by `others_share`. Without keypoints the guide alone moves bodies. Raises InputError for an
     observation or bodies that are not finite or do not fit together, and for `start_noise` without a generator.
     """
     check_observation(fit.observation)
@@ -88,7 +89,7 @@ def refine(
     scale = default_scale() if refiner is None else refiner.scale
     around = BodyOffset(start.rotmats, start.betas, scale.expand(len(start.betas), -1))
     prior = OffsetPrior() if refiner is None else RefinerPrior(refiner, energy, around, config.conditions)
-    run = _Run(energy, around, prior, Pull.of(energy, config.pull, doubt), config)
+    run = _Run(energy, around, prior, Pull.of(energy, config.pull, doubt, named), config)
     run.sample(_first_noise(len(start.betas), config, generator))
     return _refinement(initial, energy, run.bodies)
 

@@ -9,21 +9,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from hmralign.body.lbs import posed_joints, posed_keypoints
 from hmralign.body.model import BodyModel
 from hmralign.fitting.person_fit import PersonFit
 from hmralign.geometry.cameras import project
-from hmralign.language.agreement import measure
+from hmralign.language.agreement import measure, statement_costs
 from hmralign.language.statements import row_of
 from hmralign.models.language.refiner import Refiner
 from hmralign.models.person_frame import person_frame
 from hmralign.refinement.energy import LEAST_KEYPOINTS
 from hmralign.refinement.guide import StatementGuide
+from hmralign.refinement.named_joints import named_joints
 from hmralign.refinement.refine import RefineConfig, Refinement, refine
 from hmralign.structures import BodyParams, InputError, Observation, PersonGroup
 from hmralign.systems.language_refinement.starts import InitialPeople, InitialPerson
-from hmralign.systems.language_refinement.wishes import Wish, joints_and_rotmats, swapped_sides_note, weighed_by_group
+from hmralign.systems.language_refinement.wishes import (
+    Wish,
+    config_of,
+    joints_and_rotmats,
+    swapped_sides_note,
+    weighed_by_group,
+)
 
 _MOST_MISSED = 4
 
@@ -87,16 +96,18 @@ def refine_people(
     Raises InputError for nobody, for a person with neither keypoints nor wishes, an initial body that is not finite, or
     so far from the observed keypoints that it is of somebody else.
     """
-    config = config or RefineConfig()
+    config = config or config_of(wishes)
     if not people.persons:
         raise InputError(f"{people.source} holds nobody to refine")
     wishes = [weighed_by_group(wish, person, body) for person, wish in zip(people.persons, wishes, strict=True)]
     for person, wish in zip(people.persons, wishes, strict=True):
         require_refinable(person, wish, body, config)
     fit, initial, doubt = _together(people, body)
-    guide = StatementGuide(torch.stack([wish.signs for wish in wishes]))
+    wanted = torch.stack([wish.signs for wish in wishes])  # (B, statements)
+    guide = StatementGuide(wanted, margin=torch.tensor([wish.margin for wish in wishes]))
+    named = named_joints(wanted * (_costs(people, guide, body) > 0))
     draw = torch.Generator().manual_seed(seed)
-    found = refine(initial, fit, guide, config, refiner=refiner, doubt=doubt, generator=draw)
+    found = refine(initial, fit, guide, config, refiner=refiner, doubt=doubt, named=named, generator=draw)
     persons = tuple(
         RefinedPerson(person, wish, found[row], _notes(person, wish, body))
         for row, (person, wish) in enumerate(zip(people.persons, wishes, strict=True))
@@ -154,6 +165,13 @@ def _together(people: InitialPeople, body: BodyModel) -> tuple[PersonFit, BodyPa
     turn = person_frame(observation).R_person_cam[:, None]
     rotmats = torch.cat([(turn @ together.global_orient)[:, :, None], together.body_pose], dim=2)
     return fit, initial, PersonGroup(rotmats, together.betas)
+
+
+def _costs(people: InitialPeople, guide: StatementGuide, body: BodyModel) -> Float[Tensor, "person statements"]:
+    """How far the initial bodies are from each statement: limbs of which all holds already have no reason to move."""
+    both = [joints_and_rotmats(person.initial, body) for person in people.persons]
+    joints, rotmats = (torch.cat(parts) for parts in zip(*both, strict=True))
+    return statement_costs(joints, guide.wanted, rotmats, margin=guide.margin)
 
 
 def _notes(person: InitialPerson, wish: Wish, body: BodyModel) -> tuple[str, ...]:

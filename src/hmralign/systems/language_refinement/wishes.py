@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +18,8 @@ from hmralign.language.description import PoseDescription
 from hmralign.language.reading import read_text
 from hmralign.language.statements import STATEMENTS, row_of
 from hmralign.refinement.description.believed import Belief
+from hmralign.refinement.pull import PullConfig
+from hmralign.refinement.refine import RefineConfig
 from hmralign.refinement.trust import believed
 from hmralign.storage.seeds import seeded
 from hmralign.structures import BodyParams, Hypotheses
@@ -46,7 +49,34 @@ class Wish:
         return found
 
 
+    @property
+    def is_typed(self) -> bool:
+        """Whether somebody typed it."""
+        return self.description is not None and self.description.source == "typed"
+
+    @property
+    def margin(self) -> float:
+        """By how many softnesses it shall hold."""
+        return TYPED_MARGIN if self.is_typed else 0.0
+
+
 NOTHING_WANTED = Wish()
+
+TYPED_MARGIN = 0.4
+"""Typed statements shall be 83 % true; no band of the vocabulary is too narrow for that."""
+TYPED = RefineConfig(
+    num_steps=1,
+    pull=PullConfig(
+        keypoint_weight=0.5, text_weight=5.0, pose_sd_deg=25.0, group_share=0.3, others_share=0.15, steps=20
+    ),
+)
+"""How typed words are carried out. Somebody meant them, so they count for more than a model's, and the named limb may
+turn far. Keypoints count for more too: what they show well is not typed away (docs/results/typed_sentences.md)."""
+
+
+def config_of(wishes: Sequence[Wish]) -> RefineConfig:
+    """How people are refined unless somebody says otherwise: by what is typed, where anything is."""
+    return TYPED if any(wish.is_typed for wish in wishes) else RefineConfig()
 
 
 def typed(text: str) -> Wish:
