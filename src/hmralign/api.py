@@ -565,7 +565,7 @@ class Person:
             text: What the pose is, in English; left and right are the person's own. What is not understood is in
                 `Refined.notes`.
             describe: "caption" lets our captioner describe the fused body itself: a control, which can teach nothing.
-            keypoint_weight: How much the keypoints count; 0 leaves them out.
+            keypoint_weight: How much the keypoints count; 0 leaves them out, so that words win that contradict them.
             text_weight: How much the words count.
             refiner: Weights that move the body besides: "refiner", which come with the package, or a path; None for
                 keypoints and words alone.
@@ -576,9 +576,10 @@ class Person:
         """
         from hmralign.refinement.refine import RefineConfig
         from hmralign.systems.language_refinement.answer import refine_recovered
+        from hmralign.systems.language_refinement.wishes import TYPED
 
         given = {"keypoint_weight": keypoint_weight, "text_weight": text_weight}
-        config = RefineConfig()
+        config = RefineConfig() if text is None else TYPED
         pull = replace(config.pull, **{name: value for name, value in given.items() if value is not None})
         config = replace(config, pull=pull)
         return refine_recovered(self._photo, self.number, self.body, text, describe, config, refiner, seed)

@@ -46,7 +46,7 @@ class RefineOptions(SpendingOptions):
     keypoints: Path | None = None
     """JSON file of COCO, OpenPose or AlphaPose whose keypoints replace those of the answer; needs --photo."""
     keypoint_weight: float | None = None
-    """How much the keypoints count; 0 leaves them out."""
+    """How much the keypoints count; 0 leaves them out, so that words win that contradict them."""
     text_weight: float | None = None
     """How much the words count; 0 leaves them out."""
     refiner: str | None = None
@@ -92,7 +92,7 @@ def run_refine(options: RefineOptions, terminal: Terminal) -> int:
         people = people.chosen(options.person)
     wishes = wishes_of(options, people, body)
     refiner = None if options.refiner is None else load_refiner(options.refiner, body.skeleton_hash)
-    refined = refine_people(people, wishes, body, _refine_config(options), refiner=refiner, seed=options.seed)
+    refined = refine_people(people, wishes, body, _refine_config(options, wishes), refiner=refiner, seed=options.seed)
     made_by = {"command": "refine", "text": options.text, "describe": options.describe, "model": options.model}
     write_refined(options.out, refined, body, made_by, overwrite=options.overwrite)
     notes = [*refined.notes, *(note for person in refined.persons for note in person.notes)]
@@ -159,10 +159,11 @@ def _described(options: RefineOptions, people: InitialPeople) -> list[Wish]:
     return [heard_from_model(believed(person, belief), person.failures) for person in heard]
 
 
-def _refine_config(options: RefineOptions) -> Any:
-    from hmralign.refinement.refine import RefineConfig
+def _refine_config(options: RefineOptions, wishes: list[Wish]) -> Any:
+    from hmralign.systems.language_refinement.wishes import config_of
 
-    config = RefineConfig() if options.steps is None else RefineConfig(num_steps=options.steps)
+    config = config_of(wishes)
+    config = config if options.steps is None else dataclasses.replace(config, num_steps=options.steps)
     given = {"keypoint_weight": options.keypoint_weight, "text_weight": options.text_weight}
     pull = dataclasses.replace(config.pull, **{name: value for name, value in given.items() if value is not None})
     return dataclasses.replace(config, pull=pull)

@@ -10,8 +10,9 @@ The words' residual is the root of the guide's loss, which is wished to be 0, wi
 order its square is the loss. So words move a limb where the keypoints let it move, above all in depth, and never
 further than to where they are fulfilled. `descent.py` has the plain gradient, which has no such regard.
 
-With several steps the prior stays centred where the pull began and no step raises what is lowered. Keypoints then have
-the say that they had there: those that the body explained before are not outvoted by words that draw it away from them.
+With several steps the prior stays centred where the pull began. Keypoints have the say that they had there, so that
+those which the body explained are not outvoted by words that draw it away from them; in the first half of the steps they
+get it little by little, since a limb may have to leave its keypoints to come back to them at another depth.
 """
 
 from __future__ import annotations
@@ -112,12 +113,15 @@ class Pull:
         if self.config.steps == 1:
             return _moved(rotmats, betas, self._bounded(self._mode(rotmats, betas, P, state)))
         agrees = self._agreement(self._placed(rotmats, betas))
-        now = rotmats, betas
-        for _ in range(self.config.steps):
-            step = self._bounded(self._mode(*now, P, state, agrees) - state)
-            now = self._lowered((rotmats, betas), now, step, P, agrees)
-            state = _state_at((rotmats, betas), now)
-        return now
+        centre = now = rotmats, betas
+        for index in range(self.config.steps):
+            say = agrees * min((2 * index / self.config.steps) ** 2, 1.0)
+            step = self._bounded(self._mode(*now, P, state, say) - state)
+            now = self._lowered(centre, now, step, P, say)
+            state = _state_at(centre, now)
+        # A limb that did not come back stays where it was.
+        worse = self._raised(centre, now, P, agrees) > self._raised(centre, centre, P, agrees)
+        return torch.where(worse[:, None, None, None], rotmats, now[0]), torch.where(worse[:, None], betas, now[1])
 
     def _lowered(self, centre: Body, now: Body, step: Tensor, P: Tensor, agrees: Tensor) -> Body:
         """Bodies after the step, or after as little of it as lowers what is wanted low; else as they are."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hmralign.body.lbs import posed_joints, posed_keypoints
 from hmralign.body.model import BodyModel
+from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.fitting.person_fit import PersonFit
 from hmralign.geometry.cameras import project
 from hmralign.language.agreement import measure, statement_costs
@@ -32,6 +33,7 @@ from hmralign.systems.language_refinement.wishes import (
     joints_and_rotmats,
     swapped_sides_note,
     weighed_by_group,
+    without,
 )
 
 _MOST_MISSED = 4
@@ -102,18 +104,56 @@ def refine_people(
     wishes = [weighed_by_group(wish, person, body) for person, wish in zip(people.persons, wishes, strict=True)]
     for person, wish in zip(people.persons, wishes, strict=True):
         require_refinable(person, wish, body, config)
+    persons = _refined(people, wishes, body, config, refiner, seed)
+    carried_out = [without(p.wish, contradicted(p, body, config)) for p in persons]
+    if carried_out != wishes:
+        persons = _refined(people, carried_out, body, config, refiner, seed)
+        persons = tuple(_with_loss_of(wish, p, body) for p, wish in zip(persons, wishes, strict=True))
+    persons = tuple(
+        replace(p, notes=(*_notes(p.start, wish, body), *unfulfilled_notes(p, body)))
+        for p, wish in zip(persons, wishes, strict=True)
+    )
+    return RefinedPeople(people, persons, config, people.notes)
+
+
+def _refined(
+    people: InitialPeople,
+    wishes: Sequence[Wish],
+    body: BodyModel,
+    config: RefineConfig,
+    refiner: Refiner | None,
+    seed: int,
+) -> tuple[RefinedPerson, ...]:
+    """Everybody, without notes."""
     fit, initial, doubt = _together(people, body)
     wanted = torch.stack([wish.signs for wish in wishes])  # (B, statements)
     guide = StatementGuide(wanted, margin=torch.tensor([wish.margin for wish in wishes]))
     named = named_joints(wanted * (_costs(people, guide, body) > 0))
     draw = torch.Generator().manual_seed(seed)
     found = refine(initial, fit, guide, config, refiner=refiner, doubt=doubt, named=named, generator=draw)
-    persons = tuple(
-        RefinedPerson(person, wish, found[row], _notes(person, wish, body))
+    return tuple(
+        RefinedPerson(person, wish, found[row], ())
         for row, (person, wish) in enumerate(zip(people.persons, wishes, strict=True))
     )
-    persons = tuple(replace(p, notes=(*p.notes, *unfulfilled_notes(p, body))) for p in persons)
-    return RefinedPeople(people, persons, config, people.notes)
+
+
+def _with_loss_of(wish: Wish, person: RefinedPerson, body: BodyModel) -> RefinedPerson:
+    """The person with the loss of all that was said, also of what was left out."""
+    steps = person.refinement.steps
+    guide = StatementGuide(wish.signs[None], margin=wish.margin)
+    loss = guide.loss(posed_joints(body, steps)[:, :NUM_JOINTS], steps.rotmats)  # (step)
+    return replace(person, refinement=replace(person.refinement, text_loss=loss))
+
+
+def contradicted(person: RefinedPerson, body: BodyModel, config: RefineConfig) -> tuple[str, ...]:
+    """Typed statements (ids) that do not hold of the refined body, where keypoints may speak against them.
+
+    Half of what they want would be a limb that is neither where the photo shows it nor where the words have it.
+    """
+    seen = int((person.start.observation.confidence > 0).sum())
+    if not person.wish.is_typed or config.pull.keypoint_weight == 0 or seen < LEAST_KEYPOINTS:
+        return ()
+    return tuple(name.removeprefix("not: ") for name, _, after, _ in person.truths(body) if after < 0.5)
 
 
 def require_refinable(person: InitialPerson, wish: Wish, body: BodyModel, config: RefineConfig) -> None:
@@ -186,13 +226,16 @@ def _notes(person: InitialPerson, wish: Wish, body: BodyModel) -> tuple[str, ...
 
 
 def unfulfilled_notes(person: RefinedPerson, body: BodyModel) -> tuple[str, ...]:
-    """A sentence where what was said does not hold of the refined body, as keypoints may speak against it."""
-    missed = [name.replace("_", " ") for name, _, after, _ in person.truths(body) if after < 0.5]
+    """A sentence where what was said does not hold of the refined body; one more where it was left out therefore."""
+    truths = person.truths(body)
+    missed = [name.replace("_", " ") for name, _, after, _ in truths if after < 0.5]
     if not missed:
         return ()
+    left_out = any(weight == 0 for *_, weight in truths)
+    why = " The keypoints speak against it, so it moved nothing; --keypoint-weight 0 lets words win." if left_out else ""
     words = "; ".join(f"'{name}'" for name in missed[:_MOST_MISSED])
     more = "" if len(missed) <= _MOST_MISSED else f", and {len(missed) - _MOST_MISSED} more"
-    return (f"{person.start.name}: what was said does not hold of the refined body: {words}{more}.",)
+    return (f"{person.start.name}: what was said does not hold of the refined body: {words}{more}.{why}",)
 
 
 def moved_limbs(person: RefinedPerson, body: BodyModel) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -67,7 +67,7 @@ TYPED_MARGIN = 0.4
 TYPED = RefineConfig(
     num_steps=1,
     pull=PullConfig(
-        keypoint_weight=0.5, text_weight=5.0, pose_sd_deg=25.0, group_share=0.3, others_share=0.15, steps=20
+        keypoint_weight=0.5, text_weight=15.0, pose_sd_deg=25.0, group_share=0.3, others_share=0.15, steps=20
     ),
 )
 """How typed words are carried out. Somebody meant them, so they count for more than a model's, and the named limb may
@@ -120,6 +120,14 @@ def weighed_by_group(wish: Wish, person: InitialPerson, body: BodyModel) -> Wish
     signs = believed(wish.signs[None], hypotheses)[0]
     weights = tuple(abs(float(signs[row_of(statement)])) for statement, _ in description.statements)
     return replace(wish, weights=weights)
+
+
+def without(wish: Wish, left_out: Collection[str]) -> Wish:
+    """The wish, some of its statements (by id) having no weight."""
+    if wish.description is None:
+        return wish
+    pairs = zip(wish.description.statements, wish.weights, strict=True)
+    return replace(wish, weights=tuple(0.0 if statement in left_out else weight for (statement, _), weight in pairs))
 
 
 def swapped_sides_note(wish: Wish, person: InitialPerson, body: BodyModel) -> str | None:
