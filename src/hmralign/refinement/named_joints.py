@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hmralign.body.skeleton import JOINT_NAMES, NUM_JOINTS
-from hmralign.language.statements import STATEMENTS, Part
+from hmralign.language.statements import STATEMENTS, Part, Statement
 
 _ARM, _LEG = ("collar", "shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "foot")
 
@@ -25,6 +25,9 @@ TURNING: dict[Part, tuple[str, ...]] = {
 }
 """Joints whose turns move a part."""
 
+_LOWER = ("knee", "shin", "ankle", "thigh")
+_NEXT_TO_ARM = ("elbow", "forearm", "upper_arm")
+
 
 def named_joints(wanted: Float[Tensor, "person statements"]) -> Bool[Tensor, "person 24"]:
     """Joints of the parts that something is said of, `wanted` being in the order of `STATEMENTS`."""
@@ -34,4 +37,28 @@ def named_joints(wanted: Float[Tensor, "person statements"]) -> Bool[Tensor, "pe
 @lru_cache(maxsize=1)
 @torch.inference_mode(False)
 def _joints_of_statements() -> Float[Tensor, "statements 24"]:
-    return torch.tensor([[float(name in TURNING[s.part]) for name in JOINT_NAMES[:NUM_JOINTS]] for s in STATEMENTS])
+    named = [turning(statement) for statement in STATEMENTS]
+    return torch.tensor([[float(name in joints) for name in JOINT_NAMES[:NUM_JOINTS]] for joints in named])
+
+
+def turning(statement: Statement) -> frozenset[str]:
+    """Joints that turn for one statement: those of its part, of the limb that is touched, and all to reach the ground.
+
+    A hand reaches a foot, and a knee the ground, only where the trunk and the legs come to meet it.
+    """
+    joints = set(TURNING[statement.part])
+    for condition in statement.conditions:
+        kind, points = condition.quantity.kind, condition.quantity.points
+        if kind == "lift" and statement.part not in ("overall", "head"):
+            joints |= set(TURNING["overall"])
+        if kind == "distance" and statement.part.endswith("arm"):
+            joints |= {joint for point in points for joint in _met(point)}
+    return frozenset(joints)
+
+
+def _met(point: str) -> tuple[str, ...]:
+    """Joints that bring a point to a hand."""
+    side, _, name = point.partition("_")
+    if name in _LOWER:
+        return (*TURNING["torso"], *TURNING["left_leg" if side == "left" else "right_leg"])
+    return TURNING["left_arm" if side == "left" else "right_arm"] if name in _NEXT_TO_ARM else ()

@@ -11,8 +11,8 @@ order its square is the loss. So words move a limb where the keypoints let it mo
 further than to where they are fulfilled. `descent.py` has the plain gradient, which has no such regard.
 
 With several steps the prior stays centred where the pull began. Keypoints have the say that they had there, so that
-those which the body explained are not outvoted by words that draw it away from them; in the first half of the steps they
-get it little by little, since a limb may have to leave its keypoints to come back to them at another depth.
+those which the body explained are not outvoted by words that draw it away from them. In the first half of the steps
+they get it little by little, since a limb may have to leave its keypoints to come back to them at another depth.
 """
 
 from __future__ import annotations

@@ -79,8 +79,9 @@ def refine(
 
     `guide` is what words want; None for keypoints alone. Without a `refiner` offsets are believed to be normal. `doubt`
     is the group of hypotheses that the initial body was fused from, where there is one: bodies then move along the
-    directions in which it is uncertain. Joints that are not `named` turn less freely, by `others_share`. Without keypoints the guide alone moves bodies. Raises InputError for an
-    observation or bodies that are not finite or do not fit together, and for `start_noise` without a generator.
+    directions in which it is uncertain. Joints that are not `named` turn less freely, by `others_share`. Without
+    keypoints the guide alone moves bodies. Raises InputError for an observation or bodies that are not finite or do not
+    fit together, and for `start_noise` without a generator.
     """
     check_observation(fit.observation)
     config = config or RefineConfig()

@@ -232,7 +232,7 @@ def unfulfilled_notes(person: RefinedPerson, body: BodyModel) -> tuple[str, ...]
     if not missed:
         return ()
     left_out = any(weight == 0 for *_, weight in truths)
-    why = " The keypoints speak against it, so it moved nothing; --keypoint-weight 0 lets words win." if left_out else ""
+    why = " The keypoints speak against it, so it moved nothing; keypoint weight 0 lets words win." if left_out else ""
     words = "; ".join(f"'{name}'" for name in missed[:_MOST_MISSED])
     more = "" if len(missed) <= _MOST_MISSED else f", and {len(missed) - _MOST_MISSED} more"
     return (f"{person.start.name}: what was said does not hold of the refined body: {words}{more}.{why}",)

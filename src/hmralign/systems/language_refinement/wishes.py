@@ -48,7 +48,6 @@ class Wish:
                 found[row_of(statement)] = weight if holds else -weight
         return found
 
-
     @property
     def is_typed(self) -> bool:
         """Whether somebody typed it."""
