@@ -42,15 +42,13 @@ def _joints_of_statements() -> Float[Tensor, "statements 24"]:
 
 
 def turning(statement: Statement) -> frozenset[str]:
-    """Joints that turn for one statement: those of its part, of the limb that is touched, and all to reach the ground.
+    """Joints that turn for one statement: those of its part, and of the limb that is touched.
 
-    A hand reaches a foot, and a knee the ground, only where the trunk and the legs come to meet it.
+    A hand reaches a foot only where the trunk and the leg come to meet it.
     """
     joints = set(TURNING[statement.part])
     for condition in statement.conditions:
         kind, points = condition.quantity.kind, condition.quantity.points
-        if kind == "lift" and statement.part not in ("overall", "head"):
-            joints |= set(TURNING["overall"])
         if kind == "distance" and statement.part.endswith("arm"):
             joints |= {joint for point in points for joint in _met(point)}
     return frozenset(joints)
