@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.resources import files
@@ -146,10 +146,13 @@ def read_weights(name_or_path: str | Path, skeleton_hash: str) -> tuple[LiteConf
 
 
 @contextmanager
-def opened_weights(path: Path) -> Iterator[Any]:
-    """A safetensors file, opened; what is wrong with it becomes an InputError that names it."""
+def opened_weights(path: Path, shipped: Sequence[str] = SHIPPED) -> Iterator[Any]:
+    """A safetensors file, opened; what is wrong with it becomes an InputError that names it.
+
+    `shipped` are the names that would have done instead: those of the same kind of model.
+    """
     if not path.is_file():
-        raise InputError(no_such_checkpoint(path))
+        raise InputError(no_such_checkpoint(path, shipped))
     try:
         with safe_open(path, framework="pt") as handle:
             yield handle

@@ -69,7 +69,7 @@ def load_scorer(name_or_path: str | Path, skeleton_hash: str) -> CalibratedScore
     another skeleton, or when its weights do not fit or are not finite.
     """
     path = scorer_path(name_or_path)
-    with opened_weights(path) as handle:
+    with opened_weights(path, SHIPPED_SCORERS) as handle:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     _check_header(path, header, skeleton_hash)

@@ -155,7 +155,7 @@ def load_side_gate(name_or_path: str | Path) -> SideGate:
     when its weights do not fit or are not finite.
     """
     path = side_gate_path(name_or_path)
-    with opened_weights(path) as handle:
+    with opened_weights(path, (SHIPPED_GATE,)) as handle:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     if header.get("format_version") != str(FORMAT_VERSION):

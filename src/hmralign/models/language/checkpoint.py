@@ -96,7 +96,7 @@ def load_text_space(
     skeleton or encoder, or when its weights do not fit or are not finite; and as the loaders of encoders.
     """
     path = text_space_path(name_or_path)
-    with opened_weights(path) as handle:
+    with opened_weights(path, (SHIPPED_TEXT_SPACE,)) as handle:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     require_header(path, header, "text_space", skeleton_hash)
@@ -170,7 +170,7 @@ def load_pose_space(path: str | Path, skeleton_hash: str) -> PoseSpace:
     skeleton, or when its weights do not fit or are not finite.
     """
     path = Path(path)
-    with opened_weights(path) as handle:
+    with opened_weights(path, ()) as handle:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     require_header(path, header, "pose_space", skeleton_hash)

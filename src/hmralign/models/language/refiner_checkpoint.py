@@ -57,7 +57,7 @@ def load_refiner(name_or_path: str | Path, skeleton_hash: str) -> Refiner:
     when its weights do not fit or are not finite.
     """
     path = refiner_path(name_or_path)
-    with opened_weights(path) as handle:
+    with opened_weights(path, (SHIPPED_REFINER,)) as handle:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     require_header(path, header, "refiner", skeleton_hash)
