@@ -92,6 +92,8 @@ def test_a_prediction_file_gives_its_first_hypothesis(tmp_path):
     assert [p.name for p in chosen.persons] == ["photo_1.jpg#0", "photo_0.jpg#0"]
     with pytest.raises(InputError, match="no person 'nobody'"):
         people.chosen(["nobody"])
+    with pytest.raises(InputError, match="person 'photo_1.jpg#0' is named twice"):
+        people.chosen(["0", "1", "photo_1.jpg#0"])
 
 
 def test_smpls_bodies_are_carried_over_and_said_to_be(tmp_path):

@@ -71,12 +71,18 @@ class InitialPeople:
     notes: tuple[str, ...] = ()
 
     def chosen(self, names: Sequence[str]) -> InitialPeople:
-        """Some of the people, by number or name, in the order asked for. Raises InputError for one there is not."""
+        """Some of the people, by number or name, in the order asked for.
+
+        Raises InputError for one there is not, and for one that is named twice.
+        """
         known = {**{str(n): p for n, p in enumerate(self.persons)}, **{p.name: p for p in self.persons}}
         if wrong := [name for name in names if name not in known]:
             some = ", ".join(p.name for p in self.persons[:8])
             raise InputError(f"there is no person '{shown(wrong[0])}' in {self.source}; there are {some}")
-        return replace(self, persons=tuple(known[name] for name in names))
+        persons = tuple(known[name] for name in names)
+        if twice := next((p.name for n, p in enumerate(persons) if any(p is other for other in persons[:n])), None):
+            raise InputError(f"person '{shown(twice)}' is named twice; expected each one once")
+        return replace(self, persons=persons)
 
 
 def of_recovered(photo: RecoveredPhoto) -> InitialPeople:
