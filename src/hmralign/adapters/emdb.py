@@ -18,12 +18,11 @@ import numpy as np
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults, WrongRecordError
 from hmralign.adapters.fields import Fields
-from hmralign.adapters.folders import need_files
+from hmralign.adapters.folders import need_files, need_split
 from hmralign.adapters.labels import Labels, gender_code
 from hmralign.adapters.persons import AdaptedPersons, adapted
 from hmralign.body.restricted_pickle import read_data_pickle
 from hmralign.data.dataset import DatasetSetting
-from hmralign.structures import InputError
 
 CARD = DatasetCard(
     name="emdb",
@@ -45,8 +44,7 @@ MAX_OPCODES = 1_000_000
 
 def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPersons:
     """The persons of EMDB 1 (`test`) or 2 (`emdb2`). Raises InputError as `adapted`, and for another split."""
-    if split not in CARD.splits:
-        raise InputError(f"emdb has no split '{split}'; expected {' or '.join(CARD.splits)}")
+    need_split(CARD, split)
     return adapted(CARD, read, folder, split, setting)
 
 

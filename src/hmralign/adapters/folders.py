@@ -6,6 +6,13 @@ from pathlib import Path
 
 from hmralign.adapters.card import DatasetCard
 from hmralign.structures import InputError
+from hmralign.structures.errors import shown
+
+
+def need_split(card: DatasetCard, split: str) -> None:
+    """Raise InputError for a split that a data set does not have."""
+    if split not in card.splits:
+        raise InputError(f"{card.name} has no split '{shown(split)}'; expected {' or '.join(card.splits)}")
 
 
 def need_folder(card: DatasetCard, folder: Path, below: str) -> Path:

@@ -19,7 +19,7 @@ import numpy as np
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults, WrongRecordError
 from hmralign.adapters.fields import Fields
-from hmralign.adapters.folders import need_one
+from hmralign.adapters.folders import need_one, need_split
 from hmralign.adapters.joint_columns import at_root, in_metres, joint_numbers, joints_29
 from hmralign.adapters.json_records import Row, joined_records, kept_labels, labels_of_records
 from hmralign.adapters.labels import Labels, box_of_xywh, intrinsics
@@ -45,7 +45,8 @@ SHIFTED = ("s_09_act_05_subact_02", "s_09_act_10_subact_02", "s_09_act_13_subact
 
 
 def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPersons:
-    """The persons of train or test. Raises InputError as `adapted`."""
+    """The persons of train or test. Raises InputError as `adapted`, and for another split."""
+    need_split(CARD, split)
     return adapted(CARD, read, folder, split, setting)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults, WrongRecordError
 from hmralign.adapters.fields import Fields
-from hmralign.adapters.folders import need_folder
+from hmralign.adapters.folders import need_folder, need_split
 from hmralign.adapters.json_records import Row, labels_of_rows
 from hmralign.adapters.labels import Labels, gender_code
 from hmralign.adapters.persons import AdaptedPersons, adapted
@@ -55,7 +55,11 @@ MAX_BYTES, MAX_OPCODES, MAX_XML = 2**24, 100_000, 2**20
 
 
 def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPersons:
-    """The persons of train, val or test, as every camera sees them. Raises InputError as `adapted`."""
+    """The persons of train, val or test, as every camera sees them.
+
+    Raises InputError as `adapted`, and for another split.
+    """
+    need_split(CARD, split)
     return adapted(CARD, read, folder, split, setting)
 
 

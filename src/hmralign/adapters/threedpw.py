@@ -18,7 +18,7 @@ import numpy as np
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults, WrongRecordError
 from hmralign.adapters.fields import Fields
-from hmralign.adapters.folders import need_files, need_folder
+from hmralign.adapters.folders import need_files, need_folder, need_split
 from hmralign.adapters.keypoint_columns import in_our_columns
 from hmralign.adapters.labels import Labels, gender_code
 from hmralign.adapters.persons import AdaptedPersons, adapted
@@ -44,8 +44,13 @@ MAX_OPCODES = 1_000_000
 
 
 def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPersons:
-    """The persons of a split: train, val (also `validation`) or test. Raises InputError as `adapted`."""
-    return adapted(CARD, read, folder, {"validation": "val"}.get(split, split), setting)
+    """The persons of a split: train, val (also `validation`) or test.
+
+    Raises InputError as `adapted`, and for another split.
+    """
+    split = {"validation": "val"}.get(split, split)
+    need_split(CARD, split)
+    return adapted(CARD, read, folder, split, setting)
 
 
 def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:

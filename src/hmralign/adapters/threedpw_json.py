@@ -18,7 +18,7 @@ import numpy as np
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults
 from hmralign.adapters.fields import Fields
-from hmralign.adapters.folders import need_one
+from hmralign.adapters.folders import need_one, need_split
 from hmralign.adapters.joint_columns import in_metres, joint_numbers, joints_29
 from hmralign.adapters.json_records import Row, joined_records, kept_labels, labels_of_records
 from hmralign.adapters.labels import Labels, box_of_xywh, gender_code, intrinsics
@@ -41,8 +41,13 @@ CARD = DatasetCard(
 
 
 def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPersons:
-    """The persons of train, val (also `validation`), test or oc. Raises InputError as `adapted`."""
-    return adapted(CARD, read, folder, {"validation": "val"}.get(split, split), setting)
+    """The persons of train, val (also `validation`), test or oc.
+
+    Raises InputError as `adapted`, and for another split.
+    """
+    split = {"validation": "val"}.get(split, split)
+    need_split(CARD, split)
+    return adapted(CARD, read, folder, split, setting)
 
 
 def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
