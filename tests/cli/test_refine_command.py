@@ -178,6 +178,8 @@ def test_options_that_do_not_go_together_are_refused(recovered, tmp_path, capsys
 def test_a_start_that_is_none_is_refused(tmp_path, capsys):
     refused(capsys, refine("--out", tmp_path / "o"), "START is missing")
     refused(capsys, refine(tmp_path / "nothing", "--out", tmp_path / "o"), "does not exist")
+    (tmp_path / "photo.JPG").write_bytes(b"any")
+    refused(capsys, refine(tmp_path / "photo.JPG", "--out", tmp_path / "o"), "is a photo", "`hmralign recover` writes")
     (tmp_path / "x.npz").write_bytes(b"nonsense")
     refused(capsys, refine(tmp_path / "x.npz", "--out", tmp_path / "o"), "x.npz")
     refused(capsys, main(["refine", str(tmp_path), "--out", str(tmp_path / "o"), "--steps", "0"]), "--steps is 0")

@@ -107,10 +107,14 @@ def run_refine(options: RefineOptions, terminal: Terminal) -> int:
 
 def _check(options: RefineOptions) -> None:
     """Raises UsageError for options that do not go together."""
+    from hmralign.data.photo_formats import image_suffixes
+
     if options.start is None:
         raise UsageError("START is missing; expected a folder of `hmralign recover`, or a prediction file")
     if not options.start.exists():
         raise UsageError(f"'{options.start}' does not exist; expected a folder of `hmralign recover`, or an .npz file")
+    if options.start.is_file() and options.start.suffix.lower() in image_suffixes():
+        raise UsageError(f"'{options.start}' is a photo; expected the folder that `hmralign recover` writes of it")
     if options.text is not None and options.describe != "none":
         raise UsageError("--text and --describe are both given; expected one of them")
     if options.describe == "vlm" and options.photo is None:
