@@ -73,8 +73,10 @@ def test_keypoints_alone_and_the_control(recovered, tmp_path, capsys):
     document = json.loads(capsys.readouterr().out)
     ((first, last),) = document["keypoint_loss"]
     assert last <= first and document["text_loss"] == [[0.0, 0.0]]
+    assert "1 person, 2 steps, no words;" in (tmp_path / "a" / "report.html").read_text()
     assert refine(folder, "--describe", "caption", "--out", tmp_path / "b", "--quiet") == 0
-    assert "a control" in (tmp_path / "b" / "report.html").read_text()
+    report = (tmp_path / "b" / "report.html").read_text()
+    assert "a control" in report and "1 person, 2 steps, words;" in report
 
 
 def test_a_prediction_file_of_another_system(tmp_path, capsys):

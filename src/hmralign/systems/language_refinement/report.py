@@ -44,9 +44,10 @@ def refinement_report(
     ]
     steps = len(refined.persons[0].refinement.steps.transl) - 1
     words = sum(person.wanted_text for person in refined.persons)
+    said = "no words" if words == 0 else "words" if len(persons) == 1 else f"words on {words} of them"
     summary = (
-        f"{counted(len(persons), 'person', 'people')}, {counted(steps, 'step')}, words on {words} of them; the slider "
-        "goes from the initial body to the refined one"
+        f"{counted(len(persons), 'person', 'people')}, {counted(steps, 'step')}, {said}; the slider goes from the "
+        "initial body to the refined one"
     )
     photo = refined.people.photo
     title = shown_name(refined.people.source if photo is None else photo_title(photo))
