@@ -180,6 +180,7 @@ def test_options_that_do_not_go_together_are_refused(recovered, tmp_path, capsys
 def test_a_start_that_is_none_is_refused(tmp_path, capsys):
     refused(capsys, refine("--out", tmp_path / "o"), "START is missing")
     refused(capsys, refine(tmp_path / "nothing", "--out", tmp_path / "o"), "does not exist")
+    refused(capsys, refine(tmp_path, "--out", tmp_path / "o"), "holds no finished photo", "or that of one photo in it")
     (tmp_path / "photo.JPG").write_bytes(b"any")
     refused(capsys, refine(tmp_path / "photo.JPG", "--out", tmp_path / "o"), "is a photo", "`hmralign recover` writes")
     (tmp_path / "x.npz").write_bytes(b"nonsense")

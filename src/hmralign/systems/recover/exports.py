@@ -63,7 +63,10 @@ def finished_photos(out: Path) -> list[Path]:
         return [out]
     found = sorted(record.parent for record in out.glob(f"*/{PHOTO_RECORD}") if read_record(record.parent) is not None)
     if not found:
-        raise InputError(f"'{out}' holds no finished photo; expected an output folder of `hmralign recover`")
+        raise InputError(
+            f"'{out}' holds no finished photo; expected what `hmralign recover` wrote of photos: the output folder, or "
+            "that of one photo in it"
+        )
     return found
 
 
