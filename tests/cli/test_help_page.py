@@ -53,6 +53,12 @@ def test_the_overview_fits():
     assert max(map(len, overview(parts).splitlines())) <= 100
 
 
+def test_the_line_and_the_page_of_train_speak_of_more_than_base_models(capsys):
+    line = next(line for line in overview().splitlines() if line.split()[:1] == ["train"])
+    assert "scorer" in line and "regressor" in line and "refiner" in line
+    assert "`hmralign train --help` says what each kind is" in " ".join(page("train vqvae", capsys).split())
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["a.jpg", "b.jpg", "--seed", "4"], ["--body", "None", "--keep", "all"], ["--intrinsics", "1", "2", "3", "4"]],

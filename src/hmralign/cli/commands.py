@@ -49,7 +49,7 @@ COMMANDS = {
     ),
     "synth": Command(SynthOptions, run_synth, "write shards of synthetic persons with masks, for training"),
     "bench": Command(BenchOptions, run_bench, "write the splits of the SynthWild benchmark"),
-    "train": Command(TrainOptions, run_train, "train a base model"),
+    "train": Command(TrainOptions, run_train, "train a base model, scorer, regressor, refiner, space of texts"),
     "groups": Command(GroupsOptions, run_groups, "sample, store and score groups of hypotheses; look at them"),
     "align": Command(AlignOptions, run_align, "move a checkpoint with preference groups and their scores"),
     "clean": Command(CleanOptions, run_clean, "let a critic judge the labels of a data set, drop the bad ones"),

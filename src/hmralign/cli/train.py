@@ -17,7 +17,10 @@ from hmralign.cli.usage import UsageError
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a base model or a gate on synthetic persons, or a scorer on samples; continues an unfinished run."""
+    """Train a model of the kind WHAT, by a preset or a configuration; continues an unfinished run.
+
+    `hmralign train --help` says what each kind is.
+    """
 
     what: Annotated[
         Literal["base", "pixel", "scorer", "gate", "paper", "regressor", "vqvae", "text", "refiner"],
