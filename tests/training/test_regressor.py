@@ -164,7 +164,7 @@ def test_presets_are_read_and_the_large_one_needs_pictures(tmp_path, capsys):
     large = read_config(RegressorTrainingConfig, preset_path("regressor", "vit-h"))
     assert large.model.trunk == "pixels" and large.model.pixels == VIT_H and large.learning_rate == 1e-5
     assert main(["train", "regressor", "--preset", "vit-h", "--out", str(tmp_path / "o")]) == 2
-    assert "looks at pictures" in capsys.readouterr().err
+    assert "looks at pictures; expected --data DIR" in capsys.readouterr().err
     with pytest.raises(InputError, match="looks at pictures"):
         regressor_persons(large)
 

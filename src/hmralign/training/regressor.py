@@ -187,7 +187,10 @@ def regressor_persons(config: RegressorTrainingConfig) -> tuple[KnownPersons, Kn
             synthetic_persons(config, "val", config.held_out),
         )
     if config.data is None:
-        raise InputError("regressor training: the trunk 'pixels' looks at pictures; expected `data` with them")
+        raise InputError(
+            "regressor training: the trunk 'pixels' looks at pictures; expected --data DIR, or `data` in the "
+            "configuration"
+        )
     persons = open_dataset(config.data.dataset, Path(config.data.folder), config.data.split)
     known = KnownPersons.of(persons.examples, pixels=True)
     last = max(1, len(known.box) // 10)
