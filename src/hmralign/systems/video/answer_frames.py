@@ -63,7 +63,7 @@ def answer_frames(clip: Clip, answers: FrameAnswers, chunks: ChunkFolder) -> dic
             start = time.perf_counter()
             chunks.commit(number, _answered(block, answers))
             rate = len(block) / max(time.perf_counter() - start, 1e-9)
-            logger.info("%s: frames %d to %d, %.1f a second", clip.name, frames, frames + len(block) - 1, rate)
+            logger.info("%s: frames %d to %d, %.1f done a second", clip.name, frames, frames + len(block) - 1, rate)
         frames += len(block)
         number += 1
     record = {"frames": frames, "chunks": number, "notes": clip.notes}
