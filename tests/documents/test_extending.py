@@ -120,8 +120,8 @@ def test_a_data_set_from_outside_is_evaluated_on_and_gives_groups(outside):
 def test_what_is_no_data_set_is_said_in_a_sentence(outside):
     given = ["evaluate", "lite", "--data", "DIR", "--out", "evaluation", "--dataset"]
     for name, said in (
-        ("upright.py:make", "cannot be called with (folder, split)"),
-        ("3dpw", "there is no data set '3dpw'; expected one of"),
+        ("upright.py:make", "cannot be called with (folder, split, setting)"),
+        ("4dpw", "there is no data set '4dpw'; expected one of"),
     ):
         found = run(outside, *given, name, "--split", "val")
         assert found.returncode == 2 and said in found.stderr and "Traceback" not in found.stderr
