@@ -280,7 +280,7 @@ UNEQUAL = [
         lambda c: at(c, "smpl", "body_pose", value=np.zeros((4, 63))),
         r"expected \(4, 23, 3\)",
     ),
-    ("human-data", write_human_data, "toy", lambda c: at(c, "meta", "gender", value=["male"]), "gender' has 1 rows"),
+    ("human-data", write_human_data, "toy", lambda c: at(c, "meta", "gender", value=["male"]), "gender' has 1 row,"),
     (
         "human-data",
         write_human_data,

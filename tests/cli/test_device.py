@@ -41,6 +41,8 @@ DO_NOT_COMPUTE = {
     "bench": "its bytes are those of the frozen hashes, wherever it runs",
     "setup-detector": "installs",
     "export": "writes what is there in other forms",
+    "data list": "reads names",
+    "data check": "reads, measures and draws a few records",
     **dict.fromkeys(
         ("convert hyponet", "convert scorenet", "convert hmr-scorer", "convert twist", "convert pairs"),
         "writes what is there in other forms",

@@ -71,7 +71,7 @@ def test_a_checkpoint_is_opened_by_its_kind(tmp_path):
     path = POLICY.save(tmp_path / "tiny.safetensors", ("theirs",))
     opened = open_policy(path, BODY, num_steps=3)
     assert isinstance(opened.diffusion(), HypoNetPolicy) and opened.trained_on == ("theirs",)
-    assert set(KINDS) == {"lite", "pixel", "hyponet"} and policy_skeleton(path) == BODY.skeleton_hash
+    assert set(KINDS) == {"lite", "pixel", "hyponet", "regressor"} and policy_skeleton(path) == BODY.skeleton_hash
     group = opened.policy.propose(OBSERVED, SamplerConfig(3, 3), seeded(0))
     torch.testing.assert_close(group.rotmats, POLICY.propose(OBSERVED, SamplerConfig(3, 3), seeded(0)).rotmats)
 

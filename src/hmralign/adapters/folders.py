@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hmralign.adapters.card import DatasetCard
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
 
@@ -39,7 +40,8 @@ def need_one(card: DatasetCard, folder: Path, *patterns: str) -> Path:
         found = sorted(folder.glob(pattern))
         if len(found) > 1:
             raise InputError(
-                f"{folder}: has {len(found)} files {pattern}, expected one: {', '.join(p.name for p in found)}"
+                f"{folder}: has {counted(len(found), 'file')} like {pattern}, expected one: "
+                f"{', '.join(p.name for p in found)}"
             )
         if found:
             return found[0]

@@ -16,6 +16,7 @@ from hmralign.adapters.fields import plain_array
 from hmralign.body.npz_file import npz_sizes, read_npz, read_object_bytes
 from hmralign.body.restricted_pickle import is_pickled_array, pickled_array, read_plain_object
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
 MAX_OBJECT_BYTES = 2 * 2**30
@@ -80,7 +81,7 @@ def row_numbers(
     if array is None:
         raise InputError(f"{path}: '{name}' holds no numbers")
     if array.ndim == 0 or len(array) != rows:
-        found = "no rows" if array.ndim == 0 else f"{len(array)} rows"
+        found = "no rows" if array.ndim == 0 else f"{counted(len(array), 'row')}"
         raise InputError(f"{path}: '{name}' has {found}, expected {rows}, one for each person: lengths are unequal")
     for shape in shapes:
         if len(shape) == array.ndim - 1 and all(b in (None, a) for a, b in zip(array.shape[1:], shape, strict=True)):
@@ -98,7 +99,7 @@ def row_texts(path: Path, name: str, value: object, rows: int) -> list[str]:
     if found is None or not all(isinstance(text, str) for text in found):
         raise InputError(f"{path}: '{name}' holds no texts")
     if len(found) != rows:
-        raise InputError(f"{path}: '{name}' has {len(found)} rows, expected {rows}: lengths are unequal")
+        raise InputError(f"{path}: '{name}' has {counted(len(found), 'row')}, expected {rows}: lengths are unequal")
     return found
 
 

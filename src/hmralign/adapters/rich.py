@@ -31,6 +31,7 @@ from hmralign.data.dataset import DatasetSetting
 from hmralign.storage.json_file import read_json
 from hmralign.storage.limited_file import read_limited
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 CARD = DatasetCard(
     name="rich",
@@ -123,7 +124,7 @@ def _matrix(path: Path, root: ElementTree.Element, name: str, shape: tuple[int, 
     text = "" if data is None or data.text is None else data.text
     numbers = re.findall(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?", text)
     if len(numbers) != shape[0] * shape[1]:
-        raise InputError(f"{path}: '{name}' has {len(numbers)} numbers, expected {shape[0]} x {shape[1]}")
+        raise InputError(f"{path}: '{name}' has {counted(len(numbers), 'number')}, expected {shape[0]} x {shape[1]}")
     return np.array([float(n) for n in numbers]).reshape(shape)
 
 

@@ -26,6 +26,7 @@ from hmralign.body.restricted_pickle import read_plain_object
 from hmralign.body.skeleton import JOINT_NAMES
 from hmralign.data.dataset import DatasetSetting
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 CARD = DatasetCard(
     name="scorer-cache",
@@ -99,7 +100,7 @@ def _row(person: Fields) -> Row:
         row["box"] = box_of_xywh(person.numbers("bbox", (4,)))
     found, points = person.numbers("joint_img", (None, 3), (None, 2)), np.full((29, 2), np.nan)
     if len(found) < len(_POINTS):
-        raise WrongRecordError(f"'joint_img' has {len(found)} points, expected {len(_POINTS)} or more")
+        raise WrongRecordError(f"'joint_img' has {counted(len(found), 'point')}, expected {len(_POINTS)} or more")
     for place, name in enumerate(_POINTS):
         points[JOINT_NAMES.index(name)] = found[place, :2]
     return {**row, "points": points}

@@ -123,7 +123,8 @@ def _train_paper(options: TrainOptions) -> Path:
     config = read_config(RankingConfig if ranks else PaperTrainingConfig, path)
     if options.data is not None:
         own = options.label_body or options.body
-        data = MixedData(options.dataset, str(options.data), options.split, None if own is None else str(own))
+        label_body = None if own is None else str(own)
+        data = MixedData(options.dataset, str(options.data), options.split, label_body=label_body)
         config = replace(config, data=(data,))
     if options.start_from is not None:
         config = replace(config, start_from=options.start_from)

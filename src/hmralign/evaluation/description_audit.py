@@ -28,6 +28,7 @@ from hmralign.language.statements import PARTS, STATEMENTS, Part, row_of
 from hmralign.storage.json_file import read_json
 from hmralign.storage.whole_file import write_json
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 FORMAT_VERSION = 1
 LEAST_STATEMENTS = 20
@@ -66,7 +67,9 @@ def audit_descriptions(
     Raises InputError for fewer than two persons, who cannot be exchanged.
     """
     if len(said) != len(joints) or len(said) < 2:
-        raise InputError(f"{len(said)} descriptions of {len(joints)} persons; expected one each of at least 2")
+        raise InputError(
+            f"{counted(len(said), 'description')} of {counted(len(joints), 'person')}; expected one each of at least 2"
+        )
     true = holds(joints, rotmats)
     audits = []
     for part in PARTS:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 
 def ranks(similarity: Float[Tensor, "n n"]) -> Int[Tensor, " n"]:
@@ -26,7 +27,7 @@ def ranks(similarity: Float[Tensor, "n n"]) -> Int[Tensor, " n"]:
 def recall_at(similarity: Float[Tensor, "n n"], k: int) -> float:
     """Share of rows whose own column is among the `k` most similar ones."""
     if not 1 <= k <= len(similarity):
-        raise InputError(f"recall at {k} of {len(similarity)} candidates; expected 1 to {len(similarity)}")
+        raise InputError(f"recall at {k} of {counted(len(similarity), 'candidate')}; expected 1 to {len(similarity)}")
     return float((ranks(similarity) < k).double().mean())
 
 

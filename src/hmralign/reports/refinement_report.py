@@ -21,6 +21,7 @@ from hmralign.reports.mesh_packing import packed_faces, packed_vertices
 from hmralign.reports.person_report import caveats_box, data_uri, facts_table, figure, policy, tabs_of
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 _PICTURE_SIDE = 480
 _BACKDROP_SIDE = 720
@@ -66,8 +67,8 @@ class RefinedPersonPage:
         losses = [self.keypoint_loss, *([] if self.text_loss is None else [self.text_loss])]
         if len(self.steps) == 0 or any(len(loss) != len(self.steps) for loss in losses):
             raise InputError(
-                f"'{self.name}' has {len(self.steps)} steps and losses of {[len(loss) for loss in losses]}; expected "
-                "at least one step, and as many losses"
+                f"'{self.name}' has {counted(len(self.steps), 'step')} and losses of {[len(loss) for loss in losses]}; "
+                "expected at least one step, and as many losses"
             )
 
 

@@ -28,9 +28,6 @@ class MixedData:
     """Where it lies."""
     split: str
     """Which persons."""
-    label_body: str | None = None
-    """File of the body that the labels of a published data set pose, or a folder with one for each gender; the body
-    that is trained on where nothing is said."""
     weight: float = 1.0
     """Share of what is drawn, relative to the others' weights."""
     depths: bool = True
@@ -39,6 +36,9 @@ class MixedData:
     """Whether twists are labels."""
     shapes: bool = True
     """Whether betas are labels."""
+    label_body: str | None = None
+    """File of the body that the labels of a published data set pose, or a folder with one for each gender; the body
+    that is trained on where nothing is said."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a weight that is not positive."""

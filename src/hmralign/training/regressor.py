@@ -39,6 +39,7 @@ from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.structures import MASK_SIZE, BodyParams, Example, InputError, Observation, TensorRecord
+from hmralign.structures.counted import counted
 from hmralign.training.curve import Curve
 from hmralign.training.learning_rate import warm_cosine
 from hmralign.training.loop import Loop, LoopConfig
@@ -195,7 +196,7 @@ def regressor_persons(config: RegressorTrainingConfig) -> tuple[KnownPersons, Kn
     known = KnownPersons.of(persons.examples, pixels=True)
     last = max(1, len(known.box) // 10)
     if len(known.box) < 2:
-        raise InputError(f"{persons.name}: has {len(known.box)} persons; expected at least 2")
+        raise InputError(f"{persons.name}: has {counted(len(known.box), 'person')}; expected at least 2")
     return known[: len(known.box) - last], known[len(known.box) - last :]
 
 

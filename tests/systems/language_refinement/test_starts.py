@@ -92,7 +92,7 @@ def test_a_prediction_file_gives_its_first_hypothesis(tmp_path):
     assert [p.name for p in chosen.persons] == ["photo_1.jpg#0", "photo_0.jpg#0"]
     with pytest.raises(InputError, match="no person 'nobody'"):
         people.chosen(["nobody"])
-    with pytest.raises(InputError, match="person 'photo_1.jpg#0' is named twice"):
+    with pytest.raises(InputError, match=r"person 'photo_1\.jpg#0' is named twice"):
         people.chosen(["0", "1", "photo_1.jpg#0"])
 
 

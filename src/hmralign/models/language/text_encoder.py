@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
 MOST_WORDS = 10_000
@@ -48,13 +49,13 @@ def sentences(text: str) -> list[str]:
     ['the left arm is bent', 'it rests', 'on the hip']
     """
     if len(text.split()) > MOST_WORDS:
-        raise InputError(f"a text has {len(text.split())} words, expected at most {MOST_WORDS}")
+        raise InputError(f"a text has {counted(len(text.split()), 'word')}, expected at most {MOST_WORDS}")
     found = [" ".join(part.lower().split()) for part in _END.split(text)]
     kept = [part for part in found if any(c.isalnum() for c in part)]
     if not kept:
         raise InputError(f"the text '{shown(text)}' has no words; expected a sentence about a pose")
     if len(kept) > MOST_SENTENCES:
-        raise InputError(f"a text has {len(kept)} sentences, expected at most {MOST_SENTENCES}")
+        raise InputError(f"a text has {counted(len(kept), 'sentence')}, expected at most {MOST_SENTENCES}")
     return kept
 
 

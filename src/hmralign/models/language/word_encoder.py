@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from hmralign.models.language.text_encoder import require_texts
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 _WORD = re.compile(r"[a-z]+")
 _LONGEST = 48
@@ -76,7 +77,9 @@ class WordEncoder(nn.Module):
         super().__init__()
         for some in (vocabulary, borrowed):
             if len(some) > MOST_VOCABULARY or len(set(some)) != len(some):
-                raise InputError(f"a vocabulary has {len(some)} words; expected at most {MOST_VOCABULARY}, all apart")
+                raise InputError(
+                    f"a vocabulary has {counted(len(some), 'word')}; expected at most {MOST_VOCABULARY}, all apart"
+                )
         self.config, self.vocabulary, self.borrowed = config, vocabulary, borrowed
         self._index = {word: number + 1 for number, word in enumerate(vocabulary)}
         self._given = {word: number + 1 for number, word in enumerate(borrowed)}

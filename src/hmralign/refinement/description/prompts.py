@@ -17,6 +17,7 @@ from hmralign.language.statements import PARTS, Part
 from hmralign.refinement.description.answers import part_schema, rewrite_schema
 from hmralign.storage.seeds import derived_seed
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.vlm.chat import ChatRequest, ImagePart, TextPart
 
 ASKED_PARTS: tuple[Part, ...] = tuple(part for part in PARTS if part != "view")
@@ -107,7 +108,7 @@ def rewrite_request(text: str, words: int, options: DescribeOptions) -> ChatRequ
     Raises InputError for a text that no set of part descriptions can be.
     """
     if not text.strip() or len(text) > 4 * _LONGEST_TEXT:
-        raise InputError(f"a text of {len(text)} characters to shorten; expected 1 to {4 * _LONGEST_TEXT}")
+        raise InputError(f"a text of {counted(len(text), 'character')} to shorten; expected 1 to {4 * _LONGEST_TEXT}")
     frame = read_prompt("rewrite", options.version, _FOLDER)
     parts = (TextPart(frame.fill("ask", text=text, words=words)),)
     schema = rewrite_schema(min(_LONGEST_TEXT, words * _CHARACTERS_PER_WORD))

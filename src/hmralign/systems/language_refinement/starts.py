@@ -29,6 +29,7 @@ from hmralign.fitting.evidence import KeypointNoise
 from hmralign.preferences.predictions import carried_over
 from hmralign.storage.json_file import read_json
 from hmralign.structures import MASK_SIZE, BodyParams, Camera, InputError, Observation
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 from hmralign.systems.recover.exports import finished_photos, stored_person
 from hmralign.systems.recover.outputs import PERSON_RECORD, read_record
@@ -119,7 +120,9 @@ def _of_folder(folder: Path, body: BodyModel, image: LoadedImage | None) -> Init
     photos = finished_photos(folder)
     if len(photos) > 1:
         names = ", ".join(p.name for p in photos[:6])
-        raise InputError(f"'{folder}' holds {len(photos)} photos ({names}); expected the folder of one of them")
+        raise InputError(
+            f"'{folder}' holds {counted(len(photos), 'photo')} ({names}); expected the folder of one of them"
+        )
     record = read_record(photos[0]) or {}
     if image is not None:
         _require_same_photo(record, image, photos[0])
