@@ -105,6 +105,9 @@ def test_nothing_to_refine_by_is_refused():
     no_weight = replace(QUICK, pull=PullConfig(keypoint_weight=0.0))
     with pytest.raises(InputError, match="nothing to refine by"):
         refine_people(people(start(0)), [NOTHING_WANTED], BODY, no_weight)
+    weightless = replace(QUICK, pull=PullConfig(keypoint_weight=0.0, text_weight=0.0))
+    with pytest.raises(InputError, match="observed, whose weight is 0, and the weight of the words is 0"):
+        refine_people(people(start(0)), [typed("sitting")], BODY, weightless)
     with pytest.raises(InputError, match="holds nobody"):
         refine_people(people(), [], BODY, QUICK)
 

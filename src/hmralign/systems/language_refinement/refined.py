@@ -165,8 +165,10 @@ def require_refinable(person: InitialPerson, wish: Wish, body: BodyModel, config
     by_keypoints = seen >= LEAST_KEYPOINTS and config.pull.keypoint_weight > 0
     by_words = wish.description is not None and config.pull.text_weight > 0
     if not by_keypoints and not by_words:
+        weightless = ", whose weight is 0," if seen >= LEAST_KEYPOINTS else ""
+        words = "no statement is wanted" if wish.description is None else "the weight of the words is 0"
         raise InputError(
-            f"{person.name}: there is nothing to refine by: {seen} keypoints are observed and no statement is wanted; "
+            f"{person.name}: there is nothing to refine by: {seen} keypoints are observed{weightless} and {words}; "
             "expected keypoints, or words that say something of the pose"
         )
     if seen >= LEAST_KEYPOINTS and (away := keypoint_distance(person, body)) > FAR_OFF:
