@@ -164,9 +164,10 @@ def test_neither_batches_nor_company_change_a_persons_noise(data, weights):
     config = replace(CONFIG.predict, refinement=RefinementConfig(method="none"))
     whole = [p.joints for _, p in predict_in_batches(policy, seen, replace(config, batch=100))]
     parts = [p.joints for _, p in predict_in_batches(policy, seen, replace(config, batch=3))]
-    torch.testing.assert_close(torch.cat(parts), torch.cat(whole), atol=1e-4, rtol=0)
+    # Metres. Kernels round by the size of a batch, up to 0.13 mm with plain ones; other noise is centimetres.
+    torch.testing.assert_close(torch.cat(parts), torch.cat(whole), atol=5e-4, rtol=0)
     few = [p.joints for _, p in predict_in_batches(policy, seen[:5], config)]
-    torch.testing.assert_close(torch.cat(few), torch.cat(whole)[:5], atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.cat(few), torch.cat(whole)[:5], atol=5e-4, rtol=0)
 
 
 def test_the_command(data, weights, tmp_path, capsys):
