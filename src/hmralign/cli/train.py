@@ -150,14 +150,19 @@ def _train_scorer(options: TrainOptions) -> Path:
     return train_scorer_file(read_scorer_config(_config(options)), options.out, options.device)
 
 
+def _refuse_max_hours(options: TrainOptions, what: str) -> None:
+    """Raises UsageError where a length is given that is in the configuration."""
+    if options.max_hours is not None:
+        raise UsageError(f"--max-hours is for `train base` and `pixel`; {what}'s length is in its configuration")
+
+
 def _train_gate(options: TrainOptions) -> Path:
     from dataclasses import replace
 
     from hmralign.training.configuration import read_config
     from hmralign.training.side_gate import SideGateTrainingConfig, train_side_gate_file
 
-    if options.max_hours is not None:
-        raise UsageError("--max-hours is for `train base` and `pixel`; a gate's length is in its configuration")
+    _refuse_max_hours(options, "a gate")
     config = read_config(SideGateTrainingConfig, _config(options))
     if options.pose_file is not None:
         config = replace(config, pose_file=str(options.pose_file))
@@ -170,8 +175,7 @@ def _train_regressor(options: TrainOptions) -> Path:
     from hmralign.training.configuration import read_config
     from hmralign.training.regressor import RegressorData, RegressorTrainingConfig, train_regressor_file
 
-    if options.max_hours is not None:
-        raise UsageError("--max-hours is for `train base` and `pixel`; a regressor's length is in its configuration")
+    _refuse_max_hours(options, "a regressor")
     config = read_config(RegressorTrainingConfig, _config(options))
     if options.pose_file is not None:
         config = replace(config, pose_file=str(options.pose_file))
@@ -186,8 +190,7 @@ def _train_vqvae(options: TrainOptions) -> Path:
     from hmralign.training.configuration import read_config
     from hmralign.training.pose_vqvae import PoseVqvaeTrainingConfig, train_pose_vqvae_file
 
-    if options.max_hours is not None:
-        raise UsageError("--max-hours is for `train base` and `pixel`; a space's length is in its configuration")
+    _refuse_max_hours(options, "a space")
     config = read_config(PoseVqvaeTrainingConfig, _config(options))
     if options.pose_file is not None:
         config = replace(config, pose_file=str(options.pose_file))
@@ -200,8 +203,7 @@ def _train_text(options: TrainOptions) -> Path:
     from hmralign.training.configuration import read_config
     from hmralign.training.text_space import TextSpaceTrainingConfig, train_text_space_file
 
-    if options.max_hours is not None:
-        raise UsageError("--max-hours is for `train base` and `pixel`; a space's length is in its configuration")
+    _refuse_max_hours(options, "a space")
     config = read_config(TextSpaceTrainingConfig, _config(options))
     given = {name: getattr(options, name) for name in ("pose_file", "pose_space", "encoder_folder")}
     config = replace(config, **{name: str(path) for name, path in given.items() if path is not None})
@@ -214,8 +216,7 @@ def _train_refiner(options: TrainOptions) -> Path:
     from hmralign.training.configuration import read_config
     from hmralign.training.refiner import RefinerTrainingConfig, train_refiner_file
 
-    if options.max_hours is not None:
-        raise UsageError("--max-hours is for `train base` and `pixel`; a refiner's length is in its configuration")
+    _refuse_max_hours(options, "a refiner")
     config = read_config(RefinerTrainingConfig, _config(options))
     if options.pose_file is not None:
         config = replace(config, pool=replace(config.pool, pose_file=str(options.pose_file)))

@@ -15,6 +15,7 @@ from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseSource
 from hmralign.models.checkpoint import trained_on
 from hmralign.training.base_configuration import BaseTrainingConfig
+from hmralign.training.pose_draws import pose_sources
 
 
 def shard_folders(config: BaseTrainingConfig) -> tuple[str, ...]:
@@ -36,9 +37,7 @@ def training_sources(config: BaseTrainingConfig) -> tuple[str, ...]:
     """What weights of this configuration are trained on, for `save_checkpoint`."""
     sources = []
     if not config.shards or config.shard_share < 1:
-        sources.append("prior:train")
-        if config.pose_file:
-            sources.append(f"pose_file:{load_pose_file(config.pose_file, 'train').sha256}:train")
+        sources += pose_sources(config.pose_file)
     for folder in shard_folders(config):
         sources.append(source_of(read_index(Path(folder))))
     if config.start_from and Path(config.start_from).suffix == ".safetensors":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 
 def warm_cosine(
@@ -22,3 +23,8 @@ def warm_cosine(
     if not falls:
         return warm
     return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done / of)))
+
+
+def falling_rate(steps: int, peak: float) -> Callable[[int, float], float]:
+    """Rate of a run of so many steps, as `LoopConfig` wants it: 100 of warm-up, then down to 1 % of `peak`."""
+    return lambda step, _: warm_cosine(step, step, steps, peak=peak, warmup=100, floor=0.01)

@@ -23,6 +23,13 @@ def pose_source(mix: PoseMix, pose_file: str | None, split: Split) -> PoseSource
     return PoseSource(load_pose_prior(prior), mix, None if pose_file is None else load_pose_file(pose_file, split))
 
 
+def pose_sources(pose_file: str | None) -> tuple[str, ...]:
+    """What is trained on, as checkpoints say it: the prior, and the file by its hash where there is one."""
+    if not pose_file:
+        return ("prior:train",)
+    return ("prior:train", f"pose_file:{load_pose_file(pose_file, 'train').sha256}:train")
+
+
 def drawn_poses(
     source: PoseSource, views: ViewMix, count: int, generator: torch.Generator
 ) -> Float[Tensor, "n 24 3 3"]:

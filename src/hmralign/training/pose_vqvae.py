@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import yaml
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,21 +21,19 @@ from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import forward_kinematics, rest_joints, vertices_from_fk
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_BETAS
-from hmralign.data.pose_file import load_pose_file
 from hmralign.data.synthetic.poses import PoseMix
 from hmralign.data.synthetic.views import ViewMix
 from hmralign.geometry.rotations import rotmat_angle
 from hmralign.models.language.checkpoint import save_pose_space
 from hmralign.models.language.codebook import Codebook
 from hmralign.models.language.pose_space import PoseSpace, PoseSpaceConfig
-from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import derived_seed, seeded
-from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
+from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve, five_decimals
-from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.learning_rate import falling_rate
 from hmralign.training.loop import Loop, LoopConfig
-from hmralign.training.pose_draws import drawn_poses, pose_source
+from hmralign.training.pose_draws import drawn_poses, pose_source, pose_sources
 from hmralign.training.step import Part
 
 _VERTEX_STRIDE = 40
@@ -192,21 +189,14 @@ def _quantized(
 def train_pose_vqvae_file(config: PoseVqvaeTrainingConfig, folder: Path, device: str | torch.device = "cpu") -> Path:
     """`train_pose_vqvae`, written with its configuration into the folder. Errors as there."""
     space = train_pose_vqvae(config, folder, device)
-    write_whole(folder / "config.yaml", yaml.safe_dump(plain(asdict(config)), sort_keys=False))
+    write_training_config(folder / "config.yaml", config)
     skeleton = load_free_body("3k5").skeleton_hash
     return save_pose_space(folder / "pose.safetensors", space, skeleton, sources=pose_sources(config.pose_file))
 
 
-def pose_sources(pose_file: str | None) -> tuple[str, ...]:
-    """What is trained on, as checkpoints say it."""
-    if not pose_file:
-        return ("prior:train",)
-    return ("prior:train", f"pose_file:{load_pose_file(pose_file, 'train').sha256}:train")
-
-
 def _loop(config: PoseVqvaeTrainingConfig, device: str | torch.device) -> LoopConfig:
     return LoopConfig(
-        rate=lambda step, _: warm_cosine(step, step, config.steps, peak=config.learning_rate, warmup=100, floor=0.01),
+        rate=falling_rate(config.steps, config.learning_rate),
         steps=config.steps,
         weight_decay=config.weight_decay,
         ema_decay=config.ema_decay,

@@ -10,12 +10,11 @@ that a refiner can be asked without it; descriptions are cut short, and some are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
-import yaml
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,7 +22,6 @@ from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_JOINTS
-from hmralign.data.pose_file import load_pose_file
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.evidence import KeypointNoise
@@ -36,14 +34,14 @@ from hmralign.models.language.refiner_checkpoint import save_refiner
 from hmralign.refinement.energy import Energy
 from hmralign.refinement.guide import StatementGuide
 from hmralign.refinement.prior import condition_of
-from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import derived_seed, seeded
-from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
 from hmralign.structures.device import chosen_device
+from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve, five_decimals
-from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.learning_rate import falling_rate
 from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.pose_draws import pose_sources
 from hmralign.training.refiner_pool import PoolConfig, RefinerPersons, refiner_pool
 from hmralign.training.step import Part
 
@@ -226,23 +224,21 @@ def train_refiner_file(
 ) -> Path:
     """`train_refiner`, written with its configuration into the folder. Errors as there."""
     refiner = train_refiner(config, folder, pool, device)
-    write_whole(folder / "config.yaml", yaml.safe_dump(plain(asdict(config)), sort_keys=False))
+    write_training_config(folder / "config.yaml", config)
     hash_ = load_free_body("3k5").skeleton_hash
     return save_refiner(folder / "refiner.safetensors", refiner, hash_, sources=refiner_sources(config))
 
 
 def refiner_sources(config: RefinerTrainingConfig) -> tuple[str, ...]:
     """What a refiner of this configuration is trained on, its encoder and the first answers included."""
-    own = ["prior:train"]
-    if config.pool.pose_file:
-        own.append(f"pose_file:{load_pose_file(config.pool.pose_file, 'train').sha256}:train")
+    own = pose_sources(config.pool.pose_file)
     others = (config.encoder, *(answer.checkpoint for answer in config.pool.answers))
     return tuple(dict.fromkeys([*own, *(source for other in others for source in trained_on(other))]))
 
 
 def _loop(config: RefinerTrainingConfig, device: str | torch.device) -> LoopConfig:
     return LoopConfig(
-        rate=lambda step, _: warm_cosine(step, step, config.steps, peak=config.learning_rate, warmup=100, floor=0.01),
+        rate=falling_rate(config.steps, config.learning_rate),
         steps=config.steps,
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,

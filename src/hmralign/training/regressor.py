@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import yaml
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,24 +24,24 @@ from hmralign.body.lbs import posed_joints
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.data.dataset import open_dataset
-from hmralign.data.pose_file import Split, load_pose_file
+from hmralign.data.pose_file import Split
 from hmralign.data.synthetic.generator import Generator, SyntheticMix
 from hmralign.data.synthetic.observation_noise import load_measured_noise
-from hmralign.data.synthetic.pose_prior import PriorName, load_pose_prior
-from hmralign.data.synthetic.poses import PoseMix, PoseSource
+from hmralign.data.synthetic.poses import PoseMix
 from hmralign.geometry.cameras import CROP_MARGIN, project
 from hmralign.geometry.rotations import rotmat_to_rot6d
 from hmralign.models.full_image_checkpoint import save_regressor
 from hmralign.models.full_image_regressor import FullImageConfig, FullImageRegressor, RegressedBody, placed_body
 from hmralign.models.paper.image_input import require_crops
-from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import derived_seed, seeded
-from hmralign.storage.whole_file import write_json, write_whole
+from hmralign.storage.whole_file import write_json
 from hmralign.structures import MASK_SIZE, BodyParams, Example, InputError, Observation, TensorRecord
 from hmralign.structures.counted import counted
+from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve
-from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.learning_rate import falling_rate
 from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.pose_draws import pose_source, pose_sources
 from hmralign.training.step import Part
 
 _AT_ONCE = 2000
@@ -165,9 +164,7 @@ def regressor_terms(
 
 def synthetic_persons(config: RegressorTrainingConfig, split: Split, count: int) -> KnownPersons:
     """Persons in poses of a split. Raises InputError as the pose file and the noise do."""
-    poses = load_pose_file(config.pose_file, split) if config.pose_file else None
-    prior: PriorName = "train" if split == "train" else "heldout"
-    source = PoseSource(load_pose_prior(prior), config.poses, poses)
+    source = pose_source(config.poses, config.pose_file or None, split)
     maker = Generator(load_free_body("3k5"), source, config.synthetic, load_measured_noise(config.measured_noise))
     parts = []
     for number, start in enumerate(range(0, count, _AT_ONCE)):
@@ -251,7 +248,7 @@ def train_regressor_file(config: RegressorTrainingConfig, folder: Path, device: 
     """`train_regressor`, written with its configuration and its errors on other persons into the folder."""
     persons, others = regressor_persons(config)
     model = train_regressor(config, persons, folder, device)
-    write_whole(folder / "config.yaml", yaml.safe_dump(plain(asdict(config)), sort_keys=False))
+    write_training_config(folder / "config.yaml", config)
     write_json(folder / "held_out.json", regressor_figures(model, others))
     skeleton = load_free_body("3k5").skeleton_hash
     return save_regressor(folder / "regressor.safetensors", model, skeleton, sources=_sources(config))
@@ -261,14 +258,12 @@ def _sources(config: RegressorTrainingConfig) -> tuple[str, ...]:
     """What a regressor of this configuration is trained on."""
     if config.data is not None:
         return (config.data.split,)
-    if not config.pose_file:
-        return ("prior:train",)
-    return ("prior:train", f"pose_file:{load_pose_file(config.pose_file, 'train').sha256}:train")
+    return pose_sources(config.pose_file)
 
 
 def _loop(config: RegressorTrainingConfig, device: str | torch.device) -> LoopConfig:
     return LoopConfig(
-        rate=lambda step, _: warm_cosine(step, step, config.steps, peak=config.learning_rate, warmup=100, floor=0.01),
+        rate=falling_rate(config.steps, config.learning_rate),
         steps=config.steps,
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,

@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-import yaml
 from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.body.free_body import load_free_body
-from hmralign.data.pose_file import Split, load_pose_file
+from hmralign.data.pose_file import Split
 from hmralign.data.synthetic.generator import Generator, SyntheticMix
 from hmralign.data.synthetic.observation_noise import Failures, load_measured_noise
-from hmralign.data.synthetic.pose_prior import PriorName, load_pose_prior
-from hmralign.data.synthetic.poses import PoseMix, PoseSource
+from hmralign.data.synthetic.poses import PoseMix
 from hmralign.models.side_gate import FACE, SideGate, SideGateConfig, SideGateNetwork, save_side_gate, side_features
-from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import derived_seed, seeded
-from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
+from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve, five_decimals
-from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.learning_rate import falling_rate
 from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.pose_draws import pose_source, pose_sources
 from hmralign.training.step import Part
 
 MIX = SyntheticMix(failures=Failures(swap_all=0.0), box_only_share=0.0)
@@ -86,9 +84,7 @@ class SideGateTrainingConfig:
 
 def gate_generators(config: SideGateTrainingConfig, split: Split = "train") -> list[Generator]:
     """One source of persons per detector. Raises InputError as the pose file and the noise do."""
-    poses = load_pose_file(config.pose_file, split) if config.pose_file else None
-    prior: PriorName = "train" if split == "train" else "heldout"
-    source = PoseSource(load_pose_prior(prior), config.poses, poses)
+    source = pose_source(config.poses, config.pose_file or None, split)
     body = load_free_body("3k5")
     return [Generator(body, source, config.data, load_measured_noise(name)) for name in config.measured_noise]
 
@@ -137,15 +133,13 @@ def train_side_gate(config: SideGateTrainingConfig, folder: Path, device: str | 
 def train_side_gate_file(config: SideGateTrainingConfig, folder: Path, device: str | torch.device = "cpu") -> Path:
     """`train_side_gate`, written with its configuration into the folder. Errors as there."""
     gate = train_side_gate(config, folder, device)
-    write_whole(folder / "config.yaml", yaml.safe_dump(plain(asdict(config)), sort_keys=False))
+    write_training_config(folder / "config.yaml", config)
     return save_side_gate(folder / "sides.safetensors", gate, load_free_body("3k5").skeleton_hash)
 
 
 def gate_sources(config: SideGateTrainingConfig) -> tuple[str, ...]:
     """What a gate of this configuration is trained on."""
-    if not config.pose_file:
-        return ("prior:train",)
-    return ("prior:train", f"pose_file:{load_pose_file(config.pose_file, 'train').sha256}:train")
+    return pose_sources(config.pose_file)
 
 
 def fitted_scale(outputs: Float[Tensor, " person"]) -> float:
@@ -171,7 +165,7 @@ def fitted_scale(outputs: Float[Tensor, " person"]) -> float:
 
 def _loop(config: SideGateTrainingConfig, device: str | torch.device) -> LoopConfig:
     return LoopConfig(
-        rate=lambda step, _: warm_cosine(step, step, config.steps, peak=config.learning_rate, warmup=100, floor=0.01),
+        rate=falling_rate(config.steps, config.learning_rate),
         steps=config.steps,
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,

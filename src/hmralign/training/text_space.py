@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import torch
-import yaml
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,15 +37,14 @@ from hmralign.models.language.sentence_memory import KnownSentence, SentenceMemo
 from hmralign.models.language.text_encoder import TextEncoder, sentences
 from hmralign.models.language.text_space import TextSpace, TextSpaceConfig
 from hmralign.models.language.word_encoder import WordEncoder, WordEncoderConfig, vocabulary
-from hmralign.storage.run_record import plain
 from hmralign.storage.seeds import derived_seed, seeded
-from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
+from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve, five_decimals
-from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.learning_rate import falling_rate
 from hmralign.training.loop import Loop, LoopConfig
-from hmralign.training.pose_draws import drawn_poses, pose_source
-from hmralign.training.pose_vqvae import pose_sources, reconstruction_terms
+from hmralign.training.pose_draws import drawn_poses, pose_source, pose_sources
+from hmralign.training.pose_vqvae import reconstruction_terms
 from hmralign.training.step import Part
 
 _RECONSTRUCTION = {"rotation": 20.0, "joints": 100.0}
@@ -300,14 +298,14 @@ def _hidden_words(words: tuple[str, ...], share: float, draw: torch.Generator) -
 def train_text_space_file(config: TextSpaceTrainingConfig, folder: Path, device: str | torch.device = "cpu") -> Path:
     """`train_text_space`, written with its configuration into the folder. Errors as there."""
     space = train_text_space(config, folder, device)
-    write_whole(folder / "config.yaml", yaml.safe_dump(plain(asdict(config)), sort_keys=False))
+    write_training_config(folder / "config.yaml", config)
     skeleton = load_free_body("3k5").skeleton_hash
     return save_text_space(folder / "pose-text.safetensors", space, skeleton, sources=pose_sources(config.pose_file))
 
 
 def _loop(config: TextSpaceTrainingConfig, device: str | torch.device) -> LoopConfig:
     return LoopConfig(
-        rate=lambda step, _: warm_cosine(step, step, config.steps, peak=config.learning_rate, warmup=100, floor=0.01),
+        rate=falling_rate(config.steps, config.learning_rate),
         steps=config.steps,
         weight_decay=config.weight_decay,
         ema_decay=config.ema_decay,
