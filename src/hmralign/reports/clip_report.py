@@ -6,7 +6,6 @@ the body of that moment over its picture, and a chart shows the doubt of every f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hmralign.rendering.colormap import magnitude_colors
-from hmralign.reports.mesh_packing import base64_text, packed_faces, packed_vertices
+from hmralign.reports.mesh_packing import base64_text, packed_vertices, page_data
 from hmralign.reports.person_report import (
     caveats_box,
     colorbar,
@@ -231,16 +230,7 @@ def _stretches(times: np.ndarray, flags: np.ndarray) -> list[tuple[float, float]
 
 
 def _data(persons: Sequence[ClipPerson]) -> str:
-    faces: list[np.ndarray] = []
-    entries = []
-    for person in persons:
-        known = next((i for i, f in enumerate(faces) if np.array_equal(f, person.moments.faces)), None)
-        if known is None:
-            known = len(faces)
-            faces.append(person.moments.faces)
-        entries.append({"faces": known, **_person_data(person)})
-    text = json.dumps({"version": 1, "faces": [packed_faces(f) for f in faces], "persons": entries})
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return page_data((person.moments.faces, _person_data(person)) for person in persons)
 
 
 def _person_data(person: ClipPerson) -> dict[str, Any]:

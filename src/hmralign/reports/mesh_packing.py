@@ -6,6 +6,8 @@ A box of 3 m gives steps of 0.05 mm: far below what one sees, at a quarter of th
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -31,3 +33,18 @@ def packed_faces(faces: np.ndarray) -> dict[str, Any]:
 def base64_text(array: np.ndarray) -> str:
     """The array's bytes in C order."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+
+
+def page_data(persons: Iterable[tuple[np.ndarray, dict[str, Any]]]) -> str:
+    """What the viewer of a page reads: an entry for each person's faces; persons with equal faces share them."""
+    faces: list[np.ndarray] = []
+    entries = []
+    for own, entry in persons:
+        known = next((i for i, f in enumerate(faces) if np.array_equal(f, own)), None)
+        if known is None:
+            known = len(faces)
+            faces.append(own)
+        entries.append({"faces": known, **entry})
+    text = json.dumps({"version": 1, "faces": [packed_faces(f) for f in faces], "persons": entries})
+    # A name may contain "</script>"; JSON allows the escape, HTML does not see a tag.
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -23,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from hmralign.rendering.colormap import magnitude_colors
-from hmralign.reports.mesh_packing import base64_text, packed_faces, packed_vertices
+from hmralign.reports.mesh_packing import base64_text, packed_vertices, page_data
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
@@ -285,17 +284,7 @@ def data_uri(picture: np.ndarray, max_side: int) -> str:
 
 def _data(persons: Sequence[ReportPerson]) -> str:
     """What the viewer reads. Persons with equal faces share them."""
-    faces: list[np.ndarray] = []
-    entries = []
-    for person in persons:
-        known = next((i for i, f in enumerate(faces) if np.array_equal(f, person.faces)), None)
-        if known is None:
-            known = len(faces)
-            faces.append(person.faces)
-        entries.append({"faces": known, **_person_data(person)})
-    text = json.dumps({"version": 1, "faces": [packed_faces(f) for f in faces], "persons": entries})
-    # A name may contain "</script>"; JSON allows the escape, HTML does not see a tag.
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return page_data((person.faces, _person_data(person)) for person in persons)
 
 
 def _person_data(person: ReportPerson) -> dict[str, Any]:

@@ -6,7 +6,6 @@ over the photo and from the side, the losses of every step, and what was said of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hmralign.reports.mesh_packing import packed_faces, packed_vertices
+from hmralign.reports.mesh_packing import packed_vertices, page_data
 from hmralign.reports.person_report import caveats_box, data_uri, facts_table, figure, policy, tabs_of
 from hmralign.storage.whole_file import write_whole
 from hmralign.structures import InputError
@@ -215,16 +214,7 @@ def said_table(said: Sequence[SaidRow]) -> str:
 
 
 def _data(persons: Sequence[RefinedPersonPage]) -> str:
-    faces: list[np.ndarray] = []
-    entries = []
-    for person in persons:
-        known = next((i for i, f in enumerate(faces) if np.array_equal(f, person.faces)), None)
-        if known is None:
-            known = len(faces)
-            faces.append(person.faces)
-        entries.append({"faces": known, **_person_data(person)})
-    text = json.dumps({"version": 1, "faces": [packed_faces(f) for f in faces], "persons": entries})
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return page_data((person.faces, _person_data(person)) for person in persons)
 
 
 def _person_data(person: RefinedPersonPage) -> dict[str, Any]:
