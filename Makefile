@@ -21,7 +21,7 @@ demo: setup
 
 lint: setup
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/pyright
 
 # Two processes, each with whole files of tests: what the tests of a file share is made once.

@@ -33,7 +33,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mannequin import SKIN, smoothed
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
@@ -49,6 +48,7 @@ from hmralign.body.skeleton import (
     NUM_JOINTS,
     PARENTS,
 )
+from mannequin import SKIN, smoothed
 
 ASSETS = Path(__file__).parents[1] / "src" / "hmralign" / "body" / "assets"
 FORMAT_VERSION = 1

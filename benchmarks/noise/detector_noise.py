@@ -22,12 +22,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import noise_analysis
 import numpy as np
 import torch
-from noise_scenes import Backgrounds, Scene, make_scene, truly_visible
 from PIL import Image
 
+import noise_analysis
 from hmralign.body.free_body import load_free_body
 from hmralign.body.keypoint_bones import offset_bones
 from hmralign.body.lbs import forward_kinematics, keypoints_from_fk, rest_joints
@@ -46,6 +45,7 @@ from hmralign.geometry.cameras import project, scaled_intrinsics
 from hmralign.overlays.contact_sheet import Tile, contact_sheet
 from hmralign.overlays.keypoints import draw_keypoints
 from hmralign.structures import BodyParams
+from noise_scenes import Backgrounds, Scene, make_scene, truly_visible
 
 ROOT = Path(__file__).resolve().parents[2]
 CHUNK = 48

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-import noise_report
 import numpy as np
 from scipy.optimize import isotonic_regression
 from scipy.stats import kurtosis, rankdata
 
+import noise_report
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS
 from hmralign.data.synthetic.observation_noise import ARMS, LEGS, LIMBS, Failures

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shared_photos import CACHE, _arrays, _detection
 
 from hmralign import Recoverer
 from hmralign.body.lbs import posed_keypoints
@@ -33,6 +32,7 @@ from hmralign.hypotheses.sides import Sides
 from hmralign.metrics.intervals import cluster_counts, cluster_interval
 from hmralign.metrics.joint_errors import pa_mpjpe
 from hmralign.tracking.smoothing import acceleration
+from shared_photos import CACHE, _arrays, _detection
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"

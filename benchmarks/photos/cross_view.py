@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shared_photos import PHOTOS, ROOT, BoxedPerson, boxed_people, detect, image_size
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_keypoints
@@ -32,6 +31,7 @@ from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Observation
+from shared_photos import PHOTOS, ROOT, BoxedPerson, boxed_people, detect, image_size
 
 BODY_12 = list(range(5, 17))
 MIRROR_12 = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10]

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shared_photos import PHOTOS, ROOT, boxed_people, detect
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.keypoint_bones import landmark_points
@@ -24,6 +23,7 @@ from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.data.synthetic.observation_noise import load_measured_noise
 from hmralign.detection.mediapipe_detector import MediapipeDetector, MediapipeDetectorConfig
 from hmralign.geometry.rotations import axis_rotmat
+from shared_photos import PHOTOS, ROOT, boxed_people, detect
 
 INDEX = {name: i for i, name in enumerate(KEYPOINT_NAMES)}
 MIN_PEOPLE = 4

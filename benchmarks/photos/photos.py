@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from shared_photos import PHOTOS, ROOT
 
 from hmralign import Recoverer
 from hmralign.body.lbs import vertices
@@ -22,6 +21,7 @@ from hmralign.body.skeleton import KEYPOINT_NAMES
 from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.overlays.overlay import cut_photo, draw_overlays, draw_side_views, person_window
 from hmralign.rendering.colormap import magnitude_colors
+from shared_photos import PHOTOS, ROOT
 
 MAIN = [i for i, n in enumerate(KEYPOINT_NAMES[:17]) if not any(p in n for p in ("nose", "eye", "ear"))]
 SIDE = 200

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from clips import CLIPS, SHARED, errors, interval
 
+from clips import CLIPS, SHARED, errors, interval
 from hmralign import Recoverer
 from hmralign.body.lbs import posed_keypoints
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, NUM_KEYPOINTS

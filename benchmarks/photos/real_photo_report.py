@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from real_photo_sets import JOINTS
 
 from hmralign.metrics.intervals import Interval, bootstrap_mean
+from real_photo_sets import JOINTS
 
 ANSWERS = (("fused", "fused"), ("best", "best of the group, by the critics"), ("detector", "the detector's own 3D"))
 NAMES = {"full": "full", "heavy": "heavy"}

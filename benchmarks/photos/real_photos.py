@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import real_photo_report
 import torch
-from real_photo_sets import INDEX, JOINTS, PhotoSet, gym_set, read_set
 
+import real_photo_report
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_keypoints
 from hmralign.body.skeleton import MIRROR_KEYPOINTS
@@ -40,6 +39,7 @@ from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.systems.recover.expected_error import recalibration_for
 from hmralign.systems.recover.people import RecoverConfig, recover_people
+from real_photo_sets import INDEX, JOINTS, PhotoSet, gym_set, read_set
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = ("full", "heavy")

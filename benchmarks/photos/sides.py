@@ -18,12 +18,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import sides_report
 import torch
-from real_photo_sets import INDEX, PhotoSet, gym_set
-from real_photos import pick, read_all, with_root
 from scipy.stats import rankdata
 
+import sides_report
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import posed_keypoints
 from hmralign.data.images import LoadedImage, load_image
@@ -53,6 +51,8 @@ from hmralign.structures import Example, Observation
 from hmralign.systems.recover.expected_error import error_of_modes, recalibration_for
 from hmralign.systems.recover.people import RecoverConfig, recover_people
 from hmralign.training.side_gate import SideGateTrainingConfig, gate_inputs
+from real_photo_sets import INDEX, PhotoSet, gym_set
+from real_photos import pick, read_all, with_root
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs/results"

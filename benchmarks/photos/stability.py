@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from shared_photos import PHOTOS, ROOT, boxed_people, detect
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.skeleton import MIRROR_JOINTS, MIRROR_KEYPOINTS
@@ -36,6 +35,7 @@ from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.policies.catalogue import open_policy
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import Observation
+from shared_photos import PHOTOS, ROOT, boxed_people, detect
 
 
 def fused_pose(policy, observation: Observation, detector: str) -> torch.Tensor:

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pixel import MILLIMETRES, SHARES, cell, measured
 
 from hmralign.data.dataset import open_dataset
 from hmralign.evaluation.openings import log_opening
 from hmralign.metrics.intervals import paired_difference
 from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.reports.markdown_table import markdown_table
+from pixel import MILLIMETRES, SHARES, cell, measured
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = ("random", "oracle", "limb-tilt", "reprojection")

@@ -29,7 +29,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from model_study import ROOT, stored, write
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
@@ -53,6 +52,7 @@ from hmralign.training.base_batches import TrainingBatch, training_batch
 from hmralign.training.learning_rate import warm_cosine
 from hmralign.training.loop import Loop, LoopConfig
 from hmralign.training.step import Part
+from model_study import ROOT, stored, write
 
 BODY = load_free_body("3k5")
 FIRST_PERSON = 80_000

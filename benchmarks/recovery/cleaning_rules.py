@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from model_study import ROOT, write
 
 from cleaning import BODY, NOISES, critic_scores, planted
 from hmralign.cleaning.detection import average_precision, detection
@@ -28,6 +27,7 @@ from hmralign.data.synthwild_folder import open_split
 from hmralign.models.scorer_checkpoint import scorer_path
 from hmralign.policies.catalogue import open_policy
 from hmralign.structures import Example
+from model_study import ROOT, write
 
 SPLITS = ("lab/val", "wild/val")
 SHARES = (0.05, 0.15, 0.4)

@@ -15,6 +15,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+
+from hmralign.body.free_body import load_free_body
+from hmralign.data.pose_file import PoseSet, load_pose_file
+from hmralign.data.synthetic.generator import Generator, SyntheticMix
+from hmralign.data.synthetic.observation_noise import load_measured_noise
+from hmralign.data.synthetic.pose_prior import load_pose_prior
+from hmralign.data.synthetic.poses import PoseMix, PoseSource
+from hmralign.data.synthetic.proportions import AS_MODELLED
+from hmralign.data.synthwild_folder import open_split
+from hmralign.metrics.intervals import paired_difference
+from hmralign.models.context import KeypointFeatures
+from hmralign.policies.policy import SamplerConfig
+from hmralign.training.base_batches import TrainingBatch, training_batch
 from model_study import (
     MEDIUM,
     ROOT,
@@ -29,19 +42,6 @@ from model_study import (
     write,
 )
 from refinement import validation_persons
-
-from hmralign.body.free_body import load_free_body
-from hmralign.data.pose_file import PoseSet, load_pose_file
-from hmralign.data.synthetic.generator import Generator, SyntheticMix
-from hmralign.data.synthetic.observation_noise import load_measured_noise
-from hmralign.data.synthetic.pose_prior import load_pose_prior
-from hmralign.data.synthetic.poses import PoseMix, PoseSource
-from hmralign.data.synthetic.proportions import AS_MODELLED
-from hmralign.data.synthwild_folder import open_split
-from hmralign.metrics.intervals import paired_difference
-from hmralign.models.context import KeypointFeatures
-from hmralign.policies.policy import SamplerConfig
-from hmralign.training.base_batches import TrainingBatch, training_batch
 
 REFERENCE = "everything"
 MIX, POSES = SyntheticMix(box_only_share=0.0), PoseMix()

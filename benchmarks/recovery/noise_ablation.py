@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from refinement import ROOT, errors, rounded
 
 from hmralign.body.free_body import load_free_body
 from hmralign.data.pose_file import load_pose_file
@@ -33,6 +32,7 @@ from hmralign.policies.policy import SamplerConfig
 from hmralign.training.base import train_base
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.configuration import write_training_config
+from refinement import ROOT, errors, rounded
 
 SMALL = LiteConfig(width=192, hidden=384, depth=3, context_width=192, context_depth=2)
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from synthwild_baselines import LabMemory, regressed, train_regressor
 
 from hmralign.body.free_body import load_free_body
 from hmralign.data.synthwild_folder import open_split
@@ -35,6 +34,7 @@ from hmralign.systems.evaluate.run import (
     write_columns,
 )
 from hmralign.training.configuration import read_training_config
+from synthwild_baselines import LabMemory, regressed, train_regressor
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"

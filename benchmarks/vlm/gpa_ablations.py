@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 
 import torch
-from judge_simulator import ASPECTS, DISTRACTORS, JudgeConfig, Miner, SimulatedJudge, rules_of
-from simulated_backend import WHAT, SimulatedBackend
 
 from hmralign.body.free_body import load_free_body
 from hmralign.cli.main import main as hmralign
@@ -22,6 +20,8 @@ from hmralign.storage.whole_file import write_whole
 from hmralign.studies.judge_ablations.judge import Judge
 from hmralign.studies.judge_ablations.run import JSON, MARKDOWN, run_ablations
 from hmralign.studies.judge_ablations.settings import StudyConfig, study_from
+from judge_simulator import ASPECTS, DISTRACTORS, JudgeConfig, Miner, SimulatedJudge, rules_of
+from simulated_backend import WHAT, SimulatedBackend
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 BASE = "lite-lab"

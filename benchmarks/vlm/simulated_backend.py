@@ -22,16 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from judge_simulator import (
-    ASPECTS,
-    DISTRACTORS,
-    ERROR_OF_DEFECT,
-    ERROR_OF_NOTHING,
-    Group,
-    Miner,
-    SimulatedJudge,
-    generator_of,
-)
 
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, NUM_JOINTS
@@ -43,6 +33,16 @@ from hmralign.structures.critique import RULE_TAGS
 from hmralign.systems.group_preference.pictures import StoredGroup, draw_group, read_groups
 from hmralign.vlm.chat import ChatReply, ChatRequest, ImagePart, TextPart
 from hmralign.vlm.scripted import Scripted
+from judge_simulator import (
+    ASPECTS,
+    DISTRACTORS,
+    ERROR_OF_DEFECT,
+    ERROR_OF_NOTHING,
+    Group,
+    Miner,
+    SimulatedJudge,
+    generator_of,
+)
 
 WHAT = "a program whose errors are written down (benchmarks/vlm/judge_simulator.py)"
 PARTS = (

@@ -21,6 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit
+from scipy.stats import t as student
+
+from hmralign.critics.vlm.memory.selection import PAPER_SELECTION, SelectionOptions, select_rules, wilson
+from hmralign.structures import Rule
 from judge_simulator import (
     ASPECTS,
     DISTRACTORS,
@@ -33,11 +38,6 @@ from judge_simulator import (
     rules_of,
     run_loop,
 )
-from scipy.special import expit
-from scipy.stats import t as student
-
-from hmralign.critics.vlm.memory.selection import PAPER_SELECTION, SelectionOptions, select_rules, wilson
-from hmralign.structures import Rule
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 S = SelectionOptions

@@ -12,6 +12,8 @@ from hmralign.structures import MemoryContext, Prototype
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "vlm"))
 
+from hmralign.critics.vlm.memory.episodes import EpisodeOptions, make_episode
+from hmralign.critics.vlm.memory.rule_filter import review_rule
 from judge_simulator import (
     ASPECTS,
     DISTRACTORS,
@@ -27,9 +29,6 @@ from judge_simulator import (
     run_loop,
     shown,
 )
-
-from hmralign.critics.vlm.memory.episodes import EpisodeOptions, make_episode
-from hmralign.critics.vlm.memory.rule_filter import review_rule
 
 WORLD = World.make(0)
 GROUPS = [WORLD.group(f"g{i}") for i in range(60)]

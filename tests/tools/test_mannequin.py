@@ -10,10 +10,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-from mannequin import REGIONS, Region, cotangent_laplacian, smoothed
-
 from hmralign.body import free_body
 from hmralign.body.free_body import load_free_body
+from mannequin import REGIONS, Region, cotangent_laplacian, smoothed
 from support.rest_mesh import rest_vertices
 
 

@@ -11,9 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks" / "speed"))
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_memory_is_flat_over_ten_thousand_frames(tmp_path):
-    from video_speed import run
-
     from support.video_example import tiny_recoverer
+    from video_speed import run
 
     recoverer = tiny_recoverer(tmp_path)
     run(recoverer, 64)
