@@ -1,6 +1,7 @@
 """Training of ScoreNet and HMR-Scorer at tiny size: what is ranked, that they learn it, and that a run is continued."""
 
 import json
+import math
 from dataclasses import replace
 from functools import lru_cache
 
@@ -44,6 +45,7 @@ SCORENET = RankingConfig(
 HMR = replace(
     SCORENET, kind="hmr-scorer", scorer=SCORER, model=replace(MODEL, image_size=256),
     metrics=("pve", "pa_pve", "mpjpe", "pa_mpjpe"),
+    learning_rate=3e-4,  # at 2e-3 all scores become one: the loss is log 2 from the 40th step on
 )  # fmt: skip
 
 
@@ -97,17 +99,17 @@ def test_the_loss_is_ranknet_of_sharpness_five():
     assert set(part.terms) == {"rank"}
 
 
-@pytest.mark.parametrize("config", [SCORENET, HMR], ids=["scorenet", "hmr-scorer"])
-def test_it_learns_the_order_and_becomes_a_critic(tmp_path, config):
+@pytest.mark.parametrize(("config", "steps"), [(SCORENET, 20), (HMR, 80)], ids=["scorenet", "hmr-scorer"])
+def test_it_learns_the_order_and_becomes_a_critic(tmp_path, config, steps):
     persons = ranked(config.kind)
     worse = torch.arange(4.0)  # hypotheses are the further off the later they stand, which the picture shows
     off = (worse[:, None] * torch.cat([torch.full((87,), 4.0), torch.zeros(46)])).expand_as(persons.x_0)
     errors = (0.05 * (1 + worse))[None, :, None].expand_as(persons.errors)
     persons = replace(persons, x_0=persons.x_0 + off, errors=errors)
-    network = train_ranking(config, persons, BODY, tmp_path, steps=20)
+    network = train_ranking(config, persons, BODY, tmp_path, steps=steps)
     rows = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     first, last = (sum(row["rank"] for row in some) / 5 for some in (rows[:5], rows[-5:]))
-    assert last < 0.95 * first  # a coin costs log 2
+    assert last < 0.9 * min(first, math.log(2))  # a coin costs log 2
     path = save_published_scorer(tmp_path / "mine.safetensors", network, BODY.skeleton_hash, ("mine/train",))
     critic = make_critic(str(path), BODY)
     from hmralign.body.lbs import posed_joints
