@@ -1,6 +1,7 @@
 """Direct reward in its variants: which steps have gradients, what these are, and what they cost in memory."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -121,7 +122,7 @@ class WidePolicy(ToyPolicy):
     def __init__(self):
         super().__init__()
         sizes = [DIMS + 4, 64, 64, 64, 64, DIMS]
-        layers = [part for i, o in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(i, o), nn.Tanh())]
+        layers = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.Tanh())]
         self.layers = nn.Sequential(*layers[:-1]).double()
 
 

@@ -34,7 +34,6 @@ from hmralign.training.contexts import Contexts
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
 from hmralign.training.step import Part
 
-
 Variant = Literal["draft", "drtune", "refl", "full"]
 """Which steps have gradients."""
 
