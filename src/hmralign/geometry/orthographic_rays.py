@@ -1,6 +1,7 @@
 """Points in space from where orthographic cameras around them see them, by weighted least squares.
 
-Camera v sees a point x at y_v = P R_v x, with P dropping the third coordinate. The point that fits all views best solves
+Camera v sees a point x at y_v = P R_v x, with P dropping the third coordinate. The point that fits all views best is
+the solution of
 
     (sum_v w_v R_v^T P^T P R_v) x = sum_v w_v R_v^T P^T y_v
 

@@ -31,7 +31,7 @@ def psnr(
 def ssim(
     made: Float[Tensor, "*batch channel h w"], true: Float[Tensor, "*same channel h w"], span: float = 1.0
 ) -> Float[Tensor, "*batch"]:
-    """Mean structural similarity over places and channels, at most 1. Errors as `psnr`, and for fewer than 11 pixels."""
+    """Mean structural similarity over places and channels, at most 1. Errors as `psnr`, and for less than 11 pixels."""
     _require_comparable(made, true)
     if min(made.shape[-2:]) < _WINDOW:
         raise InputError(f"SSIM needs pictures of at least {_WINDOW} pixels a side, got {tuple(made.shape[-2:])}")
