@@ -11,6 +11,7 @@ from hmralign.models.multiview.corruption import Corruption
 from hmralign.models.multiview.judge import JudgeConfig
 from hmralign.models.multiview.reader_checkpoint import load_judge, load_skeleton, reader_path, save_judge
 from hmralign.models.multiview.skeleton_network import SkeletonNetworkConfig
+from hmralign.rendering.ring_persons import joint_pixels, mirrored_view
 from hmralign.structures import InputError
 from hmralign.training.multiview_readers import (
     JudgeTrainingConfig,
@@ -23,7 +24,6 @@ from hmralign.training.multiview_readers import (
     train_judge,
     train_skeleton,
 )
-from hmralign.training.ring_persons import joint_pixels, mirrored_view
 
 BODY = load_free_body("3k5")
 JUDGE = JudgeTrainingConfig(

@@ -78,6 +78,14 @@ class Curve:
         return all(row.get(name) == value for name, value in self.labels.items())
 
 
+def curve_rows(path: Path) -> list[dict[str, Any]]:
+    """Lines of a curve, in order; none where there is no such file. What was being written at a kill is left out."""
+    if not path.exists():
+        return []
+    rows = map(_read, path.read_text(encoding="utf-8").splitlines())
+    return [row for row in rows if row is not None]
+
+
 def _read(line: str) -> dict[str, Any] | None:
     try:
         row = parse_json(line, HEADER, nan=True)

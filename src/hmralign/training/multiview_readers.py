@@ -31,6 +31,7 @@ from hmralign.models.multiview.reader_checkpoint import save_judge, save_skeleto
 from hmralign.models.multiview.skeleton_maps import skeleton_maps
 from hmralign.models.multiview.skeleton_network import MapFeatures, SkeletonNetwork, SkeletonNetworkConfig
 from hmralign.rendering.ring import RingCameras
+from hmralign.rendering.ring_persons import RingPersons, drawn_ring_persons, joint_pixels, mirrored_view
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
 from hmralign.training.configuration import write_training_config
@@ -38,7 +39,6 @@ from hmralign.training.curve import Curve
 from hmralign.training.learning_rate import falling_rate
 from hmralign.training.loop import Loop, LoopConfig
 from hmralign.training.pose_draws import pose_source, pose_sources
-from hmralign.training.ring_persons import RingPersons, drawn_ring_persons, joint_pixels, mirrored_view
 from hmralign.training.step import Part
 
 
@@ -51,11 +51,11 @@ class ReaderTrainingConfig:
     ring: RingCameras = field(default_factory=RingCameras)
     pose_file: str | None = None
     """Motion-capture poses; without it all poses come from the shipped prior and from postures."""
-    persons: int = 12_000
+    persons: int = 9_000
     """Persons drawn once, from whom every batch is taken."""
     batch_size: int = 48
     """Single views per step."""
-    steps: int = 4000
+    steps: int = 4500
     """Optimiser steps."""
     learning_rate: float = 2e-3
     """Peak, falling as a cosine after 100 steps of warm-up."""
@@ -87,6 +87,7 @@ class SkeletonTrainingConfig(ReaderTrainingConfig):
     faults: Corruption = field(default_factory=Corruption)
     line_width: float = 0.8
     """Standard deviation across a bone, pixels."""
+    steps: int = 3000
     seed: int = 3_001
 
 

@@ -26,7 +26,7 @@ from hmralign.structures.multi_views import VIEW_CHANNELS
 class JudgeConfig:
     """Size of the judge."""
 
-    width: int = 48
+    width: int = 32
     """Channels at half resolution; twice as many at a quarter."""
     depth: int = 2
     """Residual blocks at each resolution."""

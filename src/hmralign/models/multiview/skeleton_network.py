@@ -26,9 +26,9 @@ from hmralign.structures.multi_views import VIEW_CHANNELS
 class SkeletonNetworkConfig:
     """Sizes of the two networks."""
 
-    width: int = 24
+    width: int = 16
     """Channels at full resolution; twice and four times as many at half and at a quarter."""
-    feature_width: int = 32
+    feature_width: int = 24
     """Channels of the perceptual features at half resolution; twice as many at a quarter."""
 
     def __post_init__(self) -> None:

@@ -1,0 +1,239 @@
+"""Direct reward fine-tuning of a multi-view model: poses and single images in, views with the pose right out.
+
+    front view -> sampler (gradients at K steps) -> views -> PoseScore -> -reward + kappa drift   + base loss beside it
+
+Source: DrPose, whose sampler is DRTune's and whose reward is PoseScore. What it does not have:
+
+- a guard: a judge that is unlike the reward looks at persons who are not trained on. Where its error has risen by more
+  than `tolerance` over the best one so far the run stops, with the weights of the last look before;
+- the base loss (denoising of renders) beside the reward, as a choice;
+- its control: the same loop with `reward_weight` 0 is supervised continuation, of as much time as the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hmralign.alignment.methods.direct_reward import DirectRewardConfig, planned_steps, rollout
+from hmralign.critics.view_figures import ViewCritic
+from hmralign.rendering.ring_persons import RingPersons
+from hmralign.storage.seeds import seeded
+from hmralign.structures import InputError
+from hmralign.training.curve import Curve, curve_rows
+from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.loop import Checks, Loop, LoopConfig
+from hmralign.training.low_rank import add_low_rank, merge_low_rank
+from hmralign.training.step import Part
+
+
+@dataclass(frozen=True)
+class MultiViewRewardConfig:
+    """One fine-tuning, or one continuation without reward."""
+
+    rollout: DirectRewardConfig = field(
+        default_factory=lambda: DirectRewardConfig(
+            num_steps=10, variant="drtune", last_steps=2, stop_within=4, hypotheses=1, kappa=0.01, clamp=1.0
+        )
+    )
+    """The sampler. DrPose has T = 20, K = 2, m = 8 and kappa = 0.01."""
+    reward_weight: float = 1.0
+    """Weight of the reward and of its drift; 0 is supervised continuation."""
+    base_weight: float = 1.0
+    """Weight of the base loss beside it; 0 leaves it out."""
+    persons: int = 6
+    """Persons per step who are sampled for the reward."""
+    base_persons: int = 12
+    """Persons per step for the base loss."""
+    steps: int | None = None
+    """Optimiser steps; None for a run that ends by time alone."""
+    seconds: float | None = 240.0
+    """Seconds of the processor in steps after which a run ends; None for one that ends by steps alone."""
+    learning_rate: float = 1e-4
+    """Peak of AdamW."""
+    warmup: int = 10
+    """Steps in which the rate rises; it stays."""
+    trainable: Literal["all", "lora"] = "all"
+    """All weights of the denoiser, or low-rank updates of its linear layers, merged in the end."""
+    lora_rank: int = 8
+    """Rank of these updates."""
+    clip_norm: float = 1.0
+    """Gradient norm is clipped to this."""
+    ema_decay: float = 0.95
+    """Decay of the weight average, which is the result."""
+    guarded: bool = True
+    """Whether the judge may stop the run; it looks in any case."""
+    tolerance: float = 0.03
+    """Share of the best held-out error by which a later one may be worse."""
+    check_every: int = 15
+    """Steps between looks."""
+    seed: int = 0
+    """Seed of persons, times and noise."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a value with which no run makes sense."""
+        for name in ("persons", "base_persons", "learning_rate", "lora_rank", "clip_norm", "check_every"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"multi-view reward: {name} must be positive, got {getattr(self, name)}")
+        weights = self.reward_weight, self.base_weight
+        if not all(0 <= w < math.inf for w in weights) or sum(weights) == 0:
+            raise InputError("multi-view reward: reward_weight and base_weight must not be negative, nor both 0")
+        if not 0 <= self.tolerance < 1 or not 0 <= self.ema_decay < 1 or self.warmup < 0:
+            raise InputError("multi-view reward: tolerance and ema_decay must be in 0..1, warmup not negative")
+        if self.rollout.hypotheses != 1:
+            raise InputError("multi-view reward: rollout.hypotheses must be 1; a front view has one true pose")
+        if self.steps is None and self.seconds is None:
+            raise InputError("multi-view reward: give steps, or seconds after which the run ends")
+
+
+BaseLoss = Callable[[Any, RingPersons, torch.Generator], Float[Tensor, " person"]]
+"""`(policy, persons, generator) -> the loss that base training has`, one per person."""
+
+
+@dataclass(frozen=True)
+class RewardData:
+    """Whom a run sees."""
+
+    persons: RingPersons
+    """Fronts and joints of persons to sample; their other views are never looked at."""
+    base: RingPersons
+    """Renders for the base loss."""
+    held_out: RingPersons
+    """Whom the judge looks at."""
+
+
+@dataclass(frozen=True)
+class MultiViewSteps:
+    """What each step minimises."""
+
+    data: RewardData
+    critic: ViewCritic
+    reference: Any
+    base_loss: BaseLoss
+    config: MultiViewRewardConfig
+
+    def __call__(self, policy: Any, step: int) -> Iterator[Part]:
+        """Parts of a step's loss. Raises InputError for a reward that is not finite."""
+        c, draw = self.config, seeded(self.config.seed, "multi-view reward", step)
+        if c.reward_weight > 0:
+            person = torch.randperm(len(self.data.persons.joints), generator=draw)[: c.persons]
+            score, drift = self._followed(policy, person, draw)
+            figures = {"reward": float(score.detach().mean()), "drift": float(drift.detach().mean())}
+            yield Part({"reward": c.rollout.kappa * drift - score}, {"reward": c.reward_weight}, figures=figures)
+        if c.base_weight > 0:
+            person = torch.randint(len(self.data.base.joints), (c.base_persons,), generator=draw)
+            loss = self.base_loss(policy, self.data.base[person], draw)
+            yield Part({"base": loss}, {"base": c.base_weight}, figures={"base": float(loss.detach().mean())})
+
+    def _followed(self, policy: Any, person: Int[Tensor, " person"], draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        persons = self.data.persons[person]
+        fronts = persons.pixels[:, 0].float()
+        ours, theirs = policy.context(fronts), self.reference.context(fronts)
+        dims = persons.pixels[0].numel()
+        x_T = torch.randn(len(person), 1, dims, generator=draw)
+        plan = planned_steps(self.config.rollout, draw)
+        x_0, drift = rollout(policy, self.reference, ours, theirs, x_T, self.config.rollout, plan)
+        views = policy.to_views(x_0)[:, 0]
+        return self.critic.score(views, self.critic.targets(persons.joints)), drift[:, 0]
+
+
+@torch.no_grad()
+def sampled_views(policy: Any, persons: RingPersons, seed: int) -> Float[Tensor, "person view 4 h w"]:
+    """One sample for each person's front; the noise of a person depends on the seed and the person's place alone."""
+    made = []
+    for start in range(0, len(persons.joints), 32):
+        some = persons.pixels[start : start + 32, 0].float()
+        x_0 = policy.sample(policy.context(some), 1, seeded(seed, "views", start))
+        made.append(policy.to_views(x_0)[:, 0])
+    return torch.cat(made)
+
+
+def reward_checks(data: RewardData, critic: ViewCritic, config: MultiViewRewardConfig, curve: Path) -> Checks:
+    """The look of the judge at held-out persons, and its guard."""
+
+    def look(policy: Any) -> dict[str, float]:
+        figures = critic.figures(sampled_views(policy, data.held_out, 0), data.held_out)
+        means = {f"held_out_{name}": float(values.mean()) for name, values in figures.items()}
+        before = held_out_errors(curve)
+        return {**means, "held_out_best": min([*before, means["held_out_mpjpe"]])}
+
+    def guard(figures: dict[str, float], _: dict[str, float]) -> str | None:
+        if not all(math.isfinite(value) for value in figures.values()):
+            return "a held-out figure is not finite"
+        error, best = figures["held_out_mpjpe"], figures["held_out_best"]
+        if config.guarded and error > (1 + config.tolerance) * best:
+            return f"the judge's error on held-out persons rose to {error / best - 1:.1%} above its best"
+        return None
+
+    return Checks(look, guard)
+
+
+def held_out_errors(curve: Path) -> list[float]:
+    """The judge's errors so far, metres, from the lines of a curve."""
+    return [row["held_out_mpjpe"] for row in curve_rows(curve)]
+
+
+@dataclass(frozen=True)
+class RewardOutcome:
+    """Where a run ended."""
+
+    policy: Any
+    steps: int
+    seconds: float
+    stopped: str | None
+    look: dict[str, float]
+    """Figures of the last good look."""
+
+
+def fine_tune(
+    policy: nn.Module,
+    reference: Any,
+    data: RewardData,
+    critic: ViewCritic,
+    base_loss: BaseLoss,
+    config: MultiViewRewardConfig,
+    folder: Path,
+) -> RewardOutcome:
+    """Train a policy where it is, resuming from `folder` where it holds a state; both curves are in `curve.jsonl`.
+
+    Raises InputError for a state that is damaged or of another model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    policy.requires_grad_(False)
+    denoiser: nn.Module = policy.denoiser  # pyright: ignore
+    if config.trainable == "lora":
+        add_low_rank(denoiser, config.lora_rank, seeded(config.seed, "low rank"))
+    else:
+        denoiser.requires_grad_(True)
+    curve = folder / "curve.jsonl"
+    steps = MultiViewSteps(data, critic, reference, base_loss, config)
+    checks = reward_checks(data, critic, config, curve)
+    loop = Loop(policy, steps, _loop(config), state=folder / "state.pt", curve=Curve(curve), checks=checks)
+    average, went = loop.run(), loop.progress
+    merge_low_rank(average)
+    return RewardOutcome(average.eval().requires_grad_(False), went.step, went.seconds, went.stopped, went.good_figures)
+
+
+def _loop(config: MultiViewRewardConfig) -> LoopConfig:
+    def rate(step: int, _: float) -> float:
+        return warm_cosine(step, 0, peak=config.learning_rate, warmup=config.warmup, falls=False)
+
+    return LoopConfig(
+        rate=rate,
+        steps=config.steps,
+        seconds=config.seconds,
+        weight_decay=0.0,
+        clip_norm=config.clip_norm,
+        ema_decay=config.ema_decay,
+        log_every=config.check_every,
+        save_every=config.check_every,
+        clock=time.process_time,
+    )
