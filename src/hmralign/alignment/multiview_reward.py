@@ -123,15 +123,22 @@ class MultiViewSteps:
     def __call__(self, policy: Any, step: int) -> Iterator[Part]:
         """Parts of a step's loss. Raises InputError for a reward that is not finite."""
         c, draw = self.config, seeded(self.config.seed, "multi-view reward", step)
+        none = dict.fromkeys(self._figures, 0.0)  # the loop adds up the same figures of all parts
         if c.reward_weight > 0:
             person = torch.randperm(len(self.data.persons.joints), generator=draw)[: c.persons]
             score, drift = self._followed(policy, person, draw)
-            figures = {"reward": float(score.detach().mean()), "drift": float(drift.detach().mean())}
+            figures = none | {"reward": float(score.detach().mean()), "drift": float(drift.detach().mean())}
             yield Part({"reward": c.rollout.kappa * drift - score}, {"reward": c.reward_weight}, figures=figures)
         if c.base_weight > 0:
             person = torch.randint(len(self.data.base.joints), (c.base_persons,), generator=draw)
             loss = self.base_loss(policy, self.data.base[person], draw)
-            yield Part({"base": loss}, {"base": c.base_weight}, figures={"base": float(loss.detach().mean())})
+            yield Part({"base": loss}, {"base": c.base_weight}, figures=none | {"base": float(loss.detach().mean())})
+
+    @property
+    def _figures(self) -> tuple[str, ...]:
+        return (("reward", "drift") if self.config.reward_weight > 0 else ()) + (
+            ("base",) if self.config.base_weight > 0 else ()
+        )
 
     def _followed(self, policy: Any, person: Int[Tensor, " person"], draw: torch.Generator) -> tuple[Tensor, Tensor]:
         persons = self.data.persons[person]
@@ -156,10 +163,18 @@ def sampled_views(policy: Any, persons: RingPersons, seed: int) -> Float[Tensor,
     return torch.cat(made)
 
 
-def reward_checks(data: RewardData, critic: ViewCritic, config: MultiViewRewardConfig, curve: Path) -> Checks:
+def reward_checks(
+    data: RewardData,
+    critic: ViewCritic,
+    config: MultiViewRewardConfig,
+    curve: Path,
+    looked: Callable[[Any], None] | None = None,
+) -> Checks:
     """The look of the judge at held-out persons, and its guard."""
 
     def look(policy: Any) -> dict[str, float]:
+        if looked is not None:
+            looked(policy)
         figures = critic.figures(sampled_views(policy, data.held_out, 0), data.held_out)
         means = {f"held_out_{name}": float(values.mean()) for name, values in figures.items()}
         before = held_out_errors(curve)
@@ -201,8 +216,11 @@ def fine_tune(
     base_loss: BaseLoss,
     config: MultiViewRewardConfig,
     folder: Path,
+    looked: Callable[[Any], None] | None = None,
 ) -> RewardOutcome:
     """Train a policy where it is, resuming from `folder` where it holds a state; both curves are in `curve.jsonl`.
+
+    `looked` is called with the average at each look.
 
     Raises InputError for a state that is damaged or of another model.
     """
@@ -215,7 +233,7 @@ def fine_tune(
         denoiser.requires_grad_(True)
     curve = folder / "curve.jsonl"
     steps = MultiViewSteps(data, critic, reference, base_loss, config)
-    checks = reward_checks(data, critic, config, curve)
+    checks = reward_checks(data, critic, config, curve, looked)
     loop = Loop(policy, steps, _loop(config), state=folder / "state.pt", curve=Curve(curve), checks=checks)
     average, went = loop.run(), loop.progress
     merge_low_rank(average)
