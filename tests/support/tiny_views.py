@@ -45,6 +45,10 @@ class TinyViews(nn.Module):
         alpha_bar = self.schedule.at(t).to(context)[..., None]
         return (x_t.to(context) - alpha_bar.sqrt() * self.x_0(x_t, t, context)) / (1 - alpha_bar).sqrt()
 
+    def denoising_loss(self, x_0, t, eps, context):
+        x_t = add_noise(x_0, eps, self.schedule.at(t))
+        return (eps - self.predict_noise(x_t, t, context)).square().mean(-1)
+
     @torch.no_grad()
     def sample(self, context, num_hypotheses, generator):
         x_T = torch.randn(len(context), num_hypotheses, DIMS, generator=generator).to(context)

@@ -32,7 +32,7 @@ from hmralign.training.curve import Curve, curve_rows
 from hmralign.training.learning_rate import warm_cosine
 from hmralign.training.loop import Checks, Loop, LoopConfig
 from hmralign.training.low_rank import add_low_rank, merge_low_rank
-from hmralign.training.step import Part
+from hmralign.training.step import Part, Step
 
 
 @dataclass(frozen=True)
@@ -217,10 +217,11 @@ def fine_tune(
     config: MultiViewRewardConfig,
     folder: Path,
     looked: Callable[[Any], None] | None = None,
+    steps: Step | None = None,
 ) -> RewardOutcome:
     """Train a policy where it is, resuming from `folder` where it holds a state; both curves are in `curve.jsonl`.
 
-    `looked` is called with the average at each look.
+    `looked` is called with the average at each look; `steps` replaces what is minimised (`MultiViewSteps`).
 
     Raises InputError for a state that is damaged or of another model.
     """
@@ -232,7 +233,7 @@ def fine_tune(
     else:
         denoiser.requires_grad_(True)
     curve = folder / "curve.jsonl"
-    steps = MultiViewSteps(data, critic, reference, base_loss, config)
+    steps = steps or MultiViewSteps(data, critic, reference, base_loss, config)
     checks = reward_checks(data, critic, config, curve, looked)
     loop = Loop(policy, steps, _loop(config), state=folder / "state.pt", curve=Curve(curve), checks=checks)
     average, went = loop.run(), loop.progress

@@ -44,7 +44,8 @@ def line_chart(curves: Mapping[str, Curve], title: str, across: str) -> str:
     axes = f'<path d="M{_LEFT},{_TOP}V{base}H{_WIDTH - _RIGHT}" fill="none" stroke="#94a3b8"/>'
     return (
         f'<figure class="chart"><svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img" font-size="12" '
-        f'fill="currentColor" font-family="sans-serif" aria-label="{escape(title)}">{axes}{"".join(lines)}{labels}</svg>'
+        f'fill="currentColor" font-family="sans-serif" aria-label="{escape(title)}">'
+        f"{axes}{''.join(lines)}{labels}</svg>"
         f"<figcaption>{escape(title)}</figcaption></figure>"
     )
 
