@@ -6,31 +6,42 @@
     python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase report
 
 Arms begin at the same weights and have the same seconds of the processor in steps, one thread. `run` continues what was
-cut off. An arm of the reward goes on to its end without guard; the weights that the guard would have kept are measured
+cut off. An arm with a reward goes on to its end without guard; the weights that the guard would have kept are measured
 too, since a guarded run is the beginning of the same run without (a test holds it to that). `report` writes
 docs/results/multiview_reward.md and .json; docs/results/multiview_reward_reading.md is put at the top.
 """
 
-import argparse
-import json
-import logging
 import time
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from hmralign.alignment.methods.direct_reward import DirectRewardConfig
+from hmralign.alignment.methods.direct_reward import DirectRewardConfig, planned_steps, rollout
+from hmralign.alignment.methods.group import GroupConfig
+from hmralign.alignment.multiview_groups import GroupViewSteps, scored_view_groups
 from hmralign.alignment.multiview_reward import MultiViewRewardConfig, RewardData, fine_tune, sampled_views
 from hmralign.critics.view_figures import ViewCritic
+from hmralign.evaluation.multiview_arms import arm_row, spread_over_seeds
+from hmralign.reports.markdown_table import markdown_table
+from hmralign.storage.json_file import HEADER, parse_json
+from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import write_json
 from hmralign.training.curve import curve_rows
+from hmralign.training.saved_tensors import saved_bytes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
+TOLERANCE = 0.03
 DRTUNE = DirectRewardConfig(10, "drtune", last_steps=2, stop_within=4, hypotheses=1, kappa=0.01, clamp=1.0)
-REWARD = MultiViewRewardConfig(rollout=DRTUNE, guarded=False)
+REWARD = MultiViewRewardConfig(rollout=DRTUNE, guarded=False, tolerance=TOLERANCE)
+GROUPS = GroupConfig(mode="sigmoid", std_floor=1e-6)
+GROUP_SIZE = 6
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,8 @@ class Arm:
     config: MultiViewRewardConfig
     renders: str = "base"
     """Whose renders the base loss sees: `base`, or `fine-tuning`."""
+    groups: int = 0
+    """Persons whose groups are sampled and weighed in place of a gradient through the sampler."""
 
 
 ARMS = {
@@ -49,7 +62,302 @@ ARMS = {
     "no-kl": Arm("reward, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=0.0))),
     "bare": Arm("reward alone", replace(REWARD, base_weight=0.0, rollout=replace(DRTUNE, kappa=0.0))),
     "lora": Arm("reward, KL, base loss, LoRA rank 8", replace(REWARD, trainable="lora", learning_rate=5e-4)),
+    "groups": Arm("groups with advantages, base loss beside", REWARD, groups=80),
     "base": Arm("continuation on base data", replace(REWARD, reward_weight=0.0)),
     "renders": Arm("continuation on the fine-tuning renders", replace(REWARD, reward_weight=0.0), "fine-tuning"),
 }
 CONTROL = "base"
+VARIANTS = {
+    "ReFL": replace(DRTUNE, variant="refl"),
+    "DRaFT-1": replace(DRTUNE, variant="draft", last_steps=1, stop_within=1),
+    "DRaFT-2": replace(DRTUNE, variant="draft", last_steps=2, stop_within=1),
+    "DRTune, K = 2": DRTUNE,
+    "DRTune, K = 5": replace(DRTUNE, last_steps=5),
+    "full": replace(DRTUNE, variant="full", stop_within=1),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all arms share."""
+
+    policy: Any
+    critic: ViewCritic
+    data: RewardData
+    test: Any
+    """Test persons."""
+    hard: np.ndarray
+    """Which of them are in hard poses."""
+    base_loss: Callable[..., torch.Tensor]
+
+    @cached_property
+    def reference(self) -> Any:
+        """The start, frozen."""
+        return deepcopy(self.policy).eval().requires_grad_(False)
+
+
+def measured(setting: Setting, policy: Any) -> dict[str, list[float]]:
+    """Figures of each test person."""
+    figures = setting.critic.figures(sampled_views(policy, setting.test, 1), setting.test)
+    return {name: values.tolist() for name, values in figures.items()}
+
+
+def run_arm(setting: Setting, name: str, seed: int, seconds: float, work: Path) -> None:
+    """Train one arm, and measure its end and what its guard would have kept."""
+    arm, folder = ARMS[name], work / f"{name}-{seed}"
+    if (folder / "figures.json").exists():
+        return
+    config = replace(arm.config, seconds=seconds, seed=seed)
+    policy = deepcopy(setting.policy)
+    base = setting.data.persons if arm.renders == "fine-tuning" else setting.data.base
+    data = replace(setting.data, base=base)
+    steps, spent = None, 0.0
+    if arm.groups:
+        began = time.process_time()
+        items = scored_view_groups(
+            setting.reference, data.persons[: arm.groups], setting.critic, GROUP_SIZE, GROUPS, seed
+        )
+        spent = time.process_time() - began  # equal CPU: sampling the groups is part of it
+        config = replace(config, seconds=max(seconds - spent, 1.0))
+        steps = GroupViewSteps(items, data.persons, base, setting.reference, setting.base_loss, GROUPS, config)
+    looks: list[dict[str, torch.Tensor]] = []
+
+    def looked(average: Any) -> None:
+        looks.append({key: value.clone() for key, value in average.state_dict().items()})
+
+    outcome = fine_tune(
+        policy, setting.reference, data, setting.critic, setting.base_loss, config, folder, looked, steps
+    )
+    rows = curve_rows(folder / "curve.jsonl")
+    document = {"end": measured(setting, outcome.policy), "steps": outcome.steps, "seconds": outcome.seconds + spent}
+    kept = kept_look([row["held_out_mpjpe"] for row in rows])
+    if kept < len(rows) - 1 and len(looks) == len(rows):
+        guarded = deepcopy(setting.policy)
+        guarded.load_state_dict(looks[kept], strict=config.trainable != "lora")
+        document |= {"guarded": measured(setting, guarded), "kept_step": rows[kept]["step"]}
+    write_json(folder / "figures.json", document | {"config": asdict(config)})
+
+
+def kept_look(errors: list[float]) -> int:
+    """The look whose weights a guard of `TOLERANCE` keeps: the last one before it stops, or the last of all."""
+    best = float("inf")
+    for number, error in enumerate(errors):
+        best = min(best, error)
+        if error > (1 + TOLERANCE) * best:
+            return number - 1
+    return len(errors) - 1
+
+
+def variant_rows(setting: Setting, persons: int = 4) -> list[dict[str, Any]]:
+    """Memory, time and gradient of one rollout with its reward, for each variant; the gradient against `full`."""
+    rows, gradients = [], {}
+    some = setting.data.persons[:persons]
+    target = setting.critic.targets(some.joints)
+    policy = deepcopy(setting.policy).requires_grad_(False)
+    policy.denoiser.requires_grad_(True)
+    trained = [p for p in policy.parameters() if p.requires_grad]
+    x_T = torch.randn(persons, 1, some.pixels[0].numel(), generator=seeded(0, "variants"))
+    for name, config in VARIANTS.items():
+        plan = planned_steps(config, seeded(3, "variants"))
+        fronts = some.pixels[:, 0].float()
+
+        def loss(config: DirectRewardConfig = config, plan: Any = plan, fronts: Any = fronts) -> torch.Tensor:
+            ours, theirs = policy.context(fronts), setting.reference.context(fronts)
+            x_0, drift = rollout(policy, setting.reference, ours, theirs, x_T, config, plan)
+            return (config.kappa * drift[:, 0] - setting.critic.score(policy.to_views(x_0)[:, 0], target)).mean()
+
+        kept = saved_bytes(loss, policy)
+        began = time.process_time()
+        gradient = torch.autograd.grad(loss(), trained, allow_unused=True)
+        seconds = time.process_time() - began
+        gradients[name] = torch.cat(
+            [torch.zeros(p.numel()) if g is None else g.flatten() for p, g in zip(trained, gradient, strict=True)]
+        )
+        rows.append({"variant": name, "megabytes": kept / 2**20, "seconds": seconds})
+    for row in rows:
+        ours, whole = gradients[row["variant"]], gradients["full"]
+        row["cosine"] = float(torch.nn.functional.cosine_similarity(ours, whole, dim=0))
+        row["share"] = row["megabytes"] / rows[-1]["megabytes"]
+    return rows
+
+
+def read_json(path: Path) -> Any:
+    return parse_json(path.read_text(encoding="utf-8"), HEADER, nan=True)
+
+
+def figures_of(work: Path, name: str, part: str = "end") -> list[dict[str, np.ndarray]]:
+    """Figures of all seeds of an arm; empty for an arm that was not run."""
+    found = [read_json(path) for path in sorted(work.glob(f"{name}-[0-9]*/figures.json"))]
+    return [{k: np.array(v) for k, v in (one.get(part) or one["end"]).items()} for one in found]
+
+
+def document_of(work: Path) -> dict[str, Any]:
+    """All that the tables say, as numbers: millimetres and shares with 95 % intervals over persons."""
+    before = read_json(work / "before.json")
+    hard = np.array(before["hard"])
+    base = [{name: np.array(values) for name, values in before["base"].items()}]
+    control = figures_of(work, CONTROL) or base
+    kinds = {"ordinary": ~hard, "hard": hard, "all": np.ones_like(hard)}
+    rows = []
+    for name in ("before", *ARMS):
+        for part in ("end", "guarded") if name not in ("before", "base", "renders") else ("end",):
+            runs = base if name == "before" else figures_of(work, name, part)
+            if not runs:
+                continue
+            says = "before fine-tuning" if name == "before" else ARMS[name].says
+            row: dict[str, Any] = {"arm": name, "says": says, "part": part, "seeds": len(runs)}
+            for kind, chosen in kinds.items():
+                if not chosen.any():
+                    continue
+                against, start = arm_row(runs, control, chosen), arm_row(runs, base, chosen)
+                row[kind] = {
+                    "mpjpe_mm": triple(against["value"], 1000),
+                    "against_control": triple(against["change"]),
+                    "against_before": triple(start["change"]),
+                    "seed_sd_mm": 1000 * spread_over_seeds(runs, chosen),
+                    "pa_mpjpe_mm": float(np.mean([1000 * r["pa_mpjpe"][chosen].mean() for r in runs])),
+                    **{n: float(np.mean([r[n][chosen].mean() for r in runs])) for n in ("psnr", "ssim", "soft_iou")},
+                    "pose_score": float(np.mean([r["pose_score"][chosen].mean() for r in runs])),
+                }
+            rows.append(row)
+    curves = {
+        path.parent.name: curve_rows(path)
+        for path in sorted(work.glob("*/curve.jsonl"))
+        if path.parent.name.rpartition("-")[0] in ARMS
+    }
+    variants = read_json(work / "variants.json") if (work / "variants.json").exists() else []
+    return {
+        "setting": before["setting"],
+        "readers": before["readers"],
+        "true_views_mm": before["true_views_mm"],
+        "persons": {kind: int(chosen.sum()) for kind, chosen in kinds.items()},
+        "rows": rows,
+        "guard": [guard_row(name, found) for name, found in curves.items()],
+        "variants": variants,
+        "curves": curves,
+    }
+
+
+def triple(interval: Any, factor: float = 1.0) -> list[float]:
+    scaled = interval.scaled(factor)
+    return [scaled.mean, scaled.low, scaled.high]
+
+
+def guard_row(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the judge said over a run, and where its guard would have stopped it."""
+    errors = [1000 * row["held_out_mpjpe"] for row in rows]
+    scores = [row["held_out_pose_score"] for row in rows]
+    kept = kept_look(errors)
+    return {
+        "run": name,
+        "start_mm": errors[0],
+        "best_mm": min(errors),
+        "end_mm": errors[-1],
+        "kept_mm": errors[kept],
+        "kept_step": rows[kept]["step"],
+        "steps": rows[-1]["step"],
+        "stopped": kept < len(errors) - 1,
+        "score_start": scores[0],
+        "score_end": scores[-1],
+        "passes_its_optimum": errors[-1] > (1 + TOLERANCE) * min(errors),
+    }
+
+
+def text_of(document: dict[str, Any], reading: str | None) -> str:
+    parts = ["# Direct reward fine-tuning of the multi-view base", ""]
+    parts += [reading.strip(), ""] if reading else []
+    parts += ["## Setting", "", markdown_table(["what", "value"], list(document["setting"].items()), words=2), ""]
+    parts += [
+        "## Networks that read views",
+        "",
+        "On held-out persons, true views. The judge's error here is the reference of every figure below.",
+        "",
+        markdown_table(["figure", "value"], [[k, f"{v:.4g}"] for k, v in document["readers"].items()]),
+        "",
+        "## Before and after",
+        "",
+        "MPJPE of the judge in mm with 95 % intervals over persons; change of the mean against supervised continuation",
+        "on base data at equal CPU (paired, negative is better). `guarded`: the weights that the guard keeps.",
+        "",
+    ]
+    for kind, count in document["persons"].items():
+        if count == 0 or not any(kind in row for row in document["rows"]):
+            continue
+        true = document["true_views_mm"].get(kind)
+        parts += [f"### {kind} poses ({count} persons; the judge on true views: {true:.1f} mm)", ""]
+        parts += [arm_table(document["rows"], kind), ""]
+    parts += ["## The guard", "", guard_table(document["guard"]), ""]
+    if document["variants"]:
+        parts += ["## Variants of the gradient", "", variant_table(document["variants"]), ""]
+    return "\n".join(parts)
+
+
+def arm_table(rows: list[dict[str, Any]], kind: str) -> str:
+    header = [
+        "arm",
+        "weights",
+        "seeds",
+        "mm",
+        "95 %",
+        "against control",
+        "95 %",
+        "PA mm",
+        "PSNR",
+        "SSIM",
+        "IoU",
+        "score",
+    ]
+    lines = []
+    for row in rows:
+        if kind not in row:
+            continue
+        f = row[kind]
+        value, change = f["mpjpe_mm"], f["against_control"]
+        lines.append(
+            [
+                row["says"],
+                row["part"],
+                str(row["seeds"]),
+                f"{value[0]:.1f}",
+                f"{value[1]:.1f} to {value[2]:.1f}",
+                f"{100 * change[0]:+.1f} %",
+                f"{100 * change[1]:+.1f} to {100 * change[2]:+.1f}",
+                f"{f['pa_mpjpe_mm']:.1f}",
+                f"{f['psnr']:.2f}",
+                f"{f['ssim']:.3f}",
+                f"{f['soft_iou']:.3f}",
+                f"{f['pose_score']:.4f}",
+            ]  # fmt: skip
+        )
+    return markdown_table(header, lines, words=2)
+
+
+def guard_table(rows: list[dict[str, Any]]) -> str:
+    header = ["run", "start mm", "best mm", "kept mm", "end mm", "kept at step", "steps", "score start", "score end",
+              "passes its optimum"]  # fmt: skip
+    return markdown_table(
+        header,
+        [
+            [r["run"], *(f"{r[k]:.1f}" for k in ("start_mm", "best_mm", "kept_mm", "end_mm")), str(r["kept_step"]),
+             str(r["steps"]), f"{r['score_start']:.4f}", f"{r['score_end']:.4f}",
+             "yes" if r["passes_its_optimum"] else "no"]
+            for r in rows
+        ],
+    )  # fmt: skip
+
+
+def variant_table(rows: list[dict[str, Any]]) -> str:
+    header = ["variant", "saved tensors MB", "share of full", "CPU s", "cosine with the full gradient"]
+    return markdown_table(
+        header,
+        [
+            [
+                r["variant"],
+                f"{r['megabytes']:.1f}",
+                f"{100 * r['share']:.0f} %",
+                f"{r['seconds']:.2f}",
+                f"{r['cosine']:.2f}",
+            ]
+            for r in rows
+        ],
+    )

@@ -44,6 +44,19 @@ class ViewCritic:
         """Skeleton maps of joints in metres from the middle of the ring."""
         return skeleton_maps(joint_pixels(joints, self.ring), self.ring.size, self.line_width)
 
+    def hypothesis_scores(
+        self, views: Float[Tensor, "person view 4 h w"], joints: Float[Tensor, "person hyp 24 3"]
+    ) -> Float[Tensor, "person hyp"]:
+        """PoseScore as a critic of hypotheses: how well each one's bones lie where the person's views have them.
+
+        Joints are metres from the middle of each hypothesis's own body, as `RingPersons.joints`. Differentiable in
+        the joints.
+        """
+        hyp = joints.shape[1]
+        target = self.targets(joints)  # (B, M, V, 23, h, w)
+        seen = views[:, None].expand(-1, hyp, -1, -1, -1, -1)
+        return self.score(seen.flatten(0, 1), target.flatten(0, 1)).unflatten(0, (len(views), hyp))
+
     @torch.no_grad()
     def figures(self, views: Float[Tensor, "person view 4 h w"], true: RingPersons) -> dict[str, Tensor]:
         """Figures of each person, by name. Raises InputError for views that are not finite or not of this ring."""
