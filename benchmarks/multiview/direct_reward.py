@@ -211,7 +211,7 @@ def document_of(work: Path) -> dict[str, Any]:
                     continue
                 against, start = arm_row(runs, control, chosen), arm_row(runs, base, chosen)
                 row[kind] = {
-                    "mpjpe_mm": triple(against["value"], 1000),
+                    "mpjpe_mm": triple(against["value"], 1000.0),
                     "against_control": triple(against["change"]),
                     "against_before": triple(start["change"]),
                     "seed_sd_mm": 1000 * spread_over_seeds(runs, chosen),
@@ -361,3 +361,29 @@ def variant_table(rows: list[dict[str, Any]]) -> str:
             for r in rows
         ],
     )
+
+
+def measure_before(setting: Setting, said: dict[str, str], work: Path) -> None:
+    """What the base gives, and what the judge reads off true views."""
+    from hmralign.training.multiview_readers import judge_quality, skeleton_quality
+
+    true = judge_quality(setting.critic.judge, setting.test)
+    maps = skeleton_quality(setting.critic.score.network, setting.test, setting.critic.ring, setting.critic.line_width)
+    error = 1000 * true["mpjpe"].numpy()
+    hard = setting.hard
+    kinds = {"ordinary": ~hard, "hard": hard, "all": np.ones_like(hard)}
+    readers = {
+        "judge, MPJPE mm": float(error.mean()),
+        "judge, PA-MPJPE mm": float(1000 * true["pa_mpjpe"].mean()),
+        "skeleton network, localisation mm": float(1000 * maps["localisation"].mean()),
+        "skeleton network, PSNR of maps dB": float(maps["psnr"].mean()),
+        "skeleton network, SSIM of maps": float(maps["ssim"].mean()),
+    }
+    document = {
+        "setting": said,
+        "readers": readers,
+        "true_views_mm": {kind: float(error[chosen].mean()) for kind, chosen in kinds.items() if chosen.any()},
+        "hard": hard.tolist(),
+        "base": measured(setting, setting.policy),
+    }
+    write_json(work / "before.json", document)

@@ -1,0 +1,68 @@
+"""Direct reward against continuation: arms run, guards are applied afterwards, tables say what was run."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hmralign.alignment.multiview_reward import RewardData
+from hmralign.storage.whole_file import write_json
+from support.tiny_views import TinyViews, tiny_base_loss, tiny_critic, tiny_persons
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "multiview"))
+
+import direct_reward
+
+
+def tiny_setting():
+    data = RewardData(tiny_persons(6, 1), tiny_persons(6, 2), tiny_persons(4, 3))
+    hard = np.array([True, False, False, True, False])
+    policy = TinyViews().requires_grad_(False)
+    return direct_reward.Setting(policy, tiny_critic(), data, tiny_persons(5, 4), hard, tiny_base_loss)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    for name, arm in direct_reward.ARMS.items():
+        config = replace(arm.config, steps=2, persons=2, base_persons=2, check_every=1)
+        config = replace(config, rollout=replace(config.rollout, num_steps=5, stop_within=2))
+        monkeypatch.setitem(direct_reward.ARMS, name, replace(arm, config=config, groups=min(arm.groups, 2)))
+    monkeypatch.setattr(direct_reward, "GROUPS", replace(direct_reward.GROUPS, std_floor=1e-9))
+
+
+def test_every_arm_runs_and_stands_in_the_tables_beside_the_start(tmp_path, quick):
+    setting = tiny_setting()
+    direct_reward.measure_before(setting, {"base": "tiny"}, tmp_path)
+    for name in direct_reward.ARMS:
+        direct_reward.run_arm(setting, name, 0, 60.0, tmp_path)
+    write_json(tmp_path / "variants.json", direct_reward.variant_rows(setting, 2))
+    document = direct_reward.document_of(tmp_path)
+    assert {row["arm"] for row in document["rows"]} == {"before", *direct_reward.ARMS}
+    control = next(row for row in document["rows"] if row["arm"] == direct_reward.CONTROL)
+    assert control["all"]["against_control"] == [0.0, 0.0, 0.0] and control["seeds"] == 1
+    assert document["persons"] == {"ordinary": 3, "hard": 2, "all": 5}
+    assert {row["run"] for row in document["guard"]} == {f"{name}-0" for name in direct_reward.ARMS}
+    text = direct_reward.text_of(document, "What it means.")
+    for words in ("What it means.", "before fine-tuning", "ordinary poses (3 persons", "DRTune, K = 2"):
+        assert words in text
+
+
+def test_a_run_that_is_there_is_not_run_again(tmp_path, quick):
+    direct_reward.run_arm(tiny_setting(), "base", 1, 60.0, tmp_path)
+    first = (tmp_path / "base-1/figures.json").read_bytes()
+    direct_reward.run_arm(None, "base", 1, 60.0, tmp_path)
+    assert (tmp_path / "base-1/figures.json").read_bytes() == first
+
+
+def test_the_guard_keeps_the_last_look_before_it_stops():
+    assert direct_reward.kept_look([100.0, 95.0, 96.0, 99.0, 80.0]) == 2
+    assert direct_reward.kept_look([100.0, 99.0, 98.0]) == 2
+
+
+def test_variants_need_less_memory_than_the_full_gradient_which_they_point_along():
+    rows = {row["variant"]: row for row in direct_reward.variant_rows(tiny_setting(), 2)}
+    assert rows["full"]["share"] == 1.0 and rows["full"]["cosine"] == pytest.approx(1.0, abs=1e-5)
+    for name in ("ReFL", "DRaFT-1", "DRTune, K = 2"):
+        assert rows[name]["megabytes"] < rows["full"]["megabytes"] and rows[name]["cosine"] > 0
