@@ -158,10 +158,13 @@ _ALIGNMENT = (
         "training/test_preference.py::test_earlier_steps_receive_no_gradient "
         "training/test_preference.py::test_the_drift_of_a_rollout_is_its_distance_from_the_reference_at_the_steps_with_gradients "
         "training/test_preference.py::test_following_a_reward_raises_it "
-        "training/test_preference.py::test_a_reward_in_parts_is_the_reward",
+        "training/test_preference.py::test_a_reward_in_parts_is_the_reward "
+        "alignment/methods/test_direct_reward.py",
+        ("the inputs of DRTune keep their gradient", "seen = x_t.detach() if detached else x_t", "seen = x_t"),
+        ("all steps of DRTune are stopped but the last", "offset + k * stride for k in range(config.last_steps)", "last - k for k in range(config.last_steps)"),
         ("the reward is lowered", '{"objective": self.settings.kappa * away - reward}', '{"objective": self.settings.kappa * away + reward}'),
-        ("one step fewer with gradients", "number >= config.num_steps - config.last_steps", "number > config.num_steps - config.last_steps"),
-        ("drift from itself", "theirs = reference.predict_noise(x_t, t, reference_context)", "theirs = eps.detach()"),
+        ("one step fewer with gradients", "range(config.num_steps - config.last_steps, config.num_steps)", "range(config.num_steps - config.last_steps + 1, config.num_steps)"),
+        ("drift from itself", "theirs = reference.predict_noise(seen, t, reference_context)", "theirs = eps.detach()"),
     ),
 )
 

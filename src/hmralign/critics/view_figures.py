@@ -38,7 +38,7 @@ class ViewCritic:
     score: PoseScore
     ring: RingCameras
     line_width: float = 0.8
-    """Of the skeleton maps, as the skeleton network was trained."""
+    """Standard deviation across a bone of the skeleton maps, pixels, as the skeleton network was trained."""
 
     def targets(self, joints: Float[Tensor, "*person 24 3"]) -> Float[Tensor, "*person view 23 h w"]:
         """Skeleton maps of joints in metres from the middle of the ring."""

@@ -11,7 +11,7 @@ from hmralign.metrics.intervals import Interval, bootstrap_mean, paired_differen
 from hmralign.structures import InputError
 
 Figures = Mapping[str, Float[np.ndarray, " person"]]
-"""Of one run, by name, over the same persons for all runs."""
+"""Figures of one run by name, over the same persons for all runs."""
 
 
 def over_seeds(runs: Sequence[Figures]) -> dict[str, Float[np.ndarray, " person"]]:
