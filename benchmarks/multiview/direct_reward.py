@@ -11,6 +11,8 @@ too, since a guarded run is the beginning of the same run without (a test holds 
 docs/results/multiview_reward.md and .json; docs/results/multiview_reward_reading.md is put at the top.
 """
 
+import argparse
+import logging
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -28,17 +30,20 @@ from hmralign.alignment.multiview_groups import GroupViewSteps, scored_view_grou
 from hmralign.alignment.multiview_reward import MultiViewRewardConfig, RewardData, fine_tune, sampled_views
 from hmralign.critics.view_figures import ViewCritic
 from hmralign.evaluation.multiview_arms import arm_row, spread_over_seeds
+from hmralign.evaluation.multiview_controls import at_random, most_central, one_step, retrieved
+from hmralign.metrics.intervals import bootstrap_mean
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.json_file import HEADER, parse_json
 from hmralign.storage.seeds import seeded
-from hmralign.storage.whole_file import write_json
+from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.training.curve import curve_rows
+from hmralign.training.multiview_readers import judge_on_ring, judge_quality, skeleton_quality
 from hmralign.training.saved_tensors import saved_bytes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
 TOLERANCE = 0.03
-DRTUNE = DirectRewardConfig(10, "drtune", last_steps=2, stop_within=4, hypotheses=1, kappa=0.01, clamp=1.0)
+DRTUNE = DirectRewardConfig(10, "drtune", last_steps=2, stop_within=4, hypotheses=1, kappa=0.01, clamp=2.0)
 REWARD = MultiViewRewardConfig(rollout=DRTUNE, guarded=False, tolerance=TOLERANCE)
 GROUPS = GroupConfig(mode="sigmoid", std_floor=1e-6)
 GROUP_SIZE = 6
@@ -94,6 +99,30 @@ class Setting:
     def reference(self) -> Any:
         """The start, frozen."""
         return deepcopy(self.policy).eval().requires_grad_(False)
+
+
+def opened(args: argparse.Namespace) -> Setting:
+    """The setting of the command line: networks from files, persons from seeds."""
+    from hmralign.body.free_body import load_free_body
+    from hmralign.data.synthetic.hard_poses import is_hard
+    from hmralign.models.multiview.pose_score import PoseScore
+    from hmralign.models.multiview.reader_checkpoint import load_judge, load_skeleton
+    from hmralign.policies.multiview import MultiViewPolicy
+    from hmralign.training.multiview_base import MultiViewTrainingConfig, base_view_loss, view_persons
+
+    skeleton = load_free_body("3k5").skeleton_hash
+    config = MultiViewTrainingConfig(pose_file=None if args.pose_file is None else str(args.pose_file))
+    score = PoseScore(*load_skeleton(args.skeleton, skeleton))
+    critic = ViewCritic(judge_on_ring(load_judge(args.judge, skeleton), config.ring), score, config.ring)
+    test = view_persons(config, 4 * args.test, "test", split="test")
+    hard = is_hard(test.joints)
+    chosen = torch.cat([(~hard).nonzero()[: args.test, 0], hard.nonzero()[: args.test, 0]])
+    data = RewardData(
+        view_persons(config, args.persons, "fine-tuning"),
+        view_persons(config, args.base_persons, "base"),
+        view_persons(config, args.held_out, "held out", split="val"),
+    )
+    return Setting(MultiViewPolicy.load(args.base), critic, data, test[chosen], hard[chosen].numpy(), base_view_loss)
 
 
 def measured(setting: Setting, policy: Any) -> dict[str, list[float]]:
@@ -198,7 +227,7 @@ def document_of(work: Path) -> dict[str, Any]:
     base = [{name: np.array(values) for name, values in before["base"].items()}]
     control = figures_of(work, CONTROL) or base
     kinds = {"ordinary": ~hard, "hard": hard, "all": np.ones_like(hard)}
-    rows = []
+    rows, gates = [], []
     for name in ("before", *ARMS):
         for part in ("end", "guarded") if name not in ("before", "base", "renders") else ("end",):
             runs = base if name == "before" else figures_of(work, name, part)
@@ -220,6 +249,24 @@ def document_of(work: Path) -> dict[str, Any]:
                     "pose_score": float(np.mean([r["pose_score"][chosen].mean() for r in runs])),
                 }
             rows.append(row)
+    for name, found in before.get("controls", {}).items():
+        figures = {key: np.array(values) for key, values in found.items()}
+        gates.append(
+            {"control": name}
+            | {
+                kind: triple(bootstrap_mean(figures["mpjpe"][chosen]), 1000.0)
+                for kind, chosen in kinds.items()
+                if chosen.any()
+            }
+        )
+    gates.append(
+        {"control": "the base, DDIM"}
+        | {
+            kind: triple(bootstrap_mean(base[0]["mpjpe"][chosen]), 1000.0)
+            for kind, chosen in kinds.items()
+            if chosen.any()
+        }
+    )
     curves = {
         path.parent.name: curve_rows(path)
         for path in sorted(work.glob("*/curve.jsonl"))
@@ -231,6 +278,7 @@ def document_of(work: Path) -> dict[str, Any]:
         "readers": before["readers"],
         "true_views_mm": before["true_views_mm"],
         "persons": {kind: int(chosen.sum()) for kind, chosen in kinds.items()},
+        "gates": gates,
         "rows": rows,
         "guard": [guard_row(name, found) for name, found in curves.items()],
         "variants": variants,
@@ -273,6 +321,10 @@ def text_of(document: dict[str, Any], reading: str | None) -> str:
         "On held-out persons, true views. The judge's error here is the reference of every figure below.",
         "",
         markdown_table(["figure", "value"], [[k, f"{v:.4g}"] for k, v in document["readers"].items()]),
+        "",
+        "## Gate (iii): what the base has to beat",
+        "",
+        gate_table(document["gates"]),
         "",
         "## Before and after",
         "",
@@ -332,6 +384,12 @@ def arm_table(rows: list[dict[str, Any]], kind: str) -> str:
     return markdown_table(header, lines, words=2)
 
 
+def gate_table(rows: list[dict[str, Any]]) -> str:
+    kinds = [kind for kind in ("ordinary", "hard", "all") if kind in rows[0]]
+    cells = [[r["control"], *(f"{r[k][0]:.1f} ({r[k][1]:.1f} to {r[k][2]:.1f})" for k in kinds)] for r in rows]
+    return markdown_table(["views of", *(f"{kind}, mm (95 %)" for kind in kinds)], cells)
+
+
 def guard_table(rows: list[dict[str, Any]]) -> str:
     header = ["run", "start mm", "best mm", "kept mm", "end mm", "kept at step", "steps", "score start", "score end",
               "passes its optimum"]  # fmt: skip
@@ -365,8 +423,6 @@ def variant_table(rows: list[dict[str, Any]]) -> str:
 
 def measure_before(setting: Setting, said: dict[str, str], work: Path) -> None:
     """What the base gives, and what the judge reads off true views."""
-    from hmralign.training.multiview_readers import judge_quality, skeleton_quality
-
     true = judge_quality(setting.critic.judge, setting.test)
     maps = skeleton_quality(setting.critic.score.network, setting.test, setting.critic.ring, setting.critic.line_width)
     error = 1000 * true["mpjpe"].numpy()
@@ -385,5 +441,67 @@ def measure_before(setting: Setting, said: dict[str, str], work: Path) -> None:
         "true_views_mm": {kind: float(error[chosen].mean()) for kind, chosen in kinds.items() if chosen.any()},
         "hard": hard.tolist(),
         "base": measured(setting, setting.policy),
+        "controls": controls(setting),
     }
     write_json(work / "before.json", document)
+
+
+def controls(setting: Setting) -> dict[str, dict[str, list[float]]]:
+    """Figures of each test person for what the base has to beat."""
+    bank, test = setting.data.base, setting.test
+    count = len(test.joints)
+    chosen = {
+        "random body": at_random(count, bank, 0),
+        "most central body": torch.full((count,), most_central(bank)),
+        "retrieval by image": retrieved(test.pixels[:, 0], bank),
+    }
+    views = {name: bank.pixels[index].float() for name, index in chosen.items()}
+    views["one-step regression"] = one_step(setting.policy, test)
+    figures = {name: setting.critic.figures(v, test) for name, v in views.items()}
+    return {name: {key: values.tolist() for key, values in found.items()} for name, found in figures.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/multiview_reward", help="folder of the arms")
+    parser.add_argument("--base", type=Path, required=True, help="checkpoint of the multi-view base")
+    parser.add_argument("--judge", default="multiview-judge", help="name or file of the judge")
+    parser.add_argument("--skeleton", default="multiview-skeleton", help="name or file of the skeleton network")
+    parser.add_argument("--pose-file", type=Path, help="motion-capture poses, as the base was trained on")
+    parser.add_argument("--phase", choices=["before", "run", "variants", "report"], required=True)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--seconds", type=float, default=120.0, help="of the processor in steps, for each arm")
+    parser.add_argument("--persons", type=int, default=768, help="fine-tuning persons")
+    parser.add_argument("--base-persons", type=int, default=4096, help="persons of base data")
+    parser.add_argument("--held-out", type=int, default=48, help="persons of the guard")
+    parser.add_argument("--test", type=int, default=96, help="ordinary test persons, and as many hard ones")
+    parser.add_argument("--out", type=Path, default=RESULTS / "multiview_reward.json", help="where the report goes")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    args.work.mkdir(parents=True, exist_ok=True)
+    if args.phase == "report":
+        document = document_of(args.work)
+        reading = args.out.with_name(f"{args.out.stem}_reading.md")
+        write_json(args.out, document, indent=1)
+        text = text_of(document, reading.read_text(encoding="utf-8") if reading.is_file() else None)
+        write_whole(args.out.with_suffix(".md"), text.encode())
+        return 0
+    setting = opened(args)
+    if args.phase == "before":
+        said = {
+            "base": args.base.name, "fine-tuning persons": str(args.persons), "held-out persons": str(args.held_out),
+            "seconds of the processor": f"{args.seconds:.0f}", "sampler": "DDIM, 10 steps", "K, m": "2, 4",
+        }  # fmt: skip
+        measure_before(setting, said, args.work)
+    if args.phase == "variants":
+        write_json(args.work / "variants.json", variant_rows(setting))
+    for name in args.arms if args.phase == "run" else ():
+        for seed in args.seeds:
+            run_arm(setting, name, seed, args.seconds, args.work)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -45,6 +45,11 @@ def test_every_arm_runs_and_stands_in_the_tables_beside_the_start(tmp_path, quic
     assert document["persons"] == {"ordinary": 3, "hard": 2, "all": 5}
     assert {row["run"] for row in document["guard"]} == {f"{name}-0" for name in direct_reward.ARMS}
     text = direct_reward.text_of(document, "What it means.")
+    assert [row["control"] for row in document["gates"]][2:] == [
+        "retrieval by image",
+        "one-step regression",
+        "the base, DDIM",
+    ]
     for words in ("What it means.", "before fine-tuning", "ordinary poses (3 persons", "DRTune, K = 2"):
         assert words in text
 

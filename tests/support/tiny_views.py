@@ -37,6 +37,11 @@ class TinyViews(nn.Module):
     def context(self, fronts):
         return fronts.flatten(1).to(next(self.parameters()))
 
+    dims = DIMS
+
+    def predict_x_0(self, x_t, t, context):
+        return self.x_0(x_t, t, context)
+
     def x_0(self, x_t, t, context):
         given = context[:, None].expand(*x_t.shape[:2], -1)
         return self.layers(torch.cat([x_t.to(given), given, t[..., None].to(given) / 100], -1))

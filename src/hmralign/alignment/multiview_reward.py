@@ -41,7 +41,7 @@ class MultiViewRewardConfig:
 
     rollout: DirectRewardConfig = field(
         default_factory=lambda: DirectRewardConfig(
-            num_steps=10, variant="drtune", last_steps=2, stop_within=4, hypotheses=1, kappa=0.01, clamp=1.0
+            num_steps=10, variant="drtune", last_steps=2, stop_within=4, hypotheses=1, kappa=0.01, clamp=2.0
         )
     )
     """The sampler. DrPose has T = 20, K = 2, m = 8 and kappa = 0.01."""

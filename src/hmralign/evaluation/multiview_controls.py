@@ -1,0 +1,56 @@
+"""What a multi-view model has to beat: views of another person, chosen without or with a look at the front.
+
+| control | whose views | what it shows |
+| --- | --- | --- |
+| random | somebody's | what no look at all gives |
+| central | the one nearest to all others, by joints | the best single answer |
+| retrieval | the training person whose front is nearest in pixels | what memory gives |
+
+One-step regression, the fourth, is a call of the model itself (`one_step`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hmralign.rendering.ring_persons import RingPersons
+from hmralign.storage.seeds import seeded
+from hmralign.structures import InputError
+
+
+def retrieved(fronts: Float[Tensor, "person 4 h w"], bank: RingPersons) -> Int[Tensor, " person"]:
+    """The person of a bank whose front has the least squared distance of pixels. InputError for an empty bank."""
+    if len(bank.joints) == 0:
+        raise InputError("there is no training person to retrieve")
+    flat = fronts.float().flatten(1)
+    known = bank.pixels[:, 0].flatten(1)
+    distances = [torch.cdist(flat, some.float()) for some in known.split(2048)]
+    return torch.cat(distances, 1).argmin(1)
+
+
+def most_central(bank: RingPersons, among: int = 512) -> int:
+    """The person with the least mean distance of joints to the others, root-relative, among the first so many."""
+    joints = bank.joints[:among]
+    joints = (joints - joints[:, :1]).flatten(1)
+    return int(torch.cdist(joints, joints).mean(1).argmin())
+
+
+def at_random(count: int, bank: RingPersons, seed: int) -> Int[Tensor, " person"]:
+    """Somebody for each person."""
+    return torch.randint(len(bank.joints), (count,), generator=seeded(seed, "random body"))
+
+
+@torch.no_grad()
+def one_step(policy: Any, persons: RingPersons) -> Float[Tensor, "person view 4 h w"]:
+    """Views by one call at the last time, from the mean of the noise: the regression that the network contains."""
+    made = []
+    for some in persons.pixels[:, 0].split(32):
+        context = policy.context(some.float())
+        x_T = torch.zeros(len(some), 1, policy.dims)
+        t = torch.full((len(some), 1), policy.schedule.num_steps - 1)
+        made.append(policy.to_views(policy.predict_x_0(x_T, t, context))[:, 0])
+    return torch.cat(made)

@@ -1,0 +1,68 @@
+"""Checkpoints of the multi-view denoiser: weights in half precision with a JSON header, nothing in them is executed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from hmralign.diffusion.schedule import ScheduleConfig
+from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields, write_weights
+from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
+from hmralign.models.weight_count import asked_for, count_of, require_weights
+from hmralign.storage.json_file import HEADER, JsonError, parse_json
+from hmralign.structures import InputError
+from hmralign.structures.errors import shown
+
+KIND = "multiview"
+_LARGEST = 4096
+
+
+def save_view_transformer(path: str | Path, network: ViewTransformer, sources: tuple[str, ...] = ()) -> Path:
+    """Write atomically, in half precision. Raises InputError for weights that are not finite as stored."""
+    header = {
+        "format_version": "1",
+        "kind": KIND,
+        "config": json.dumps(asdict(network.config)),
+        "trained_on": json.dumps(list(sources)),
+    }
+    return write_weights(Path(path), network.state_dict(), header, half=True)
+
+
+def load_view_transformer(path: str | Path) -> ViewTransformer:
+    """Read in eval mode and float32. Raises InputError, naming the file, for one that is missing or does not fit."""
+    path = Path(path)
+    with opened_weights(path, ()) as handle:
+        header = handle.metadata() or {}
+        tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
+    if header.get("format_version") != "1" or header.get("kind") != KIND:
+        raise InputError(f"{path}: holds a model of kind '{shown(header.get('kind'))}', expected '{KIND}'")
+    require_finite(path, tensors)
+    config = _config(path, header.get("config", ""))
+    require_weights(path, count_of(tensors), asked_for(ViewTransformer, config, ("depth",)))
+    network = ViewTransformer(config)
+    if wrong := sorted(n for n, t in network.state_dict().items() if n not in tensors or tensors[n].shape != t.shape):
+        raise InputError(f"{path}: weights do not fit the model ({len(wrong)} of them differ, such as '{wrong[0]}')")
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False)
+
+
+def _config(path: Path, text: str) -> ViewTransformerConfig:
+    """Configuration of a header. Nothing in it is trusted."""
+    try:
+        values = parse_json(text, HEADER, nan=True)
+    except JsonError as error:
+        raise InputError(f"{path}: its configuration is not JSON ({error})") from error
+    schedule = values.pop("schedule", {}) if isinstance(values, dict) else None
+    if not isinstance(schedule, dict):
+        raise InputError(f"{path}: its configuration is no mapping of fields to values")
+    require_known_fields(path, ViewTransformerConfig, values)
+    require_known_fields(path, ScheduleConfig, schedule)
+    for name, value in {**values, **schedule}.items():
+        good = value in ("cosine", "linear") if name == "kind" else type(value) is int and 1 <= value <= _LARGEST
+        if not good:
+            raise InputError(f"{path}: configuration says {name} = {shown(repr(value))}, which cannot be")
+    with torch.device("meta"):
+        return ViewTransformerConfig(**values, schedule=ScheduleConfig(**schedule))

@@ -1,0 +1,121 @@
+"""Training of the multi-view base: views of synthetic persons from their front, by the squared error of x_0.
+
+Persons are drawn and rendered once and kept; each is seen mirrored half of the time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmralign.body.free_body import load_free_body
+from hmralign.data.pose_file import Split
+from hmralign.data.synthetic.poses import PoseMix
+from hmralign.data.synthetic.views import ViewMix
+from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
+from hmralign.policies.multiview import SCALE, MultiViewPolicy
+from hmralign.rendering.ring import RingCameras
+from hmralign.rendering.ring_persons import RingPersons, drawn_ring_persons
+from hmralign.storage.seeds import derived_seed, seeded
+from hmralign.structures import InputError
+from hmralign.structures.multi_views import MultiViews
+from hmralign.training.configuration import write_training_config
+from hmralign.training.curve import Curve
+from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.pose_draws import pose_source, pose_sources
+from hmralign.training.step import Part
+
+
+@dataclass(frozen=True)
+class MultiViewTrainingConfig:
+    """One base."""
+
+    model: ViewTransformerConfig = field(default_factory=ViewTransformerConfig)
+    poses: PoseMix = field(default_factory=PoseMix)
+    views: ViewMix = field(default_factory=ViewMix)
+    ring: RingCameras = field(default_factory=RingCameras)
+    pose_file: str | None = None
+    """Motion-capture poses; without it all poses come from the shipped prior and from postures."""
+    persons: int = 20_000
+    """Persons drawn once, from whom every batch is taken."""
+    batch_size: int = 16
+    steps: int = 12_000
+    """Optimiser steps."""
+    max_cpu_minutes: float | None = None
+    """The run also ends after so many minutes of the processor in steps."""
+    learning_rate: float = 5e-4
+    """Peak of AdamW, falling as a cosine after 100 steps of warm-up."""
+    weight_decay: float = 0.01
+    ema_decay: float = 0.998
+    save_every: int = 250
+    """Steps between states to resume from."""
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values without meaning."""
+        if min(self.batch_size, self.steps, self.save_every, self.persons) < 1:
+            raise InputError("multi-view training: batch_size, steps, save_every and persons must be at least 1")
+        if (self.model.views, self.model.size) != (self.ring.num_views, self.ring.size):
+            raise InputError("multi-view training: model and ring differ in the number or the size of views")
+
+
+def view_persons(config: MultiViewTrainingConfig, count: int, purpose: str, split: Split = "train") -> RingPersons:
+    """Persons in poses of a split; for another purpose they are other persons."""
+    source = pose_source(config.poses, config.pose_file, split)
+    names = (purpose,) if split == "train" else (purpose, split)
+    draw = seeded(config.seed, "multi-view persons", *names)
+    return drawn_ring_persons(load_free_body("3k5"), source, config.views, config.ring, count, draw)
+
+
+def base_view_loss(policy: Any, persons: RingPersons, generator: torch.Generator) -> Float[Tensor, " person"]:
+    """The base's loss for one time and noise each, half of the persons mirrored."""
+    pixels = persons.pixels.float()
+    flip = torch.rand(len(pixels), generator=generator) < 0.5
+    pixels = torch.where(flip[:, None, None, None, None], MultiViews(pixels).mirrored().pixels, pixels)
+    x_0 = policy.from_views(pixels)[:, None]
+    steps = policy.schedule.num_steps
+    strata = (torch.randperm(len(pixels), generator=generator) + torch.rand(len(pixels), generator=generator)) / len(
+        pixels
+    )
+    t = (strata * steps).long().clamp(max=steps - 1)[:, None]
+    eps = torch.randn(x_0.shape, generator=generator)
+    return policy.view_loss(x_0, t, eps, policy.context(pixels[:, 0]))[:, 0] / SCALE**2
+
+
+def train_multiview(config: MultiViewTrainingConfig, folder: Path) -> Path:
+    """Train on the CPU, resuming from `folder`; returns the checkpoint. Errors as the loop's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(derived_seed(config.seed, "weights"))
+    policy = MultiViewPolicy(ViewTransformer(config.model))
+    bank = view_persons(config, config.persons, "base")
+
+    def parts(policy: Any, step: int) -> Iterator[Part]:
+        draw = seeded(config.seed, "step", step)
+        person = torch.randint(len(bank.joints), (config.batch_size,), generator=draw)
+        yield Part({"loss": base_view_loss(policy, bank[person], draw)})
+
+    def rate(step: int, done: float) -> float:
+        return warm_cosine(step, done, peak=config.learning_rate, warmup=100, floor=0.02)
+
+    loop = LoopConfig(
+        rate=rate,
+        steps=config.steps,
+        seconds=None if config.max_cpu_minutes is None else 60 * config.max_cpu_minutes,
+        weight_decay=config.weight_decay,
+        ema_decay=config.ema_decay,
+        log_every=50,
+        save_every=config.save_every,
+        clock=time.process_time,
+    )
+    curve = Curve(folder / "curve.jsonl", clock="cpu_seconds", said_every=200)
+    trained = Loop(policy, parts, loop, state=folder / "state.pt", curve=curve).run()
+    write_training_config(folder / "config.yaml", config)
+    return trained.save(folder / "multiview.safetensors", pose_sources(config.pose_file))

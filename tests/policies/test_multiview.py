@@ -1,0 +1,100 @@
+"""The multi-view policy: its vector, its noise, its samples, its checkpoint, and what it refuses."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hmralign.diffusion.schedule import ScheduleConfig
+from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
+from hmralign.policies.multiview import MultiViewPolicy
+from hmralign.policies.policy import Denoiser, NoisePredictor, SavedPolicy
+from hmralign.structures import InputError
+from support.synthetic_persons import seeded
+
+TINY = ViewTransformerConfig(
+    views=2, size=8, patch=4, width=16, depth=2, heads=2, head_channels=4, schedule=ScheduleConfig(num_steps=50)
+)
+
+
+def policy(config=TINY):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return MultiViewPolicy(ViewTransformer(config), num_steps=3).eval()
+
+
+def front(n=3):
+    return torch.rand(n, 4, 8, 8, generator=seeded(0))
+
+
+def noise(n=3, hyps=2):
+    return torch.randn(n, hyps, TINY.dims, generator=seeded(1))
+
+
+def test_it_has_the_denoising_half_of_the_protocol():
+    p = policy()
+    assert isinstance(p, Denoiser) and isinstance(p, NoisePredictor) and isinstance(p, SavedPolicy)
+    views = torch.rand(3, 2, 4, 8, 8, generator=seeded(2))
+    torch.testing.assert_close(p.to_views(p.from_views(views)), views)
+
+
+def test_its_noise_is_what_is_left_of_x_t_without_x_0():
+    p, t = policy(), torch.tensor([[5, 49], [0, 20], [30, 30]])
+    x_t, context = noise(), policy().context(front())
+    alpha_bar = p.schedule.at(t)[..., None]
+    again = alpha_bar.sqrt() * p.predict_x_0(x_t, t, context) + (1 - alpha_bar).sqrt() * p.predict_noise(
+        x_t, t, context
+    )
+    torch.testing.assert_close(again, x_t, atol=1e-5, rtol=1e-5)
+
+
+def test_a_person_hangs_on_nobody_else_and_every_view_on_the_front():
+    p, t = policy(), torch.full((3, 2), 20)
+    whole = p.predict_x_0(noise(), t, front())
+    torch.testing.assert_close(p.predict_x_0(noise()[1:2], t[1:2], front()[1:2]), whole[1:2], atol=1e-5, rtol=1e-4)
+    other = front()
+    other[0] = 0
+    changed = (p.predict_x_0(noise(), t, other) - whole).abs().amax(-1)
+    assert (changed[0] > 0).all() and changed[1:].max() == 0
+    views = p.to_views(p.predict_x_0(noise(), t, other) - whole)
+    assert (views[0].abs().amax((-1, -2, -3)) > 0).all()
+
+
+def test_all_views_attend_to_one_another():
+    p, t = policy(), torch.full((1, 1), 20)
+    x_t = noise(1, 1)
+    moved = x_t.clone()
+    moved.view(2, -1)[1] += 1.0
+    change = p.to_views(p.predict_x_0(moved, t, front(1)) - p.predict_x_0(x_t, t, front(1)))
+    assert change[0, 0, 0].abs().max() > 0
+
+
+def test_samples_are_those_of_the_generator():
+    p = policy()
+    first, again, other = (p.sample(front(), 2, seeded(s)) for s in (0, 0, 1))
+    assert first.shape == (3, 2, TINY.dims) and torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_checkpoint_gives_the_same_model_and_others_are_refused(tmp_path):
+    path = policy().save(tmp_path / "m.safetensors", ("prior:train",))
+    loaded = MultiViewPolicy.load(path, num_steps=3)
+    t = torch.full((3, 2), 20)
+    torch.testing.assert_close(
+        loaded.predict_x_0(noise(), t, front()), policy().predict_x_0(noise(), t, front()), atol=2e-2, rtol=2e-2
+    )
+    with pytest.raises(InputError, match="no such"):
+        MultiViewPolicy.load(tmp_path / "none.safetensors")
+    wrong = policy()
+    wrong.network.config = replace(TINY, width=32)
+    with pytest.raises(InputError):
+        MultiViewPolicy.load(wrong.save(tmp_path / "wrong.safetensors", ()))
+
+
+def test_fronts_of_another_size_or_with_holes_are_refused():
+    with pytest.raises(InputError, match="the model sees"):
+        policy().context(torch.zeros(1, 4, 16, 16))
+    with pytest.raises(InputError, match="not finite"):
+        policy().context(front() * float("nan"))
+    for wrong in ({"views": 1}, {"patch": 3}, {"width": 15}):
+        with pytest.raises(InputError, match="view transformer"):
+            replace(TINY, **wrong)

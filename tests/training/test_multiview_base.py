@@ -1,0 +1,58 @@
+"""Training of the multi-view base: it learns persons it has seen, and its loss is that of the clean views."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hmralign.data.synthetic.hard_poses import is_hard
+from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
+from hmralign.policies.multiview import MultiViewPolicy
+from hmralign.rendering.ring import RingCameras
+from hmralign.storage.seeds import seeded
+from hmralign.structures import InputError
+from hmralign.training.curve import curve_rows
+from hmralign.training.multiview_base import MultiViewTrainingConfig, base_view_loss, train_multiview, view_persons
+
+TINY = MultiViewTrainingConfig(
+    model=ViewTransformerConfig(views=4, size=16, patch=8, width=32, depth=1, heads=2, head_channels=8),
+    ring=RingCameras(size=16, supersampling=1), persons=4, batch_size=4, steps=60, learning_rate=5e-3, ema_decay=0.9,
+    save_every=30,
+)  # fmt: skip
+
+
+def test_a_base_learns_persons_it_has_seen(tmp_path):
+    path = train_multiview(TINY, tmp_path)
+    rows = curve_rows(tmp_path / "curve.jsonl")
+    assert rows[-1]["step"] == 60
+    policy, persons = MultiViewPolicy.load(path), view_persons(TINY, 4, "base")
+    untrained = train_multiview(replace(TINY, steps=1), tmp_path / "untrained")
+    losses = [float(base_view_loss(p, persons, seeded(0)).mean()) for p in (policy, MultiViewPolicy.load(untrained))]
+    assert losses[0] < 0.75 * losses[1]
+
+
+def test_the_loss_of_perfect_views_is_zero_whatever_the_time():
+    persons = view_persons(TINY, 3, "base")
+
+    class Perfect(MultiViewPolicy):
+        def view_loss(self, x_0, t, eps, context):
+            assert t.shape == (3, 1) and context.shape == (3, 4, 16, 16)
+            return (x_0 - x_0).square().mean(-1)
+
+    assert base_view_loss(Perfect(ViewTransformer(TINY.model)), persons, seeded(0)).abs().max() == 0
+
+
+def test_purposes_and_splits_are_other_persons_and_both_kinds_of_poses_occur():
+    first = view_persons(TINY, 40, "base").joints
+    assert torch.equal(first, view_persons(TINY, 40, "base").joints)
+    for purpose, split in (("fine-tuning", "train"), ("base", "test")):
+        assert not torch.isclose(first, view_persons(TINY, 40, purpose, split).joints).all((-1, -2)).any()
+    assert 0 < is_hard(first).float().mean() < 1
+
+
+def test_a_model_of_another_ring_is_refused():
+    with pytest.raises(InputError, match="differ in the number or the size of views"):
+        replace(TINY, ring=RingCameras(size=32))
+    with pytest.raises(InputError, match="at least 1"):
+        replace(TINY, persons=0)
+    assert replace(TINY, max_cpu_minutes=1.0).max_cpu_minutes == 1.0
