@@ -21,6 +21,7 @@ from hmralign.cli.evaluate_alignment import EvaluateAlignmentOptions, run_evalua
 from hmralign.cli.export import ExportOptions, run_export
 from hmralign.cli.groups import run_groups
 from hmralign.cli.groups_options import GroupsOptions
+from hmralign.cli.multiview import MULTIVIEW_COMMANDS
 from hmralign.cli.recover import RecoverOptions, run_recover
 from hmralign.cli.refine import RefineOptions, run_refine
 from hmralign.cli.setup_detector import SetupDetectorOptions, run_setup_detector
@@ -57,6 +58,7 @@ COMMANDS = {
     "evaluate alignment": Command(
         EvaluateAlignmentOptions, run_evaluate_alignment, "compare aligned checkpoints with their base"
     ),
+    **{f"multiview {name}": Command(*command) for name, command in MULTIVIEW_COMMANDS.items()},
     **{f"critic {name}": Command(*command) for name, command in CRITIC_COMMANDS.items()},
     **{f"convert {name}": Command(*command) for name, command in CONVERT_COMMANDS.items()},
     "setup-detector": Command(SetupDetectorOptions, run_setup_detector, "install the person detector, once"),
