@@ -40,7 +40,8 @@ def refinement_report(
 ) -> RefinementReport:
     """The report of refined people whose meshes at every step (`cam` metres) are `meshes`."""
     persons = [
-        _page(person, mesh, drawn, body) for person, mesh, drawn in zip(refined.persons, meshes, pictures, strict=True)
+        person_page(person, mesh, drawn, body)
+        for person, mesh, drawn in zip(refined.persons, meshes, pictures, strict=True)
     ]
     steps = len(refined.persons[0].refinement.steps.transl) - 1
     words = sum(person.wanted_text for person in refined.persons)
@@ -54,9 +55,10 @@ def refinement_report(
     return RefinementReport(f"Refined bodies in {title}", summary, persons, _facts(refined), _caveats(refined))
 
 
-def _page(
+def person_page(
     person: RefinedPerson, mesh: Float[Tensor, "step vert 3"], drawn: RefinedPictures, body: BodyModel
 ) -> RefinedPersonPage:
+    """What the report shows of one person whose meshes at every step (`cam` metres) are `mesh`."""
     found = person.refinement
     said = [SaidRow(name.replace("_", " "), *rest) for name, *rest in person.truths(body)]
     return RefinedPersonPage(
