@@ -69,6 +69,8 @@ class RefineOptions(SpendingOptions):
     """Steps of the diffusion."""
     samples: int | None = None
     """Answers of --describe vlm about each part of the body, 3 unless said; two more are of the mirrored picture."""
+    part_words: int | None = None
+    """Words of such an answer at most, 40 unless said."""
     trust: Path | None = None
     """What `hmralign critic describe` found of this model: how much its statements on each part count."""
     body: Path | None = None
@@ -140,9 +142,9 @@ def _check(options: RefineOptions) -> None:
         raise UsageError("--text and --describe are both given; expected one of them")
     if options.describe == "vlm" and options.photo is None and options.video is None:
         raise UsageError("--describe vlm needs --photo, which the model looks at, or --video where START is a clip")
-    of_model = (options.base_url, options.local, options.trust, options.samples)
+    of_model = (options.base_url, options.local, options.trust, options.samples, options.part_words)
     if options.describe != "vlm" and any(given is not None for given in of_model):
-        raise UsageError("--base-url, --local, --trust and --samples are for --describe vlm")
+        raise UsageError("--base-url, --local, --trust, --samples and --part-words are for --describe vlm")
     if options.encoder_folder is not None and options.text_space is None:
         raise UsageError("--encoder-folder is for --text-space")
     for flag, value in (("--keypoint-weight", options.keypoint_weight), ("--text-weight", options.text_weight)):
@@ -214,8 +216,8 @@ def described_wishes(options: RefineOptions, asker: Asker, shown: list[ShownPers
     from hmralign.systems.language_refinement.describing import describe_people
     from hmralign.systems.language_refinement.wishes import heard_from_model
 
-    asked = DescribeOptions(seed=options.seed)
-    asked = asked if options.samples is None else dataclasses.replace(asked, samples=options.samples)
+    given = {"samples": options.samples, "part_words": options.part_words}
+    asked = DescribeOptions(seed=options.seed, **{name: value for name, value in given.items() if value is not None})
     belief = BeliefOptions(trust={} if options.trust is None else read_trust(options.trust))
     return [heard_from_model(believed(p, belief), p.failures) for p in describe_people(asker, shown, asked)]
 
