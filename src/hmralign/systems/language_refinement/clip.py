@@ -58,7 +58,7 @@ class ClipPictures:
 
     shown: tuple[ShownPerson | None, ...]
     photos: tuple[LoadedImage | None, ...]
-    """Of the first stretches, for the report."""
+    """Frames of the first stretches, for the report."""
     frames: Frames
 
 
