@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.presets import chosen_config, needed_config, preset_help
@@ -16,10 +16,12 @@ from hmralign.cli.usage import UsageError
 
 @dataclass(frozen=True)
 class MultiViewTrainOptions:
-    """Train the multi-view base by a preset or a configuration; continues an unfinished run."""
+    """Train the multi-view base, its judge, or the networks of PoseScore; continues an unfinished run."""
 
     out: Path
     """Folder of the run: state for resuming, learning curve, weights."""
+    network: Annotated[Literal["base", "judge", "skeleton"], Positional] = "base"
+    """What is trained."""
     config: Path | None = None
     """YAML configuration."""
     preset: Annotated[str | None, arg(help=preset_help("multiview"))] = None
@@ -97,15 +99,22 @@ def run_multiview_train(options: MultiViewTrainOptions, terminal: Terminal) -> i
     """Train and write the weights beside the state."""
     from dataclasses import replace
 
+    from hmralign.training import multiview_readers as readers
     from hmralign.training.configuration import read_config
     from hmralign.training.multiview_base import MultiViewTrainingConfig, train_multiview
 
     _use_threads(options.threads)
+    kinds: dict[str, tuple[Any, Any]] = {
+        "base": (MultiViewTrainingConfig, train_multiview),
+        "judge": (readers.JudgeTrainingConfig, readers.train_judge),
+        "skeleton": (readers.SkeletonTrainingConfig, readers.train_skeleton),
+    }
+    kind, train = kinds[options.network]
     path = needed_config("multiview", options.preset, options.config, "the YAML file of the training")
-    config = read_config(MultiViewTrainingConfig, path)
+    config = read_config(kind, path)
     if options.pose_file is not None:
         config = replace(config, pose_file=str(options.pose_file))
-    terminal.say(f"Trained weights are in {train_multiview(config, options.out, options.device)}")
+    terminal.say(f"Trained weights are in {train(config, options.out, options.device)}")
     return 0
 
 
@@ -177,7 +186,11 @@ def _replaced(config: Any, options: MultiViewAlignOptions | MultiViewEvaluateOpt
 
 
 MULTIVIEW_COMMANDS = {
-    "train": (MultiViewTrainOptions, run_multiview_train, "train the multi-view base on renders of the free body"),
+    "train": (
+        MultiViewTrainOptions,
+        run_multiview_train,
+        "train the multi-view base and what reads its views on renders of the free body",
+    ),
     "align": (MultiViewAlignOptions, run_multiview_align, "fine-tune it by the pose that is seen in its views"),
     "evaluate": (MultiViewEvaluateOptions, run_multiview_evaluate, "measure multi-view models by a judge"),
 }

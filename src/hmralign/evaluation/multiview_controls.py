@@ -6,7 +6,8 @@
 | central | the one nearest to all others, by joints | the best single answer |
 | retrieval | the training person whose front is nearest in pixels | what memory gives |
 
-One-step regression, the fourth, is a call of the model itself (`one_step`).
+The fourth is one call of the model itself, from the mean of the noise (`one_step`). It is no regression that was
+trained as one.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def at_random(count: int, bank: RingPersons, seed: int) -> Int[Tensor, " person"
 
 @torch.no_grad()
 def one_step(policy: Any, persons: RingPersons) -> Float[Tensor, "person view 4 h w"]:
-    """Views by one call at the last time, from the mean of the noise: the regression that the network contains."""
+    """Views by one call at the last time, from the mean of the noise."""
     made = []
     for some in persons.pixels[:, 0].split(32):
         context = policy.context(some.float())

@@ -48,7 +48,7 @@ def evaluate_views(
         "random body": bank.pixels[at_random(count, bank, 0)].float(),
         "most central body": bank.pixels[torch.full((count,), most_central(bank))].float(),
         "retrieval by image": bank.pixels[retrieved(test.pixels[:, 0], bank)].float(),
-        "one-step regression": one_step(first.cpu(), test),
+        "one call of the base": one_step(first.cpu(), test),
     }
     figures = {name: _figures(critic, views, test) for name, views in known.items()}
     for model in models:
@@ -72,8 +72,14 @@ def _row(found: dict[str, np.ndarray], base: dict[str, np.ndarray], chosen: np.n
     return {
         "mpjpe_mm": [value.mean, value.low, value.high],
         "against_base": [change.mean, change.low, change.high],
-        **{name: float(found[name][chosen].mean()) for name in ("pa_mpjpe", "psnr", "ssim", "soft_iou", "pose_score")},
+        "psnr": _finite(found["psnr"][chosen].mean()),
+        **{name: float(found[name][chosen].mean()) for name in ("pa_mpjpe", "ssim", "soft_iou", "pose_score")},
     }
+
+
+def _finite(value: np.floating) -> float | None:
+    """As JSON can say it: None for the PSNR of views that are the true ones."""
+    return float(value) if np.isfinite(value) else None
 
 
 def evaluation_markdown(document: dict[str, Any]) -> str:
@@ -88,7 +94,8 @@ def evaluation_markdown(document: dict[str, Any]) -> str:
             lines.append(
                 [
                     name, f"{value[0]:.1f}", f"{value[1]:.1f} to {value[2]:.1f}", f"{100 * change[0]:+.1f} %",
-                    f"{100 * change[1]:+.1f} to {100 * change[2]:+.1f}", f"{f['psnr']:.2f}", f"{f['ssim']:.3f}",
+                    f"{100 * change[1]:+.1f} to {100 * change[2]:+.1f}",
+                    "the same" if f["psnr"] is None else f"{f['psnr']:.2f}", f"{f['ssim']:.3f}",
                     f"{f['soft_iou']:.3f}", f"{f['pose_score']:.4f}",
                 ]
             )  # fmt: skip

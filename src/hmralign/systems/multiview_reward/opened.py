@@ -68,8 +68,9 @@ def opened_critic(readers: ReadersConfig, config: PersonsConfig, device: str | t
     """The judge and PoseScore for the ring. Errors as their loaders'."""
     skeleton, ring = load_free_body("3k5").skeleton_hash, config.drawn_as.ring
     judge = Judge(load_judge(readers.judge, skeleton).to(device), ring.rotations, ring.pixels_per_metre)
-    network, features = (module.to(device) for module in load_skeleton(readers.skeleton, skeleton))
-    return ViewCritic(judge, PoseScore(network, features, readers.perceptual_weight), ring)
+    network, features = load_skeleton(readers.skeleton, skeleton)
+    score = PoseScore(network.to(device), features.to(device), readers.perceptual_weight)
+    return ViewCritic(judge, score, ring)
 
 
 def persons_of_test(config: PersonsConfig) -> tuple[RingPersons, Bool[Tensor, " person"]]:
