@@ -96,9 +96,9 @@ class ViewTransformer(nn.Module):
         )
 
     def forward(
-        self, noisy: Float[Tensor, "n view 4 h w"], t: Int[Tensor, " n"], front: Float[Tensor, "n 4 h w"]
+        self, noisy: Float[Tensor, "n view 4 h w"], t: Int[Tensor, " n"], front: Float[Tensor, "n given h w"]
     ) -> Float[Tensor, "n view 4 h w"]:
-        """Predicted clean views; t are indices into the schedule."""
+        """Predicted clean views; t are indices into the schedule, channels of the front as many as its patches take."""
         n, views = noisy.shape[:2]
         flat = noisy.flatten(0, 1)
         tokens = self.patches(flat).flatten(2).mT.unflatten(0, (n, views))  # (n, V, P, w)
