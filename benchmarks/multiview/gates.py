@@ -69,14 +69,19 @@ def held_out(judge: Any, policy: Any, persons: RingPersons, bank: RingPersons) -
     """
     known = RingPersons.cat([bank, RingPersons(MultiViews(bank.pixels).mirrored().pixels, bank.joints)])
     fronts = persons.pixels[:, 0].float()
-    central = most_central(bank)
+    found = known.pixels[retrieved(fronts, known)].float()
+    once, sampled = one_step(policy, persons), sampled_views(policy, persons, 1)
+    central = bank.pixels[most_central(bank)].float().expand(persons.pixels.shape)
     errors = {
         "true views": gap(judge, persons.pixels.float(), persons),
         "a random person": gap(judge, bank.pixels[at_random(len(fronts), bank, 0)].float(), persons),
-        "the most central person": gap(judge, bank.pixels[central].float().expand_as(persons.pixels), persons),
-        "retrieval by image": gap(judge, known.pixels[retrieved(fronts, known)].float(), persons),
-        "the base, one call": gap(judge, one_step(policy, persons), persons),
-        "the base, DDIM 10": gap(judge, sampled_views(policy, persons, 1), persons),
+        "the most central person": gap(judge, central, persons),
+        "retrieval by image": gap(judge, found, persons),
+        "the base, one call": gap(judge, once, persons),
+        "the base, DDIM 10": gap(judge, sampled, persons),
+        "retrieval, the given front kept": gap(judge, with_front(found, fronts), persons),
+        "the base, one call, the given front kept": gap(judge, with_front(once, fronts), persons),
+        "the base, DDIM 10, the given front kept": gap(judge, with_front(sampled, fronts), persons),
     }
     hard = is_hard(persons.joints)
     kinds = {"ordinary": ~hard, "hard": hard}
@@ -91,6 +96,11 @@ def held_out(judge: Any, policy: Any, persons: RingPersons, bank: RingPersons) -
         "base_minus_retrieval": better,
         "passes": all(interval[0] < 0 for interval in better.values()),
     }
+
+
+def with_front(views: Tensor, fronts: Tensor) -> Tensor:
+    """Views with the front that is known in place of the made one."""
+    return torch.cat([fronts[:, None], views[:, 1:]], 1)
 
 
 class Told(MultiViewPolicy):

@@ -30,7 +30,7 @@ def test_random_bodies_are_the_same_for_the_same_seed():
 
 
 def test_one_call_sees_noise_and_not_zeros():
-    """At the last time the network has seen noise alone; of zeros a trained one made nothing that a judge could read."""
+    """At the last time the network has seen noise alone; of zeros it made nothing that a judge could read."""
     seen = []
 
     class Watched(TinyViews):
