@@ -65,6 +65,11 @@ class MultiViewTrainingConfig:
             raise InputError("multi-view training: batch_size, steps, save_every and persons must be at least 1")
         if (self.model.views, self.model.size) != (self.ring.num_views, self.ring.size):
             raise InputError("multi-view training: model and ring differ in the number or the size of views")
+        even = tuple(360.0 * view / self.ring.num_views for view in range(self.ring.num_views))
+        if self.model.shows_front and self.ring.azimuths != even:
+            raise InputError(
+                f"multi-view training: shows_front needs azimuths {even}, the ring has {self.ring.azimuths}"
+            )
 
 
 def view_persons(config: MultiViewTrainingConfig, count: int, purpose: str, split: Split = "train") -> RingPersons:
