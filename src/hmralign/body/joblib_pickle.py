@@ -64,7 +64,7 @@ class JoblibRecorder(Recorder):
 
     def load_build(self) -> None:
         """Follow BUILD, whose state completes a wrapper."""
-        pickle._Unpickler.dispatch[_BUILD](self)  # pyright: ignore[reportAttributeAccessIssue]
+        pickle._Unpickler.dispatch[_BUILD](self)  # pyright: ignore
         top = self.stack[-1]  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(top, _Wrapper):
             self.stack[-1] = top.array(self.stream)  # pyright: ignore[reportAttributeAccessIssue]
