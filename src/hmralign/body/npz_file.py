@@ -45,6 +45,20 @@ def npz_sizes(path: Path) -> dict[str, int]:
         return {name: info.file_size for name, info in _entries(path, archive).items()}
 
 
+def npz_object_axes(path: Path) -> dict[str, int]:
+    """Names of the arrays of objects, and how many axes each has: what `read_npz` refuses. Raises InputError."""
+    found = {}
+    with opened_archive(path) as archive:
+        for name, info in _entries(path, archive).items():
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputError(f"{path}: '{shown(name)}' is packed in an unusual way, expected what numpy writes")
+            with archive.open(info) as file:
+                shape, dtype = _header(file)  # pyright: ignore[reportArgumentType]
+            if dtype.kind == "O":
+                found[name] = len(shape)
+    return found
+
+
 def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The named arrays, or all; the others are not touched.
 
