@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 FORMATS: Mapping[str, str] = {
+    "4d-humans": "hmralign.adapters.predictions.fourd_humans",
 }
 """Name -> module, in the order in which a file is held against them: the last one asks for least."""
 
