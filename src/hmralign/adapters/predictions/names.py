@@ -10,6 +10,7 @@ from collections.abc import Mapping
 FORMATS: Mapping[str, str] = {
     "4d-humans": "hmralign.adapters.predictions.fourd_humans",
     "sam-3d-body": "hmralign.adapters.predictions.sam_3d_body",
+    "nlf": "hmralign.adapters.predictions.nlf",
 }
 """Name -> module, in the order in which a file is held against them: the last one asks for least."""
 
