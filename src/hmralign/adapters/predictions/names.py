@@ -11,6 +11,7 @@ FORMATS: Mapping[str, str] = {
     "4d-humans": "hmralign.adapters.predictions.fourd_humans",
     "sam-3d-body": "hmralign.adapters.predictions.sam_3d_body",
     "nlf": "hmralign.adapters.predictions.nlf",
+    "smplerx": "hmralign.adapters.predictions.smplerx",
 }
 """Name -> module, in the order in which a file is held against them: the last one asks for least."""
 
