@@ -12,6 +12,7 @@ FORMATS: Mapping[str, str] = {
     "sam-3d-body": "hmralign.adapters.predictions.sam_3d_body",
     "nlf": "hmralign.adapters.predictions.nlf",
     "smplerx": "hmralign.adapters.predictions.smplerx",
+    "smpl-parameters": "hmralign.adapters.predictions.smpl_parameters",
 }
 """Name -> module, in the order in which a file is held against them: the last one asks for least."""
 
