@@ -215,7 +215,7 @@ class PredictionLabels:
             "kind": "predictions",
             "hypotheses": self.predictions.num_hypotheses,
             "hypothesis": self.hypothesis,
-            "retargeted": self.predictions.skeleton == "smpl",
+            "retargeted": self.predictions.skeleton != "free",
             **how_carried_over(self.predictions),
         }
 
