@@ -10,6 +10,7 @@ import yaml
 
 import hmralign
 from hmralign.cli.main import main
+from support.foreign_predictions import write_4d_humans
 from support.published_datasets import (
     body_file,
     people,
@@ -166,3 +167,25 @@ def test_what_is_trained_on_a_test_split_is_not_tested_on_it(bodies, tmp_path, c
     require_unseen(("3dpw/train",), "3dpw/test")
     with pytest.raises(InputError, match="were trained on 3dpw/test"):
         require_unseen(("3dpw/train", "3dpw/test"), "3dpw/test")
+
+
+def test_predictions_of_another_system_are_measured_as_checkpoints_are(bodies, tmp_path, capsys):
+    label_body = body_file(str(bodies))
+    who = people(label_body)
+    write_3dpw_json(tmp_path / "3DPW", who)
+    tracks = write_4d_humans(tmp_path / "demo.pkl", who)
+    words = ["evaluate", "--predictions", tracks, "--data", tmp_path / "3DPW", "--dataset", "3dpw-json"]
+    shared = ["--split", "test", "--label-body", label_body, "--log", tmp_path / "log.jsonl"]
+    free = said(capsys, *words, *shared, "--predicted-by", "4D-Humans", "--out", tmp_path / "free")
+    assert free["predictor"]["name"] == "4D-Humans" and free["predictor"]["without"] == 0
+    assert 1 < free["rows_mm"]["prediction"]["mpjpe"][0] < 80, "limbs of the mean shape"
+    own = said(capsys, *words, *shared, "--body", label_body, "--out", tmp_path / "own")
+    assert own["rows_mm"]["prediction"]["mpjpe"][0] < 0.1
+    assert main([*map(str, words), "--out", str(tmp_path / "x"), "--protocol", "scorehypo-code"]) == 2
+    assert "which predictions of a file cannot be" in capsys.readouterr().err
+    assert main(["evaluate", "lite", *map(str, words[1:]), "--out", str(tmp_path / "x")]) == 2
+    assert "both checkpoints ('lite') and --predictions are given" in capsys.readouterr().err
+    strange = tmp_path / "strange.npz"
+    np.savez(strange, verts=np.zeros((2, 6890, 3)))
+    assert main([*map(str, ["evaluate", "--predictions", strange, *words[3:]]), "--out", str(tmp_path / "x")]) == 2
+    assert "which no format of predictions has; read are: 4d-humans" in capsys.readouterr().err

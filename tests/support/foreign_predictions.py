@@ -20,7 +20,7 @@ SIZE = np.array([WIDTH, HEIGHT])
 
 
 def image(row: int) -> str:
-    return f"/home/user/3DPW/imageFiles/walk_00/image_{row:05d}.jpg"
+    return f"/disk/3DPW/imageFiles/walk_00/image_{row:05d}.jpg"
 
 
 def matrices(who: People) -> np.ndarray:
@@ -31,7 +31,7 @@ def write_4d_humans(path: Path, who: People, *, change=None, **options) -> Path:
     """A frame for each person, and in the first one a track that was not seen there."""
     frames: dict[str, Any] = {}
     for row in range(len(who)):
-        R, place = matrices(who)[row], who.params.transl[row].numpy()
+        R, place = matrices(who)[row], tracker_place(who, row)
         smpl = {"global_orient": R[:1], "body_pose": R[1:], "betas": who.params.betas[row].numpy()}
         frames[image(row)] = {
             "time": row, "shot": 0, "frame_path": image(row), "tid": [row + 1], "bbox": [np.array(who.box(row))],
@@ -46,6 +46,15 @@ def write_4d_humans(path: Path, who: People, *, change=None, **options) -> Path:
     if change is not None:
         change(frames)
     return dump(frames, path, **options)
+
+
+def tracker_place(who: People, row: int) -> np.ndarray:
+    """Translation in the tracker's camera of long focal length: the person appears where it is in the photo."""
+    pelvis, focal = who.joints[row, 0], 5000.0 * WIDTH / 256
+    depth = float(pelvis[2]) * focal / float(who.K[0, 0])
+    u, v = who.points[row, 0].tolist()
+    there = np.array([(u - WIDTH / 2) * depth / focal, (v - HEIGHT / 2) * depth / focal, depth])
+    return there - who.rest_pelvis[row].numpy()
 
 
 def parameters(who: People) -> dict[str, Any]:

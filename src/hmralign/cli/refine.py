@@ -32,7 +32,8 @@ class RefineOptions(SpendingOptions):
     """
 
     start: tyro.conf.Positional[Path | None] = None
-    """Folder of one photo that `hmralign recover` wrote, or a prediction file (.npz; docs/prediction_files.md)."""
+    """Folder of one photo that `hmralign recover` wrote, or a file of predictions: an .npz archive of ours, tracks of
+    4D-Humans, SAM 3D Body, NLF, SMPLer-X (docs/prediction_files.md)."""
     out: Path = Path("runs/refine")
     """Folder for the result, new."""
     text: str | None = None
@@ -75,7 +76,7 @@ class RefineOptions(SpendingOptions):
 def run_refine(options: RefineOptions, terminal: Terminal) -> int:
     """Refine, write, and say where to look."""
     _check(options)
-    from hmralign.body.body_file import load_body
+    from hmralign.body.body_file import load_body_and_family
     from hmralign.body.free_body import load_free_body
     from hmralign.models.language.refiner_checkpoint import load_refiner
     from hmralign.systems.language_refinement.outputs import write_refined
@@ -86,8 +87,8 @@ def run_refine(options: RefineOptions, terminal: Terminal) -> int:
     assert options.start is not None
     require_writable(options.out.parent)
     require_replaceable(options.out, options.overwrite)
-    body = load_free_body("7k") if options.body is None else load_body(options.body)
-    people = read_start(options.start, body, options.photo, options.keypoints)
+    body, family = (load_free_body("7k"), "free") if options.body is None else load_body_and_family(options.body)
+    people = read_start(options.start, body, options.photo, options.keypoints, family)
     if options.person:
         people = people.chosen(options.person)
     wishes = wishes_of(options, people, body)
@@ -112,7 +113,9 @@ def _check(options: RefineOptions) -> None:
     if options.start is None:
         raise UsageError("START is missing; expected a folder of `hmralign recover`, or a prediction file")
     if not options.start.exists():
-        raise UsageError(f"'{options.start}' does not exist; expected a folder of `hmralign recover`, or an .npz file")
+        raise UsageError(
+            f"'{options.start}' does not exist; expected a folder of `hmralign recover`, or a file of predictions"
+        )
     if options.start.is_file() and options.start.suffix.lower() in image_suffixes():
         raise UsageError(f"'{options.start}' is a photo; expected the folder that `hmralign recover` writes of it")
     if options.text is not None and options.describe != "none":

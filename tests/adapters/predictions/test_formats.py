@@ -76,7 +76,11 @@ def test_predictions_come_back_where_they_were(case, bodies, tmp_path):
     if case.has_images:
         assert sorted(found.images) == [image(row) for row in range(len(who))]
     bodies_found = carried_over(found, who.body, who.body)
-    if case.format != "sam-3d-body":
+    if case.format == "4d-humans":  # in the tracker's camera, which is far away
+        here, there = bodies_found.joints[:, 0], who.joints
+        assert torch.allclose(here - here[:, :1], there - there[:, :1], atol=2e-5)
+        assert float((project(here, found.observation.K) - who.points).abs().max()) < 20
+    elif case.format != "sam-3d-body":
         assert torch.allclose(bodies_found.joints[:, 0], who.joints, atol=2e-5)
     else:
         off = (bodies_found.joints[:, 0, :22] - who.joints[:, :22]).norm(dim=-1)

@@ -15,11 +15,12 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from hmralign.adapters.persons import AdaptedPersons
+from hmralign.adapters.predictions.opened import open_predictions
 from hmralign.body.inverse_kinematics import joints_twists_to_pose, twists
 from hmralign.body.lbs import posed_joints, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.data.dataset import DatasetSetting, LabelledPersons, open_dataset
-from hmralign.data.prediction_file import PredictionFile, read_predictions
+from hmralign.data.prediction_file import PredictionFile
 from hmralign.data.shards import ShardSet, read_index
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.predictions import carried_over, how_carried_over
@@ -185,8 +186,8 @@ class PredictionLabels:
 
     @staticmethod
     def open(path: Path, body: BodyModel, hypothesis: HypothesisChoice = "first") -> PredictionLabels:
-        """Read a file. Raises InputError as `read_predictions`."""
-        return PredictionLabels(read_predictions(path), body, hypothesis)
+        """Read a file. Raises InputError as `open_predictions`."""
+        return PredictionLabels(open_predictions([path]), body, hypothesis)
 
     @property
     def name(self) -> str:
