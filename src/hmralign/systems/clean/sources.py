@@ -141,6 +141,9 @@ class DatasetLabels:
     detector: str
     ids: tuple[str, ...]
     """The records' own names, where the data set has them; else `<name>/<number>`."""
+    dataset: str = ""
+    folder: Path = Path()
+    split: str = ""
 
     @staticmethod
     def open(
@@ -149,8 +152,10 @@ class DatasetLabels:
         """A split of a data set. Raises InputError as `open_dataset`."""
         labelled = open_dataset(dataset, folder, split, setting)
         if isinstance(labelled, AdaptedPersons):
-            return DatasetLabels(labelled, body, detector, tuple(labelled.labels.name.tolist()))
-        return DatasetLabels(labelled, body, detector, tuple(f"{labelled.name}/{n:06d}" for n in range(len(labelled))))
+            ids = tuple(labelled.labels.name.tolist())
+        else:
+            ids = tuple(f"{labelled.name}/{n:06d}" for n in range(len(labelled)))
+        return DatasetLabels(labelled, body, detector, ids, dataset, folder, split)
 
     @property
     def name(self) -> str:
@@ -166,7 +171,11 @@ class DatasetLabels:
     def facts(self) -> dict[str, Any]:
         """What the data set says of its labels."""
         facts = self.labelled.facts
-        return {"kind": "data set", "labels": facts.body, "keypoints": facts.keypoints, "joints": facts.joints}
+        left = self.labelled.faults.record() if isinstance(self.labelled, AdaptedPersons) else {}
+        return {
+            "kind": "data set", "labels": facts.body, "keypoints": facts.keypoints, "joints": facts.joints,
+            "left_out": left,
+        }  # fmt: skip
 
     def labels(self, items: slice) -> LabelBatch:
         """One hypothesis each: the annotated body."""
