@@ -47,7 +47,7 @@ def joined_records(path: Path, what: str, *, zipped: bool) -> Iterator[tuple[str
     Raises InputError where the file is no such JSON, and where the lists of a `zipped` file have unequal lengths.
     """
     images = {} if not zipped else []
-    for item in json_items(path, what, ("images",)):
+    for item in json_items(path, what, ("images",), to_the_end=False):
         if isinstance(images, list):
             images.append(item.value)
         elif isinstance(item.value, dict) and isinstance(item.value.get("id"), str | int):
