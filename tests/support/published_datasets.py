@@ -437,3 +437,27 @@ def same_shape(who: People) -> People:
     J0 = rest_joints(who.body, betas)[:, 0]
     params = BodyParams(who.params.global_orient, who.params.body_pose, betas, pelvis - J0)
     return People(who.body, params, who.K)
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """How a published data set is stood in for: who writes it, a split that it then has, its annotation files."""
+
+    write: Callable[..., Path]
+    split: str
+    annotations: str
+
+
+STAND_INS = {
+    "3dpw": StandIn(write_3dpw, "test", "sequenceFiles/*/*.pkl"),
+    "3dpw-json": StandIn(write_3dpw_json, "test", "annotations/*.json"),
+    "emdb": StandIn(write_emdb, "test", "P0/*/*.pkl"),
+    "h36m": StandIn(write_h36m, "test", "annotations/*.json"),
+    "bedlam": StandIn(write_bedlam, "train", "labels/*.npz"),
+    "human-data": StandIn(write_human_data, "toy", "*.npz"),
+    "hybrik-json": StandIn(write_hybrik_json, "coco", "annotations/*.json"),
+    "amass": StandIn(write_amass, "all", "ACCAD/*/walk_poses.npz"),
+    "scorer-cache": StandIn(write_scorer_cache, "hi4d", "*.npz"),
+    "rich": StandIn(write_rich, "test", "test_body/*/00000/*.pkl"),
+}
+"""Every published data set; the one table of them for tests."""
