@@ -94,11 +94,11 @@ def find_protocol(name: str, dataset: str) -> BenchmarkProtocol:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """Millimetres of one method."""
+    """Millimetres of one method; None for what was not published."""
 
     method: str
     m: int
-    pve: float
+    pve: float | None
     mpjpe: float
     pa_mpjpe: float
 

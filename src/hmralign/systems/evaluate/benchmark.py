@@ -312,7 +312,7 @@ def _published_part(document: dict[str, Any]) -> str:
     table = document["published"]
     if table is None:
         return "No figures are known that were published under this protocol."
-    rows = [[r["method"], str(r["m"]), *(f"{r[m]}" for m in METRICS)] for r in table["rows"]]
+    rows = [[r["method"], str(r["m"]), *("-" if r[m] is None else f"{r[m]}" for m in METRICS)] for r in table["rows"]]
     errata = "\n".join(f"- {line}" for line in table["errata"])
     heading = f"## Published, {table['value']}\n\nSource: {table['source']}."
     return (
