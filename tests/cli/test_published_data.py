@@ -2,21 +2,29 @@
 
 import dataclasses
 import json
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import yaml
 
 import hmralign
 from hmralign.cli.main import main
+from hmralign.data.dataset import DatasetSetting
 from support.foreign_predictions import write_4d_humans
 from support.published_datasets import (
     body_file,
+    opener,
     people,
     same_shape,
     write_3dpw,
     write_3dpw_json,
+    write_bedlam,
     write_h36m,
     write_human_data,
 )
@@ -156,8 +164,74 @@ def test_labels_of_a_data_set_are_cleaned_by_their_own_names(bodies, tmp_path, c
     assert (counts["labels"], counts["kept"], counts["dropped"], counts["not_judged"]) == (4, 2, 2, 0)
     names = [json.loads(line)["id"] for line in (tmp_path / "clean/cleaned.jsonl").read_text().splitlines()]
     assert all(name.startswith("Sample_20_test_Human36M_smpl_protocol_2.json:") for name in names)
-    assert main([*map(str, words), "--keep-share", "0.6", "--write", "--out", str(tmp_path / "other")]) == 2
-    assert "cleaned.jsonl names the records" in capsys.readouterr().err
+    write_bedlam(tmp_path / "bedlam", people(body_file(str(bodies), 55)))
+    words = ["clean", "--data", tmp_path / "bedlam", "--dataset", "bedlam", "--split", "train", "--keep-share", 0.6]
+    assert main([*map(str, words), "--critic", "reprojection", "--write", "--out", str(tmp_path / "other")]) == 2
+    assert "of 'bedlam' cleaned.jsonl names the kept records" in capsys.readouterr().err
+
+
+KILLED = """
+import os, signal, sys
+import hmralign.systems.clean.scores as scores
+from hmralign.cli.main import main
+from hmralign.data.dataset import DatasetSetting
+
+write, count = scores.save_whole, 0
+
+def killed(tensors, path):
+    global count
+    count += 1
+    if count == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(tensors, path)
+
+scores.save_whole = killed
+main(sys.argv[1:])
+"""
+
+
+def test_an_index_of_pseudo_labels_is_cleaned_to_its_best_share_and_a_kill_costs_nothing(bodies, tmp_path, capsys):
+    """HumanData in, HumanData out: 0.6 of its records, the same bytes whether the run was killed or not."""
+    who = people(body_file(str(bodies)), 10)
+    write_human_data(tmp_path / "set", who, compressed=True)
+    words = [
+        "clean",
+        "--data",
+        tmp_path / "set",
+        "--dataset",
+        "human-data",
+        "--split",
+        "toy",
+        "--critic",
+        "reprojection",
+    ]
+    words += ["--keep-share", 0.6, "--sheet-items", 0, "--chunk-size", 2, "--write"]
+
+    def more(name: str) -> list[str]:
+        return [*map(str, words), "--export", str(tmp_path / f"{name}.parquet"), "--out", str(tmp_path / name)]
+
+    straight = said(capsys, *more("straight"))
+    assert straight["counts"]["kept"] == 6 and straight["cleaned"] == "cleaned.npz"
+    done = subprocess.run([sys.executable, "-c", KILLED, *more("killed")], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(list((tmp_path / "killed/scores").glob("scores_*.safetensors"))) == 2
+    assert not (tmp_path / "killed/cleaned.npz").exists()
+    said(capsys, *more("killed"))
+    for name in ("cleaned.jsonl", "dropped.jsonl", "scores/scores.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    kept = [json.loads(line)["id"] for line in (tmp_path / "straight/cleaned.jsonl").read_text().splitlines()]
+    (tmp_path / "again").mkdir()
+    for name in ("straight", "killed"):
+        (tmp_path / name / "cleaned.npz").rename(tmp_path / f"again/{name}.npz")
+    shutil.copytree(tmp_path / "set/images", tmp_path / "again/images")
+    for name in ("straight", "killed"):
+        found = opener("human-data")(tmp_path / "again", name, DatasetSetting())
+        rows = [int(id_.split(":")[1]) for id_ in kept]
+        assert np.allclose(found.labels.poses, who.poses[rows], atol=1e-6)
+    table = pyarrow.parquet.read_table(tmp_path / "straight.parquet").to_pylist()
+    assert [row["id"] for row in table if row["kept"]] == kept and len(table) == 10
+    assert all((row["reason"] is None) == row["kept"] for row in table)
+    assert json.loads(pyarrow.parquet.read_schema(tmp_path / "straight.parquet").metadata[b"hmralign"])["rule"]
 
 
 def test_what_is_trained_on_a_test_split_is_not_tested_on_it(bodies, tmp_path, capsys):
