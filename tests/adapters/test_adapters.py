@@ -176,7 +176,8 @@ def test_labels_are_carried_over_to_the_free_body(there):
 
 
 def test_every_published_adapter_is_tried_here():
-    assert {case.dataset for case in CASES} == set(PUBLISHED) == set(STAND_INS)
+    assert set(PUBLISHED) == set(STAND_INS)
+    assert {case.dataset for case in CASES} == set(PUBLISHED) - {"mpi-inf-3dhp"}  # which has no body: its own file
 
 
 def test_batches_are_parts_of_the_whole_and_the_hash_follows_every_column(h36m):

@@ -204,7 +204,7 @@ def test_a_download_that_broke_off_is_told(dataset, share, who, tmp_path):
     assert len(str(error.value)) < 600
 
 
-@pytest.mark.parametrize("dataset", ["3dpw", "3dpw-json", "h36m", "emdb", "rich"])
+@pytest.mark.parametrize("dataset", ["3dpw", "3dpw-json", "h36m", "emdb", "rich", "mpi-inf-3dhp"])
 def test_a_split_that_there_is_not_is_told_before_the_files_are_blamed(dataset, tmp_path):
     with pytest.raises(InputError, match=f"{dataset} has no split 'tset'; expected .*test"):
         opened(dataset, tmp_path, "tset")
