@@ -1,5 +1,7 @@
 """Anybody's predictions, from their files to a table: the truth has no error, what is assumed and missing is said."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,15 @@ from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import BodyParams, InputError
 from hmralign.systems.evaluate.predicted import PredictedConfig, evaluate_predictions
 from support.foreign_predictions import write_4d_humans, write_nlf, write_sam_3d_body, write_smplerx
-from support.published_datasets import People, body_file, people, same_shape, write_3dpw, write_3dpw_json
+from support.published_datasets import (
+    People,
+    body_file,
+    people,
+    same_shape,
+    write_3dpw,
+    write_3dpw_json,
+    write_human_data,
+)
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +151,28 @@ def test_a_protocol_that_gives_what_is_true_takes_no_predictions(disk, tmp_path)
         measured(disk, [write_nlf(tmp_path / "a.pkl", disk[2])], tmp_path / "out", "scorehypo-code")
     with pytest.raises(InputError, match="J_regressor_h36m finds in the mesh"):
         measured(disk, [write_nlf(tmp_path / "b.pkl", disk[2])], tmp_path / "out", "clean", regressor=None)
+
+
+def test_ehf_is_measured_by_vertices_before_and_after_procrustes(tmp_path):
+    smplx = body_file(str(tmp_path), 55)
+    who = people(smplx)
+    write_human_data(tmp_path / "EHF", who, family="smplx", name="ehf_val")
+    config = PredictedConfig(body=smplx)
+
+    def errors(predicted: People, name: str):
+        path = write_smplerx(tmp_path / name, predicted)
+        for meta in (path / "meta").iterdir():
+            content = json.loads(meta.read_text())
+            meta.write_text(json.dumps(content | {"img_path": f"toy/{int(meta.stem[:5]):04d}.jpg"}))
+        found = evaluate_predictions([path], tmp_path / "EHF", "human-data", "ehf", config, tmp_path / f"{name}_out")
+        assert found["data"]["persons"] == 4 and found["predictor"]["without"] == 0
+        return found["rows_mm"]["prediction"]
+
+    assert all(value[2] < 0.1 for value in errors(who, "truth").values())
+    assert errors(moved(who, 40), "bent")["pa_pve"][0] > 5
+    root = rotvec_to_rotmat(torch.tensor([0.0, 0.5, 0.0])) @ who.params.global_orient
+    turned = People(who.body, replace(who.params, global_orient=root), who.K)
+    found = errors(turned, "turned")
+    assert found["pa_pve"][0] < 0.1 < 50 < found["pve"][0], "a turn of the whole body is aligned away"
+    text = (tmp_path / "turned_out/benchmark.md").read_text()
+    assert "| smplerx | PVE | PA-PVE | MPJPE | PA-MPJPE |" in text and "hands, jaw and expression are at rest" in text

@@ -18,6 +18,7 @@ from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 
 JointSet = Literal["smpl24", "h36m14", "h36m17"]
+Metric = Literal["pve", "mpjpe", "pa_mpjpe", "pa_pve"]
 
 SMPL_VERTICES = 6890
 """Published figures are of SMPL's mesh; a body of any other stands never beside them."""
@@ -46,6 +47,8 @@ class BenchmarkProtocol:
     """How many the minimum is taken over: M, or also the mean of the five best and the mean of all."""
     true_depth: bool = False
     """Whether the model is given the depth of the true root."""
+    metrics: tuple[Metric, ...] = ("pve", "mpjpe", "pa_mpjpe")
+    """Columns of the table."""
 
     @property
     def needs_regressor(self) -> bool:

@@ -50,7 +50,10 @@ from hmralign.structures import Annotation, BodyParams, Example, Hypotheses, Inp
 from hmralign.structures.counted import counted
 from hmralign.systems.evaluate.predict import evaluation_draws
 
-METRICS = ("pve", "mpjpe", "pa_mpjpe")
+TITLES = {"pve": "PVE", "mpjpe": "MPJPE", "pa_mpjpe": "PA-MPJPE", "pa_pve": "PA-PVE"}
+_PUBLISHED = ("pve", "mpjpe", "pa_mpjpe")
+"""Metrics of published rows."""
+
 BEST = 5
 """Hypotheses of which the code's `select` row is the mean."""
 
@@ -160,7 +163,7 @@ def _columns(
             found = _candidates(asked, opened, example, config, range(rows.start, rows.stop))
             parts.append(dict(_answers(asked, found, example, body, regressor, config)))
     names = parts[0]
-    return {name: {m: torch.cat([part[name][m] for part in parts]) for m in METRICS} for name in names}
+    return {name: {m: torch.cat([part[name][m] for part in parts]) for m in asked.metrics} for name in names}
 
 
 def _answers(
@@ -269,7 +272,8 @@ def _interval_mm(values: Tensor) -> list[float]:
 def benchmark_markdown(document: dict[str, Any]) -> str:
     """The protocol, the rows with their intervals, and what was published under the same protocol."""
     data, rows = document["data"], document["rows_mm"]
-    cells = [[name, *(f"{v[0]} ({v[1]} to {v[2]})" for v in (row[m] for m in METRICS))] for name, row in rows.items()]
+    metrics = document["protocol"].get("metrics", ("pve", "mpjpe", "pa_mpjpe"))
+    cells = [[name, *(f"{v[0]} ({v[1]} to {v[2]})" for v in (row[m] for m in metrics))] for name, row in rows.items()]
     parts = [
         f"# {data['name']} under the protocol {document['protocol']['name']}",
         document["protocol"]["sentence"],
@@ -279,7 +283,7 @@ def benchmark_markdown(document: dict[str, Any]) -> str:
         *_predicted_part(document["predictor"]),
         "Millimetres with 95 % bootstrap intervals over persons."
         + (" The minimum is an oracle: it needs the truth." if document["num_hypotheses"] > 1 else ""),
-        markdown_table([document["predictor"]["name"], "PVE", "MPJPE", "PA-MPJPE"], cells),
+        markdown_table([document["predictor"]["name"], *(TITLES[m] for m in metrics)], cells),
         _published_part(document),
     ]
     return "\n\n".join(parts) + "\n"
@@ -312,7 +316,9 @@ def _published_part(document: dict[str, Any]) -> str:
     table = document["published"]
     if table is None:
         return "No figures are known that were published under this protocol."
-    rows = [[r["method"], str(r["m"]), *("-" if r[m] is None else f"{r[m]}" for m in METRICS)] for r in table["rows"]]
+    rows = [
+        [r["method"], str(r["m"]), *("-" if r[m] is None else f"{r[m]}" for m in _PUBLISHED)] for r in table["rows"]
+    ]
     errata = "\n".join(f"- {line}" for line in table["errata"])
     heading = f"## Published, {table['value']}\n\nSource: {table['source']}."
     return (

@@ -34,7 +34,6 @@ from hmralign.preferences.predictions import carried_over, how_carried_over
 from hmralign.structures import Hypotheses, InputError
 from hmralign.structures.counted import counted
 from hmralign.systems.evaluate.benchmark import (
-    METRICS,
     BenchmarkConfig,
     benchmark_document,
     body_errors,
@@ -207,7 +206,7 @@ def _columns(
         assert example.annotation is not None
         some = hypotheses[torch.from_numpy(found[rows])[there]]
         parts.append(body_errors(asked, some.body, some.joints, example.annotation[there], body, regressor))
-    errors = {metric: torch.cat([part[metric] for part in parts]) for metric in METRICS}
+    errors = {metric: torch.cat([part[metric] for part in parts]) for metric in asked.metrics}
     if size == 1:
         return {"prediction": {metric: values[:, 0] for metric, values in errors.items()}}
     return {
