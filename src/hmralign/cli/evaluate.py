@@ -20,7 +20,8 @@ _DATASET_HELP = f"What the folder holds: {', '.join(DATASETS)}, or FILE.py:FUNCT
 
 _PROTOCOL_HELP = (
     "Measure one checkpoint as a published table was, and set what was published beside it: scorehypo-code, clean, "
-    "3dpw-14, emdb-24, h36m-p2. The data set's test split, its records and boxes are then those of the protocol."
+    "3dpw-14, emdb-24, h36m-p2, ehf. The data set's test split, its records and boxes are "
+    "then those of the protocol; of human-data --split names the archive."
 )
 _PREDICTIONS_HELP = (
     "Instead of checkpoints: files or folders of what another system predicted, in one of the formats "
@@ -182,7 +183,7 @@ def _run_protocol(options: EvaluateOptions, protocol: str, terminal: Terminal) -
             raise UsageError(f"{flag} does not go with --protocol, which says itself what is measured")
     config = BenchmarkConfig(
         options.num_hypotheses, options.num_steps, options.body, options.label_body, options.h36m_regressor,
-        options.persons, seed=options.seed,
+        options.persons, split=options.split, seed=options.seed,
     )  # fmt: skip
     document = evaluate_benchmark(
         options.checkpoints[0], options.data, options.dataset, protocol, config, options.out, log=options.log,

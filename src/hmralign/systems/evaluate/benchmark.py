@@ -74,6 +74,8 @@ class BenchmarkConfig:
     """J_regressor_h36m.npy, for protocols that need it."""
     persons: int | None = None
     """Only the first so many; published figures are then not shown."""
+    split: str | None = None
+    """Where a protocol leaves it open, as of archives of HumanData."""
     detector: str = "mediapipe"
     """Whose noise places bodies and is assumed by the critics that select."""
     seed: int = 0
@@ -102,7 +104,7 @@ def evaluate_benchmark(
     Raises InputError for a protocol that is not for the data set, one that needs a HypoNet or a regressor where there
     is none, weights trained on the split, and as `open_dataset` and `open_policy`.
     """
-    asked = find_protocol(protocol, dataset)
+    asked = find_protocol(protocol, dataset, config.split)
     body = load_free_body("3k5") if config.body is None else load_body(config.body)
     opened = open_policy(checkpoint, body.to(device), num_steps=config.num_steps, detector=config.detector)
     _require_fits(asked, opened, config)

@@ -49,7 +49,7 @@ class PredictedConfig:
     """What is measured, and on which bodies."""
 
     split: str = "test"
-    """Used where no protocol says it."""
+    """Used where no protocol says it, or one leaves it open."""
     every: int = 1
     """Only every so manieth record, where no protocol says it."""
     body: Path | None = None
@@ -109,7 +109,7 @@ def _protocol(protocol: str | None, dataset: str, config: PredictedConfig) -> Be
             "24-joints", (dataset,), config.split, "smpl24", "smpl24", every=config.every,
             why="no published protocol: the 24 joints of SMPL, pelvis at the origin",
         )  # fmt: skip
-    asked = find_protocol(protocol, dataset)
+    asked = find_protocol(protocol, dataset, config.split)
     if asked.true_depth or asked.candidates != "m":
         raise InputError(
             f"protocol {protocol} averages samples of a HypoNet and gives it the true root depth, which predictions of "
