@@ -70,8 +70,10 @@ class CleanOptions:
     """Whose noise and landmark offsets the keypoints of shards have; the default is mediapipe. A prediction file says
     so itself."""
     write: bool = False
-    """Write the kept labels: OUT/cleaned, shards that `hmralign train` takes, or OUT/cleaned.npz. Of a data set only
-    the names of its records are written, in cleaned.jsonl."""
+    """Write the kept labels: OUT/cleaned, shards that `hmralign train` takes, or OUT/cleaned.npz. Of a data
+    set that is one index (human-data, hybrik-json, 3dpw-json, h36m, scorer-cache) the kept records in its own form."""
+    export: Path | None = None
+    """Parquet file of the scores and reasons of all labels; needs pyarrow (extra [export])."""
     sheet_items: int = 24
     """Labels on the contact sheet, half of them kept, half dropped; 0 for no sheet."""
     scores_from: Path | None = None
@@ -113,7 +115,14 @@ def run_clean(options: CleanOptions, terminal: Terminal) -> int:
     body = load_free_body("3k5")
     source = _opened_data(options, body) if source_path is None else _opened_source(source_path, options, body)
     summary = clean_labels(
-        source, body, out, config, scores_from=options.scores_from, progress=terminal.progress, device=options.device
+        source,
+        body,
+        out,
+        config,
+        scores_from=options.scores_from,
+        export=options.export,
+        progress=terminal.progress,
+        device=options.device,
     )
     write_run_file(out, "clean", options, _made_by(summary, body))
     _warn(summary, options.critic, terminal)
@@ -138,9 +147,13 @@ def _checked(options: CleanOptions) -> tuple[Path | None, Path]:
         raise UsageError(f"{flags} are given; expected one of them")
     if options.source is None:
         if options.write:
-            raise UsageError(
-                "--write is for shards and prediction files; cleaned.jsonl names the records of a data set"
-            )
+            from hmralign.adapters.index_copies import FORMS
+
+            if options.dataset not in FORMS:
+                raise UsageError(
+                    f"--write is for shards, prediction files and the indexes {', '.join(FORMS)}; of "
+                    f"'{options.dataset}' cleaned.jsonl names the kept records"
+                )
         return None, options.out
     if options.source.suffix == ".npz" and options.detector is not None:
         raise UsageError(f"--detector is for shards; '{options.source}' says itself whose keypoints it holds")

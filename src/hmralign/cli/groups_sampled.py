@@ -49,9 +49,16 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     )
     own = load_free_body("3k5") if options.body is None else load_body(options.body)
     body = own.to(options.device)
-    with _opened_source(options, own, tuple(computed(critics))) as (source, noise, detector):
+    made = None
+    if options.data is not None:  # whose keypoints have the noise of the options, and whose crops are the policy's
+        made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=options.detector)
+    sides = [] if made is None else [crop_side(made.policy)]
+    sides += map(critic_crop_side, computed(critics))
+    with _opened_source(options, own, next((side for side in sides if side is not None), None)) as opened:
+        source, noise, detector = opened
         config = dataclasses.replace(config, detector=noise)
-        made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
+        if made is None:
+            made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
         if isinstance(source, PhotoSource):
             sides = [crop_side(made.policy), *map(critic_crop_side, computed(critics))]
             source = dataclasses.replace(source, crop_side=next((side for side in sides if side is not None), None))
@@ -64,9 +71,12 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
 
 @contextmanager
 def _opened_source(
-    options: GroupsOptions, body: BodyModel, critics: tuple[Any, ...]
+    options: GroupsOptions, body: BodyModel, crop_side: int | None
 ) -> Iterator[tuple[GroupSource, str, dict[str, str]]]:
-    """The persons, whose measured noise their keypoints have, and the versions behind the detector."""
+    """The persons, whose measured noise their keypoints have, and the versions behind the detector.
+
+    `crop_side` is that of a data set's crops; photos are asked for theirs when they are cut.
+    """
     from hmralign.data.dataset import DatasetSetting
     from hmralign.data.images import expand_inputs
     from hmralign.detection.catalogue import DetectorSetting, make_detector, noise_name
@@ -76,9 +86,7 @@ def _opened_source(
     if options.data is not None:
         if options.detector != "mediapipe":
             raise UsageError("--detector is for photos, but --data is a data set")
-        setting = DatasetSetting(
-            body=body, label_body=options.label_body or options.body, crop_side=_crop_side(options, body, critics)
-        )
+        setting = DatasetSetting(body=body, label_body=options.label_body or options.body, crop_side=crop_side)
         opened = DatasetSource.open(options.dataset, options.data, options.split, options.persons, setting)
         yield opened, options.detector, {}
         return
@@ -104,17 +112,6 @@ def _opened_source(
     finally:
         if callable(close := getattr(made, "close", None)):  # one that runs in a process of its own
             close()
-
-
-def _crop_side(options: GroupsOptions, body: BodyModel, critics: tuple[Any, ...]) -> int | None:
-    """Side of the crops that the policy or a critic looks at; None where nobody does."""
-    from hmralign.critics.catalogue import critic_crop_side
-    from hmralign.policies.catalogue import open_policy
-    from hmralign.policies.policy import crop_side
-
-    policy = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=options.detector).policy
-    sides = [crop_side(policy), *map(critic_crop_side, critics)]
-    return next((side for side in sides if side is not None), None)
 
 
 def made_by(options: GroupsOptions, store: GroupStore, body: BodyModel, detector: dict[str, str]) -> dict[str, Any]:

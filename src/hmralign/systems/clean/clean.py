@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hmralign.adapters.index_copies import write_kept
 from hmralign.body.model import BodyModel
 from hmralign.cleaning.borderline import borderline_items
 from hmralign.cleaning.good_labels import good_labels_dropped
@@ -36,8 +37,9 @@ from hmralign.structures import InputError
 from hmralign.systems.clean.cleaned_copy import write_cleaned_predictions, write_cleaned_shards
 from hmralign.systems.clean.folder import FORMAT_VERSION, borrow_scores, cleaning_folder
 from hmralign.systems.clean.scores import LabelScores, Progress, score_labels
+from hmralign.systems.clean.scores_table import export_scores
 from hmralign.systems.clean.sheet import borderline_sheet
-from hmralign.systems.clean.sources import LabelSource, PredictionLabels, ShardLabels
+from hmralign.systems.clean.sources import DatasetLabels, LabelSource, PredictionLabels, ShardLabels
 
 logger = logging.getLogger("hmralign.clean")
 
@@ -110,13 +112,15 @@ def clean_labels(
     config: CleanConfig,
     *,
     scores_from: Path | None = None,
+    export: Path | None = None,
     progress: Progress = straight,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
     """Judge, choose, write the lists, the sheet and, last, `summary.json`, whose content is returned.
 
     Continues a folder of the same source, critic and rule. `scores_from` is the folder of an earlier run that judged
-    the same labels in the same way: then only the rule is applied anew. The critic judges on `device`.
+    the same labels in the same way: then only the rule is applied anew. `export` is a Parquet file of all scores and
+    reasons. The critic judges on `device`.
 
     Raises InputError for a critic that needs truth or compares hypotheses, a rule that is none, a folder of other
     settings or inside the source, a copy of nothing, and as the critics do.
@@ -135,6 +139,8 @@ def clean_labels(
         _write_lists(folder, source, scored, selection)
         if config.sheet_items:
             _draw(folder / "sheet.png", source, body, scored, selection, config)
+        if export is not None:
+            export_scores(export, source, scored, selection, plan)
         copy = _write_copy(folder, source, scored, selection, plan) if config.write else None
         summary = _summary(source, plan, scored, selection, facts, copy)
         write_json(folder / "summary.json", summary)
@@ -218,14 +224,17 @@ def _plan(
 
 def _write_lists(folder: Path, source: LabelSource, scored: LabelScores, selection: Selection) -> None:
     scores, chosen = scored.of_chosen(scored.scores).tolist(), scored.chosen.tolist()
-    kept, dropped = [], []
-    for number, id_ in enumerate(source.ids):
-        score = round(scores[number], 6) if selection.judged[number] else None
-        line = {"id": id_, "number": number, "hypothesis": chosen[number], "score": score}
-        reason = selection.reasons[number]
-        (kept if reason is None else dropped).append(line if reason is None else line | {"reason": reason})
-    for name, lines in (("cleaned", kept), ("dropped", dropped)):
-        write_json_lines(folder / f"{name}.jsonl", lines)
+
+    def lines(are_kept: bool) -> Iterator[dict[str, Any]]:
+        for number, id_ in enumerate(source.ids):
+            reason = selection.reasons[number]
+            if (reason is None) is are_kept:
+                score = round(scores[number], 6) if selection.judged[number] else None
+                line = {"id": id_, "number": number, "hypothesis": chosen[number], "score": score}
+                yield line if reason is None else line | {"reason": reason}
+
+    for name, are_kept in (("cleaned", True), ("dropped", False)):
+        write_json_lines(folder / f"{name}.jsonl", lines(are_kept))
 
 
 def _draw(
@@ -254,6 +263,9 @@ def _write_copy(
         return write_cleaned_shards(source, kept, folder / "cleaned", made_by)
     if isinstance(source, PredictionLabels):
         return write_cleaned_predictions(source, kept, scored.chosen[kept].tolist(), folder / "cleaned.npz")
+    if isinstance(source, DatasetLabels):
+        names = {source.ids[number] for number in kept}
+        return write_kept(source.dataset, source.folder, source.split, names, folder / "cleaned")
     raise InputError(f"'{source.name}' is a source of its own kind; cleaned.jsonl says which of its labels to keep")
 
 
