@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 
 FOUNDATIONS = (
-    "structures", "storage", "geometry", "body", "language", "diffusion", "models", "data", "detection", "adapters",
+    "structures", "storage", "engines", "geometry", "body", "language", "diffusion", "models", "data", "detection", "adapters",
     "rendering", "vlm", "metrics", "fitting", "policies",
 )  # fmt: skip
 STAGES = (

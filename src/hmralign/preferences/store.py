@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 from bisect import bisect_left, bisect_right
@@ -37,6 +38,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from hmralign.data.shards import save_whole
+from hmralign.engines.parts import FOLDER
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.json_file import read_json_lines, read_record
 from hmralign.storage.run_record import require_own_folder, require_same_run, short
@@ -54,10 +56,13 @@ from hmralign.structures import (
 )
 from hmralign.structures.counted import counted
 
+logger = logging.getLogger("hmralign.groups")
+
 FORMAT_VERSION = 1
 _BODY = ("global_orient", "body_pose", "betas", "transl")
-_NO_STRANGERS = (".lock", "run.yaml", "config.yaml")
-"""What may lie in a folder that becomes a store, beside `.part` files that a kill left: records of the run."""
+_NO_STRANGERS = (".lock", "run.yaml", "config.yaml", FOLDER)
+"""What may lie in a folder that becomes a store, beside `.part` files that a kill left: records of the run, and what
+workers have made for it."""
 _PART_OF_SAFETENSORS = ".tmp??????"
 """safetensors wrote to such a file first, which a kill has left in stores of earlier versions."""
 _MAX_LINE = 16384
@@ -181,6 +186,14 @@ class GroupStore:
     def num_shards(self) -> int:
         """Complete shards."""
         return self._entries[-1].shard + 1 if self._entries else 0
+
+    def in_order(self) -> Iterator[int | str]:
+        """Shards by number, and what gave no group by name, in the order in which they came."""
+        for _, record, _ in read_json_lines(self.folder / "index.jsonl", "entry of a store"):
+            if "skipped" in record:
+                yield str(record["id"])
+            elif record["row"] == 0:
+                yield int(record["shard"])
 
     def done(self) -> set[str]:
         """Ids that need no more work."""
@@ -312,16 +325,53 @@ class GroupWriter(GroupStore):
             truth_sha256 = None if truth is None else _saved(truth, self._path("truth", shard))
             crops = self._write_crops(groups)
             sha256 = _saved(tensors, self._path("groups", shard))
-            for stale in self.folder.glob(f"scores/*/scores_{shard:05d}.safetensors"):
-                stale.unlink()  # of a shard whose lines were lost
             shared = facts.checkpoint_sha256, facts.skeleton_hash, facts.source
-            new = [
-                Entry(id_, shard, row, sha256, *shared, crop, truth_sha256)
-                for row, (id_, crop) in enumerate(zip(groups.ids, crops, strict=True))
-            ]
-            _append_lines(self.folder / "index.jsonl", [asdict(e) for e in new])
+            self._enter(
+                [
+                    Entry(id_, shard, row, sha256, *shared, crop, truth_sha256)
+                    for row, (id_, crop) in enumerate(zip(groups.ids, crops, strict=True))
+                ]
+            )
+
+    def take_over(self, part: GroupStore, shard: int) -> None:
+        """Add a shard of another store of the same facts, with its scores: the same bytes under the next number.
+
+        Scores that cannot be read, or by a critic who has other settings here, are left out, to be given again. Raises
+        InputError for an id that is there already and for files that differ from what the part's index says.
+        """
+        old, new = part._of_shard(shard), self.num_shards
+        for entry in old:
+            self._check_id(entry.id)
+        kinds = [("groups", old[0].shard_sha256), *([("truth", old[0].truth_sha256)] if self.facts.with_truth else [])]
+        with _room(self.folder):
+            for kind, sha256 in reversed(kinds):  # as `append` does
+                write_whole(self._path(kind, new), _checked_bytes(part._path(kind, shard), sha256), sync=True)
+            for number, entry in enumerate(old, start=part._entries.index(old[0])):
+                if (content := part.crop(number)) is not None:
+                    write_whole(self.folder / "crops" / str(entry.crop), content)
+            self._enter([replace(entry, shard=new) for entry in old])
+        for critic in part.critics():
+            self._take_over_scores(part, critic, shard, new)
+
+    def _take_over_scores(self, part: GroupStore, critic: str, shard: int, new: int) -> None:
+        try:
+            record = part.critic_facts(critic)
+            if critic in self.critics() and self.critic_facts(critic).get("sha256") != record.get("sha256"):
+                return
+            facts = CriticFacts(**{f.name: record[f.name] for f in fields(CriticFacts)})
+            scores = _load(part.folder / "scores" / critic / f"scores_{shard:05d}.safetensors")["scores"]
+            self.declare_critic(critic, facts)
+            self.write_scores(critic, new, scores)
+        except (InputError, KeyError) as error:
+            logger.warning("%s: its scores by %s are given anew (%s)", part.folder, critic, error)
+
+    def _enter(self, new: list[Entry]) -> None:
+        """The lines of a shard whose files are there."""
+        for stale in self.folder.glob(f"scores/*/scores_{new[0].shard:05d}.safetensors"):
+            stale.unlink()  # of a shard whose lines were lost
+        _append_lines(self.folder / "index.jsonl", [asdict(e) for e in new])
         self._entries.extend(new)
-        self._ids.update(groups.ids)
+        self._ids.update(e.id for e in new)
 
     def skip(self, id_: str, reason: str) -> None:
         """Remember that a person or photo gives no group. Raises InputError for an id that is there already."""
@@ -440,10 +490,15 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
     if index.is_file() and whole < index.stat().st_size:
         with index.open("r+b") as handle:  # lines of a shard that was being written when the run was killed
             handle.truncate(whole)
+    _remove_unfinished(folder)
+    return GroupWriter(folder, there, entries, skipped)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Files that were being written here; not the drafts of workers."""
     for place in ("", "crops/", "scores/*/"):
         for part in [*folder.glob(f"{place}*.part"), *folder.glob(f"{place}{_PART_OF_SAFETENSORS}")]:
-            part.unlink()
-    return GroupWriter(folder, there, entries, skipped)
+            part.unlink(missing_ok=True)
 
 
 def _read_facts(folder: Path) -> StoreFacts:
@@ -545,24 +600,29 @@ def _room(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        for part in folder.rglob("*.part"):
-            part.unlink(missing_ok=True)
+        _remove_unfinished(folder)
         raise StoreFullError(
             f"{folder}: could not be written ({error}); what was there is whole, run it again"
         ) from error
 
 
 def _load(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    content = _checked_bytes(path, sha256)
+    try:
+        return load(content)
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error})") from error
+
+
+def _checked_bytes(path: Path, sha256: str | None) -> bytes:
+    """Raises InputError for a file that is missing, or has another hash."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: missing or cannot be read ({error})") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{path}: differs from what the index says of it; it was changed or cut off")
-    try:
-        return load(content)
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error})") from error
+    return content
 
 
 def _saved(tensors: dict[str, Tensor], path: Path) -> str:
