@@ -14,6 +14,7 @@ from hmralign.cli.usage import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hmralign.engines.share import Share as WorkShare
     from hmralign.engines.work import OpenUnits
 
 _SHARD_HELP = (
@@ -56,14 +57,19 @@ def check_work(options: Any) -> None:
     ) if is_given]  # fmt: skip
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are given; expected one of them")
-    if options.shard is not None:
-        from hmralign.engines.share import Share
-
-        Share.of_text(options.shard)
+    share_of(options.shard)
     if options.engine == "ray":
         from hmralign.engines.ray_pool import require_ray
 
         require_ray()
+
+
+def share_of(shard: str | None) -> WorkShare:
+    """The share that `--shard` names; without it all of the work. Raises InputError for what is none."""
+    from hmralign.engines.share import WHOLE
+    from hmralign.engines.share import Share as WorkShare
+
+    return WHOLE if shard is None else WorkShare.of_text(shard)
 
 
 def has_workers(options: Any) -> bool:
@@ -92,11 +98,9 @@ def run_workers(options: Any, open_units: OpenUnits, device: str = "cpu") -> Non
 
 def make_one_share(options: Any, open_units: OpenUnits, out: Path, terminal: Terminal) -> int:
     """What `--shard` asks for; gives the exit code."""
-    from hmralign.engines.share import Share
     from hmralign.engines.work import make_share
 
-    assert options.shard is not None
-    share = Share.of_text(options.shard)
+    share = share_of(options.shard)
     with open_units() as units:
         made = make_share(units, share, lambda numbers: terminal.progress(numbers, f"share {share}"))
         missing, count = len(units.missing()), len(units)

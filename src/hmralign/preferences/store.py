@@ -308,7 +308,40 @@ class GroupStore:
         return self._entries[start : bisect_right(self._entries, shard, lo=start, key=lambda e: e.shard)]
 
 
-class GroupWriter(GroupStore):
+class ScoreWriter(GroupStore):
+    """A store whose groups stay as they are and to which scores may be added, by several processes at once."""
+
+    def declare_critic(self, name: str, facts: CriticFacts) -> None:
+        """Begin, or continue, a set of scores. Raises InputError where another critic's scores have that name."""
+        _require_name(name)
+        path = self.folder / "scores" / name / "critic.json"
+        record = {"format_version": FORMAT_VERSION, **asdict(facts), "sha256": facts.sha256}
+        if path.is_file():
+            if self.critic_facts(name).get("sha256") != facts.sha256:
+                raise InputError(
+                    f"{path.parent}: holds scores of the same name by a critic with other settings; use another name"
+                )
+            return
+        with _room(self.folder):
+            write_json(path, record)
+
+    def write_scores(self, name: str, shard: int, scores: Float[Tensor, "group hyp"]) -> None:
+        """Scores of one shard, whole.
+
+        Raises InputError naming the group whose score is not finite, for scores of another shape, and for a critic that
+        was not declared.
+        """
+        self.critic_facts(name)
+        expected = (len(self.shard_ids(shard)), self.facts.group_size)
+        if tuple(scores.shape) != expected:
+            raise InputError(f"critic '{name}': scores have shape {tuple(scores.shape)}, expected {expected}")
+        _require_finite(scores, self.shard_ids(shard), f"critic '{name}': a score")
+        with _room(self.folder):
+            path = self.folder / "scores" / name / f"scores_{shard:05d}.safetensors"
+            save_whole({"scores": scores.detach().float().cpu().contiguous()}, path)
+
+
+class GroupWriter(ScoreWriter):
     """A store that this process alone may add to."""
 
     def append(self, groups: PreferenceGroups) -> None:
@@ -380,35 +413,6 @@ class GroupWriter(GroupStore):
             _append_lines(self.folder / "index.jsonl", [{"id": id_, "skipped": reason[:500]}])
         self._skipped[id_] = reason[:500]
 
-    def declare_critic(self, name: str, facts: CriticFacts) -> None:
-        """Begin, or continue, a set of scores. Raises InputError where another critic's scores have that name."""
-        _require_name(name)
-        path = self.folder / "scores" / name / "critic.json"
-        record = {"format_version": FORMAT_VERSION, **asdict(facts), "sha256": facts.sha256}
-        if path.is_file():
-            if self.critic_facts(name).get("sha256") != facts.sha256:
-                raise InputError(
-                    f"{path.parent}: holds scores of the same name by a critic with other settings; use another name"
-                )
-            return
-        with _room(self.folder):
-            write_json(path, record)
-
-    def write_scores(self, name: str, shard: int, scores: Float[Tensor, "group hyp"]) -> None:
-        """Scores of one shard, whole.
-
-        Raises InputError naming the group whose score is not finite, for scores of another shape, and for a critic that
-        was not declared.
-        """
-        self.critic_facts(name)
-        expected = (len(self.shard_ids(shard)), self.facts.group_size)
-        if tuple(scores.shape) != expected:
-            raise InputError(f"critic '{name}': scores have shape {tuple(scores.shape)}, expected {expected}")
-        _require_finite(scores, self.shard_ids(shard), f"critic '{name}': a score")
-        with _room(self.folder):
-            path = self.folder / "scores" / name / f"scores_{shard:05d}.safetensors"
-            save_whole({"scores": scores.detach().float().cpu().contiguous()}, path)
-
     def _check_id(self, id_: str) -> None:
         if id_ in self._ids or id_ in self._skipped:
             raise InputError(f"{self.folder}: group '{id_}' is there already")
@@ -450,6 +454,15 @@ class GroupWriter(GroupStore):
             write_whole(self.folder / "crops" / name, content)
             names.append(name)
         return names
+
+
+def scores_beside(folder: str | Path) -> ScoreWriter:
+    """Open a store to add scores while others do, each to shards of its own: every shard's scores are a file.
+
+    Nothing is held, and nothing that a killed process left is removed. Raises InputError as `GroupStore.open`.
+    """
+    store = GroupStore.open(folder)
+    return ScoreWriter(store.folder, store.facts, store._entries, store._skipped)
 
 
 @contextmanager
