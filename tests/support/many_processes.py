@@ -31,7 +31,14 @@ def main(folder: Path, until: list[int]) -> None:
 
     torch.set_num_threads(1)
     config = PreferenceTrainingConfig(
-        steps=max(until), batch_size=24, learning_rate=0.01, warmup=2, context_variants=1, save_every=1, check_every=2
+        steps=max(until),
+        schedule="constant",
+        batch_size=24,
+        learning_rate=0.01,
+        warmup=2,
+        context_variants=1,
+        save_every=1,
+        check_every=2,
     )
     seen = []
 
