@@ -113,8 +113,8 @@ def test_a_worker_killed_where_it_hurts(job, builder, straight, tmp_path, functi
     ("function", "call", "when"),
     [
         ("write_json", 1, "after"),  # store.json
-        ("write_whole", 1, "after"),  # truth of the first
-        ("write_whole", 4, "after"),  # groups of the second
+        ("take_over_file", 1, "after"),  # truth of the first
+        ("take_over_file", 4, "after"),  # groups of the second
         ("_append_lines", 1, "before"),
         ("_append_lines", 3, "halfway"),
         ("_append_lines", 3, "after"),

@@ -106,9 +106,4 @@ def take_over(store: GroupWriter, folder: Path, done: Set[str] = frozenset()) ->
     """
     part = GroupStore.open(folder)
     require_same_run(folder, asdict(part.facts), asdict(store.facts), what="it was", advice="remove it")
-    for item in part.in_order():
-        if isinstance(item, str):
-            if item not in done:
-                store.skip(item, part.skipped[item])
-        elif part.shard_ids(item)[0] not in done:
-            store.take_over(part, item)
+    store.take_over(part, done)

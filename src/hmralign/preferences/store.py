@@ -25,7 +25,7 @@ import os
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -42,7 +42,7 @@ from hmralign.engines.parts import FOLDER
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.json_file import read_json_lines, read_record
 from hmralign.storage.run_record import require_own_folder, require_same_run, short
-from hmralign.storage.whole_file import naming_file, write_json, write_whole
+from hmralign.storage.whole_file import naming_file, take_over_file, write_json, write_whole
 from hmralign.structures import (
     Annotation,
     BodyParams,
@@ -366,25 +366,47 @@ class GroupWriter(ScoreWriter):
                 ]
             )
 
-    def take_over(self, part: GroupStore, shard: int) -> None:
-        """Add a shard of another store of the same facts, with its scores: the same bytes under the next number.
+    def take_over(self, part: GroupStore, done: Set[str] = frozenset()) -> None:
+        """Add all of another store of the same facts but for those done: its bytes under the next numbers, its scores.
 
-        Scores that cannot be read, or by a critic who has other settings here, are left out, to be given again. Raises
-        InputError for an id that is there already and for files that differ from what the part's index says.
+        Its lines are added in one write. Scores that cannot be read, or by a critic who has other settings here, are
+        left out, to be given again. Raises InputError for an id that is there already and for files that differ from
+        what the part's index says.
         """
-        old, new = part._of_shard(shard), self.num_shards
+        entries: list[Entry] = []
+        skipped: dict[str, str] = {}
+        lines: list[dict[str, Any]] = []
+        numbers: dict[int, int] = {}
+        with _room(self.folder):
+            for item in part.in_order():
+                if isinstance(item, str):
+                    if item not in done:
+                        self._check_id(item)
+                        skipped[item] = part.skipped[item]
+                        lines.append({"id": item, "skipped": skipped[item]})
+                elif part.shard_ids(item)[0] not in done:
+                    numbers[item] = self.num_shards + len(numbers)
+                    new = self._take_over_files(part, item, numbers[item])
+                    entries += new
+                    lines += [asdict(e) for e in new]
+            self._enter(entries, lines)
+        self._skipped |= skipped
+        for critic in part.critics():
+            for shard, number in numbers.items():
+                self._take_over_scores(part, critic, shard, number)
+
+    def _take_over_files(self, part: GroupStore, shard: int, number: int) -> list[Entry]:
+        old = part._of_shard(shard)
         for entry in old:
             self._check_id(entry.id)
         kinds = [("groups", old[0].shard_sha256), *([("truth", old[0].truth_sha256)] if self.facts.with_truth else [])]
-        with _room(self.folder):
-            for kind, sha256 in reversed(kinds):  # as `append` does
-                write_whole(self._path(kind, new), _checked_bytes(part._path(kind, shard), sha256), sync=True)
-            for number, entry in enumerate(old, start=part._entries.index(old[0])):
-                if (content := part.crop(number)) is not None:
-                    write_whole(self.folder / "crops" / str(entry.crop), content)
-            self._enter([replace(entry, shard=new) for entry in old])
-        for critic in part.critics():
-            self._take_over_scores(part, critic, shard, new)
+        for kind, sha256 in reversed(kinds):  # as `append` does
+            _checked_bytes(part._path(kind, shard), sha256)
+            take_over_file(part._path(kind, shard), self._path(kind, number))
+        for place, entry in enumerate(old, start=part._entries.index(old[0])):
+            if part.crop(place) is not None:  # raises for one that is missing
+                take_over_file(part.folder / "crops" / str(entry.crop), self.folder / "crops" / str(entry.crop))
+        return [replace(entry, shard=number) for entry in old]
 
     def _take_over_scores(self, part: GroupStore, critic: str, shard: int, new: int) -> None:
         try:
@@ -398,11 +420,12 @@ class GroupWriter(ScoreWriter):
         except (InputError, KeyError) as error:
             logger.warning("%s: its scores by %s are given anew (%s)", part.folder, critic, error)
 
-    def _enter(self, new: list[Entry]) -> None:
-        """The lines of a shard whose files are there."""
-        for stale in self.folder.glob(f"scores/*/scores_{new[0].shard:05d}.safetensors"):
-            stale.unlink()  # of a shard whose lines were lost
-        _append_lines(self.folder / "index.jsonl", [asdict(e) for e in new])
+    def _enter(self, new: list[Entry], lines: list[dict[str, Any]] | None = None) -> None:
+        """The lines of shards whose files are there; those of others may stand among them."""
+        for shard in dict.fromkeys(e.shard for e in new):
+            for stale in self.folder.glob(f"scores/*/scores_{shard:05d}.safetensors"):
+                stale.unlink()  # of a shard whose lines were lost
+        _append_lines(self.folder / "index.jsonl", [asdict(e) for e in new] if lines is None else lines)
         self._entries.extend(new)
         self._ids.update(e.id for e in new)
 

@@ -41,7 +41,7 @@ from hmralign.preferences.person_source import SourceBatch
 from hmralign.preferences.store import GroupStore
 from hmralign.rendering.zbuffer import render
 from hmralign.storage.seeds import seeded
-from hmralign.structures import BodyParams, Example, InputError, PersonGroup
+from hmralign.structures import BodyParams, Example, InputError, Observation, PersonGroup
 from hmralign.studies.speed.stopwatch import Work
 from hmralign.systems.align.configuration import recommended
 from hmralign.systems.align.run import step_losses
@@ -102,7 +102,19 @@ def opened_setting() -> Iterator[Setting]:
     source = Generator(body, PoseSource(load_pose_prior()), noise=load_measured_noise())
     with tempfile.TemporaryDirectory() as folder, _quietly("hmralign.groups", "hmralign.align"):
         policy = LitePolicy.load(CHECKPOINT, body)
-        yield Setting(body, policy, source.sample(PERSONS, seeded(0, "bench")), Path(folder))
+        drawn = source.sample(PERSONS, seeded(0, "bench"))
+        yield Setting(body, policy, replace(drawn, observation=_masked(drawn.observation)), Path(folder))
+
+
+def _masked(observation: Observation) -> Observation:
+    """With an upright oval for a mask, so that what looks at masks has something to look at."""
+    rows, columns = torch.meshgrid(
+        *(torch.linspace(-1, 1, side) for side in observation.mask.shape[-2:]), indexing="ij"
+    )
+    oval = ((rows / 0.8).square() + (columns / 0.35).square() <= 1).float()
+    return replace(
+        observation, mask=oval.expand_as(observation.mask).clone(), has_mask=torch.ones_like(observation.has_mask)
+    )
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Roofline:
     """What this machine reaches now."""
 
     flops_per_second: float
-    """Of a product of float32 matrices, per CPU second."""
+    """What a product of float32 matrices reaches per CPU second."""
     bytes_per_second: float
     """Read and written by a copy, per CPU second."""
 
