@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -98,6 +99,14 @@ def rows() -> list[Row]:
         Row("control: DPO towards a random own sample", "fit", "random", dpo),
         Row("control: best-of-N, random own sample", "fit", "oracle", blind),
     ]
+
+
+def rows_of(args: argparse.Namespace) -> list[Row]:
+    """The rows asked for by name, or all of them."""
+    found = [row for row in rows() if not args.rows or row.name in args.rows]
+    if unknown := set(args.rows or ()) - {row.name for row in found}:
+        raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
+    return found
 
 
 def rig_persons(count: int) -> RigPersons:
@@ -224,7 +233,7 @@ def best_rates(base: str, args: argparse.Namespace) -> dict[str, dict]:
     """Rate of each row by `fused` with refinement on validation persons, and all trials."""
     val = Persons.of(replace_first(open_split(args.data, "wild/val"), args.val_persons), BODY)
     chosen = {}
-    for row in rows():
+    for row in rows_of(args):
         store = store_of(args, base, row.store)
         trials = {}
         for rate in args.rates:
@@ -262,7 +271,7 @@ def final(base: str, chosen: dict[str, dict], args: argparse.Namespace) -> dict[
     reference = measured(base, persons, "test", args)
     table: dict[str, Any] = {"base": {"mm": {k: round(1000 * float(np.nanmean(v)), 1) for k, v in reference.items()}}}
     means: dict[str, dict[str, np.ndarray]] = {}
-    for row in rows():
+    for row in rows_of(args):
         store = store_of(args, base, row.store)
         paths = [aligned(row, chosen[row.name]["rate"], s, base, store, args) for s in args.seeds]
         runs = [measured(p, persons, "test", args) for p in paths]
@@ -304,8 +313,7 @@ def report(document: dict, out: Path) -> None:
         f"M = {M}, mean over "
         f"{len(s['seeds'])} fine-tuning seeds. Millimetres on the free body, differences to the base paired over "
         "persons with 95 % intervals. The evidence has no 3D label; rows named truth have, for comparison.", "",
-        f"Command: `python benchmarks/alignment/other_cameras.py --base {s['base']}"
-        + (f" --sequence {s['sequence']}" if s["sequence"] else "") + f"`; {s['cpu_minutes']} CPU minutes.", "",
+        f"Command: `python benchmarks/alignment/other_cameras.py {s['command']}`; {s['cpu_minutes']} CPU minutes.", "",
     ]  # fmt: skip
     if document.get("critics"):
         lines += ["## How well the evidence orders the base's samples", ""]
@@ -357,6 +365,15 @@ def report(document: dict, out: Path) -> None:
     out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
 
 
+def command() -> str:
+    """What was typed, without the places of files."""
+    words, kept = sys.argv[1:], []
+    for word, before in zip(words, ["", *words], strict=False):
+        if not {word, before} & {"--data", "--work", "--out"}:
+            kept.append(f'"{word}"' if " " in word else word)
+    return " ".join(kept)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="lite")
@@ -373,8 +390,10 @@ def main() -> None:
     parser.add_argument("--sequence-rate", type=float, default=3e-4)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 3e-5, 1e-4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--rows", nargs="+", help="names of rows; all without it")
     parser.add_argument("--max-drop", type=float, default=5.0)
     args = parser.parse_args()
+    rows_of(args)  # a mistyped name is told before an hour of work
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
     started, spent = time.process_time(), args.work / "cpu_seconds.json"
@@ -390,7 +409,7 @@ def main() -> None:
         document = final(base, chosen, args)
         total = before + time.process_time() - started
         names = ("base", "persons", "steps", "sequence", "rates", "seeds", "val_persons")
-        settings = {n: getattr(args, n) for n in names} | {"cpu_minutes": round(total / 60)}
+        settings = {n: getattr(args, n) for n in names} | {"cpu_minutes": round(total / 60), "command": command()}
         report({"settings": settings, "critics": critics, "tuning": chosen, **document}, args.out)
     spent.write_text(json.dumps(before + time.process_time() - started))
 

@@ -102,7 +102,7 @@ def test_the_command_line_of_a_wheel_reads_every_command(installed, tmp_path):
 
 
 def test_a_wrong_option_would_be_seen(installed, tmp_path):
-    words = [["align", "--groups", "g", "--out", "o", "--gruops", "g"], ["aling"], ["align", "--groups", "g"]]
+    words = [["align", "--groups", "g", "--out", "o", "--gruops", "g"], ["aling"], ["evaluate", "lite"]]
     done = run_installed(installed, ["-c", PARSE], tmp_path, json.dumps(words))
     answers = [json.loads(line)[1] for line in done.stdout.splitlines() if line.startswith("[[")]
     assert answers == ["exit 2", "no command", "exit 2"]
