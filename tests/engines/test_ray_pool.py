@@ -41,6 +41,12 @@ def test_a_dead_actor_is_replaced_and_its_unit_made_by_another(ray, tmp_path, ca
     assert "unit 3: its actor died" in caplog.text
 
 
+def test_more_actors_than_a_cluster_has_room_for(ray, tmp_path):
+    ray.capacity = 1
+    run_ray_pool(partial(opened, tmp_path), 4)
+    assert said(tmp_path) == SQUARES and ray.created == 4
+
+
 def test_a_unit_that_kills_every_actor_ends_the_run(ray, tmp_path):
     with pytest.raises(InputError, match=f"unit 3: its actors died {ATTEMPTS} times; .*died unexpectedly$"):
         run_ray_pool(partial(opened, tmp_path, kill=3, always=True), 1)
@@ -78,6 +84,9 @@ def test_real_actors_are_killed_and_replaced(tmp_path, monkeypatch):
     run_ray_pool(partial(opened, tmp_path, kill=3, count=8), 2)
     assert said(tmp_path) == [str(n**2) for n in range(8)]
     assert log_of(tmp_path).count("opened") == 3 and log_of(tmp_path).count("3") == 2
+    (tmp_path / "many").mkdir()
+    run_ray_pool(partial(opened, tmp_path / "many", count=8), 8, cpus=os.cpu_count() or 1)  # one fits, seven wait
+    assert said(tmp_path / "many") == [str(n**2) for n in range(8)]
     with pytest.raises(InputError, match=r"^unit 9 is wrong$"):
         run_ray_pool(partial(opened, tmp_path, wrong=9, count=10), 1)
 

@@ -3,6 +3,8 @@
 A kill of an actor's process is an exception here (`Killed`), which the units of a test raise.
 """
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 
@@ -19,12 +21,17 @@ class RayActorError(RayError):
 
 
 class StandInRay:
-    """`created` counts actors, `passed` has what went through the object store."""
+    """`created` counts actors, `passed` has what went through the object store.
+
+    So many actors as `capacity` says have a place at once, in the order in which they were made; one that nobody holds
+    any more, and that has nothing in hand, leaves its place.
+    """
 
     exceptions = SimpleNamespace(RayError=RayError, RayActorError=RayActorError)
 
     def __init__(self):
         self.running, self.created, self.options_given, self.passed = False, 0, {}, []
+        self.capacity, self.alive = 100, weakref.WeakSet()
 
     def is_initialized(self):
         return self.running
@@ -39,7 +46,11 @@ class StandInRay:
         return _Made(self, cls)
 
     def wait(self, results, num_returns):
-        return results[-num_returns:], results[:-num_returns]  # the last one is ready first
+        gc.collect()
+        placed = sorted(self.alive, key=lambda handle: handle.number)[: self.capacity]
+        ready = [result for result in results if result.handle in placed]
+        assert ready, "Ray would wait for ever: no actor with a place has anything in hand"
+        return ready[-num_returns:], [r for r in results if r not in ready[-num_returns:]]  # the last one first
 
     def get(self, result):
         return result()
@@ -60,10 +71,11 @@ class _Made:
 
 class _Handle:
     def __init__(self, ray, make):
-        self.ray, self.make_it, self.actor, self.dead = ray, make, None, False
+        self.ray, self.make_it, self.actor, self.dead, self.number = ray, make, None, False, ray.created
+        ray.alive.add(self)
 
     def __getattr__(self, name):
-        return SimpleNamespace(remote=lambda *arguments: lambda: self._call(name, arguments))
+        return SimpleNamespace(remote=lambda *arguments: _Result(self, name, arguments))
 
     def _call(self, name, arguments):
         if self.dead:
@@ -78,3 +90,13 @@ class _Handle:
             raise RayError(f"ray::actor\n{type(error).__name__}: {error}") from error
         self.ray.passed += [*arguments, answer]
         return answer
+
+
+class _Result:
+    """What an actor has in hand."""
+
+    def __init__(self, handle, name, arguments):
+        self.handle, self.name, self.arguments = handle, name, arguments
+
+    def __call__(self):
+        return self.handle._call(self.name, self.arguments)

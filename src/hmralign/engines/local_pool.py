@@ -48,6 +48,7 @@ def run_local_pool(
     with _ended_in_any_case() as running:
         for number in range(1, workers + 1):
             running.append(_start(open_units, Share(number, workers), workers, tell))
+        logger.info("%s at work", counted(workers, "process", "processes"))
         while running:
             ended = set(wait([w.process.sentinel for w in running]))
             for worker in [w for w in running if w.process.sentinel in ended]:

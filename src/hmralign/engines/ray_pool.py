@@ -94,15 +94,14 @@ class Pool:
 
     def run(self, workers: int) -> None:
         """Make what is missing. Errors as `run_ray_pool`."""
-        first = self._start()
-        waiting = deque(self._of_actor(first.missing.remote()))
+        self.idle = [self._start()]
+        waiting = deque(self._of_actor(self.idle[0].missing.remote()))
         attempts = dict.fromkeys(waiting, 0)
-        self.idle = [first, *(self._start() for _ in range(min(workers, len(waiting)) - 1))]
+        self.idle += [self._start() for _ in range(min(workers, len(waiting)) - 1)]
         while waiting or self.busy:
             while waiting and self.idle:
-                actor, number = self.idle.pop(), waiting.popleft()
-                attempts[number] += 1
-                self.busy[actor.make.remote(number)] = (actor, number)
+                attempts[waiting[0]] += 1
+                self._hand_out(waiting.popleft())
             number, died = self._next_one()
             if died and attempts[number] >= ATTEMPTS:
                 raise InputError(f"unit {number}: its actors died {ATTEMPTS} times; the last one said: {died}")
@@ -110,6 +109,12 @@ class Pool:
                 logger.warning("unit %d: its actor died; another one makes it", number)
                 waiting.appendleft(number)
                 self.idle.append(self._start())
+            elif not waiting:
+                self.idle.clear()  # Ray ends them: an actor that found no CPU yet may have a unit in hand
+
+    def _hand_out(self, number: int) -> None:
+        actor = self.idle.pop()
+        self.busy[actor.make.remote(number)] = (actor, number)
 
     def _start(self) -> Any:
         return self.actor.remote(self.open_units, self.threads)
