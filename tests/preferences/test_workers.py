@@ -209,6 +209,13 @@ def test_parts_and_stores_of_another_run_are_refused(shards, tmp_path):
         units_of(shards, build, seed=4)
 
 
+def test_a_folder_of_other_things_is_refused_before_anything_is_made(shards, tmp_path):
+    (tmp_path / "diary.txt").touch()
+    with pytest.raises(InputError, match=r"is not empty \('diary.txt'\) and no store of groups"):
+        units_of(shards, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["diary.txt"]
+
+
 class Few:
     """A source of one's own without units."""
 

@@ -479,6 +479,11 @@ class GroupWriter(ScoreWriter):
         return names
 
 
+def require_store_folder(folder: Path) -> None:
+    """Raise InputError for a folder that holds other things, and is neither a store nor to become one."""
+    require_own_folder(folder, "store.json", "no store of groups", _NO_STRANGERS)
+
+
 def scores_beside(folder: str | Path) -> ScoreWriter:
     """Open a store to add scores while others do, each to shards of its own: every shard's scores are a file.
 
@@ -499,7 +504,7 @@ def writing(folder: str | Path, facts: StoreFacts | None = None) -> Iterator[Gro
     if facts is None and not (folder / "store.json").is_file():
         _read_facts(folder)  # says what is wrong
     # Before anything is written, a lock included.
-    require_own_folder(folder, "store.json", "no store of groups", _NO_STRANGERS)
+    require_store_folder(folder)
     with held_folder(folder, "writing to this store"):
         yield _opened(folder, facts)
 
@@ -509,7 +514,7 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
         assert facts is not None
         if facts.group_size < 2:
             raise InputError(f"group size is {facts.group_size}; a preference needs at least 2 hypotheses")
-        require_own_folder(folder, "store.json", "no store of groups", _NO_STRANGERS)
+        require_store_folder(folder)
         with _room(folder):
             record = {"format_version": FORMAT_VERSION, **facts.record()}
             write_json(folder / "store.json", record)

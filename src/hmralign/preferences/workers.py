@@ -21,7 +21,7 @@ from hmralign.policies.policy import DiffusionPolicy
 from hmralign.preferences.build import GroupStoreConfig, add_batches, checked_critics, score_by_all, store_facts
 from hmralign.preferences.parts import divided, group_manifest
 from hmralign.preferences.person_source import DividedSource, GroupSource, is_done
-from hmralign.preferences.store import GroupStore, StoreFacts, writing
+from hmralign.preferences.store import GroupStore, StoreFacts, require_store_folder, writing
 from hmralign.storage.run_record import require_same_run
 
 logger = logging.getLogger("hmralign.groups")
@@ -82,7 +82,8 @@ class GroupUnits:
         return True
 
     def require_store(self) -> None:
-        """Raises InputError where the folder holds a store of another run."""
+        """Raise InputError where the folder holds a store of another run, or other things."""
+        require_store_folder(self.folder)
         if (self.folder / "store.json").is_file():
             there = GroupStore.open(self.folder).facts
             require_same_run(self.folder, there.record(), self.facts.record(), what="its groups were")
