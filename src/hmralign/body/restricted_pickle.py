@@ -375,15 +375,16 @@ def read_pickle(path: Path) -> dict[str, object]:
     Raises:
         InputError: the file is too large, cannot be read, is no dictionary, or wants a global that no body needs.
     """
+    raw = b"."
     try:
         if path.stat().st_size > MAX_PICKLE_BYTES:
             raise InputError(f"Body file {path} has {path.stat().st_size} bytes, expected at most {MAX_PICKLE_BYTES}.")
-        content = Recorder(f"Body file {path}", read_limited(path, MAX_PICKLE_BYTES), _GLOBALS, _EXPECTED).load()
+        raw = read_limited(path, MAX_PICKLE_BYTES)
+        content = Recorder(f"Body file {path}", raw, _GLOBALS, _EXPECTED).load()
     except InputError:
         raise
     except Exception as error:  # a damaged pickle raises almost anything
-        said = ", ".join(filter(None, [type(error).__name__, shown(str(error), 200)]))
-        raise InputError(f"Cannot read the body file {path}: {said}.") from error
+        raise InputError(f"Cannot read the body file {path}: {_reason(error, raw)}.") from error
     if not isinstance(content, dict):
         raise InputError(f"Body file {path} holds a {type(content).__name__.strip('_')}, expected a dictionary.")
     return content
@@ -410,6 +411,7 @@ def read_data_pickle(path: Path, what: str, *, max_bytes: int, max_opcodes: int)
     `what` is its meaning, as in "a sequence of 3DPW"; `pickled_array` turns values in it into arrays. Raises
     InputError, naming the file, where it is missing, too large, damaged, or names anything else.
     """
+    content = b"."
     try:
         content = read_limited(path, max_bytes)
         return Recorder(str(path), content, _DATA_GLOBALS, "numpy arrays and plain containers",
@@ -417,8 +419,14 @@ def read_data_pickle(path: Path, what: str, *, max_bytes: int, max_opcodes: int)
     except InputError:
         raise
     except Exception as error:  # a damaged pickle raises almost anything
-        said = ", ".join(filter(None, [type(error).__name__, shown(str(error), 200)]))
-        raise InputError(f"{path}: not {what} ({said})") from error
+        raise InputError(f"{path}: not {what} ({_reason(error, content)})") from error
+
+
+def _reason(error: Exception, content: bytes) -> str:
+    """Why a pickle cannot be read; a name alone, such as EOFError, would say nothing to a user."""
+    if isinstance(error, EOFError) or not content.endswith(b"."):  # the last instruction of every pickle
+        return "the file ends too early: it is cut off, or empty"
+    return ", ".join(filter(None, [type(error).__name__, shown(str(error), 200)]))
 
 
 def read_plain_object(what: str, content: bytes, *, max_opcodes: int) -> object:
