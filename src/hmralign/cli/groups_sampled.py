@@ -5,33 +5,78 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmralign.cli.groups_options import GroupsOptions, check_pairs, checked_critics, computed
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.usage import UsageError
+from hmralign.cli.work_options import has_workers, run_workers, told_to_the_driver
 from hmralign.detection.names import wrong_folder
 
 if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
+    from hmralign.engines.work import Units
     from hmralign.preferences.person_source import GroupSource
     from hmralign.preferences.store import GroupStore
 
 
 def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
-    """A store of the persons of the source, new or continued."""
+    """A store of the persons of the source, new or continued; workers go ahead where there are some."""
+    from hmralign.preferences.build import build_groups
+
+    required_out(options)
+    if has_workers(options):
+        run_workers(options, partial(opened_units, options), options.device)
+    with _prepared(options) as made:
+        store = build_groups(**made.arguments, only_collect=options.collect)
+        write_run_file(store.folder, "groups", options, made_by(options, store, made.own_body, made.detector))
+    return store, made.critics
+
+
+@contextmanager
+def opened_units(options: GroupsOptions) -> Iterator[Units]:
+    """The units of the store, for a worker."""
+    from hmralign.preferences.workers import GroupUnits
+
+    with told_to_the_driver(), _prepared(options) as made:
+        yield GroupUnits.begin(**made.arguments)
+
+
+def required_out(options: GroupsOptions) -> Path:
+    """The folder of the store. Raises UsageError without one."""
+    if options.out is None:
+        raise UsageError("--out is missing; expected the folder of the store")
+    return options.out
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What groups are made with."""
+
+    arguments: dict[str, Any]
+    """Those of `build_groups`."""
+    critics: tuple[str, ...]
+    own_body: BodyModel
+    detector: dict[str, str]
+    """Versions behind the detector."""
+
+
+@contextmanager
+def _prepared(options: GroupsOptions) -> Iterator[_Prepared]:
+    """Policy, body, source and critics of the options."""
     from hmralign.body.body_file import load_body
     from hmralign.body.free_body import load_free_body
     from hmralign.critics.catalogue import critic_crop_side
     from hmralign.models.scorer_checkpoint import scorer_for
     from hmralign.policies.catalogue import open_policy
     from hmralign.policies.policy import crop_side
-    from hmralign.preferences.build import GroupStoreConfig, build_groups
+    from hmralign.preferences.build import GroupStoreConfig
     from hmralign.preferences.person_source import PhotoSource
 
-    if options.out is None:
-        raise UsageError("--out is missing; expected the folder of the store")
+    out = required_out(options)
     if options.predicted_by:
         raise UsageError("--predicted-by is for a prediction file (.npz); the groups of this source are sampled here")
     checked_critics(options.critic)
@@ -62,11 +107,11 @@ def from_source(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
         if isinstance(source, PhotoSource):
             sides = [crop_side(made.policy), *map(critic_crop_side, computed(critics))]
             source = dataclasses.replace(source, crop_side=next((side for side in sides if side is not None), None))
-        store = build_groups(
-            made.diffusion(), body, made.sha256, made.trained_on, source, options.out, config, computed(critics)
-        )
-        write_run_file(options.out, "groups", options, made_by(options, store, body, detector))
-    return store, critics
+        arguments = {
+            "policy": made.diffusion(), "body": body, "checkpoint_sha256": made.sha256, "trained_on": made.trained_on,
+            "source": source, "folder": out, "config": config, "critics": computed(critics),
+        }  # fmt: skip
+        yield _Prepared(arguments, critics, body, detector)
 
 
 @contextmanager

@@ -218,7 +218,7 @@ def described_wishes(options: RefineOptions, asker: Asker, shown: list[ShownPers
     from hmralign.systems.language_refinement.describing import describe_people
     from hmralign.systems.language_refinement.wishes import heard_from_model
 
-    given = {"samples": options.samples, "part_words": options.part_words}
+    given: dict[str, Any] = {"samples": options.samples, "part_words": options.part_words}
     asked = DescribeOptions(seed=options.seed, **{name: value for name, value in given.items() if value is not None})
     belief = BeliefOptions(trust={} if options.trust is None else read_trust(options.trust))
     return [heard_from_model(believed(p, belief), p.failures) for p in describe_people(asker, shown, asked)]

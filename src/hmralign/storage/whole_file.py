@@ -56,6 +56,19 @@ def whole_file(path: Path, *, sync: bool = False) -> Iterator[Path]:
             raise
 
 
+def take_over_file(source: Path, path: Path) -> None:
+    """Let a whole file that is on disk have another name too, in the same file system if it can have two, else a copy.
+
+    For files that are replaced and never changed. Raises OSError as `whole_file`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    try:
+        os.link(source, path)
+    except OSError:  # a file system without second names, or another one
+        write_whole(path, source.read_bytes(), sync=True)
+
+
 @contextmanager
 def naming_file(path: Path, instead_of: Path | None = None) -> Iterator[None]:
     """Let an OSError without a file's name, as that of a full disk, name `path`; also one that names `instead_of`."""

@@ -24,6 +24,7 @@ from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
+from hmralign.training.processes import own_parts
 from hmralign.training.step import Part
 
 
@@ -98,7 +99,7 @@ class RolloutStep:
         person = torch.randperm(self.persons, generator=draw_from)[:n]
         variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))
         x_T = torch.randn(n, self.settings.hypotheses, self.dims, generator=draw_from)
-        for part in torch.arange(n).tensor_split(min(self.config.accumulate, n)):
+        for part in own_parts(torch.arange(n), self.config.accumulate):
             reward, away = self._followed(policy, person[part], variant, x_T[part])
             figures = {"reward": float(reward.detach().mean()), "drift": float(away.detach().mean())}
             yield Part({"objective": self.settings.kappa * away - reward}, share=len(part) / n, figures=figures)

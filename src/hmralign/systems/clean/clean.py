@@ -35,8 +35,8 @@ from hmralign.preferences.build import CriticOf, GroupStoreConfig, critic_facts,
 from hmralign.storage.whole_file import write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
 from hmralign.systems.clean.cleaned_copy import write_cleaned_predictions, write_cleaned_shards
-from hmralign.systems.clean.folder import FORMAT_VERSION, borrow_scores, cleaning_folder
-from hmralign.systems.clean.scores import LabelScores, Progress, score_labels
+from hmralign.systems.clean.folder import FORMAT_VERSION, borrow_scores, cleaning_folder, join_cleaning
+from hmralign.systems.clean.scores import LabelChunks, LabelScores, Progress, score_labels
 from hmralign.systems.clean.scores_table import export_scores
 from hmralign.systems.clean.sheet import borderline_sheet
 from hmralign.systems.clean.sources import DatasetLabels, LabelSource, PredictionLabels, ShardLabels
@@ -125,14 +125,11 @@ def clean_labels(
     Raises InputError for a critic that needs truth or compares hypotheses, a rule that is none, a folder of other
     settings or inside the source, a copy of nothing, and as the critics do.
     """
-    _require_outside(source, folder)
-    rule, facts = config.rule, judge_facts(config, body, source.detector)
-    policy = open_policy("lite", body, detector=source.detector) if config.has_reference else None
-    plan = _plan(source, body, config, rule, facts | _reference_facts(policy, config))
+    rule, facts, policy, plan = _planned(source, body, folder, config)
     with cleaning_folder(folder, plan):
         if scores_from is not None:
             borrow_scores(scores_from, folder, plan)
-        reference = None if policy is None else SampleReference(policy.diffusion(), config.num_samples, config.seed)
+        reference = _reference(policy, config)
         critic_of = _critic_of(config, body.to(device), source.detector)
         scored = score_labels(source, critic_of, folder / "scores", config.chunk_size, progress, reference, device)
         selection = select_labels(scored, rule, config.keep_unjudged)
@@ -145,6 +142,33 @@ def clean_labels(
         summary = _summary(source, plan, scored, selection, facts, copy)
         write_json(folder / "summary.json", summary)
     return summary
+
+
+def label_chunks(
+    source: LabelSource, body: BodyModel, config: CleanConfig, folder: Path, device: str | torch.device = "cpu"
+) -> LabelChunks:
+    """The labels in chunks, for workers that judge beside each other, before `clean_labels` finds them judged.
+
+    Raises InputError as `clean_labels`.
+    """
+    _, _, policy, plan = _planned(source, body, folder, config)
+    join_cleaning(folder, plan)
+    critic_of = _critic_of(config, body.to(device), source.detector)
+    return LabelChunks(source, critic_of, folder / "scores", config.chunk_size, _reference(policy, config), device)
+
+
+def _planned(
+    source: LabelSource, body: BodyModel, folder: Path, config: CleanConfig
+) -> tuple[KeepRule, dict[str, Any], OpenedPolicy | None, dict[str, Any]]:
+    """Rule, facts of the critic, who samples, and the plan of all of it."""
+    _require_outside(source, folder)
+    rule, facts = config.rule, judge_facts(config, body, source.detector)
+    policy = open_policy("lite", body, detector=source.detector) if config.has_reference else None
+    return rule, facts, policy, _plan(source, body, config, rule, facts | _reference_facts(policy, config))
+
+
+def _reference(policy: OpenedPolicy | None, config: CleanConfig) -> SampleReference | None:
+    return None if policy is None else SampleReference(policy.diffusion(), config.num_samples, config.seed)
 
 
 def judge_facts(config: CleanConfig, body: BodyModel, detector: str) -> dict[str, Any]:

@@ -69,7 +69,12 @@ TYPED_MARGIN = 0.4
 TYPED = RefineConfig(
     num_steps=1,
     pull=PullConfig(
-        keypoint_weight=0.5, text_weight=15.0, limit_weight=30.0, pose_sd_deg=25.0, group_share=0.3, others_share=0.15,
+        keypoint_weight=0.5,
+        text_weight=15.0,
+        limit_weight=30.0,
+        pose_sd_deg=25.0,
+        group_share=0.3,
+        others_share=0.15,
         steps=20,
     ),
 )
