@@ -10,8 +10,10 @@ of the first view is worth its nearness to it) for DPO, best-of-N and sigmoid gr
 truth, and controls that know nothing (own mean, towards the group's mean, towards a random own sample).
 
 Every row gets the same rates; the best is chosen by `fused` with refinement on wild/val. Tables are of persons drawn
-anew from the held-out poses (no person twice), single views, in the same draws for every row. With --sequence the base
-is first trained on the fits (SFT) and the rows start from there with groups of its own. Cells are kept in --work.
+anew from the held-out poses (no person twice, and no masks, as the aligned persons have none), or with --test-split of
+a frozen split, most of whose persons have masks (--without-masks takes them away); single views, in the same draws for
+every row. With --sequence the base is first trained on the fits (SFT) and the rows start from there with groups of its
+own. Cells are kept in --work.
 """
 
 from __future__ import annotations
@@ -229,6 +231,19 @@ def test_persons(count: int) -> Persons:
     return Persons.of_examples(example[torch.tensor(np.sort(first))], BODY)
 
 
+def chosen_test(args: argparse.Namespace) -> tuple[Persons, str]:
+    """The persons of the tables, and what they are called in kept files."""
+    if args.test_split is None:
+        return test_persons(args.test_persons), "test"
+    split = replace_first(open_split(args.data, args.test_split), args.test_persons)
+    if not args.without_masks:
+        return Persons.of(split, BODY), args.test_split.replace("/", "_")
+    example = split.examples
+    seen = replace(example.observation, has_mask=torch.zeros_like(example.observation.has_mask))
+    bare = replace(example, observation=seen)
+    return Persons.of_examples(bare, BODY), args.test_split.replace("/", "_") + "_bare"
+
+
 def best_rates(base: str, args: argparse.Namespace) -> dict[str, dict]:
     """Rate of each row by `fused` with refinement on validation persons, and all trials."""
     val = Persons.of(replace_first(open_split(args.data, "wild/val"), args.val_persons), BODY)
@@ -267,14 +282,14 @@ def start_of_sequence(args: argparse.Namespace) -> str:
 
 
 def final(base: str, chosen: dict[str, dict], args: argparse.Namespace) -> dict[str, Any]:
-    persons = test_persons(args.test_persons)
-    reference = measured(base, persons, "test", args)
+    persons, called = chosen_test(args)
+    reference = measured(base, persons, called, args)
     table: dict[str, Any] = {"base": {"mm": {k: round(1000 * float(np.nanmean(v)), 1) for k, v in reference.items()}}}
     means: dict[str, dict[str, np.ndarray]] = {}
     for row in rows_of(args):
         store = store_of(args, base, row.store)
         paths = [aligned(row, chosen[row.name]["rate"], s, base, store, args) for s in args.seeds]
-        runs = [measured(p, persons, "test", args) for p in paths]
+        runs = [measured(p, persons, called, args) for p in paths]
         means[row.name] = {k: np.mean([r[k] for r in runs], axis=0) for k in reference}
         facts = [json.loads((p.parent / "facts.json").read_text()) for p in paths]
         table[row.name] = {
@@ -309,7 +324,7 @@ def report(document: dict, out: Path) -> None:
         f"# What other cameras teach: {start}", "",
         f"{s['persons']} unlabelled persons of the wild world before four cameras each, groups of 16, {s['steps']} "
         f"steps; rates from {', '.join(f'{r:g}' for r in s['rates'])}, chosen on {s['val_persons']} persons of "
-        f"wild/val for every row alike; {document['persons']} new persons of held-out poses, single views, "
+        f"wild/val for every row alike; {document['persons']} {s['test']}, single views, "
         f"M = {M}, mean over "
         f"{len(s['seeds'])} fine-tuning seeds. Millimetres on the free body, differences to the base paired over "
         "persons with 95 % intervals. The evidence has no 3D label; rows named truth have, for comparison.", "",
@@ -385,6 +400,8 @@ def main() -> None:
     parser.add_argument("--critic-persons", type=int, default=300)
     parser.add_argument("--val-persons", type=int, default=300)
     parser.add_argument("--test-persons", type=int, default=600)
+    parser.add_argument("--test-split", help="a split of --data for the tables, in place of new persons")
+    parser.add_argument("--without-masks", action="store_true", help="of the persons of --test-split")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sequence", type=int, default=0, help="steps of SFT on the fits before the rows")
     parser.add_argument("--sequence-rate", type=float, default=3e-4)
@@ -408,8 +425,14 @@ def main() -> None:
         chosen = best_rates(base, args)
         document = final(base, chosen, args)
         total = before + time.process_time() - started
+        test = f"persons of {args.test_split}" if args.test_split else "new persons of held-out poses, without masks"
+        test += ", masks taken away" if args.without_masks else ""
         names = ("base", "persons", "steps", "sequence", "rates", "seeds", "val_persons")
-        settings = {n: getattr(args, n) for n in names} | {"cpu_minutes": round(total / 60), "command": command()}
+        settings = {n: getattr(args, n) for n in names} | {
+            "cpu_minutes": round(total / 60),
+            "command": command(),
+            "test": test,
+        }
         report({"settings": settings, "critics": critics, "tuning": chosen, **document}, args.out)
     spent.write_text(json.dumps(before + time.process_time() - started))
 

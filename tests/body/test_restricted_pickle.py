@@ -121,7 +121,7 @@ def test_a_dotted_name_does_not_reach_into_what_is_allowed(tmp_path):
 def test_malformed_pickles_are_refused(tmp_path, raw):
     with pytest.raises(InputError, match=r"body\.pkl"):
         read_pickle(write(tmp_path, raw))
-    assert restricted_pickle._Array.state == () and restricted_pickle._encoded("a", "latin1") == b"a"
+    assert restricted_pickle.PickledArray.state == () and restricted_pickle._encoded("a", "latin1") == b"a"
 
 
 @pytest.mark.parametrize("length", [0, 1, 5, -40, -1])

@@ -39,6 +39,7 @@ from support.toy_policy import shard_folder, tiny_policy, tiny_store
 
 DO_NOT_COMPUTE = {
     "bench": "its bytes are those of the frozen hashes, wherever it runs",
+    "bench speed": "what it times and holds against the roofline is this machine's CPU",
     "setup-detector": "installs",
     "export": "writes what is there in other forms",
     "data list": "reads names",

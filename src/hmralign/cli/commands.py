@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from hmralign.cli.align import AlignOptions, run_align
 from hmralign.cli.bench import BenchOptions, run_bench
+from hmralign.cli.bench_speed import BenchSpeedOptions, run_bench_speed
 from hmralign.cli.clean import CleanOptions, run_clean
 from hmralign.cli.convert import CONVERT_COMMANDS
 from hmralign.cli.critic import CRITIC_COMMANDS
@@ -50,6 +51,7 @@ COMMANDS = {
     ),
     "synth": Command(SynthOptions, run_synth, "write shards of synthetic persons with masks, for training"),
     "bench": Command(BenchOptions, run_bench, "write the splits of the SynthWild benchmark"),
+    "bench speed": Command(BenchSpeedOptions, run_bench_speed, "how fast each stage is here, and what bounds it"),
     "train": Command(TrainOptions, run_train, "train a base model, scorer, regressor, refiner, space of texts"),
     "groups": Command(GroupsOptions, run_groups, "sample, store and score groups of hypotheses; look at them"),
     "align": Command(AlignOptions, run_align, "move a checkpoint with preference groups and their scores"),

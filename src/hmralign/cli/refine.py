@@ -36,8 +36,8 @@ class RefineOptions(SpendingOptions):
     """
 
     start: tyro.conf.Positional[Path | None] = None
-    """Folder of one photo or clip that `hmralign recover` wrote, or a prediction file (.npz;
-    docs/prediction_files.md)."""
+    """Folder of one photo or clip that `hmralign recover` wrote, or a file of predictions: an .npz archive of ours,
+    tracks of 4D-Humans, SAM 3D Body, NLF, SMPLer-X (docs/prediction_files.md)."""
     out: Path = Path("runs/refine")
     """Folder for the result, new."""
     text: str | None = None
@@ -90,7 +90,7 @@ class RefineOptions(SpendingOptions):
 def run_refine(options: RefineOptions, terminal: Terminal) -> int:
     """Refine, write, and say where to look."""
     _check(options)
-    from hmralign.body.body_file import load_body
+    from hmralign.body.body_file import load_body_and_family
     from hmralign.body.free_body import load_free_body
     from hmralign.cli.refine_clip import run_refine_clip
     from hmralign.models.language.refiner_checkpoint import load_refiner
@@ -105,12 +105,12 @@ def run_refine(options: RefineOptions, terminal: Terminal) -> int:
     is_clip = is_clip_folder(options.start)
     if not is_clip:
         require_replaceable(options.out, options.overwrite)
-    body = load_free_body("7k") if options.body is None else load_body(options.body)
+    body, family = (load_free_body("7k"), "free") if options.body is None else load_body_and_family(options.body)
     refiner = None if options.refiner is None else load_refiner(options.refiner, body.skeleton_hash)
     space = _text_space(options, body)
     if is_clip:
         return run_refine_clip(options, terminal, body, refiner, space)
-    people = read_start(options.start, body, options.photo, options.keypoints)
+    people = read_start(options.start, body, options.photo, options.keypoints, family)
     if options.person:
         people = people.chosen(options.person)
     wishes, latent = wishes_of(options, people, body, space)
@@ -135,7 +135,9 @@ def _check(options: RefineOptions) -> None:
     if options.start is None:
         raise UsageError("START is missing; expected a folder of `hmralign recover`, or a prediction file")
     if not options.start.exists():
-        raise UsageError(f"'{options.start}' does not exist; expected a folder of `hmralign recover`, or an .npz file")
+        raise UsageError(
+            f"'{options.start}' does not exist; expected a folder of `hmralign recover`, or a file of predictions"
+        )
     if options.start.is_file() and options.start.suffix.lower() in image_suffixes():
         raise UsageError(f"'{options.start}' is a photo; expected the folder that `hmralign recover` writes of it")
     if options.text is not None and options.describe != "none":
@@ -216,7 +218,7 @@ def described_wishes(options: RefineOptions, asker: Asker, shown: list[ShownPers
     from hmralign.systems.language_refinement.describing import describe_people
     from hmralign.systems.language_refinement.wishes import heard_from_model
 
-    given = {"samples": options.samples, "part_words": options.part_words}
+    given: dict[str, Any] = {"samples": options.samples, "part_words": options.part_words}
     asked = DescribeOptions(seed=options.seed, **{name: value for name, value in given.items() if value is not None})
     belief = BeliefOptions(trust={} if options.trust is None else read_trust(options.trust))
     return [heard_from_model(believed(p, belief), p.failures) for p in describe_people(asker, shown, asked)]

@@ -28,6 +28,7 @@ from hmralign.systems.align.configuration import AlignConfig
 from hmralign.systems.align.curves import draw_curves
 from hmralign.systems.align.run import Aligned, align_policy, check_persons
 from hmralign.systems.recover.provenance import library_versions
+from hmralign.training.processes import by_the_first
 
 FORMAT_VERSION = 1
 
@@ -108,7 +109,7 @@ def align_checkpoint(
     _require_savable(start)
     record = _record(store, start, config)
     check_persons(store, config)  # before anything is written
-    with held_folder(out, "aligning into this folder"):
+    with by_the_first(held_folder(out, "aligning into this folder")):
         claim_record(out / "run.yaml", record)
         return _aligned(store, start, config, out)
 
