@@ -29,7 +29,7 @@ class ReadersConfig:
     skeleton: str = "multiview-skeleton"
     """Name or path of the networks of PoseScore."""
     perceptual_weight: float = 0.1
-    """Of PoseScore; 0 is BCE alone."""
+    """Weight of PoseScore's perceptual term; 0 is BCE alone."""
 
 
 @dataclass(frozen=True)
