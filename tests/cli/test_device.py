@@ -42,6 +42,7 @@ DO_NOT_COMPUTE = {
     "bench speed": "what it times and holds against the roofline is this machine's CPU",
     "setup-detector": "installs",
     "export": "writes what is there in other forms",
+    "multiview poses": "chooses among poses by distances of joints, once",
     "data list": "reads names",
     "data check": "reads, measures and draws a few records",
     **dict.fromkeys(

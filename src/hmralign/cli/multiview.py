@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from tyro.conf import Positional, arg
 
 from hmralign.cli.device_option import CPU, Device
+from hmralign.cli.multiview_data import MultiViewPosesOptions, run_multiview_poses
 from hmralign.cli.presets import chosen_config, needed_config, preset_help
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
@@ -186,6 +187,7 @@ def _replaced(config: Any, options: MultiViewAlignOptions | MultiViewEvaluateOpt
 
 
 MULTIVIEW_COMMANDS = {
+    "poses": (MultiViewPosesOptions, run_multiview_poses, "choose a small, diverse pose set out of motions"),
     "train": (
         MultiViewTrainOptions,
         run_multiview_train,
