@@ -191,7 +191,7 @@ MULTIVIEW_COMMANDS = {
     "train": (
         MultiViewTrainOptions,
         run_multiview_train,
-        "train the multi-view base and what reads its views on renders of the free body",
+        "train the multi-view base, its judge or its reward on renders",
     ),
     "align": (MultiViewAlignOptions, run_multiview_align, "fine-tune it by the pose that is seen in its views"),
     "evaluate": (MultiViewEvaluateOptions, run_multiview_evaluate, "measure multi-view models by a judge"),
