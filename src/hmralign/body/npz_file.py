@@ -161,7 +161,7 @@ class _RowStream:
     """An array of an archive that is read some rows at a time."""
 
     name: str
-    file: IO[bytes]
+    file: Any  # a `zipfile.ZipExtFile`
     shape: tuple[int, ...]
     dtype: np.dtype
 
@@ -189,7 +189,7 @@ class _RowStream:
         return np.frombuffer(b"".join(parts), self.dtype).reshape(rows, *self.shape[1:])
 
 
-def _is_fortran(file: IO[bytes]) -> bool:
+def _is_fortran(file: Any) -> bool:
     old = np.lib.format.read_magic(file) == (1, 0)  # pyright: ignore[reportArgumentType]
     reader = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
     return bool(reader(file)[1])  # pyright: ignore[reportArgumentType]
