@@ -10,8 +10,10 @@ of the first view is worth its nearness to it) for DPO, best-of-N and sigmoid gr
 truth, and controls that know nothing (own mean, towards the group's mean, towards a random own sample).
 
 Every row gets the same rates; the best is chosen by `fused` with refinement on wild/val. Tables are of persons drawn
-anew from the held-out poses (no person twice), single views, in the same draws for every row. With --sequence the base
-is first trained on the fits (SFT) and the rows start from there with groups of its own. Cells are kept in --work.
+anew from the held-out poses (no person twice, and no masks, as the aligned persons have none), or with --test-split of
+a frozen split, most of whose persons have masks (--without-masks takes them away); single views, in the same draws for
+every row. With --sequence the base is first trained on the fits (SFT) and the rows start from there with groups of its
+own. Cells are kept in --work.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -98,6 +101,14 @@ def rows() -> list[Row]:
         Row("control: DPO towards a random own sample", "fit", "random", dpo),
         Row("control: best-of-N, random own sample", "fit", "oracle", blind),
     ]
+
+
+def rows_of(args: argparse.Namespace) -> list[Row]:
+    """The rows asked for by name, or all of them."""
+    found = [row for row in rows() if not args.rows or row.name in args.rows]
+    if unknown := set(args.rows or ()) - {row.name for row in found}:
+        raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
+    return found
 
 
 def rig_persons(count: int) -> RigPersons:
@@ -220,11 +231,24 @@ def test_persons(count: int) -> Persons:
     return Persons.of_examples(example[torch.tensor(np.sort(first))], BODY)
 
 
+def chosen_test(args: argparse.Namespace) -> tuple[Persons, str]:
+    """The persons of the tables, and what they are called in kept files."""
+    if args.test_split is None:
+        return test_persons(args.test_persons), "test"
+    split = replace_first(open_split(args.data, args.test_split), args.test_persons)
+    if not args.without_masks:
+        return Persons.of(split, BODY), args.test_split.replace("/", "_")
+    example = split.examples
+    seen = replace(example.observation, has_mask=torch.zeros_like(example.observation.has_mask))
+    bare = replace(example, observation=seen)
+    return Persons.of_examples(bare, BODY), args.test_split.replace("/", "_") + "_bare"
+
+
 def best_rates(base: str, args: argparse.Namespace) -> dict[str, dict]:
     """Rate of each row by `fused` with refinement on validation persons, and all trials."""
     val = Persons.of(replace_first(open_split(args.data, "wild/val"), args.val_persons), BODY)
     chosen = {}
-    for row in rows():
+    for row in rows_of(args):
         store = store_of(args, base, row.store)
         trials = {}
         for rate in args.rates:
@@ -258,14 +282,14 @@ def start_of_sequence(args: argparse.Namespace) -> str:
 
 
 def final(base: str, chosen: dict[str, dict], args: argparse.Namespace) -> dict[str, Any]:
-    persons = test_persons(args.test_persons)
-    reference = measured(base, persons, "test", args)
+    persons, called = chosen_test(args)
+    reference = measured(base, persons, called, args)
     table: dict[str, Any] = {"base": {"mm": {k: round(1000 * float(np.nanmean(v)), 1) for k, v in reference.items()}}}
     means: dict[str, dict[str, np.ndarray]] = {}
-    for row in rows():
+    for row in rows_of(args):
         store = store_of(args, base, row.store)
         paths = [aligned(row, chosen[row.name]["rate"], s, base, store, args) for s in args.seeds]
-        runs = [measured(p, persons, "test", args) for p in paths]
+        runs = [measured(p, persons, called, args) for p in paths]
         means[row.name] = {k: np.mean([r[k] for r in runs], axis=0) for k in reference}
         facts = [json.loads((p.parent / "facts.json").read_text()) for p in paths]
         table[row.name] = {
@@ -300,12 +324,11 @@ def report(document: dict, out: Path) -> None:
         f"# What other cameras teach: {start}", "",
         f"{s['persons']} unlabelled persons of the wild world before four cameras each, groups of 16, {s['steps']} "
         f"steps; rates from {', '.join(f'{r:g}' for r in s['rates'])}, chosen on {s['val_persons']} persons of "
-        f"wild/val for every row alike; {document['persons']} new persons of held-out poses, single views, "
+        f"wild/val for every row alike; {document['persons']} {s['test']}, single views, "
         f"M = {M}, mean over "
         f"{len(s['seeds'])} fine-tuning seeds. Millimetres on the free body, differences to the base paired over "
         "persons with 95 % intervals. The evidence has no 3D label; rows named truth have, for comparison.", "",
-        f"Command: `python benchmarks/alignment/other_cameras.py --base {s['base']}"
-        + (f" --sequence {s['sequence']}" if s["sequence"] else "") + f"`; {s['cpu_minutes']} CPU minutes.", "",
+        f"Command: `python benchmarks/alignment/other_cameras.py {s['command']}`; {s['cpu_minutes']} CPU minutes.", "",
     ]  # fmt: skip
     if document.get("critics"):
         lines += ["## How well the evidence orders the base's samples", ""]
@@ -357,6 +380,15 @@ def report(document: dict, out: Path) -> None:
     out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
 
 
+def command() -> str:
+    """What was typed, without the places of files."""
+    words, kept = sys.argv[1:], []
+    for word, before in zip(words, ["", *words], strict=False):
+        if not {word, before} & {"--data", "--work", "--out"}:
+            kept.append(f'"{word}"' if " " in word else word)
+    return " ".join(kept)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="lite")
@@ -368,13 +400,17 @@ def main() -> None:
     parser.add_argument("--critic-persons", type=int, default=300)
     parser.add_argument("--val-persons", type=int, default=300)
     parser.add_argument("--test-persons", type=int, default=600)
+    parser.add_argument("--test-split", help="a split of --data for the tables, in place of new persons")
+    parser.add_argument("--without-masks", action="store_true", help="of the persons of --test-split")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sequence", type=int, default=0, help="steps of SFT on the fits before the rows")
     parser.add_argument("--sequence-rate", type=float, default=3e-4)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 3e-5, 1e-4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--rows", nargs="+", help="names of rows; all without it")
     parser.add_argument("--max-drop", type=float, default=5.0)
     args = parser.parse_args()
+    rows_of(args)  # a mistyped name is told before an hour of work
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
     started, spent = time.process_time(), args.work / "cpu_seconds.json"
@@ -389,8 +425,14 @@ def main() -> None:
         chosen = best_rates(base, args)
         document = final(base, chosen, args)
         total = before + time.process_time() - started
+        test = f"persons of {args.test_split}" if args.test_split else "new persons of held-out poses, without masks"
+        test += ", masks taken away" if args.without_masks else ""
         names = ("base", "persons", "steps", "sequence", "rates", "seeds", "val_persons")
-        settings = {n: getattr(args, n) for n in names} | {"cpu_minutes": round(total / 60)}
+        settings = {n: getattr(args, n) for n in names} | {
+            "cpu_minutes": round(total / 60),
+            "command": command(),
+            "test": test,
+        }
         report({"settings": settings, "critics": critics, "tuning": chosen, **document}, args.out)
     spent.write_text(json.dumps(before + time.process_time() - started))
 

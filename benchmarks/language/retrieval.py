@@ -203,6 +203,7 @@ def main() -> None:
     parser.add_argument("--pose-file", default=None)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--kept", type=Path, default=None, help="earlier result: rows that are not measured now stay")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/retrieval.json")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -232,9 +233,21 @@ def main() -> None:
         "pull": {n: {k: rounded(row) for k, row in of_space.items()} for n, of_space in pulled.items()},
         "sha256": {n: file_hash(p) for n, p in (named(args.spaces) | named(args.pose_spaces)).items()},
     }  # fmt: skip
+    if args.kept is not None:
+        result = beside(result, json.loads(args.kept.read_text()))
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     args.out.with_suffix(".md").write_text(markdown(result))
     print(markdown(result))
+
+
+def beside(result: dict, kept: dict) -> dict:
+    """The rows of now in place of those of an earlier result over the same poses, whose other rows stay."""
+    for name in ("count", "draws", "pose_file", "mirror_differs"):
+        if result[name] != kept[name]:
+            raise SystemExit(f"the earlier result has {name} {kept[name]}, this one {result[name]}; expected the same")
+    rows = {w: {**kept["retrieval"][w], **result["retrieval"][w]} for w in result["retrieval"]}
+    pull, hashes = {**kept["pull"], **result["pull"]}, {**kept["sha256"], **result["sha256"]}
+    return {**kept, "retrieval": rows, "pull": pull, "sha256": hashes}
 
 
 def file_hash(path: str) -> str:

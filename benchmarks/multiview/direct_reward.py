@@ -456,7 +456,7 @@ def controls(setting: Setting) -> dict[str, dict[str, list[float]]]:
         "retrieval by image": retrieved(test.pixels[:, 0], bank),
     }
     views = {name: bank.pixels[index].float() for name, index in chosen.items()}
-    views["one-step regression"] = one_step(setting.policy, test)
+    views["one call of the base"] = one_step(setting.policy, test)
     figures = {name: setting.critic.figures(v, test) for name, v in views.items()}
     return {name: {key: values.tolist() for key, values in found.items()} for name, found in figures.items()}
 

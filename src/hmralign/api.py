@@ -571,18 +571,14 @@ class Person:
                 keypoints and words alone.
             seed: Of what is drawn.
 
-        Raises InputError for words that say nothing of a pose or contradict each other, and where there is nothing to
-        refine by: neither keypoints nor words.
+        Raises InputError for arguments of another kind, words that say nothing of a pose or contradict each other, and
+        where there is nothing to refine by: neither keypoints nor words.
         """
-        from hmralign.refinement.refine import RefineConfig
         from hmralign.systems.language_refinement.answer import refine_recovered
-        from hmralign.systems.language_refinement.wishes import TYPED
 
-        given = {"keypoint_weight": keypoint_weight, "text_weight": text_weight}
-        config = RefineConfig() if text is None else TYPED
-        pull = replace(config.pull, **{name: value for name, value in given.items() if value is not None})
-        config = replace(config, pull=pull)
-        return refine_recovered(self._photo, self.number, self.body, text, describe, config, refiner, seed)
+        return refine_recovered(
+            self._photo, self.number, self.body, text, describe, keypoint_weight, text_weight, refiner, seed
+        )
 
     def save(self, folder: str | Path, keep: Keep = 1, *, pictures: bool = True, overwrite: bool = False) -> Path:
         """Write this person's outputs into a new folder, whole or not at all; `keep` best meshes, or "all".

@@ -12,19 +12,18 @@ from hmralign.data.dataset import DatasetSetting, open_dataset
 from hmralign.data.names import PUBLISHED
 from hmralign.structures import InputError
 from support.published_datasets import (
+    STAND_INS,
     body_file,
     opener,
     people,
     same_shape,
     write_3dpw,
     write_3dpw_json,
-    write_amass,
     write_bedlam,
     write_emdb,
     write_h36m,
     write_human_data,
     write_hybrik_json,
-    write_rich,
     write_scorer_cache,
 )
 
@@ -192,34 +191,20 @@ def test_an_archive_that_was_not_unpacked_is_pointed_at(tmp_path):
         opened("3dpw", tmp_path)
 
 
-WRITERS = {
-    "3dpw-json": (write_3dpw_json, "test", "annotations/*.json"),
-    "h36m": (write_h36m, "test", "annotations/*.json"),
-    "hybrik-json": (write_hybrik_json, "coco", "annotations/*.json"),
-    "3dpw": (write_3dpw, "test", "sequenceFiles/*/*.pkl"),
-    "emdb": (write_emdb, "test", "P0/*/*.pkl"),
-    "bedlam": (write_bedlam, "train", "labels/*.npz"),
-    "human-data": (write_human_data, "toy", "*.npz"),
-    "scorer-cache": (write_scorer_cache, "hi4d", "*.npz"),
-    "amass": (write_amass, "all", "ACCAD/*/walk_poses.npz"),
-    "rich": (write_rich, "test", "test_body/*/00000/*.pkl"),
-}
-
-
-@pytest.mark.parametrize("dataset", WRITERS)
+@pytest.mark.parametrize("dataset", STAND_INS)
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.97])
 def test_a_download_that_broke_off_is_told(dataset, share, who, tmp_path):
-    write, split, pattern = WRITERS[dataset]
-    write(tmp_path, who)
-    path = next(tmp_path.glob(pattern))
+    there = STAND_INS[dataset]
+    there.write(tmp_path, who)
+    path = next(tmp_path.glob(there.annotations))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(InputError, match=path.name) as error:
-        opened(dataset, tmp_path, split)
+        opened(dataset, tmp_path, there.split)
     assert len(str(error.value)) < 600
 
 
-@pytest.mark.parametrize("dataset", ["3dpw", "3dpw-json", "h36m", "emdb", "rich"])
+@pytest.mark.parametrize("dataset", ["3dpw", "3dpw-json", "h36m", "emdb", "rich", "mpi-inf-3dhp"])
 def test_a_split_that_there_is_not_is_told_before_the_files_are_blamed(dataset, tmp_path):
     with pytest.raises(InputError, match=f"{dataset} has no split 'tset'; expected .*test"):
         opened(dataset, tmp_path, "tset")
@@ -233,9 +218,9 @@ class _Harm:
 @pytest.mark.parametrize("dataset", ["3dpw", "emdb", "rich", "human-data", "scorer-cache"])
 def test_code_in_a_pickle_is_refused_and_does_not_run(dataset, who, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write, split, pattern = WRITERS[dataset]
-    write(tmp_path / "set", who)
-    path = next((tmp_path / "set").glob(pattern))
+    there = STAND_INS[dataset]
+    there.write(tmp_path / "set", who)
+    path = next((tmp_path / "set").glob(there.annotations))
     if path.suffix == ".pkl":
         path.write_bytes(pickle.dumps({"sequence": _Harm()}))
     else:
@@ -244,7 +229,7 @@ def test_code_in_a_pickle_is_refused_and_does_not_run(dataset, who, tmp_path, mo
             content = {name: arrays[name] for name in arrays.files}
         np.savez(path, **{**content, key: np.array({"a": _Harm()}, dtype=object)})
     with pytest.raises(InputError, match="wants to use"):
-        opened(dataset, tmp_path / "set", split)
+        opened(dataset, tmp_path / "set", there.split)
     assert not (tmp_path / "harmed").exists()
 
 

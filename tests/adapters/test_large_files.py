@@ -86,3 +86,36 @@ def test_keypoints_of_an_archive_are_not_unpacked_to_all_190(who, tmp_path):
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(persons) == 4000 and most < 4000 * 190 * 3 * 8
+
+
+def test_memory_does_not_grow_while_persons_are_iterated(who, tmp_path):
+    """What the tenth batch takes at most, the hundredth does too."""
+    import tracemalloc
+
+    def many(content):
+        for key in ("image_path", "bbox_xywh", "keypoints2d_smpl", "keypoints2d_original"):
+            content[key] = np.repeat(content[key], 800, axis=0)
+        content["smpl"] = {key: np.repeat(value, 800, axis=0) for key, value in content["smpl"].items()}
+        content["meta"] = {key: np.repeat(np.array(v), 800, axis=0).tolist() for key, v in content["meta"].items()}
+
+    write_human_data(tmp_path, who, compressed=True, change=many)
+    persons = open_dataset("human-data", tmp_path, "toy", DatasetSetting())
+    peaks = []
+    tracemalloc.start()
+    for first in range(0, 3200, 32):
+        persons.batch(slice(first, first + 32))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.reset_peak()
+    tracemalloc.stop()
+    assert max(peaks[10:]) < 1.2 * max(peaks[:10]) + 2**16
+
+
+def test_columns_that_a_file_does_not_give_take_no_memory(who, tmp_path):
+    from hmralign.adapters.labels import is_same
+
+    write_human_data(tmp_path, who)
+    labels = open_dataset("human-data", tmp_path, "toy", DatasetSetting()).labels
+    assert is_same(labels.joints) and is_same(labels.R_cam_file) and not is_same(labels.poses)
+    some = labels[np.array([True, False, True, True])]
+    assert is_same(some.joints) and some.joints.shape == (3, 29, 3) and is_same(type(labels).cat([some, some]).joints)
+    assert np.array_equal(some.poses, labels.poses[[0, 2, 3]])

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 
 FOUNDATIONS = (
-    "structures", "storage", "geometry", "body", "language", "diffusion", "models", "data", "detection", "adapters",
-    "rendering", "vlm", "metrics", "fitting", "policies",
+    "structures", "storage", "engines", "geometry", "body", "language", "diffusion", "models", "data", "detection",
+    "adapters", "rendering", "vlm", "metrics", "fitting", "policies",
 )  # fmt: skip
 STAGES = (
     "hypotheses", "tracking", "overlays", "reports", "export", "critics", "refinement", "preferences",

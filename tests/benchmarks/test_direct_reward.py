@@ -47,7 +47,7 @@ def test_every_arm_runs_and_stands_in_the_tables_beside_the_start(tmp_path, quic
     text = direct_reward.text_of(document, "What it means.")
     assert [row["control"] for row in document["gates"]][2:] == [
         "retrieval by image",
-        "one-step regression",
+        "one call of the base",
         "the base, DDIM",
     ]
     for words in ("What it means.", "before fine-tuning", "ordinary poses (3 persons", "DRTune, K = 2"):

@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse
 
 from hmralign.body import restricted_pickle
-from hmralign.body.restricted_pickle import pickled_array, read_pickle
+from hmralign.body.restricted_pickle import pickled_array, read_data_pickle, read_pickle
 from hmralign.structures import InputError
 from support.body_files import fake_chumpy, python2_pickle
 
@@ -121,7 +121,16 @@ def test_a_dotted_name_does_not_reach_into_what_is_allowed(tmp_path):
 def test_malformed_pickles_are_refused(tmp_path, raw):
     with pytest.raises(InputError, match=r"body\.pkl"):
         read_pickle(write(tmp_path, raw))
-    assert restricted_pickle._Array.state == () and restricted_pickle._encoded("a", "latin1") == b"a"
+    assert restricted_pickle.PickledArray.state == () and restricted_pickle._encoded("a", "latin1") == b"a"
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, -40, -1])
+def test_a_pickle_that_was_cut_off_says_so(tmp_path, length):
+    path = write(tmp_path, pickle.dumps({"a": np.zeros(3)}, protocol=2)[:length])
+    for read in (read_pickle, lambda p: read_data_pickle(p, "a sequence", max_bytes=1 << 20, max_opcodes=1000)):
+        with pytest.raises(InputError, match="it is cut off, or empty") as caught:
+            read(path)
+        assert "EOFError" not in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_sizes_that_a_pickle_claims_reserve_no_memory(tmp_path):

@@ -39,8 +39,11 @@ from support.toy_policy import shard_folder, tiny_policy, tiny_store
 
 DO_NOT_COMPUTE = {
     "bench": "its bytes are those of the frozen hashes, wherever it runs",
+    "bench speed": "what it times and holds against the roofline is this machine's CPU",
     "setup-detector": "installs",
     "export": "writes what is there in other forms",
+    "multiview poses": "chooses among poses by distances of joints, once",
+    "multiview benchmark": "draws a few persons, whose hashes are those of the processor",
     "data list": "reads names",
     "data check": "reads, measures and draws a few records",
     **dict.fromkeys(

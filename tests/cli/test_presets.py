@@ -16,6 +16,8 @@ COMMANDS: list[tuple[list[str], tuple[PresetKind, ...]]] = [
     (["train", "scorer", "--out", "o"], ("scorer",)),
     (["synth", "--out", "o"], ("base",)),
     (["critic", "ablate", "--out", "o"], ("ablate",)),
+    (["multiview", "train", "--out", "o"], ("multiview",)),
+    (["multiview", "align", "--base", "b", "--out", "o"], ("multiview-align",)),
 ]
 
 
@@ -44,6 +46,8 @@ def test_one_of_the_two_is_needed(command, capsys):
         ("train", ("base", "scorer")),
         ("synth", ("base",)),
         ("critic ablate", ("ablate",)),
+        ("multiview train", ("multiview",)),
+        ("multiview align", ("multiview-align",)),
     ],
 )
 def test_names_stand_in_the_help(command, kinds, capsys, monkeypatch):

@@ -58,7 +58,7 @@ def test_one_of_another_body_is_refused(example, capsys, tiny):
     body = write_npz(example.folder, stand_in())
     hyponet = convert(example.folder, "hyponet", "--body", body)
     said = refused(example, capsys, checkpoint=hyponet)
-    assert "was trained on another skeleton" in said and said.count("hyponet.safetensors") == 1
+    assert "is bound to another skeleton" in said and said.count("hyponet.safetensors") == 1
     assert example.recover(checkpoint=hyponet, body=body, no_pictures=True, sides="as-read") == 0
 
 

@@ -9,7 +9,10 @@ from hmralign.body.npz_file import read_npz, write_npz
 from hmralign.cli.main import main
 from hmralign.evaluation.description_audit import PartAudit, write_audit
 from support.describing_server import DescribingServer
+from support.foreign_predictions import image, write_4d_humans
 from support.prediction_files import free_arrays
+from support.published_datasets import body_file, people, photo
+from support.recover_example import write_keypoints
 from support.refined_photos import recovered_photo
 
 
@@ -85,6 +88,27 @@ def test_a_prediction_file_of_another_system(tmp_path, capsys):
     assert refine(path, "--person", "photo_1.jpg#0", "--text", "the left elbow is bent sharply", "--out", out) == 0
     assert "1 person refined" in capsys.readouterr().out
     assert json.loads((out / "person_0" / "summary.json").read_text())["person"] == "photo_1.jpg#0"
+
+
+def test_tracks_of_4d_humans_with_keypoints_of_the_photo_or_with_words_alone(tmp_path, capsys):
+    """Their bodies stand in their camera; keypoints of a file are matched by boxes."""
+    who = people(body_file(str(tmp_path)))
+    tracks = write_4d_humans(tmp_path / "demo.pkl", who)
+    photo(tmp_path / "image_00001.jpg", who.points[1].numpy())
+    seen = np.concatenate([who.surface[1].numpy(), np.full((27, 1), 0.9)], axis=1)
+    write_keypoints(tmp_path / "people.json", {"image_00001.jpg": [seen]})
+    given = ["--photo", tmp_path / "image_00001.jpg", "--keypoints", tmp_path / "people.json"]
+    name = f"{image(1)}#2"
+    assert refine(tracks, "--person", name, *given, "--out", tmp_path / "a", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    ((first, last),) = document["keypoint_loss"]
+    assert last <= first and any("assumed" in note.lower() for note in document["notes"])
+    photo(tmp_path / "other.jpg", who.points[1].numpy())
+    code = refine(tracks, "--photo", tmp_path / "other.jpg", "--out", tmp_path / "c")
+    refused(capsys, code, "has nobody in", "other.jpg; it has people of", "image_00000.jpg")
+    words = ["--text", "the left elbow is bent sharply", "--out", tmp_path / "b"]
+    assert refine(tracks, "--person", name, *words, "--quiet") == 0
+    assert json.loads((tmp_path / "b/person_0/summary.json").read_text())["person"] == name
 
 
 SEEN = {

@@ -24,7 +24,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs/recipes").glob("*.md")),
     *sorted((ROOT / "src/hmralign/models/weights").glob("*.md")),
 ]
-OTHERS = ("cat", "cd", "git", "ollama", "OLLAMA_NUM_PARALLEL=2", "pip", "vllm")
+OTHERS = ("ACCELERATE_USE_CPU=true", "cat", "cd", "git", "ollama", "OLLAMA_NUM_PARALLEL=2", "pip", "vllm")
 """Programs that are no part of the project: their lines are shown, and neither read nor run here."""
 
 PARSE = """
@@ -102,7 +102,7 @@ def test_the_command_line_of_a_wheel_reads_every_command(installed, tmp_path):
 
 
 def test_a_wrong_option_would_be_seen(installed, tmp_path):
-    words = [["align", "--groups", "g", "--out", "o", "--gruops", "g"], ["aling"], ["align", "--groups", "g"]]
+    words = [["align", "--groups", "g", "--out", "o", "--gruops", "g"], ["aling"], ["evaluate", "lite"]]
     done = run_installed(installed, ["-c", PARSE], tmp_path, json.dumps(words))
     answers = [json.loads(line)[1] for line in done.stdout.splitlines() if line.startswith("[[")]
     assert answers == ["exit 2", "no command", "exit 2"]

@@ -9,6 +9,7 @@ from hmralign.evaluation.critic_audit import (
     audit_critic,
     fit_logistic,
     group_measures,
+    one_per_instance,
 )
 from hmralign.metrics.intervals import cluster_counts
 from hmralign.structures import InputError
@@ -111,3 +112,20 @@ def test_wrong_input_is_named():
         audit_critic(broken, ERRORS)
     with pytest.raises(InputError, match="expected the same groups"):
         audit_critic(NOISY[:, :4], ERRORS)
+
+
+def test_one_hypothesis_of_each_group_is_measured_as_scipy_does_over_instances():
+    """Protocol adhmr-pooled: the picks are one of each group, the same for every critic, and no group counts twice."""
+    draw = np.random.default_rng(3)
+    errors = draw.random((40, 6))
+    scores = -errors + 0.3 * draw.random((40, 6))
+    counts = np.ones((2, 40), int)
+    place = np.tile(np.arange(6.0), (40, 1)) + 100 * np.arange(40)[:, None]
+    found = one_per_instance(scores, errors, counts, 5)
+    taken = np.random.default_rng([5, 2025]).integers(6, size=40)
+    one, error = scores[np.arange(40), taken], errors[np.arange(40), taken]
+    assert found["plcc"].mean == pytest.approx(pearsonr(one, -error).statistic)
+    assert found["srcc"].mean == pytest.approx(spearmanr(one, -error).statistic)
+    assert found["srcc"].low == pytest.approx(found["srcc"].mean) == pytest.approx(found["srcc"].high)
+    assert one_per_instance(place, -place, counts, 5)["srcc"].mean == pytest.approx(1)
+    assert one_per_instance(np.ones((40, 6)), errors, counts, 5)["plcc"].mean == 0

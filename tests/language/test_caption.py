@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hmralign.language.agreement import margins, statement_loss, wanted
 from hmralign.language.caption import TRIVIAL, caption, frequencies
 from hmralign.language.description import MOST_WORDS, PoseDescription
-from hmralign.language.phrases import FEWEST_TEMPLATES, templates
+from hmralign.language.phrases import FEWEST_TEMPLATES, paraphrases, templates
 from hmralign.language.reading import read_text
-from hmralign.language.statements import FAMILIES, STATEMENTS, row_of
+from hmralign.language.statements import DRAWN_FAMILIES, FAMILIES, READ_ONLY, STATEMENTS, row_of
 from hmralign.structures import InputError
 from support.described_bodies import drawn_bodies, mirrored_body, posed
 
@@ -118,3 +118,30 @@ def test_every_family_has_paraphrases_and_held_out_ones_are_others():
             assert len(set(words[wording])) == len(words[wording]) >= fewest
         assert not set(words["say"]) & set(words["held_out"])
         assert not any(re.search(r"\d", t) for both in words.values() for t in both)
+
+
+def test_further_wordings_differ_from_held_out_ones_by_two_words_at_least():
+    """A figure on paraphrases that a text space never met would otherwise be one on paraphrases that it nearly met."""
+    for family, words in templates().items():
+        further = paraphrases()[family]
+        assert len(further) >= 2 and len(set(further)) == len(further)
+        assert not set(further) & set(words["say"])
+        for text in further:
+            assert not re.search(r"\d", text)
+            assert min(words_apart(text, held) for held in words["held_out"]) >= 2, (family, text)
+
+
+def words_apart(one: str, other: str) -> int:
+    """Words that have to be replaced, put in or left out (Levenshtein 1966)."""
+    a, b = one.split(), other.split()
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        diagonal, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
+    return row[-1]
+
+
+def test_what_is_only_read_is_never_said_and_leaves_captions_as_they_were():
+    assert READ_ONLY <= set(FAMILIES) and READ_ONLY.isdisjoint(DRAWN_FAMILIES)
+    assert not any(s.said for s in STATEMENTS if s.family in READ_ONLY)

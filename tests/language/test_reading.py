@@ -10,6 +10,8 @@ from hmralign.language.statements import STATEMENTS
 from hmralign.structures import InputError
 
 TYPED = {
+    "left knee in front of the right knee": "left_knee_in_front_of_other",
+    "the right thigh is behind the left one": "left_knee_in_front_of_other",
     "left hand on right knee": "left_hand_on_right_knee",
     "Hands on hips, legs crossed.": "left_hand_on_left_hip right_hand_on_right_hip legs_crossed",
     "he is sitting with his legs crossed and his arms folded": "sitting legs_crossed arms_crossed",

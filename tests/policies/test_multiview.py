@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hmralign.diffusion.schedule import ScheduleConfig
-from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
+from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig, front_in_views
 from hmralign.policies.multiview import MultiViewPolicy
 from hmralign.policies.policy import Denoiser, NoisePredictor, SavedPolicy
 from hmralign.structures import InputError
@@ -98,3 +98,23 @@ def test_fronts_of_another_size_or_with_holes_are_refused():
     for wrong in ({"views": 1}, {"patch": 3}, {"width": 15}):
         with pytest.raises(InputError, match="view transformer"):
             replace(TINY, **wrong)
+
+
+def test_a_head_that_is_shown_the_front_changes_that_view_and_the_one_behind(tmp_path):
+    """The front in the head reaches the front's own view and the outline of the opposite one, sides have nothing."""
+    shown = front_in_views(front(), 4)
+    assert torch.equal(shown[:, 0], front()) and shown[:, [1, 3]].abs().max() == 0
+    assert torch.equal(shown[:, 2, 3], front()[:, 3].flip(-1)) and shown[:, 2, :3].abs().max() == 0
+    assert front_in_views(front(), 3)[:, 1:].abs().max() == 0  # no camera stands opposite
+    p = policy(replace(TINY, shows_front=1))
+    t = torch.full((3, 2), 20)
+    head = p.network.head[0]
+    before = p.to_views(p.predict_x_0(noise(), t, front()))
+    with torch.no_grad():
+        head.weight[:, -4:] += 1.0
+    moved = (p.to_views(p.predict_x_0(noise(), t, front())) - before).abs().amax((0, 1, 3, 4, 5))
+    assert (moved > 0).all()
+    again = MultiViewPolicy.load(p.save(tmp_path / "shown.safetensors", ()), num_steps=3)
+    assert again.network.config.shows_front == 1
+    with pytest.raises(InputError, match="0 or 1"):
+        replace(TINY, shows_front=2)

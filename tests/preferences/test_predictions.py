@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hmralign.adapters.bodies import MEAN_REST_PELVIS
 from hmralign.alignment.scored_groups import load_groups
 from hmralign.body.lbs import posed_joints
 from hmralign.critics.catalogue import make_critic
@@ -14,7 +15,7 @@ from hmralign.critics.critic import judge
 from hmralign.data.prediction_file import read_predictions
 from hmralign.preferences import predictions as predictions_module
 from hmralign.preferences.person_source import GroupSource
-from hmralign.preferences.predictions import SMPL_REST_PELVIS, PredictionSource, build_prediction_groups
+from hmralign.preferences.predictions import PredictionSource, build_prediction_groups
 from hmralign.preferences.statistics import statistics_markdown, store_statistics
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import Example, InputError
@@ -65,7 +66,7 @@ def test_smpl_bodies_are_marked_as_retargeted(tmp_path):
     assert store.facts.retargeted and store.facts.options["betas"] == "zero"
     body = store.read(0).hypotheses.body
     assert not body.betas.any() and torch.allclose(body.rotmats, hypotheses().body.rotmats[:2], atol=1e-5)
-    pelvis = hypotheses().body.transl[:2] + torch.tensor(SMPL_REST_PELVIS)
+    pelvis = hypotheses().body.transl[:2] + torch.tensor(MEAN_REST_PELVIS["smpl"])
     torch.testing.assert_close(store.read(0).hypotheses.joints[:, :, 0], pelvis, atol=1e-5, rtol=0)
     text = statistics_markdown(store_statistics(store))
     assert "Predicted by Theirs (mapped joints only, retargeted)." in text

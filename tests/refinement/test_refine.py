@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from hmralign.body.joint_limits import limit_violation
 from hmralign.body.lbs import posed_joints
 from hmralign.geometry.rotations import rotmat_angle, rotvec_to_rotmat
 from hmralign.metrics.joint_errors import mpjpe
@@ -128,7 +129,16 @@ def test_settings_without_meaning_are_refused(values):
 
 
 @pytest.mark.parametrize(
-    "values", [{"steps": 0}, {"keypoint_weight": -1.0}, {"group_share": 2.0}, {"pose_sd_deg": 0.0}, {"betas_sd": 0.0}]
+    "values",
+    [
+        {"steps": 0},
+        {"keypoint_weight": -1.0},
+        {"text_weight": float("nan")},
+        {"limit_weight": -1.0},
+        {"group_share": 2.0},
+        {"pose_sd_deg": 0.0},
+        {"betas_sd": 0.0},
+    ],
 )
 def test_pulls_without_meaning_are_refused(values):
     with pytest.raises(InputError):
@@ -160,3 +170,19 @@ def test_inversions_without_meaning_are_refused(values):
 def test_unknown_conditions_are_refused():
     with pytest.raises(InputError, match="expected some of context, keypoints, text"):
         RefineConfig(conditions=("picture",))
+
+
+def test_joints_stay_within_their_ranges_where_that_counts():
+    """The hand shall go far behind the body: the shoulder alone would twist to where none can."""
+    _, fit, initial = persons()
+    free = PullConfig(keypoint_weight=0.0, text_weight=1.0, pose_sd_deg=25.0, steps=10)
+
+    def beyond(config):
+        found = refine(initial, fit, WristNearer(-0.9), RefineConfig(num_steps=1, pull=config))
+        excess = limit_violation(found.refined.body_pose) - limit_violation(initial.body_pose)
+        return float(excess.clamp(min=0).amax(-1).mean()), found
+
+    loose, _ = beyond(free)
+    tight, near = beyond(replace(free, limit_weight=100.0))
+    assert tight < 0.5 * loose and loose > 0.05, (loose, tight)
+    assert bool((near.text_loss[:, -1] < near.text_loss[:, 0]).all()), "and words still move"

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hmralign.rendering.shading import SKY_BLUE, WARM_GOLD
 from hmralign.reports.refinement_report import (
     RefinedPersonPage,
     RefinementReport,
@@ -57,6 +58,8 @@ def test_the_page_escapes_everything_and_carries_every_step():
     assert person["labels"][3].startswith("Step 3 of 3: keypoints 2.00, words 0.000")
     assert page.count('type="range"') == 2 and 'max="3"' in page and "style=" not in page.split("</style>")[1]
     assert "10 %" in page and "90 %" in page
+    assert person["tints"][0] == pytest.approx(SKY_BLUE) and person["tints"][3] == pytest.approx(WARM_GOLD)
+    assert page.count('value="3"') == 2, "what one came for is shown first"
 
 
 def test_without_words_there_is_neither_a_second_line_nor_a_table():
@@ -86,6 +89,7 @@ def test_the_slider_shows_every_step_in_a_browser(tmp_path, width):
     with chromium_page(tmp_path / "profile", SOFTWARE_GL) as page:
         page.open(path, width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.querySelector('#person-0').dataset.selected") == "3", "the refined body is first"
         said = []
         for step in range(4):
             page.evaluate(

@@ -83,3 +83,29 @@ def test_memory_is_that_of_an_item_and_not_of_the_file(path):
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 4 * (json_stream._CHUNK + json_stream.MAX_ITEM_BYTES)
+
+
+def test_a_key_that_is_given_twice_is_refused_in_an_item_and_at_the_top(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"annotations": [{"a": 1}, {"a": {"b": 2, "b": 3}}]}')
+    with pytest.raises(InputError, match=r"item 1 of 'annotations' is no JSON .*twice"):
+        list(json_items(path, "annotations"))
+    path.write_text('{"annotations": [{"a": 1}], "images": [], "annotations": [{"a": 2}]}')
+    with pytest.raises(InputError, match="the key 'annotations' is given twice"):
+        list(json_items(path, "annotations"))
+
+
+def test_texts_that_look_like_keys_are_no_keys(tmp_path):
+    path = tmp_path / "a.json"
+    items = [{"a": 'he said "a": no', "b": [[{"c": 1}], []]}, {"a": [1, 2]}]
+    path.write_text(json.dumps({"annotations": items}).replace('"b":', '"b" :'))
+    assert [item.value for item in json_items(path, "annotations")] == items
+
+
+def test_what_follows_the_last_list_is_left_alone_where_that_is_asked(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"images": [{"id": 1}]})[:-1] + ', "annotations": [' + " " * 2**22 + "broken")
+    found = json_items(path, "annotations", ("images",), to_the_end=False)
+    assert [item.value for item in found] == [{"id": 1}]
+    with pytest.raises(InputError, match="cut off"):
+        list(json_items(path, "annotations", ("images",)))

@@ -13,7 +13,14 @@ import pytest
 import torch
 
 from hmralign.data.shards import save_whole
-from hmralign.storage.whole_file import remove_parts, whole_file, write_json, write_json_lines, write_whole
+from hmralign.storage.whole_file import (
+    remove_parts,
+    take_over_file,
+    whole_file,
+    write_json,
+    write_json_lines,
+    write_whole,
+)
 from hmralign.training.state import save_state
 from support.budget import within_budget
 
@@ -116,3 +123,20 @@ def test_two_writers_of_one_file_do_not_mix(tmp_path):
         if (tmp_path / "file").exists():
             assert (tmp_path / "file").read_bytes() in contents
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_is_taken_over_has_its_bytes_and_outlives_the_source(tmp_path, monkeypatch, links):
+    def refuse(*_):
+        raise OSError(95, "no second names here")
+
+    source, path = tmp_path / "part/file", tmp_path / "whole/file"
+    write_whole(source, b"content")
+    write_whole(path, b"left by a kill")
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    for _ in range(2):
+        take_over_file(source, path)
+        assert path.read_bytes() == b"content" and path.samefile(source) == links
+    source.unlink()
+    assert path.read_bytes() == b"content" and [p.name for p in path.parent.iterdir()] == ["file"]

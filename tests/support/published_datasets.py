@@ -344,6 +344,30 @@ def write_hybrik_json(folder: Path, who: People, *, about_root: bool = True, cha
     return write_json(folder / "annotations/coco_train.json", {"images": images, "annotations": annotations}, change)
 
 
+MPI_28 = {4: 0, 18: 1, 23: 2, 3: 3, 19: 4, 24: 5, 2: 6, 20: 7, 25: 8, 0: 9, 22: 10, 27: 11, 5: 12, 8: 13, 13: 14, 6: 15,
+          9: 16, 14: 17, 10: 18, 15: 19, 11: 20, 16: 21, 12: 22, 17: 23}  # fmt: skip
+"""Place among MPI-INF-3DHP's 28 joints -> SMPL's joint."""
+MPI_17 = {0: 0, 1: 2, 2: 5, 3: 8, 4: 1, 5: 4, 6: 7, 7: 6, 8: 12, 9: 15, 11: 16, 12: 18, 13: 20, 14: 17, 15: 19, 16: 21}
+
+
+def write_mpi_inf_3dhp(folder: Path, who: People, *, split: str = "test", joints: int = 28, change=None) -> Path:
+    """Two lists item by item; joints alone, millimetres."""
+    images, annotations = [], []
+    places = MPI_28 if joints == 28 else MPI_17
+    for row in range(len(who)):
+        points = np.tile(1000 * who.joints[row, 0].double().numpy(), (joints, 1))
+        points[list(places)] = 1000 * who.joints[row, list(places.values())].double().numpy()
+        name = f"S1/Seq1/{row:06d}.jpg"
+        images.append({"id": row, "file_name": name, "width": WIDTH, "height": HEIGHT})
+        annotations.append({
+            "id": row, "image_id": row, "bbox": who.box(row), "keypoints_cam": points.tolist(), "activity_id": 1,
+            "cam_param": {"intrinsic_param": who.K.tolist()},
+        })  # fmt: skip
+        photo(folder / "images" / name, who.points[row].numpy())
+    content = {"images": images, "annotations": annotations}
+    return write_json(folder / f"annotations/annotation_mpi_inf_3dhp_{split}.json", content, change)
+
+
 def write_amass(folder: Path, who: People, *, change=None) -> Path:
     """A motion of one person, one second for each pose, in a world with z up."""
     n, Z_UP = len(who), np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # cam -> x right, y forward, z up
@@ -437,3 +461,28 @@ def same_shape(who: People) -> People:
     J0 = rest_joints(who.body, betas)[:, 0]
     params = BodyParams(who.params.global_orient, who.params.body_pose, betas, pelvis - J0)
     return People(who.body, params, who.K)
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """How a published data set is stood in for: who writes it, a split that it then has, its annotation files."""
+
+    write: Callable[..., Path]
+    split: str
+    annotations: str
+
+
+STAND_INS = {
+    "3dpw": StandIn(write_3dpw, "test", "sequenceFiles/*/*.pkl"),
+    "3dpw-json": StandIn(write_3dpw_json, "test", "annotations/*.json"),
+    "emdb": StandIn(write_emdb, "test", "P0/*/*.pkl"),
+    "h36m": StandIn(write_h36m, "test", "annotations/*.json"),
+    "bedlam": StandIn(write_bedlam, "train", "labels/*.npz"),
+    "human-data": StandIn(write_human_data, "toy", "*.npz"),
+    "hybrik-json": StandIn(write_hybrik_json, "coco", "annotations/*.json"),
+    "mpi-inf-3dhp": StandIn(write_mpi_inf_3dhp, "test", "annotations/*.json"),
+    "amass": StandIn(write_amass, "all", "ACCAD/*/walk_poses.npz"),
+    "scorer-cache": StandIn(write_scorer_cache, "hi4d", "*.npz"),
+    "rich": StandIn(write_rich, "test", "test_body/*/00000/*.pkl"),
+}
+"""Every published data set; the one table of them for tests."""

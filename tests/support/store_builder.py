@@ -9,6 +9,8 @@ Loading takes seconds and a job a fraction of one, so that a test can kill many.
 | `kill` | `[function of the store, its n-th call, when]`: SIGKILL itself `before`, `halfway` or `after` |
 | `hang` | stop for ever before that shard is sampled |
 | `file_limit` | bytes that a file may have, as on a disk that is full |
+| `share` | make that share of the units, as `3/8`, beside the store |
+| `collect` | put together what shares have made, and make nothing |
 | `describe` | build nothing; write what `out` holds to that file |
 """
 
@@ -105,8 +107,11 @@ def describe(job) -> None:
 def build(job, policy) -> None:
     import resource
 
+    from hmralign.engines.share import Share
+    from hmralign.engines.work import make_share
     from hmralign.preferences import build as module
     from hmralign.preferences.person_source import ShardSource
+    from hmralign.preferences.workers import GroupUnits
     from support.synthetic_persons import BODY
 
     source = ShardSource.open(Path(job["shards"]))
@@ -128,21 +133,25 @@ def build(job, policy) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_limit"], resource.RLIM_INFINITY))
     config = module.GroupStoreConfig(**job.get("config", {}))
-    module.build_groups(policy, BODY, "c" * 64, ("lab/train",), source, Path(job["out"]), config, job["critics"])
+    what = (policy, BODY, "c" * 64, ("lab/train",), source, Path(job["out"]), config, job["critics"])
+    if "share" in job:
+        make_share(GroupUnits.begin(*what), Share.of_text(job["share"]))
+    else:
+        module.build_groups(*what, only_collect=job.get("collect", False))
 
 
 def die_at(name: str, call: int, when: str) -> None:
-    """Let the n-th call of a function that writes (`save_whole`, `_append_lines`, `write_json`) be the last."""
+    """Let the n-th call of a function that writes, such as `save_whole` or `_append_lines`, be the last."""
     from hmralign.preferences import store
 
     real, calls = getattr(store, name), []
 
-    def fatal(*arguments):
+    def fatal(*arguments, **how):
         calls.append(None)
         if len(calls) != call:
-            return real(*arguments)
+            return real(*arguments, **how)
         if when == "after":
-            real(*arguments)
+            real(*arguments, **how)
         elif when == "halfway" and name == "_append_lines":
             path, records = arguments
             content = "".join(json.dumps(r) + "\n" for r in records).encode()

@@ -56,3 +56,10 @@ def test_a_model_of_another_ring_is_refused():
     with pytest.raises(InputError, match="at least 1"):
         replace(TINY, persons=0)
     assert replace(TINY, max_cpu_minutes=1.0).max_cpu_minutes == 1.0
+
+
+def test_a_front_is_shown_only_to_rings_of_evenly_spaced_views():
+    shown = replace(TINY.model, shows_front=1)
+    assert replace(TINY, model=shown).model.shows_front == 1
+    with pytest.raises(InputError, match="shows_front needs azimuths"):
+        replace(TINY, model=shown, ring=replace(TINY.ring, azimuths=(0.0, 60.0, 180.0, 270.0)))

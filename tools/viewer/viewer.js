@@ -143,12 +143,18 @@ class Viewer {
     this.paint();
   }
 
+  // The colour that the page gives to the body now shown, if it gives any.
+  tint() {
+    const tint = this.bodies.person.tints?.[this.number];
+    return tint && new Color().setRGB(...tint, SRGBColorSpace);
+  }
+
   paint() {
     const uncertain = this.pressed("spread") && (this.bodies.spread || this.bodies.levels);
     this.panel.querySelector(".colorbar")?.classList.toggle("off", !uncertain);
     this.material.vertexColors = Boolean(uncertain);
     const fused = this.bodies.person.times || this.bodies.person.labels[this.number] === "Fused";
-    this.material.color.copy(uncertain ? new Color(0xffffff) : fused ? FUSED : BODY);
+    this.material.color.copy(uncertain ? new Color(0xffffff) : (this.tint() ?? (fused ? FUSED : BODY)));
     this.material.needsUpdate = true;
     this.clearGhosts();
     if (this.pressed("all")) {
@@ -291,7 +297,7 @@ class Timeline {
       this.show(Number(this.slider.value));
     });
     this.play.addEventListener("click", () => (this.timer ? this.stop() : this.start()));
-    this.show(0);
+    this.show(Number(this.slider.value));
   }
 
   show(number) {

@@ -32,7 +32,8 @@ def plain_array(value: object) -> np.ndarray | None:
         elif isinstance(value, list | tuple):
             if len(value) > MAX_LIST:
                 return None
-            value = np.array([v if (v := _item(part)) is not None else part for part in value])
+            if any(map(is_pickled_array, value)):
+                value = np.array([v if (v := _item(part)) is not None else part for part in value])
         array = np.asarray(value)
     except (ValueError, IndexError, TypeError, OverflowError):
         return None

@@ -52,12 +52,17 @@ def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPers
 
 def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
     """Labels of the split's file, and the folder of images."""
-    path = need_one(CARD, folder, f"annotations/*_{split}_Human36M_smpl*protocol_2.json",
-                    f"*_{split}_Human36M_smpl*protocol_2.json")  # fmt: skip
+    path = index_path(folder, split)
     what = "annotations of Human3.6M"
     return kept_labels(
         CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=True), _row, own), faults
     ), folder / "images"
+
+
+def index_path(folder: Path, split: str) -> Path:
+    """The split's file. Raises InputError as `need_one`."""
+    return need_one(CARD, folder, f"annotations/*_{split}_Human36M_smpl*protocol_2.json",
+                    f"*_{split}_Human36M_smpl*protocol_2.json")  # fmt: skip
 
 
 def _row(image: Fields, annotation: Fields) -> Row:

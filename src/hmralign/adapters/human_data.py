@@ -27,7 +27,7 @@ from hmralign.adapters.labels import Labels, box_of_xywh, gender_code, intrinsic
 from hmralign.adapters.npz_columns import Columns, read_dictionary, row_numbers, row_texts
 from hmralign.adapters.persons import AdaptedPersons, adapted
 from hmralign.body.body_file import BodyFamily
-from hmralign.body.npz_file import npz_sizes
+from hmralign.body.npz_file import npz_rows, npz_sizes
 from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.data.dataset import DatasetSetting
 from hmralign.structures import InputError
@@ -51,6 +51,7 @@ CAMERAS = {"gta_human2": ((1158.0337, 1158.0337), (960.0, 540.0))}
 """Beginning of a file's name -> focal lengths and principal point of all its images, pixels."""
 
 COUNT = 190
+_ROWS_AT_ONCE = 1024
 _BODY = JOINT_NAMES[:22]  # places 0 to 21, in SMPL's order
 _JOINT_PLACES = {**{name: place for place, name in enumerate(_BODY)}, "left_hand": 188, "right_hand": 189}
 _OPENPOSE = 153  # places 153 to 177 are OpenPose's 25 points, in its order
@@ -76,7 +77,7 @@ def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPers
 
     Where an archive has several bodies, the one that the label body is of counts; without one the first of `FAMILIES`.
     """
-    path = _path(folder, split)
+    path = index_path(folder, split)
     family = _family(path, setting)
     card = replace(CARD, family=family)
     return adapted(card, lambda folder, split, faults: (_labels(path, family, faults), _images(path)), folder, split,
@@ -85,11 +86,12 @@ def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPers
 
 def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
     """Labels of the archive's first body, and the folder of images."""
-    path = _path(folder, split)
+    path = index_path(folder, split)
     return _labels(path, _family(path, DatasetSetting()), faults), _images(path)
 
 
-def _path(folder: Path, split: str) -> Path:
+def index_path(folder: Path, split: str) -> Path:
+    """The archive whose name begins with the split. Raises InputError as `need_one`."""
     return need_one(
         CARD, folder, f"{split}.npz", f"annotations/{split}.npz", f"{split}*.npz", f"annotations/{split}*.npz"
     )
@@ -117,24 +119,46 @@ def _labels(path: Path, family: BodyFamily, faults: Faults) -> Labels:
     seen2d = next((k for k in ("keypoints2d_original", "keypoints2d_ori", "keypoints2d") if k in sizes), None)
     wanted = [k for k in (points2d, seen2d) if k is not None]
     flags = [k for k in ("bbox_xywh", "__keypoints_compressed__", *(f"{k}_mask" for k in wanted)) if k in sizes]
-    columns = Columns(path, ("image_path", *wanted), flags)
-    n, body = len(columns), read_dictionary(path, family)
-    extra: dict[str, Any] = _body_columns(path, family, body, n)
+    columns = Columns(path, ("image_path",), flags)
+    n = len(columns)
+    extra: dict[str, Any] = _body_columns(path, family, read_dictionary(path, family), n)
     if "bbox_xywh" in columns:
         extra["box"] = box_of_xywh(columns.numbers("bbox_xywh", (5,), (4,)))
-    if points2d is not None:
-        all_points = _keypoints(columns, points2d)
-        points = np.full((n, 29, 2), np.nan, np.float32)
-        for name, place in _JOINT_PLACES.items():
-            marked = all_points.at(place)
-            seen = marked[:, 2] > 0
-            points[seen, JOINT_NAMES.index(name)] = marked[seen, :2]
-        extra["points"] = points
-    if seen2d is not None:
-        extra["keypoints"], extra["confidence"] = _ours(_keypoints(columns, seen2d))
+    extra |= _keypoint_columns(columns, points2d, seen2d)
     gender, camera = _facts(path, sizes, n)
     images = [name.replace("\\", "/") for name in columns.texts("image_path")]
     return Labels.of([f"{path.name}:{row}" for row in range(n)], image=images, gender=gender, **camera, **extra)
+
+
+def _keypoint_columns(columns: Columns, points2d: str | None, seen2d: str | None) -> dict[str, np.ndarray]:
+    """Joints and keypoints in the image, read some rows at a time: in the file they are several times as large."""
+    names = list(dict.fromkeys(k for k in (points2d, seen2d) if k is not None))
+    if not names:
+        return {}
+    n, found = len(columns), {}
+    if points2d is not None:
+        found["points"] = np.full((n, 29, 2), np.nan, np.float32)
+    if seen2d is not None:
+        found["keypoints"] = np.zeros((n, 27, 2), np.float32)
+        found["confidence"] = np.zeros((n, 27), np.float32)
+    first = 0
+    for block in npz_rows(columns.path, names, _ROWS_AT_ONCE):
+        rows = slice(first, first + len(block[names[0]]))
+        if rows.stop > n:
+            break
+        if points2d is not None:
+            marked = _keypoints(columns, points2d, block[points2d])
+            for name, place in _JOINT_PLACES.items():
+                one = marked.at(place)
+                seen = one[:, 2] > 0
+                found["points"][rows][seen, JOINT_NAMES.index(name)] = one[seen, :2]
+        if seen2d is not None:
+            ours = _ours(_keypoints(columns, seen2d, block[seen2d]))
+            found["keypoints"][rows], found["confidence"][rows] = ours
+        first = rows.stop
+    if first != n:
+        raise InputError(f"{columns.path}: '{names[0]}' has other rows than 'image_path', {n}: lengths are unequal")
+    return found
 
 
 def _body_columns(path: Path, family: str, body: Mapping[str, Any], n: int) -> dict[str, np.ndarray]:
@@ -145,7 +169,7 @@ def _body_columns(path: Path, family: str, body: Mapping[str, Any], n: int) -> d
     root = row_numbers(path, f"{family}.global_orient", body["global_orient"], n, [(3,), (1, 3)]).reshape(n, 3)
     shapes = [(joints, 3), (3 * joints,)]
     pose = row_numbers(path, f"{family}.body_pose", body["body_pose"], n, shapes).reshape(n, joints, 3)
-    poses = np.zeros((n, 24, 3))
+    poses = np.zeros((n, 24, 3), np.float32)
     poses[:, 0], poses[:, 1 : 1 + joints] = root, pose
     betas = row_numbers(path, f"{family}.betas", body["betas"], n, [(None,), (1, None)]).reshape(n, -1)[:, :10]
     found = {"poses": poses, "betas": np.pad(betas, ((0, 0), (0, 10 - betas.shape[1])))}
@@ -170,11 +194,15 @@ class _Points:
         return self.found[:, self.column[place]]
 
 
-def _keypoints(columns: Columns, name: str) -> _Points:
-    """All 190, or the entries of the mask where the file keeps only those. Raises InputError where they do not fit."""
+def _keypoints(columns: Columns, name: str, found: np.ndarray) -> _Points:
+    """Some rows of all 190, or of the entries of the mask where the file keeps only those.
+
+    Raises InputError where they do not fit.
+    """
     compressed = bool(columns.arrays.get("__keypoints_compressed__", np.array(False)).any())
-    columns.require_numbers(name, (None, 3))
-    found, mask = columns.arrays[name], columns.arrays.get(f"{name}_mask")
+    if found.dtype.kind not in "iuf" or found.ndim != 3 or found.shape[2] != 3:
+        raise InputError(f"{columns.path}: '{name}' is {found.dtype} of shape {found.shape}, expected numbers (N, 3)")
+    mask = columns.arrays.get(f"{name}_mask")
     if mask is None:
         if compressed or found.shape[1] != COUNT:
             raise InputError(

@@ -48,15 +48,20 @@ def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPers
 
 def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
     """Labels of the split's file, and the folder of images."""
-    path = need_one(CARD, folder, f"annotations/{split}.json", f"annotations/{split}*.json", f"{split}*.json")
+    path = index_path(folder, split)
     what = "HybrIK-style annotations"
-    zipped = not _names_images(path, what)
+    zipped = not names_images(path, what)
     return kept_labels(
         CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=zipped), _row, own), faults
     ), folder / "images"
 
 
-def _names_images(path: Path, what: str) -> bool:
+def index_path(folder: Path, split: str) -> Path:
+    """The file whose name begins with the split. Raises InputError as `need_one`."""
+    return need_one(CARD, folder, f"annotations/{split}.json", f"annotations/{split}*.json", f"{split}*.json")
+
+
+def names_images(path: Path, what: str) -> bool:
     """Whether the first annotation says which image it belongs to."""
     first = next(json_items(path, what, ("annotations",)), None)
     return first is not None and isinstance(first.value, dict) and "image_id" in first.value

@@ -20,7 +20,7 @@ import numpy as np
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults, WrongRecordError
 from hmralign.adapters.fields import Fields
-from hmralign.adapters.labels import Labels
+from hmralign.adapters.labels import Labels, is_same, same_for_all
 from hmralign.body.npz_file import read_npz, write_npz
 from hmralign.storage.json_file import parse_json
 from hmralign.storage.json_stream import json_items
@@ -30,7 +30,7 @@ from hmralign.structures.counted import counted
 
 logger = logging.getLogger("hmralign.data")
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Raised whenever what is made of a record changes."""
 CACHED_FROM_BYTES = 8 * 2**20
 """Smaller files are read anew each time."""
@@ -47,7 +47,7 @@ def joined_records(path: Path, what: str, *, zipped: bool) -> Iterator[tuple[str
     Raises InputError where the file is no such JSON, and where the lists of a `zipped` file have unequal lengths.
     """
     images = {} if not zipped else []
-    for item in json_items(path, what, ("images",)):
+    for item in json_items(path, what, ("images",), to_the_end=False):
         if isinstance(images, list):
             images.append(item.value)
         elif isinstance(item.value, dict) and isinstance(item.value.get("id"), str | int):
@@ -140,7 +140,8 @@ def _read_kept(kept: Path, faults: Faults) -> Labels | None:
     try:
         arrays = read_npz(kept)
         said = parse_json(str(arrays.pop("faults")))
-        labels = Labels(**{f.name: arrays[f.name] for f in fields(Labels)})
+        rows = len(arrays["name"])
+        labels = Labels(**{f.name: _kept_column(arrays[f.name], rows) for f in fields(Labels)})
     except (InputError, KeyError, ValueError):
         return None  # damaged, or of another version: read again and replaced
     for why, entry in said.items():
@@ -149,8 +150,14 @@ def _read_kept(kept: Path, faults: Faults) -> Labels | None:
     return labels
 
 
+def _kept_column(column: np.ndarray, rows: int) -> np.ndarray:
+    """A column of so many rows; one that is the same for all is kept as a single row."""
+    return same_for_all(column[0], rows) if len(column) == 1 != rows and column.ndim > 1 else column
+
+
 def _write_kept(kept: Path, labels: Labels, faults: Faults) -> None:
-    arrays = {f.name: getattr(labels, f.name) for f in fields(Labels)}
+    columns = {f.name: getattr(labels, f.name) for f in fields(Labels)}
+    arrays = {name: column[:1] if is_same(column) else column for name, column in columns.items()}
     try:
         write_npz(kept, {**arrays, "faults": np.array(json.dumps(faults.record()))}, compressed=False)
     except OSError as error:

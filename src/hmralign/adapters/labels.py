@@ -18,6 +18,8 @@ from hmralign.structures import InputError
 Gender = Literal["neutral", "male", "female"]
 GENDERS: tuple[Gender, ...] = ("neutral", "male", "female")
 
+_ROWS_AT_ONCE = 65_536
+
 LARGEST_BETA = 20.0
 """Largest component of a shape; published ones stay below 6."""
 
@@ -74,14 +76,23 @@ class Labels:
 
     def __getitem__(self, rows: slice | np.ndarray) -> Labels:
         """Some of the persons."""
-        return Labels(*(getattr(self, f.name)[rows] for f in fields(self)))
+        found = {"name": self.name[rows]}
+        for field in fields(self)[1:]:
+            column = getattr(self, field.name)
+            found[field.name] = same_for_all(column[0], len(found["name"])) if is_same(column) else column[rows]
+        return Labels(**found)
 
     @staticmethod
     def cat(parts: Sequence[Labels]) -> Labels:
         """Persons of several files. Raises InputError where there are none at all."""
         if not parts:
             raise InputError("there are no annotated persons")
-        return Labels(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Labels)))
+        columns = {}
+        for field in fields(Labels):
+            some = [getattr(part, field.name) for part in parts]
+            same = all(map(is_same, some)) and all(np.array_equal(some[0][0], c[0], equal_nan=True) for c in some)
+            columns[field.name] = same_for_all(some[0][0], sum(map(len, some))) if same else np.concatenate(some)
+        return Labels(**columns)
 
     @staticmethod
     def of(name: Sequence[str] | np.ndarray, *, image: Sequence[str] | np.ndarray | None = None,
@@ -95,7 +106,10 @@ class Labels:
         filled = {}
         for column, shape in _SHAPES.items():
             given = np.asarray(columns.pop(column, np.nan), np.float32)
-            filled[column] = np.ascontiguousarray(np.broadcast_to(given, (n, *shape)))
+            if given.ndim > len(shape):
+                filled[column] = np.ascontiguousarray(np.broadcast_to(given, (n, *shape)))
+            else:
+                filled[column] = same_for_all(np.array(np.broadcast_to(given, shape)), n)
         assert not columns, columns
         return Labels(
             np.asarray(name, np.str_), np.asarray([""] * n if image is None else image, np.str_),
@@ -103,8 +117,26 @@ class Labels:
         )  # fmt: skip
 
 
+def same_for_all(value: np.ndarray, count: int) -> np.ndarray:
+    """A column of so many rows that all are one value in memory; nobody writes into a column of labels."""
+    return np.lib.stride_tricks.as_strided(value, (count, *value.shape), (0, *value.strides))
+
+
+def is_same(column: np.ndarray) -> bool:
+    """Whether a column is one value for all rows, as those that a file does not give."""
+    return column.ndim > 1 and len(column) > 0 and column.strides[0] == 0
+
+
 def usable(labels: Labels, faults: Faults) -> Labels:
     """Those that say enough and nothing impossible; the others are counted and named."""
+    bad = np.zeros(len(labels), bool)
+    for first in range(0, len(labels), _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        bad[rows] = _unusable(labels[rows], faults)
+    return labels[~bad] if bad.any() else labels
+
+
+def _unusable(labels: Labels, faults: Faults) -> np.ndarray:
     wrong = {
         "has no pose that is finite": ~_finite(labels.poses),
         "has no betas that are finite": ~_finite(labels.betas),
@@ -124,7 +156,7 @@ def usable(labels: Labels, faults: Faults) -> Labels:
         for row in np.flatnonzero(rows & ~bad):
             faults.add(str(labels.name[row]), why)
         bad |= rows
-    return labels[~bad] if bad.any() else labels
+    return bad
 
 
 def _finite(column: np.ndarray) -> np.ndarray:

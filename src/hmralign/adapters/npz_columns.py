@@ -45,23 +45,6 @@ class Columns:
         """(rows, *shape) numbers; NaN is left to whoever looks at each record. Raises InputError for another shape."""
         return row_numbers(self.path, name, self.arrays[name], self.rows, shapes)
 
-    def require_numbers(self, name: str, *shapes: tuple[int | None, ...]) -> None:
-        """Raise InputError where an array is no (rows, *shape) numbers; nothing is copied."""
-        array = self.arrays[name]
-        if (
-            array.dtype.kind not in "iuf"
-            or array.ndim == 0
-            or len(array) != self.rows
-            or not any(
-                len(s) == array.ndim - 1 and all(b in (None, a) for a, b in zip(array.shape[1:], s, strict=True))
-                for s in shapes
-            )
-        ):
-            expected = " or ".join(str((self.rows, *shape)).replace("None", "N") for shape in shapes)
-            raise InputError(
-                f"{self.path}: '{name}' is {array.dtype} of shape {array.shape}, expected numbers {expected}"
-            )
-
     def texts(self, name: str) -> list[str]:
         """A text for each row. Raises InputError for anything else."""
         return row_texts(self.path, name, self.arrays[name], self.rows)
@@ -85,7 +68,7 @@ def row_numbers(
         raise InputError(f"{path}: '{name}' has {found}, expected {rows}, one for each person: lengths are unequal")
     for shape in shapes:
         if len(shape) == array.ndim - 1 and all(b in (None, a) for a, b in zip(array.shape[1:], shape, strict=True)):
-            return array.astype(np.float64)
+            return array if array.dtype.kind == "f" else array.astype(np.float64)
     expected = " or ".join(str((rows, *shape)).replace("None", "N") for shape in shapes)
     raise InputError(f"{path}: '{name}' has the shape {array.shape}, expected {expected}")
 

@@ -41,7 +41,7 @@ from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.structures import MASK_SIZE, Annotation, BodyParams, Example, InputError, Observation
 from hmralign.structures.counted import counted
 
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE, _HASHED_AT_ONCE = 4096, 65_536
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ class AdaptedPersons:
         for field in fields(self.labels):
             column = getattr(self.labels, field.name)
             digest.update(f"{field.name} {column.dtype} {column.shape}".encode())
-            digest.update(np.ascontiguousarray(column).tobytes())
+            for first in range(0, len(column), _HASHED_AT_ONCE):
+                digest.update(np.ascontiguousarray(column[first : first + _HASHED_AT_ONCE]).tobytes())
         bodies = [] if self.bodies is None else [b.skeleton_hash for b in self.bodies.by_gender.values()]
         made = (self.target.skeleton_hash, *bodies, self.setting.gender, self.setting.crop, self.setting.crop_scale)
         digest.update(repr(made).encode())

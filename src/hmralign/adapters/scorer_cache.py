@@ -57,7 +57,7 @@ def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPers
 
 def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
     """Labels of the cache, and the folder of images. Raises InputError where it has fewer persons than it says."""
-    path = need_one(CARD, folder, f"{split}.npz", f"{split}*.npz")
+    path = index_path(folder, split)
     rows: list[Row] = []
     for name, content in object_entries(path, str.isdigit, max_bytes=MAX_OBJECT_BYTES, max_directory=MAX_DIRECTORY):
         try:
@@ -66,6 +66,11 @@ def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
             faults.add(f"{path.name}:{name}", str(error))
     _require_all(path, len(rows) + faults.total)
     return labels_of_rows(rows), folder / "images" if (folder / "images").is_dir() else folder
+
+
+def index_path(folder: Path, split: str) -> Path:
+    """The cache whose name begins with the split. Raises InputError as `need_one`."""
+    return need_one(CARD, folder, f"{split}.npz", f"{split}*.npz")
 
 
 def _person(path: Path, name: str, content: bytes) -> Fields:

@@ -52,14 +52,19 @@ def open_split(folder: Path, split: str, setting: DatasetSetting) -> AdaptedPers
 
 def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
     """Labels of the split's file, and the folder of images."""
-    word = "validation" if split == "val" else split
-    path = need_one(
-        CARD, folder, f"annotations/3DPW_{word}.json", f"annotations/3DPW_{word}*.json", f"3DPW_{word}*.json"
-    )
+    path = index_path(folder, split)
     what = "annotations of 3DPW"
     return kept_labels(
         CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=False), _row, own), faults
     ), folder / "imageFiles"
+
+
+def index_path(folder: Path, split: str) -> Path:
+    """The split's file. Raises InputError as `need_one`."""
+    word = "validation" if split in ("val", "validation") else split
+    return need_one(
+        CARD, folder, f"annotations/3DPW_{word}.json", f"annotations/3DPW_{word}*.json", f"3DPW_{word}*.json"
+    )
 
 
 def _row(image: Fields, annotation: Fields) -> Row:

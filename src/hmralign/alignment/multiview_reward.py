@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,6 +90,9 @@ class MultiViewRewardConfig:
             raise InputError("multi-view reward: tolerance and ema_decay must be in 0..1, warmup not negative")
         if self.rollout.hypotheses != 1:
             raise InputError("multi-view reward: rollout.hypotheses must be 1; a front view has one true pose")
+        for name in ("steps", "seconds"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"multi-view reward: {name} must be positive, got {getattr(self, name)}")
         if self.steps is None and self.seconds is None:
             raise InputError("multi-view reward: give steps, or seconds after which the run ends")
 
@@ -141,11 +144,11 @@ class MultiViewSteps:
         )
 
     def _followed(self, policy: Any, person: Int[Tensor, " person"], draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        persons = self.data.persons[person]
-        fronts = persons.pixels[:, 0].float()
+        persons, place = self.data.persons[person], next(policy.parameters()).device
+        fronts = persons.pixels[:, 0].to(place).float()
         ours, theirs = policy.context(fronts), self.reference.context(fronts)
         dims = persons.pixels[0].numel()
-        x_T = torch.randn(len(person), 1, dims, generator=draw)
+        x_T = torch.randn(len(person), 1, dims, generator=draw).to(place)
         plan = planned_steps(self.config.rollout, draw)
         x_0, drift = rollout(policy, self.reference, ours, theirs, x_T, self.config.rollout, plan)
         views = policy.to_views(x_0)[:, 0]
@@ -155,9 +158,9 @@ class MultiViewSteps:
 @torch.no_grad()
 def sampled_views(policy: Any, persons: RingPersons, seed: int) -> Float[Tensor, "person view 4 h w"]:
     """One sample for each person's front; the noise of a person depends on the seed and the person's place alone."""
-    made = []
+    made, place = [], next(policy.parameters()).device
     for start in range(0, len(persons.joints), 32):
-        some = persons.pixels[start : start + 32, 0].float()
+        some = persons.pixels[start : start + 32, 0].to(place).float()
         x_0 = policy.sample(policy.context(some), 1, seeded(seed, "views", start))
         made.append(policy.to_views(x_0)[:, 0])
     return torch.cat(made)
@@ -235,8 +238,16 @@ def fine_tune(
     curve = folder / "curve.jsonl"
     steps = steps or MultiViewSteps(data, critic, reference, base_loss, config)
     checks = reward_checks(data, critic, config, curve, looked)
-    loop = Loop(policy, steps, _loop(config), state=folder / "state.pt", curve=Curve(curve), checks=checks)
-    average, went = loop.run(), loop.progress
+    place = next(policy.parameters()).device
+    loop = Loop(
+        policy,
+        steps,
+        replace(_loop(config), device=place),
+        state=folder / "state.pt",
+        curve=Curve(curve),
+        checks=checks,
+    )
+    average, went = loop.run(), loop.progress  # on the CPU
     merge_low_rank(average)
     return RewardOutcome(average.eval().requires_grad_(False), went.step, went.seconds, went.stopped, went.good_figures)
 

@@ -11,7 +11,8 @@ import io
 import math
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +44,27 @@ def npz_sizes(path: Path) -> dict[str, int]:
     """
     with opened_archive(path) as archive:
         return {name: info.file_size for name, info in _entries(path, archive).items()}
+
+
+def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of each array, as its header says; no number is read. Raises InputError as `npz_sizes`."""
+    return {name: shape for name, (shape, _) in _headers(path).items()}
+
+
+def npz_object_axes(path: Path) -> dict[str, int]:
+    """Names of the arrays of objects, and how many axes each has: what `read_npz` refuses. Raises InputError."""
+    return {name: len(shape) for name, (shape, dtype) in _headers(path).items() if dtype.kind == "O"}
+
+
+def _headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    found = {}
+    with opened_archive(path) as archive:
+        for name, info in _entries(path, archive).items():
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputError(f"{path}: '{shown(name)}' is packed in an unusual way, expected what numpy writes")
+            with archive.open(info) as file:
+                found[name] = _header(file)  # pyright: ignore[reportArgumentType]
+    return found
 
 
 def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
@@ -114,6 +136,63 @@ def object_entries(
                         f"{path}: '{shown(name)}' is {shown(str(dtype))} of shape {shown(shape)}, expected an object"
                     )
                 yield name, file.read(max_bytes + 1)
+
+
+def npz_rows(path: Path, names: Collection[str], at_once: int) -> Iterator[dict[str, np.ndarray]]:
+    """Rows of the named arrays, so many of each at once, all of them side by side from the first row to the last.
+
+    An array of a million rows is never in memory as a whole. Raises InputError as `read_npz`, and where arrays have
+    unequal numbers of rows.
+    """
+    with opened_archive(path) as archive, ExitStack() as stack:
+        entries = _entries(path, archive)
+        if missing := [name for name in names if name not in entries]:
+            raise InputError(f"{path}: lacks the arrays {missing}")
+        streams = {name: _RowStream.of(path, archive, name, entries[name], stack) for name in names}
+        counts = {name: stream.shape[0] for name, stream in streams.items()}
+        if len(set(counts.values())) > 1:
+            raise InputError(f"{path}: has arrays of unequal lengths: {counts}")
+        for first in range(0, next(iter(counts.values()), 0), at_once):
+            yield {name: stream.read(min(at_once, counts[name] - first)) for name, stream in streams.items()}
+
+
+@dataclass(frozen=True)
+class _RowStream:
+    """An array of an archive that is read some rows at a time."""
+
+    name: str
+    file: Any  # a `zipfile.ZipExtFile`
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @staticmethod
+    def of(path: Path, archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo, stack: ExitStack) -> _RowStream:
+        """Behind its header. Raises InputError for an array whose rows do not follow one another."""
+        _values_of_header(path, archive, name, info)  # checks it
+        file = stack.enter_context(archive.open(info))
+        shape, dtype = _header(file)  # pyright: ignore[reportArgumentType]
+        with archive.open(info) as again:
+            fortran = _is_fortran(again)
+        if not shape or (fortran and len(shape) > 1):
+            raise InputError(f"{path}: '{shown(name)}' has no rows that follow one another, expected what numpy writes")
+        return _RowStream(name, file, shape, dtype)
+
+    def read(self, rows: int) -> np.ndarray:
+        """The next rows. Raises ValueError where they are not there."""
+        size = rows * math.prod(self.shape[1:]) * self.dtype.itemsize
+        parts, left = [], size
+        while left and (part := self.file.read(left)):
+            parts.append(part)
+            left -= len(part)
+        if left:
+            raise ValueError(f"'{shown(self.name)}' is cut off")
+        return np.frombuffer(b"".join(parts), self.dtype).reshape(rows, *self.shape[1:])
+
+
+def _is_fortran(file: Any) -> bool:
+    old = np.lib.format.read_magic(file) == (1, 0)  # pyright: ignore[reportArgumentType]
+    reader = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+    return bool(reader(file)[1])  # pyright: ignore[reportArgumentType]
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> Path:

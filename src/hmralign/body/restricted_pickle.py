@@ -52,7 +52,7 @@ class _Dtype:
         self.order = state[1]
 
 
-class _Array:
+class PickledArray:
     """`numpy.ndarray`: shape, dtype, memory order and raw bytes, as the pickle tells them."""
 
     state: tuple[Any, ...] = ()
@@ -63,7 +63,7 @@ class _Array:
         self.state = state[-4:]  # a version number may come first
 
 
-class _Instance:
+class PickledInstance:
     """An object that is nothing but its attributes."""
 
     state: Any = None
@@ -78,19 +78,19 @@ class _Instance:
         return self.state[name]
 
 
-class _Csc(_Instance):
+class _Csc(PickledInstance):
     """`scipy.sparse.csc_matrix`."""
 
 
-class _Csr(_Instance):
+class _Csr(PickledInstance):
     """`scipy.sparse.csr_matrix`."""
 
 
-class _Ch(_Instance):
+class _Ch(PickledInstance):
     """`chumpy.ch.Ch`: an array `x` with the machinery of differentiation around it."""
 
 
-class _Select(_Instance):
+class _Select(PickledInstance):
     """`chumpy.reordering.Select`: elements `idxs` of the flattened `a`, in `preferred_shape`."""
 
 
@@ -112,21 +112,21 @@ class _Function:
 _OBJECT = _Function(lambda: None)
 
 
-def _new_array(kind: object, *shape_and_code: object) -> _Array:
-    if kind is not _Array:
+def _new_array(kind: object, *shape_and_code: object) -> PickledArray:
+    if kind is not PickledArray:
         raise ValueError("an array is of no plain kind")
-    return _Array()
+    return PickledArray()
 
 
-def _filled_array(shape: object, dtype: object, fortran: object, raw: object) -> _Array:
-    array = _Array()
+def _filled_array(shape: object, dtype: object, fortran: object, raw: object) -> PickledArray:
+    array = PickledArray()
     array.state = (shape, dtype, fortran, raw)
     return array
 
 
 def _new_instance(kind: object, base: object, state: object) -> object:
     """`copyreg._reconstructor`, by which old protocols make an instance of a class."""
-    if not (isinstance(kind, type) and issubclass(kind, _Array | _Instance)) or base is not _OBJECT:
+    if not (isinstance(kind, type) and issubclass(kind, PickledArray | PickledInstance)) or base is not _OBJECT:
         raise ValueError("an instance is of no known kind")
     return kind()
 
@@ -188,7 +188,7 @@ _CONTAINERS = (list, tuple, set, frozenset, dict)
 def _globals() -> dict[tuple[str, str], Any]:
     """All that a body file may name -> what stands for it."""
     allowed: dict[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): _Array,
+        ("numpy", "ndarray"): PickledArray,
         ("numpy", "dtype"): _Dtype,
         ("chumpy.ch", "Ch"): _Ch,
         ("chumpy", "Ch"): _Ch,
@@ -220,7 +220,7 @@ def _globals() -> dict[tuple[str, str], Any]:
 
 
 _GLOBALS = _globals()
-_DATA_GLOBALS = {name: made for name, made in _GLOBALS.items() if name[0].split(".")[0] not in ("scipy", "chumpy")}
+DATA_GLOBALS = {name: made for name, made in _GLOBALS.items() if name[0].split(".")[0] not in ("scipy", "chumpy")}
 """Without what only bodies need."""
 
 _EXPECTED = "numpy arrays, SciPy's sparse matrices, chumpy's Ch and plain containers"
@@ -308,6 +308,11 @@ class Recorder(pickle._Unpickler):
         if code not in _REFUSED_OPCODES
     }
 
+    @staticmethod
+    def following(opcode: int, load: Callable[[Any], None]) -> dict[int, Callable[[Any], None]]:
+        """The instructions of a recorder, counted and checked as here, with one that is followed otherwise."""
+        return {**Recorder.dispatch, opcode: _counted(load, _CHECKS.get(opcode))}
+
     def __init__(
         self,
         what: str,
@@ -375,15 +380,16 @@ def read_pickle(path: Path) -> dict[str, object]:
     Raises:
         InputError: the file is too large, cannot be read, is no dictionary, or wants a global that no body needs.
     """
+    raw = b"."
     try:
         if path.stat().st_size > MAX_PICKLE_BYTES:
             raise InputError(f"Body file {path} has {path.stat().st_size} bytes, expected at most {MAX_PICKLE_BYTES}.")
-        content = Recorder(f"Body file {path}", read_limited(path, MAX_PICKLE_BYTES), _GLOBALS, _EXPECTED).load()
+        raw = read_limited(path, MAX_PICKLE_BYTES)
+        content = Recorder(f"Body file {path}", raw, _GLOBALS, _EXPECTED).load()
     except InputError:
         raise
     except Exception as error:  # a damaged pickle raises almost anything
-        said = ", ".join(filter(None, [type(error).__name__, shown(str(error), 200)]))
-        raise InputError(f"Cannot read the body file {path}: {said}.") from error
+        raise InputError(f"Cannot read the body file {path}: {_reason(error, raw)}.") from error
     if not isinstance(content, dict):
         raise InputError(f"Body file {path} holds a {type(content).__name__.strip('_')}, expected a dictionary.")
     return content
@@ -395,8 +401,8 @@ def read_object_array(what: str, content: bytes, *, max_opcodes: int) -> list[ob
     `what` is how a sentence names the file. Raises InputError where it names anything but numpy arrays and plain
     containers, and almost anything for what is damaged or exceeds `max_opcodes` instructions.
     """
-    array = Recorder(what, content, _DATA_GLOBALS, "numpy arrays and plain containers", max_opcodes=max_opcodes).load()
-    if not isinstance(array, _Array) or len(array.state) != 4:
+    array = Recorder(what, content, DATA_GLOBALS, "numpy arrays and plain containers", max_opcodes=max_opcodes).load()
+    if not isinstance(array, PickledArray) or len(array.state) != 4:
         raise ValueError("it holds no array of objects")
     shape, _, _, items = array.state
     if not isinstance(items, list) or shape != (len(items),):
@@ -410,15 +416,22 @@ def read_data_pickle(path: Path, what: str, *, max_bytes: int, max_opcodes: int)
     `what` is its meaning, as in "a sequence of 3DPW"; `pickled_array` turns values in it into arrays. Raises
     InputError, naming the file, where it is missing, too large, damaged, or names anything else.
     """
+    content = b"."
     try:
         content = read_limited(path, max_bytes)
-        return Recorder(str(path), content, _DATA_GLOBALS, "numpy arrays and plain containers",
+        return Recorder(str(path), content, DATA_GLOBALS, "numpy arrays and plain containers",
                         max_opcodes=max_opcodes).load()  # fmt: skip
     except InputError:
         raise
     except Exception as error:  # a damaged pickle raises almost anything
-        said = ", ".join(filter(None, [type(error).__name__, shown(str(error), 200)]))
-        raise InputError(f"{path}: not {what} ({said})") from error
+        raise InputError(f"{path}: not {what} ({_reason(error, content)})") from error
+
+
+def _reason(error: Exception, content: bytes) -> str:
+    """Why a pickle cannot be read; a name alone, such as EOFError, would say nothing to a user."""
+    if isinstance(error, EOFError) or not content.endswith(b"."):  # the last instruction of every pickle
+        return "the file ends too early: it is cut off, or empty"
+    return ", ".join(filter(None, [type(error).__name__, shown(str(error), 200)]))
 
 
 def read_plain_object(what: str, content: bytes, *, max_opcodes: int) -> object:
@@ -426,8 +439,8 @@ def read_plain_object(what: str, content: bytes, *, max_opcodes: int) -> object:
 
     Raises InputError as `read_object_array`, and almost anything for what is damaged.
     """
-    array = Recorder(what, content, _DATA_GLOBALS, "numpy arrays and plain containers", max_opcodes=max_opcodes).load()
-    if not isinstance(array, _Array) or len(array.state) != 4 or array.state[0] != ():
+    array = Recorder(what, content, DATA_GLOBALS, "numpy arrays and plain containers", max_opcodes=max_opcodes).load()
+    if not isinstance(array, PickledArray) or len(array.state) != 4 or array.state[0] != ():
         raise ValueError("it holds no single object")
     items = array.state[3]
     if not isinstance(items, list) or len(items) != 1:
@@ -437,7 +450,7 @@ def read_plain_object(what: str, content: bytes, *, max_opcodes: int) -> object:
 
 def is_pickled_array(value: object) -> bool:
     """Whether a value stands for an array, a single number of numpy among them."""
-    return isinstance(value, _Array)
+    return isinstance(value, PickledArray)
 
 
 def pickled_array(value: object) -> np.ndarray:
@@ -445,7 +458,7 @@ def pickled_array(value: object) -> np.ndarray:
 
     Raises ValueError, IndexError or TypeError for anything else, and for arrays whose parts do not fit.
     """
-    if isinstance(value, _Array):
+    if isinstance(value, PickledArray):
         return _dense(value)
     if isinstance(value, _Ch):
         return _dense(value.part("x"))
@@ -466,11 +479,12 @@ def _shape(value: object) -> tuple[int, ...]:
     return value
 
 
-def _dense(array: object) -> np.ndarray:
-    if not isinstance(array, _Array) or len(array.state) != 4:
-        raise ValueError("an array was expected")
-    shape, dtype, fortran, raw = array.state
-    shape = _shape(shape)
+def pickled_item_bytes(dtype: object) -> int:
+    """Bytes of one number of an array. Raises ValueError for what is no type of plain numbers."""
+    return _plain_dtype(dtype).itemsize
+
+
+def _plain_dtype(dtype: object) -> np.dtype:
     code, order = (dtype.code, dtype.order) if isinstance(dtype, _Dtype) else (None, None)
     if (
         not isinstance(code, str)
@@ -479,10 +493,18 @@ def _dense(array: object) -> np.ndarray:
         or order not in ("<", ">", "=", "|")
     ):
         raise ValueError("it holds no plain numbers")
+    return np.dtype(code).newbyteorder(order)
+
+
+def _dense(array: object) -> np.ndarray:
+    if not isinstance(array, PickledArray) or len(array.state) != 4:
+        raise ValueError("an array was expected")
+    shape, dtype, fortran, raw = array.state
+    shape = _shape(shape)
+    plain = _plain_dtype(dtype)
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
     if not isinstance(raw, bytes | bytearray):
         raise ValueError("its content is no bytes")
-    plain = np.dtype(code).newbyteorder(order)
     if len(raw) != math.prod(shape) * plain.itemsize:
         raise ValueError(f"it has {counted(len(raw), 'byte')}, expected {math.prod(shape) * plain.itemsize}")
     return np.frombuffer(bytearray(raw), plain).reshape(shape, order="F" if fortran else "C")

@@ -28,10 +28,12 @@ _METHOD_HELP = (
 class AlignOptions:
     """Align a checkpoint with preference groups (`hmralign groups`); continues an unfinished run in the same folder."""
 
-    out: Path
+    out: Path | None = None
     """Folder of the run: weights, curves, state for resuming."""
     groups: Path | None = None
     """Store of groups with scores."""
+    advise: Path | None = None
+    """Instead: a store of groups, of which it is said whether to align with it, and with what; nothing is trained."""
     pairs: Path | None = None
     """Instead: a pool of ADHMR's or GPA's code (.json, .npz) or of `hmralign convert pairs`, for a HypoNet by dpo,
     group or sft; --critic is then one of its measures, or oracle-gpa."""
@@ -80,11 +82,13 @@ def run_align(options: AlignOptions, terminal: Terminal) -> int:
     if options.threads < 1:
         raise UsageError(f"--threads is {options.threads}; expected at least 1")
     torch.set_num_threads(options.threads)
-    _require_source(options)
+    if options.advise is not None:
+        return _advise(options.advise, options, terminal)
+    out = _checked_out(options)
     critic = options.critic
     groups = options.groups
     if groups is None:
-        return _run_pool(options, terminal)
+        return _run_pool(options, out, terminal)
     config = read_align_config(
         chosen_config("align", options.preset, options.config),
         options.method,
@@ -96,14 +100,32 @@ def run_align(options: AlignOptions, terminal: Terminal) -> int:
     followed = f", following {config.critic}" if config.follows_critic else ""
     terminal.say(f"Aligning by {config.method}{followed}.")
     done = align_checkpoint(
-        groups, options.checkpoint, config, options.out, other_model=options.other_model, body=options.body,
+        groups, options.checkpoint, config, out, other_model=options.other_model, body=options.body,
         device=options.device,
     )  # fmt: skip
-    return _say(done, options, terminal)
+    return _say(done, out, terminal)
 
 
-def _require_source(options: AlignOptions) -> None:
-    """Raises UsageError unless there are groups, or pairs with their images and a checkpoint."""
+def _advise(store: Path, options: AlignOptions, terminal: Terminal) -> int:
+    """What was measured in situations like the one that a store of groups shows."""
+    from hmralign.preferences.store import GroupStore
+    from hmralign.systems.align.advise import advice_document, advice_lines, situation_of
+    from hmralign.systems.align.checkpoint import own_body
+
+    if options.groups is not None or options.pairs is not None or options.out is not None:
+        raise UsageError("--advise trains nothing; expected it without --groups, --pairs and --out")
+    opened = GroupStore.open(store)
+    document = advice_document(situation_of(opened, own_body(options.body), options.checkpoint))
+    for line in advice_lines(document):
+        terminal.say(line)
+    terminal.answer(document)
+    return 0
+
+
+def _checked_out(options: AlignOptions) -> Path:
+    """Folder of the run. Raises UsageError unless there are one, and groups, or pairs with images and a checkpoint."""
+    if options.out is None:
+        raise UsageError("expected --out FOLDER, where the run goes")
     if (options.groups is None) == (options.pairs is None):
         raise UsageError("expected one of --groups STORE and --pairs POOL")
     if options.groups is not None and options.images is not None:
@@ -112,6 +134,7 @@ def _require_source(options: AlignOptions) -> None:
         raise UsageError("--pairs needs --images ROOT and --checkpoint HYPONET")
     if options.pairs is not None and options.other_model:
         raise UsageError("--other-model is for --groups; a pool does not say who sampled it")
+    return options.out
 
 
 def _as_said(config: AlignConfig, options: AlignOptions) -> AlignConfig:
@@ -122,7 +145,7 @@ def _as_said(config: AlignConfig, options: AlignOptions) -> AlignConfig:
     return replace(config, training=replace(config.training, **{k: v for k, v in said.items() if v is not None}))
 
 
-def _run_pool(options: AlignOptions, terminal: Terminal) -> int:
+def _run_pool(options: AlignOptions, out: Path, terminal: Terminal) -> int:
     from hmralign.systems.align.configuration import read_align_config
     from hmralign.systems.align.pool import align_pool
 
@@ -131,13 +154,13 @@ def _run_pool(options: AlignOptions, terminal: Terminal) -> int:
     config = _as_said(config, options)
     terminal.say(f"Aligning by {config.method}.")
     done = align_pool(
-        options.pairs, options.checkpoint, options.images, config, options.out,
+        options.pairs, options.checkpoint, options.images, config, out,
         critic=options.critic, body=options.body, device=options.device,
     )  # fmt: skip
-    return _say(done, options, terminal)
+    return _say(done, out, terminal)
 
 
-def _say(done: AlignedCheckpoint, options: AlignOptions, terminal: Terminal) -> int:
+def _say(done: AlignedCheckpoint, out: Path, terminal: Terminal) -> int:
     """Where the weights are, and how the run went."""
     terminal.answer(
         {
@@ -149,5 +172,5 @@ def _say(done: AlignedCheckpoint, options: AlignOptions, terminal: Terminal) -> 
         }
     )
     early = "" if done.result.stopped is None else f" (stopped early: {done.result.stopped})"
-    terminal.say(f"Aligned weights are in {done.path}, curves in {options.out / 'curves.png'}{early}")
+    terminal.say(f"Aligned weights are in {done.path}, curves in {out / 'curves.png'}{early}")
     return 0

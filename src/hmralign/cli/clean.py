@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,11 +17,24 @@ from hmralign.cli.label_body_option import LABEL_BODY_HELP
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.cli.work_options import (
+    Engine,
+    Shard,
+    Workers,
+    check_work,
+    has_workers,
+    make_one_share,
+    refuse_work,
+    run_workers,
+    told_to_the_driver,
+)
 from hmralign.critics.names import CRITICS, is_critic
 from hmralign.data.names import DATASETS
 
 if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
+    from hmralign.engines.work import Units
+    from hmralign.systems.clean.clean import CleanConfig
     from hmralign.systems.clean.sources import LabelSource
 
 _DATASET_HELP = f"With --data: {', '.join(DATASETS)}, or FILE.py:FUNCTION of your own (docs/extending.md)."
@@ -70,8 +86,10 @@ class CleanOptions:
     """Whose noise and landmark offsets the keypoints of shards have; the default is mediapipe. A prediction file says
     so itself."""
     write: bool = False
-    """Write the kept labels: OUT/cleaned, shards that `hmralign train` takes, or OUT/cleaned.npz. Of a data set only
-    the names of its records are written, in cleaned.jsonl."""
+    """Write the kept labels: OUT/cleaned, shards that `hmralign train` takes, or OUT/cleaned.npz. Of a data
+    set that is one index (human-data, hybrik-json, 3dpw-json, h36m, scorer-cache) the kept records in its own form."""
+    export: Path | None = None
+    """Parquet file of the scores and reasons of all labels; needs pyarrow (extra [export])."""
     sheet_items: int = 24
     """Labels on the contact sheet, half of them kept, half dropped; 0 for no sheet."""
     scores_from: Path | None = None
@@ -81,6 +99,9 @@ class CleanOptions:
     seed: int = 0
     """Seed of critics that draw."""
     device: Device = CPU
+    shard: Shard = None
+    workers: Workers = 1
+    engine: Engine = "local"
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False
@@ -91,9 +112,49 @@ class CleanOptions:
 
 def run_clean(options: CleanOptions, terminal: Terminal) -> int:
     """Judge, choose, write."""
-    source_path, out = _checked(options)
+    _, out = _checked(options)
+    check_work(options)
+    if options.scores_from is not None:
+        refuse_work(options, "--scores-from takes scores that are there, and nothing is judged")
+    if options.shard is not None:
+        return make_one_share(options, partial(opened_labels, options), out, terminal)
+    if has_workers(options):
+        run_workers(options, partial(opened_labels, options), options.device)
+    from hmralign.systems.clean.clean import clean_labels
+
+    source, body, config = _made(options)
+    summary = clean_labels(
+        source,
+        body,
+        out,
+        config,
+        scores_from=options.scores_from,
+        export=options.export,
+        progress=terminal.progress,
+        device=options.device,
+    )
+    write_run_file(out, "clean", options, _made_by(summary, body))
+    _warn(summary, options.critic, terminal)
+    terminal.answer({"out": str(out), **summary})
+    terminal.say(_final_line(summary, options.critic, out))
+    return 0
+
+
+@contextmanager
+def opened_labels(options: CleanOptions) -> Iterator[Units]:
+    """The chunks of labels, for a worker."""
+    from hmralign.systems.clean.clean import label_chunks
+
+    with told_to_the_driver():
+        _, out = _checked(options)
+        yield label_chunks(*_made(options), out, options.device)
+
+
+def _made(options: CleanOptions) -> tuple[LabelSource, BodyModel, CleanConfig]:
+    """Labels, body and settings of the options."""
+    source_path, _ = _checked(options)
     from hmralign.body.free_body import load_free_body
-    from hmralign.systems.clean.clean import CleanConfig, clean_labels
+    from hmralign.systems.clean.clean import CleanConfig
 
     critic: Any = options.critic  # a `CriticChoice`
     config = CleanConfig(
@@ -112,14 +173,7 @@ def run_clean(options: CleanOptions, terminal: Terminal) -> int:
     _ = config.rule  # what is wrong with it is said before anything is read
     body = load_free_body("3k5")
     source = _opened_data(options, body) if source_path is None else _opened_source(source_path, options, body)
-    summary = clean_labels(
-        source, body, out, config, scores_from=options.scores_from, progress=terminal.progress, device=options.device
-    )
-    write_run_file(out, "clean", options, _made_by(summary, body))
-    _warn(summary, options.critic, terminal)
-    terminal.answer({"out": str(out), **summary})
-    terminal.say(_final_line(summary, options.critic, out))
-    return 0
+    return source, body, config
 
 
 def _checked(options: CleanOptions) -> tuple[Path | None, Path]:
@@ -138,9 +192,13 @@ def _checked(options: CleanOptions) -> tuple[Path | None, Path]:
         raise UsageError(f"{flags} are given; expected one of them")
     if options.source is None:
         if options.write:
-            raise UsageError(
-                "--write is for shards and prediction files; cleaned.jsonl names the records of a data set"
-            )
+            from hmralign.adapters.index_copies import FORMS
+
+            if options.dataset not in FORMS:
+                raise UsageError(
+                    f"--write is for shards, prediction files and the indexes {', '.join(FORMS)}; of "
+                    f"'{options.dataset}' cleaned.jsonl names the kept records"
+                )
         return None, options.out
     if options.source.suffix == ".npz" and options.detector is not None:
         raise UsageError(f"--detector is for shards; '{options.source}' says itself whose keypoints it holds")

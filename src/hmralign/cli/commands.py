@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from hmralign.cli.align import AlignOptions, run_align
 from hmralign.cli.bench import BenchOptions, run_bench
+from hmralign.cli.bench_speed import BenchSpeedOptions, run_bench_speed
 from hmralign.cli.clean import CleanOptions, run_clean
 from hmralign.cli.convert import CONVERT_COMMANDS
 from hmralign.cli.critic import CRITIC_COMMANDS
@@ -21,6 +22,7 @@ from hmralign.cli.evaluate_alignment import EvaluateAlignmentOptions, run_evalua
 from hmralign.cli.export import ExportOptions, run_export
 from hmralign.cli.groups import run_groups
 from hmralign.cli.groups_options import GroupsOptions
+from hmralign.cli.multiview import MULTIVIEW_COMMANDS
 from hmralign.cli.recover import RecoverOptions, run_recover
 from hmralign.cli.refine import RefineOptions, run_refine
 from hmralign.cli.setup_detector import SetupDetectorOptions, run_setup_detector
@@ -49,6 +51,7 @@ COMMANDS = {
     ),
     "synth": Command(SynthOptions, run_synth, "write shards of synthetic persons with masks, for training"),
     "bench": Command(BenchOptions, run_bench, "write the splits of the SynthWild benchmark"),
+    "bench speed": Command(BenchSpeedOptions, run_bench_speed, "how fast each stage is here, and what bounds it"),
     "train": Command(TrainOptions, run_train, "train a base model, scorer, regressor, refiner, space of texts"),
     "groups": Command(GroupsOptions, run_groups, "sample, store and score groups of hypotheses; look at them"),
     "align": Command(AlignOptions, run_align, "move a checkpoint with preference groups and their scores"),
@@ -57,6 +60,7 @@ COMMANDS = {
     "evaluate alignment": Command(
         EvaluateAlignmentOptions, run_evaluate_alignment, "compare aligned checkpoints with their base"
     ),
+    **{f"multiview {name}": Command(*command) for name, command in MULTIVIEW_COMMANDS.items()},
     **{f"critic {name}": Command(*command) for name, command in CRITIC_COMMANDS.items()},
     **{f"convert {name}": Command(*command) for name, command in CONVERT_COMMANDS.items()},
     "setup-detector": Command(SetupDetectorOptions, run_setup_detector, "install the person detector, once"),

@@ -22,6 +22,7 @@ from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.cli.work_options import share_of
 
 if TYPE_CHECKING:
     from hmralign.systems.group_preference.batch_export import BatchForm, ExportReport
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 JOURNAL = "critic_journal.sqlite"
 """Beside the store, as for `critic score`."""
+
+_SHARD_HELP = (
+    "K/N: the requests about the K-th of N shares of the store's shards. Each share has a folder of its own, and so "
+    "one file, or several where it would exceed --max-requests or --max-megabytes."
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class ExportBatchOptions:
     """Most requests in a file."""
     max_megabytes: float = 190.0
     """Most megabytes (10^6 bytes) of a file."""
+    shard: Annotated[str | None, tyro.conf.arg(help=_SHARD_HELP)] = None
     device: Device = CPU
     quiet: bool = False
     """Say nothing but errors."""
@@ -106,7 +113,7 @@ def run_export_batch(options: ExportBatchOptions, terminal: Terminal) -> int:
     with Journal.open(options.journal or folder.with_name(JOURNAL)) as journal, opened_memory(options.memory) as memory:
         report = export_batch(
             folder, options.out, journal, options.model, body, config, memory, name=options.name,
-            retry=options.retry_failed, limits=limits, form=form, device=options.device,
+            retry=options.retry_failed, limits=limits, form=form, device=options.device, share=share_of(options.shard),
         )  # fmt: skip
     warn_of(report.undrawn, "group", "that cannot be drawn", terminal)
     terminal.answer(

@@ -36,6 +36,8 @@ class CriticDescribeOptions(SpendingOptions):
     """Answers about each part of the body."""
     mirrored_samples: int = 2
     """Answers about each part in the mirrored picture."""
+    part_words: int = 40
+    """Words of an answer about a part at most; as `hmralign refine` is to ask."""
     seed: int = 0
     """Seed of the persons, the prompts and the bootstrap."""
     quiet: bool = False
@@ -59,7 +61,10 @@ def run_critic_describe(options: CriticDescribeOptions, terminal: Terminal) -> i
     from hmralign.systems.language_refinement.audit import audit_model
 
     persons = open_dataset(options.dataset, data, options.split)
-    asked = DescribeOptions(samples=options.samples, mirrored_samples=options.mirrored_samples, seed=options.seed)
+    asked = DescribeOptions(
+        samples=options.samples, mirrored_samples=options.mirrored_samples, part_words=options.part_words,
+        seed=options.seed,
+    )  # fmt: skip
     with opened_asker(options, options.out.with_name("describe_journal.sqlite")) as asker:
         found = audit_model(asker, persons, options.persons, asked, seed=options.seed)
     write_audit(options.out, found.parts, {**found.facts, "failures": found.failures})

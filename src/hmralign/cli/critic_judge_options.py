@@ -18,6 +18,7 @@ from hmralign.cli.usage import UsageError
 if TYPE_CHECKING:
     from hmralign.body.model import BodyModel
     from hmralign.critics.vlm.memory.store import Memory
+    from hmralign.engines.share import Share
     from hmralign.preferences.store import GroupStore
     from hmralign.systems.group_preference.settings import EmbeddingConfig, ScoreConfig
     from hmralign.vlm.asker import Asker
@@ -176,11 +177,23 @@ def _nobody(options: ServerOptions) -> ChatBackend:
 
 
 @contextmanager
-def open_asker(options: AskingOptions, folder: Path, journal_only: bool = False) -> Iterator[Asker]:
-    """Who is asked about a store; everything is checked before the model is loaded."""
+def open_asker(
+    options: AskingOptions, folder: Path, journal_only: bool = False, share: Share | None = None
+) -> Iterator[Asker]:
+    """Who is asked about a store, or a share of it; everything is checked before the model is loaded.
+
+    A share has a journal of its own, which begins with what the store's knows; the store's takes in those of shares.
+    """
     if options.config is not None and options.preset != "default":
         raise UsageError("--preset and --config are both given; expected one of them")
-    with opened_asker(options, folder.with_name("critic_journal.sqlite"), journal_only) as asker:
+    whole, shares = folder.with_name("critic_journal.sqlite"), folder.parent.glob("critic_journal.*-of-*.sqlite")
+    own, others = whole, sorted(shares)
+    if share is not None and not journal_only:
+        own = folder.with_name(f"critic_journal.{share.number}-of-{share.count}.sqlite")
+        others = [whole] if whole.is_file() else []
+    with opened_asker(options, own, journal_only) as asker:
+        if options.journal is None:
+            asker.journal.merge(others)
         yield asker
 
 

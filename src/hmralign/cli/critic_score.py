@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -23,11 +23,18 @@ from hmralign.cli.critic_judge_options import (
 from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.cli.work_options import share_of
 
 if TYPE_CHECKING:
     from hmralign.preferences.store import GroupStore
     from hmralign.systems.group_preference.score import ScoreReport
     from hmralign.systems.group_preference.settings import ScoreConfig
+
+
+_SHARD_HELP = (
+    "K/N: score the K-th of N shares of the store's shards, beside other processes that score others, each with a "
+    "server of its own if you like; with a journal of its own, unless --journal names one."
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class ScoreOptions(AskingOptions):
     """Folder of the CLIP model by which the memory finds its cases, where it does; replaces the configuration's."""
     seed: int | None = None
     """Seed of plans and labels; replaces the configuration's."""
+    shard: Annotated[str | None, tyro.conf.arg(help=_SHARD_HELP)] = None
     quiet: bool = False
     """Say nothing but errors."""
     json: bool = False
@@ -73,11 +81,13 @@ def run_score(options: ScoreOptions, terminal: Terminal) -> int:
     if options.clip is not None and options.memory is None:
         raise UsageError("--clip is for the cases of a memory, and there is no --memory")
     body = body_of(GroupStore.open(folder))
+    share = None if options.shard is None else share_of(options.shard)
     _warn_of_pace(options, GroupStore.open(folder), config, terminal)
-    with open_asker(options, folder, options.journal_only) as asker, opened_memory(options.memory) as memory:
+    with open_asker(options, folder, options.journal_only, share) as asker, opened_memory(options.memory) as memory:
         report = score_groups(
-            folder, asker, body, config, memory, name=options.name, retry=options.retry_failed, device=options.device
-        )
+            folder, asker, body, config, memory, name=options.name, retry=options.retry_failed, device=options.device,
+            share=share,
+        )  # fmt: skip
         spent = dataclasses.asdict(asker.journal.spent())
     warn_of(report.unjudged, "group", "without a verdict", terminal)
     if report.groups and not report.judged and not options.quiet:

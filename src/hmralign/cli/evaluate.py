@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from hmralign.adapters.predictions.names import FORMATS
 from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.label_body_option import GENDER_HELP, LABEL_BODY_HELP
 from hmralign.cli.terminal import Terminal
@@ -19,13 +20,19 @@ _DATASET_HELP = f"What the folder holds: {', '.join(DATASETS)}, or FILE.py:FUNCT
 
 _PROTOCOL_HELP = (
     "Measure one checkpoint as a published table was, and set what was published beside it: scorehypo-code, clean, "
-    "3dpw-14, emdb-24, h36m-p2. The data set's test split, its records and boxes are then those of the protocol."
+    "3dpw-14, emdb-24, h36m-p2, ehf. The data set's test split, its records and boxes are "
+    "then those of the protocol; of human-data --split names the archive."
+)
+_PREDICTIONS_HELP = (
+    "Instead of checkpoints: files or folders of what another system predicted, in one of the formats "
+    f"{', '.join(FORMATS)}, or the archive of docs/prediction_files.md. Each prediction is held against the record of "
+    "its photo and box."
 )
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Measure checkpoints on a split of SynthWild, or of a data set of your own.
+    """Measure checkpoints, or predictions of another system, on a split of a data set.
 
     Errors come with intervals, slices, calibration and paired differences.
     `hmralign evaluate alignment` compares aligned checkpoints with their base, with and without refinement.
@@ -49,6 +56,14 @@ class EvaluateOptions:
     protocol: Annotated[str | None, tyro.conf.arg(help=_PROTOCOL_HELP)] = None
     h36m_regressor: Path | None = None
     """With --protocol: J_regressor_h36m.npy, which finds Human3.6M's joints in SMPL's mesh."""
+    predictions: Annotated[tuple[Path, ...], tyro.conf.arg(name="predictions", help=_PREDICTIONS_HELP)] = field(
+        default_factory=tuple
+    )
+    prediction_body: Path | None = None
+    """With --predictions: file of the body that was predicted; --body where that is of its family. Without one bodies
+    are carried over by rotations and joints."""
+    predicted_by: str = ""
+    """With --predictions: name of the system, for the table."""
     num_hypotheses: int = 100
     """Hypotheses per person (M)."""
     num_steps: int = 5
@@ -78,6 +93,10 @@ class EvaluateOptions:
 
 def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
     """Evaluate, write, say where."""
+    if options.predictions:
+        return _run_predictions(options, terminal)
+    if options.prediction_body is not None or options.predicted_by:
+        raise UsageError("--prediction-body and --predicted-by are for --predictions")
     if options.protocol is not None:
         return _run_protocol(options, options.protocol, terminal)
     if options.h36m_regressor is not None:
@@ -121,6 +140,38 @@ def run_evaluate(options: EvaluateOptions, terminal: Terminal) -> int:
     return 0
 
 
+def _run_predictions(options: EvaluateOptions, terminal: Terminal) -> int:
+    """What another system predicted, under a protocol or without one."""
+    from hmralign.systems.evaluate.predicted import PredictedConfig, evaluate_predictions
+
+    if options.checkpoints:
+        raise UsageError(f"both checkpoints ('{options.checkpoints[0]}') and --predictions are given; expected one")
+    if options.recalibration:
+        raise UsageError("--recalibration is for checkpoints")
+    if options.protocol is not None and options.every != 1:
+        raise UsageError("--every does not go with --protocol, which says itself what is measured")
+    if options.h36m_regressor is not None and options.protocol is None:
+        raise UsageError("--h36m-regressor is for --protocol")
+    config = PredictedConfig(
+        options.split, options.every, options.body, options.label_body, options.prediction_body,
+        options.h36m_regressor, options.persons,
+    )  # fmt: skip
+    document = evaluate_predictions(
+        options.predictions, options.data, options.dataset, options.protocol, config, options.out,
+        predicted_by=options.predicted_by, log=options.log, why=options.why,
+    )  # fmt: skip
+    terminal.answer(document)
+    if not options.quiet:
+        for line in document["predictor"]["assumed"]:
+            terminal.note(f"assumed: {line}")
+    predictor = document["predictor"]
+    terminal.say(
+        f"{predictor['predictions']} predictions against {document['data']['persons']} records "
+        f"({predictor['without']} without one): figures are in {options.out / 'benchmark.md'}"
+    )
+    return 0
+
+
 def _run_protocol(options: EvaluateOptions, protocol: str, terminal: Terminal) -> int:
     """One checkpoint under a published protocol."""
     from hmralign.systems.evaluate.benchmark import BenchmarkConfig, evaluate_benchmark
@@ -132,7 +183,7 @@ def _run_protocol(options: EvaluateOptions, protocol: str, terminal: Terminal) -
             raise UsageError(f"{flag} does not go with --protocol, which says itself what is measured")
     config = BenchmarkConfig(
         options.num_hypotheses, options.num_steps, options.body, options.label_body, options.h36m_regressor,
-        options.persons, seed=options.seed,
+        options.persons, split=options.split, seed=options.seed,
     )  # fmt: skip
     document = evaluate_benchmark(
         options.checkpoints[0], options.data, options.dataset, protocol, config, options.out, log=options.log,

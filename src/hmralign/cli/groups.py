@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmralign.cli.groups_judge import FLAGS, JUDGE, ScoreOptions, check_judge, judge_options, judge_store
 from hmralign.cli.groups_options import GroupsOptions, check_options, given_options, names_predictions, names_store
 from hmralign.cli.groups_predicted import from_predictions
-from hmralign.cli.groups_sampled import from_source
+from hmralign.cli.groups_sampled import from_source, opened_units, required_out
 from hmralign.cli.groups_stored import from_store
 from hmralign.cli.groups_views import views
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.cli.work_options import make_one_share, refuse_work
 from hmralign.critics.names import score_name
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 def run_groups(options: GroupsOptions, terminal: Terminal) -> int:
     """Sample and score, or score what is there, then look at it."""
     check_options(options)
+    if names_store(options.source) or names_predictions(options.source):
+        refuse_work(options, f"'{options.source[0]}' holds groups already; shares are sampled from persons")
+    elif options.shard is not None:
+        return make_one_share(options, partial(opened_units, options), required_out(options), terminal)
     judge = _judge(options)
     if names_store(options.source):
         store, critics = from_store(options)

@@ -21,7 +21,7 @@ JUDGE = "vlm"
 FLAGS = ("vlm", "base_url", "model", "local", "memory", "allow_remote")
 """Options of `groups` that say who is asked."""
 
-_OF_GROUPS = ("store", "quiet", "json")
+_OF_GROUPS = ("store", "shard", "quiet", "json")
 """Options of `critic score` that `groups` has itself."""
 
 _FILES = ("memory", "config", "profile", "prices")

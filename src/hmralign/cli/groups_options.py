@@ -14,6 +14,7 @@ from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.groups_judge import JUDGE
 from hmralign.cli.label_body_option import LABEL_BODY_HELP
 from hmralign.cli.usage import UsageError
+from hmralign.cli.work_options import Collect, Engine, Shard, Workers, check_work
 from hmralign.critics.names import CRITICS, computed_critics, is_critic
 from hmralign.data.names import DATASETS
 from hmralign.detection.names import DETECTORS
@@ -89,6 +90,10 @@ class GroupsOptions:
     seed: int | None = None
     """Seed of samples, critics that draw and --sheet-choice random; the default is 0, and for a store its own."""
     device: Device = CPU
+    shard: Shard = None
+    workers: Workers = 1
+    engine: Engine = "local"
+    collect: Collect = False
     stats: bool = False
     """Print how the critics' scores are spread, tied, and how far the critics agree; with --json in the document."""
     export: Path | None = None
@@ -129,6 +134,7 @@ def check_options(options: GroupsOptions) -> None:
         raise UsageError(f"both '{options.source[0]}' and --data are given; expected one of them")
     if options.data is None and (alone := given_options(options, ("dataset", "split", "body", "label_body"))):
         raise UsageError(f"{flag_of(alone[0])} is for --data DIR, the folder of a data set")
+    check_work(options)
     if options.sheet_groups < 1:
         raise UsageError(f"--sheet-groups is {options.sheet_groups}; expected at least 1")
     for name, path, suffix in (("export", options.export, ".parquet"), ("sheet", options.sheet, ".png")):

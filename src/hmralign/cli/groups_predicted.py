@@ -28,8 +28,8 @@ _NOT_FOR_PREDICTIONS = (
 
 def from_predictions(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...]]:
     """A store of what another system predicted, new or continued."""
+    from hmralign.adapters.predictions.opened import open_predictions
     from hmralign.body.free_body import load_free_body
-    from hmralign.data.prediction_file import read_predictions
     from hmralign.preferences.predictions import build_prediction_groups
 
     for name in given_options(options, _NOT_FOR_PREDICTIONS):
@@ -40,7 +40,7 @@ def from_predictions(options: GroupsOptions) -> tuple[GroupStore, tuple[str, ...
         raise UsageError(f"--predicted-by is missing; expected the name of the system that made '{options.source[0]}'")
     checked_critics(options.critic)
     critics = options.critic or (DEFAULT_CRITIC,)
-    predictions, body = read_predictions(options.source[0]), load_free_body("3k5")
+    predictions, body = open_predictions([options.source[0]]), load_free_body("3k5")
     check_pairs(options, predictions.num_hypotheses)
     store = build_prediction_groups(
         predictions, options.out, computed(critics), predicted_by=options.predicted_by, body=body,

@@ -89,7 +89,9 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
 
     options = parse_options(command.options, arguments, prog=f"hmralign {name}")
     check_device(options)
-    with Terminal(quiet=getattr(options, "quiet", False), json=getattr(options, "json", False)) as terminal:
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher started, one speaks
+    quiet, json = getattr(options, "quiet", False) or not first, getattr(options, "json", False) and first
+    with Terminal(quiet=quiet, json=json) as terminal:
         return command.run(options, terminal)
 
 

@@ -18,6 +18,7 @@ from hmralign.cli.photo_folders import folder_names, names_several, require_writ
 from hmralign.cli.run_file import write_run_file
 from hmralign.cli.terminal import Steps, Terminal
 from hmralign.cli.usage import UsageError, in_options
+from hmralign.cli.work_options import Collect, Engine, Shard, Workers, check_work, has_workers, refuse_work
 from hmralign.detection.names import DETECTORS, wrong_folder
 
 if TYPE_CHECKING:
@@ -98,6 +99,10 @@ class RecoverOptions:
     """Write report.html of photos, and the page that leads to them."""
     overwrite: bool = False
     """Replace earlier results."""
+    shard: Shard = None
+    workers: Workers = 1
+    engine: Engine = "local"
+    collect: Collect = False
     quiet: bool = False
     """Say nothing but errors."""
     json: Annotated[bool, tyro.conf.arg(help="Print one JSON document about the results, and nothing else.")] = False
@@ -132,7 +137,9 @@ def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
     from hmralign.storage.whole_folder import remove_leftovers
     from hmralign.systems.recover.exports import require_formats
 
+    check_work(options)
     if names_clips(options):
+        refuse_work(options, "clips are recovered one after the other by one process; name one for each command")
         return run_recover_clips(options, terminal)
     refuse_clip_options(options)
     if options.num_hypotheses is None:
@@ -142,6 +149,10 @@ def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
     if not options.pictures and options.keep != 1:
         raise UsageError("--keep asks for meshes, which --no-pictures leaves out; expected one of them")
 
+    if options.shard is not None or options.collect or has_workers(options):
+        from hmralign.cli.recover_shares import run_recover_shares
+
+        return run_recover_shares(options, terminal)
     photos = expand_inputs(options.inputs)
     several = names_several(options.inputs)
     require_writable(options.out)
@@ -151,7 +162,7 @@ def run_recover(options: RecoverOptions, terminal: Terminal) -> int:
             _ = recoverer.detector  # missing? say so before any photo is read
         write_run_file(options.out, "recover", options, recoverer.provenance.record())
         done, failures = _recover_all(recoverer, photos, several, options, terminal)
-    return _finish(done, failures, several, options, terminal)
+    return finish(done, failures, several, options, terminal)
 
 
 def load_recoverer(options: RecoverOptions) -> Recoverer:
@@ -211,24 +222,37 @@ def recover_photo(
 ) -> PhotoOutcome:
     """Recover one photo, unless its finished result is there already; `steps` counts its people."""
     steps = steps or Steps()
-    form = {"keep": options.keep, "pictures": options.pictures, "report": options.report}
-    given = {
+    if not options.overwrite and is_recovered(recoverer, photo, folder, options):
+        from hmralign.systems.recover.outputs import read_record
+
+        _export(folder, recoverer, options)
+        return PhotoOutcome(photo, folder, len((read_record(folder) or {}).get("people", [])), skipped=True)
+    people: People = recoverer(photo, **_given(options))
+    steps.more(len(people) - 1)
+    index = options.out / "report.html" if names_several(options.inputs) else None
+    people.save(folder, **_form(options), overwrite=options.overwrite, index=index, on_person=steps.done)
+    _export(folder, recoverer, options)
+    return PhotoOutcome(photo, folder, len(people))
+
+
+def is_recovered(recoverer: Recoverer, photo: Path, folder: Path, options: RecoverOptions) -> bool:
+    """Whether the finished result of a photo is there, made with the same settings."""
+    return recoverer.already_saved(folder, photo, **_given(options), **_form(options))
+
+
+def _given(options: RecoverOptions) -> dict[str, Any]:
+    """What is said of the photos."""
+    return {
         "boxes": options.boxes,
         "keypoints": options.keypoints,
         "K": given_intrinsics(options),
         "focal_px": options.focal_px,
     }
-    if not options.overwrite and recoverer.already_saved(folder, photo, **given, **form):
-        from hmralign.systems.recover.outputs import read_record
 
-        _export(folder, recoverer, options)
-        return PhotoOutcome(photo, folder, len((read_record(folder) or {}).get("people", [])), skipped=True)
-    people: People = recoverer(photo, **given)
-    steps.more(len(people) - 1)
-    index = options.out / "report.html" if names_several(options.inputs) else None
-    people.save(folder, **form, overwrite=options.overwrite, index=index, on_person=steps.done)
-    _export(folder, recoverer, options)
-    return PhotoOutcome(photo, folder, len(people))
+
+def _form(options: RecoverOptions) -> dict[str, Any]:
+    """What is written."""
+    return {"keep": options.keep, "pictures": options.pictures, "report": options.report}
 
 
 def _export(folder: Path, recoverer: Recoverer, options: RecoverOptions) -> None:
@@ -277,13 +301,14 @@ def log_failure(log: Path, failure: PhotoFailure) -> None:
     append_line(log, line)
 
 
-def _finish(
+def finish(
     done: list[PhotoOutcome],
     failures: list[PhotoFailure],
     several: bool,
     options: RecoverOptions,
     terminal: Terminal,
 ) -> int:
+    """Write the page that leads to the photos, and say how the run went; gives the exit code."""
     from hmralign.structures.counted import counted
     from hmralign.structures.shown_name import shown_name
 

@@ -6,10 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from hmralign.cli.work_options import WORK_OPTIONS
+
 RUN_FILE = "run.yaml"
 
-NOT_KEPT = ("config", "allow_remote")
-"""Options of one run alone: leave to send pictures of people elsewhere has to be given anew for other people."""
+NOT_KEPT = ("config", "allow_remote", *WORK_OPTIONS)
+"""Options of one run alone: leave to send pictures of people elsewhere has to be given anew for other people, and who
+works is not what makes a result."""
 
 
 def write_run_file(folder: Path, command: str, options: Any, made_by: dict[str, Any]) -> Path:

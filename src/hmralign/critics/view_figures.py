@@ -40,9 +40,14 @@ class ViewCritic:
     line_width: float = 0.8
     """Standard deviation across a bone of the skeleton maps, pixels, as the skeleton network was trained."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.score.network.parameters()).device
+
     def targets(self, joints: Float[Tensor, "*person 24 3"]) -> Float[Tensor, "*person view 23 h w"]:
-        """Skeleton maps of joints in metres from the middle of the ring."""
-        return skeleton_maps(joint_pixels(joints, self.ring), self.ring.size, self.line_width)
+        """Skeleton maps of joints in metres from the middle of the ring, on the device of the networks."""
+        return skeleton_maps(joint_pixels(joints.to(self.device), self.ring), self.ring.size, self.line_width)
 
     @torch.no_grad()
     def hypothesis_scores(
@@ -59,11 +64,12 @@ class ViewCritic:
 
     @torch.no_grad()
     def figures(self, views: Float[Tensor, "person view 4 h w"], true: RingPersons) -> dict[str, Tensor]:
-        """Figures of each person, by name. Raises InputError for views that are not finite or not of this ring."""
+        """Figures of each person, by name, on the CPU. Raises InputError for views not finite or not of this ring."""
+        views, true = views.to(self.device), true.to(self.device)
         read, pixels = self.judge(views), true.pixels.float()
         scores = [self.score(v, self.targets(j)) for v, j in zip(views.split(64), true.joints.split(64), strict=True)]
         sides, true_sides = views[:, 1:], pixels[:, 1:]
-        return {
+        found = {
             "mpjpe": mpjpe(read, true.joints, root=0),
             "pa_mpjpe": pa_mpjpe(read, true.joints),
             "pose_score": torch.cat(scores),
@@ -71,3 +77,4 @@ class ViewCritic:
             "ssim": ssim(sides, true_sides, SPAN).mean(-1),
             "soft_iou": soft_iou(sides[:, :, 3], true_sides[:, :, 3]).mean(-1),
         }
+        return {name: values.cpu() for name, values in found.items()}

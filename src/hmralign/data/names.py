@@ -18,6 +18,7 @@ DATASETS: Mapping[str, str] = {
     "bedlam": "hmralign.adapters.bedlam:open_split",
     "human-data": "hmralign.adapters.human_data:open_split",
     "hybrik-json": "hmralign.adapters.hybrik_json:open_split",
+    "mpi-inf-3dhp": "hmralign.adapters.mpi_inf_3dhp:open_split",
     "amass": "hmralign.adapters.amass:open_split",
     "scorer-cache": "hmralign.adapters.scorer_cache:open_split",
     "rich": "hmralign.adapters.rich:open_split",

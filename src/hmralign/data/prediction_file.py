@@ -22,6 +22,9 @@ pixels of the full image. `docs/prediction_files.md` says which output of which 
     knows_camera             (P,) true or false       whether K is known rather than guessed; default: true
     mask                     (P, 48, 48)              as in `Observation`, 0 to 1, or bytes; all zeros: none
     detector                 text                     whose keypoints these are; default: nobody's in particular
+    image                    (P,) text                which photo each person is in; optional
+
+Files that other systems write themselves are read by `hmralign.adapters.predictions`, into the same structure.
 """
 
 from __future__ import annotations
@@ -47,7 +50,8 @@ from hmralign.structures import MASK_SIZE, InputError, Observation
 from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
-Skeleton = Literal["smpl", "free"]
+Skeleton = Literal["smpl", "free", "smplx", "mhr"]
+"""Whose body was predicted; this format has the first two. Of MHR joints and surface points are known, no rotations."""
 
 KEYPOINT_COUNTS = (17, 23, 27)
 """COCO, COCO with feet, and all of `KEYPOINT_NAMES`: each is the beginning of the next."""
@@ -59,7 +63,7 @@ _CROP = ("box_center", "box_size", "focal_px", "image_size")
 _REQUIRED = ("id", "skeleton", "keypoints", "confidence", "K")
 _OPTIONAL = (
     "global_orient", "body_pose", "betas", "transl", "pred_cam", *_CROP, "joints", "rest_joints", "box", "knows_camera",
-    "mask", "detector",
+    "mask", "detector", "image",
 )  # fmt: skip
 MAX_PERSONS, MAX_BODIES = 200_000, 1_000_000
 """Persons, and hypotheses of all of them, in one file: what may take some GB of memory."""
@@ -94,6 +98,14 @@ class PredictionFile:
     joints: Float[Tensor, "person hyp 24 3"] | None
     rest_joints: Float[Tensor, "person hyp 24 3"] | None
     detector: str = UNKNOWN_DETECTOR
+    surface: Float[Tensor, "person hyp 27 3"] | None = None
+    """Surface keypoints as the system predicts them, which bodies of another kind are fitted to."""
+    images: tuple[str, ...] = ()
+    """Which photo each person is in, as the file names it; empty where it does not say."""
+    format: str = "npz"
+    """Name of the format; one of `adapters.predictions.names.FORMATS`, or `npz`, this one."""
+    assumed: tuple[str, ...] = ()
+    """What the file does not say and was assumed, a sentence each."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -109,8 +121,10 @@ class PredictionFile:
         """Some of the persons."""
         parts = {
             name: None if (value := getattr(self, name)) is None else value[index]
-            for name in ("ids", "observation", "rotmats", "betas", "transl", "joints", "rest_joints")
-        }
+            for name in (
+                "ids", "observation", "rotmats", "betas", "transl", "joints", "rest_joints", "surface", "images",
+            )
+        }  # fmt: skip
         return replace(self, **parts)
 
 
@@ -140,12 +154,13 @@ def read_predictions(path: str | Path) -> PredictionFile:
     _check_places(reader, transl, joints)
     rest_joints = reader.numbers("rest_joints", (NUM_JOINTS, 3), hyp=True)
     return PredictionFile(
-        path, _sha256(path), ids, cast(Skeleton, skeleton), observation, rotmats,
-        _betas(reader), transl, joints, rest_joints, detector,
+        path, file_sha256(path), ids, cast(Skeleton, skeleton), observation, rotmats,
+        _betas(reader), transl, joints, rest_joints, detector, images=reader.texts("image"),
     )  # fmt: skip
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Hash of a file, read piece by piece."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(_BYTES_AT_ONCE):
@@ -200,6 +215,14 @@ class _Reader:
         if array.dtype.kind != "U" or array.ndim != 0:
             raise InputError(f"{self.path}: '{name}' is {array.dtype} of shape {array.shape}, expected one text")
         return str(array)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        array = self.arrays.get(name)
+        if array is None:
+            return ()
+        if array.dtype.kind != "U" or array.shape != (len(self.ids),):
+            raise InputError(f"{self.path}: '{name}' is {array.dtype} of shape {array.shape}, expected text (P,)")
+        return tuple(array.tolist())
 
     def numbers(self, name: str, shape: tuple[int, ...], *, hyp: bool = False) -> Tensor | None:
         """(P, *shape) or (P, H, *shape), finite, float32; None where the file does not have it."""

@@ -12,6 +12,9 @@
 | `levels` | different scores in a group | different scores in all |
 | `silent` | groups whose scores are all equal: they count as correlation 0 | |
 
+Protocol `adhmr-pooled`, as ADHMR tests its critic (files of one prediction an instance; Shen et al. 2025, table 1): one
+hypothesis of each group, drawn once, SRCC and PLCC over these. Figures of it do not compare with those per group.
+
 Per group is what preference training uses; pooled is what a threshold relies on. Intervals draw clusters (a person, or
 all persons of a photo) with replacement. The logistic is fitted on the very scores that it is measured on, once, which
 flatters a little where there are few of them; it may rise only, so that a critic that is upside down gains nothing.
@@ -36,6 +39,9 @@ from hmralign.structures.counted import counted
 
 COMPARED = ("srcc", "plcc_logistic", "kendall", "regret_mm", "pair_accuracy")
 """Measures of which differences to a reference are given."""
+
+_ADHMR = 2025
+"""Keeps the draws of `adhmr-pooled` apart from those of the bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class CriticAudit:
     """`srcc`, `plcc`, `plcc_logistic`."""
     pooled_kendall: float
     pooled_levels: int
+    adhmr_pooled: dict[str, Interval]
+    """`srcc`, `plcc` over one hypothesis of each group."""
     difference: dict[str, Interval] | None = None
     """Difference in `COMPARED`, per group, to the reference critic on the same groups."""
 
@@ -83,6 +91,7 @@ class CriticAudit:
             "clusters": self.clusters,
             "per_group": plain(self.per_group),
             "pooled": pooled,
+            "adhmr_pooled": plain(self.adhmr_pooled),
             "difference": compared,
         }
 
@@ -120,6 +129,7 @@ def audit_critic(
         },
         pooled_kendall=_pooled_kendall(scores, errors),
         pooled_levels=len(np.unique(scores)),
+        adhmr_pooled=one_per_instance(scores, errors, counts, seed),
         difference=difference,
     )
 
@@ -179,12 +189,37 @@ def _numbered(clusters: Sequence[str] | None, groups: int) -> np.ndarray:
 # -- pooled ------------------------------------------------------------------------------------------------------------
 
 
-def _pooled_srcc(scores: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> Interval:
+def one_per_instance(
+    scores: Float[np.ndarray, "group hyp"], errors: Float[np.ndarray, ...], counts: np.ndarray, seed: int
+) -> dict[str, Interval]:
+    """`srcc` and `plcc` over instances, one hypothesis of each drawn by the seed: the protocol `adhmr-pooled`.
+
+    `counts` (draw, group) are the bootstrap's. Raises InputError as `audit_critic`.
+    """
+    rows = np.arange(len(scores))
+    taken = np.random.default_rng([seed, _ADHMR]).integers(scores.shape[1], size=len(scores))
+    one, error = scores[rows, taken][:, None], errors[rows, taken][:, None]
+    everyone = np.ones(len(rows))
+    mean = {"srcc": _weighted_srcc, "plcc": _weighted_plcc}
+    return {
+        name: replicate_interval(
+            measure(one, error, everyone), np.array([measure(one, error, w) for w in _weights(one, counts)])
+        )
+        for name, measure in mean.items()
+    }
+
+
+def _weighted_srcc(scores: np.ndarray, errors: np.ndarray, weight: np.ndarray) -> float:
     (sx, x), (sy, y) = (np.unique(v.ravel(), return_inverse=True) for v in (scores, -errors))
-    replicates = []
-    for weight in _weights(scores, counts):
-        ranks_x, ranks_y = _mean_ranks(x, weight, len(sx)), _mean_ranks(y, weight, len(sy))
-        replicates.append(_weighted_correlation(ranks_x, ranks_y, weight))
+    return _weighted_correlation(_mean_ranks(x, weight, len(sx)), _mean_ranks(y, weight, len(sy)), weight)
+
+
+def _weighted_plcc(scores: np.ndarray, errors: np.ndarray, weight: np.ndarray) -> float:
+    return _weighted_correlation(scores.ravel(), -errors.ravel(), weight)
+
+
+def _pooled_srcc(scores: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> Interval:
+    replicates = [_weighted_srcc(scores, errors, weight) for weight in _weights(scores, counts)]
     return replicate_interval(pooled_spearman(scores, errors), np.array(replicates))
 
 
@@ -195,8 +230,7 @@ def _mean_ranks(slot: np.ndarray, weight: np.ndarray, levels: int) -> np.ndarray
 
 
 def _pooled_plcc(scores: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> Interval:
-    x, y = scores.ravel(), -errors.ravel()
-    replicates = [_weighted_correlation(x, y, weight) for weight in _weights(scores, counts)]
+    replicates = [_weighted_plcc(scores, errors, weight) for weight in _weights(scores, counts)]
     return replicate_interval(pooled_pearson(scores, errors), np.array(replicates))
 
 

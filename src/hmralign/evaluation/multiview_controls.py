@@ -6,7 +6,7 @@
 | central | the one nearest to all others, by joints | the best single answer |
 | retrieval | the training person whose front is nearest in pixels | what memory gives |
 
-One-step regression, the fourth, is a call of the model itself (`one_step`).
+The fourth is one call of the model itself (`one_step`). It is no regression that was trained as one.
 """
 
 from __future__ import annotations
@@ -45,12 +45,15 @@ def at_random(count: int, bank: RingPersons, seed: int) -> Int[Tensor, " person"
 
 
 @torch.no_grad()
-def one_step(policy: Any, persons: RingPersons) -> Float[Tensor, "person view 4 h w"]:
-    """Views by one call at the last time, from the mean of the noise: the regression that the network contains."""
-    made = []
+def one_step(policy: Any, persons: RingPersons, seed: int = 0) -> Float[Tensor, "person view 4 h w"]:
+    """Views by one call at the last time, where x_t is noise alone: the regression that the network contains.
+
+    Noise it must be: the network has seen nothing else at that time, and of zeros it makes no views.
+    """
+    made, draw = [], seeded(seed, "one step")
     for some in persons.pixels[:, 0].split(32):
         context = policy.context(some.float())
-        x_T = torch.zeros(len(some), 1, policy.dims)
+        x_T = torch.randn(len(some), 1, policy.dims, generator=draw)
         t = torch.full((len(some), 1), policy.schedule.num_steps - 1)
         made.append(policy.to_views(policy.predict_x_0(x_T, t, context))[:, 0])
     return torch.cat(made)

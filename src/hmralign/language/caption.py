@@ -23,7 +23,7 @@ from hmralign.language.description import MOST_WORDS, PoseDescription
 from hmralign.language.implications import follows_from
 from hmralign.language.phrases import Wording, sentence
 from hmralign.language.rendering import described
-from hmralign.language.statements import FAMILIES, STATEMENTS, Frame
+from hmralign.language.statements import DRAWN_FAMILIES, FAMILIES, STATEMENTS, Frame
 from hmralign.storage.json_file import parse_json
 
 TRIVIAL = 0.5
@@ -66,9 +66,10 @@ def caption(
 
 
 def _described(rows: list[int], generator: torch.Generator, wording: Wording, most_words: int) -> PoseDescription:
-    drawn = torch.randn(len(FAMILIES), generator=generator).tolist()
-    choices = dict(zip(FAMILIES, torch.rand(len(FAMILIES), generator=generator).tolist(), strict=True))
-    telling = {f: -math.log(frequencies()[f]) + _VARIETY * d for f, d in zip(FAMILIES, drawn, strict=True)}
+    families = DRAWN_FAMILIES
+    drawn = torch.randn(len(families), generator=generator).tolist()
+    choices = dict(zip(families, torch.rand(len(families), generator=generator).tolist(), strict=True))
+    telling = {f: -math.log(frequencies()[f]) + _VARIETY * d for f, d in zip(families, drawn, strict=True)}
     kept = _telling_rows([r for r in rows if frequencies()[STATEMENTS[r].family] <= TRIVIAL], telling)
     rows = _within_budget(kept, choices, wording, most_words)
     return described([(STATEMENTS[r].id, True) for r in rows], "caption", choices, wording)

@@ -1,6 +1,7 @@
 """Statements in words: templates of each family, filled with sides and places.
 
-The templates are `assets/phrases.yaml`. Some of them are held out: captions for training never use them.
+The templates are `assets/phrases.yaml`. Some of them are held out: captions for training never use them. Further
+wordings, which captions never use either and a text space learns, are `assets/paraphrases.yaml`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ def templates() -> Mapping[str, Mapping[Wording, tuple[str, ...]]]:
     if set(found) != set(FAMILIES):
         raise InputError(f"{name}: has no words for {', '.join(sorted(set(FAMILIES) - set(found)))}")
     return found  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=1)
+def paraphrases() -> Mapping[str, tuple[str, ...]]:
+    """Further wordings of every family. Raises InputError where the file that comes with the package was damaged."""
+    name = "assets/paraphrases.yaml"
+    read = parse_yaml(files("hmralign.language").joinpath(name).read_bytes())
+    if missing := sorted({templates_of(family) for family in FAMILIES} - set(read)):
+        raise InputError(f"{name}: has no words for {', '.join(missing)}")
+    return {family: tuple(read[templates_of(family)]) for family in FAMILIES}
 
 
 def templates_of(family: str) -> str:

@@ -11,7 +11,7 @@ from hmralign.language.contradictions import contradict
 from hmralign.language.description import PoseDescription
 from hmralign.language.phrases import Wording
 from hmralign.language.rendering import described
-from hmralign.language.statements import FAMILIES, STATEMENTS, row_of
+from hmralign.language.statements import DRAWN_FAMILIES, STATEMENTS, row_of
 from hmralign.structures import InputError
 
 
@@ -35,7 +35,8 @@ def planted_errors(
         chance, which = torch.rand(2, generator=generator).tolist()
         kept = (statement, holds) if chance >= rate else _wrong(statement, holds, which, true)
         said.setdefault(*kept)
-    choices = dict(zip(FAMILIES, torch.rand(len(FAMILIES), generator=generator).tolist(), strict=True))
+    drawn = torch.rand(len(DRAWN_FAMILIES), generator=generator).tolist()
+    choices = dict(zip(DRAWN_FAMILIES, drawn, strict=True))
     return described(list(said.items()), description.source, choices, wording)
 
 

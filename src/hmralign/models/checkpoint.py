@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from hmralign.diffusion.schedule import ScheduleConfig
+from hmralign.models.fitted_weights import fitted, require_finite
 from hmralign.models.lite import LiteConfig, LiteModel
 from hmralign.models.shipped import SHIPPED, no_such_checkpoint
 from hmralign.models.weight_count import asked_for, count_of, require_weights
@@ -121,14 +122,7 @@ def load_checkpoint(name_or_path: str | Path, skeleton_hash: str) -> LiteModel:
     path = checkpoint_path(name_or_path)
     config, tensors = read_weights(path, skeleton_hash)
     require_weights(path, count_of(tensors), asked_for(LiteModel, config, ("depth", "context_depth")))
-    with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
-        expected = {name: tensor.shape for name, tensor in LiteModel(config).state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
-        raise InputError(f"{path}: weights do not fit the model ({len(wrong)} of them differ, such as '{wrong[0]}')")
-    model = LiteModel(config)
-    model.load_state_dict(tensors)
-    return model.eval().requires_grad_(False)
+    return fitted(path, lambda: LiteModel(config), tensors)
 
 
 def read_weights(name_or_path: str | Path, skeleton_hash: str) -> tuple[LiteConfig, dict[str, torch.Tensor]]:
@@ -162,23 +156,16 @@ def opened_weights(path: Path, shipped: Sequence[str] = SHIPPED) -> Iterator[Any
         raise InputError(f"{path}: not a whole safetensors file, so it was not loaded ({error})") from error
 
 
-def require_finite(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Raise InputError naming the first weight that is not finite."""
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise InputError(f"{path}: weight '{name}' holds values that are not finite")
-
-
 def require_header(path: Path, header: dict[str, str], kind: str, skeleton_hash: str) -> None:
     """Raise InputError for a header of another format, kind of model or skeleton."""
     version = header.get("format_version", "none")
     if version != str(FORMAT_VERSION):
-        raise InputError(f"{path}: checkpoint format {version}, this program reads {FORMAT_VERSION}")
+        raise InputError(f"{path}: checkpoint format {shown(version)}, this program reads {FORMAT_VERSION}")
     if header.get("kind") != kind:
         raise InputError(f"{path}: holds a model of kind '{shown(header.get('kind'))}', expected '{kind}'")
     if header.get("skeleton_hash") != skeleton_hash:
-        found = header.get("skeleton_hash", "none")[:12]
-        raise InputError(f"{path}: was trained on another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
+        found = shown(header.get("skeleton_hash", "none")[:12])
+        raise InputError(f"{path}: is bound to another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
 
 
 def lite_config(path: Path, text: str) -> LiteConfig:

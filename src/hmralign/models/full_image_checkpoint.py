@@ -6,20 +6,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
-from hmralign.models.checkpoint import (
-    FORMAT_VERSION,
-    checkpoint_path,
-    opened_weights,
-    require_finite,
-    require_header,
-    write_weights,
-)
+from hmralign.models.checkpoint import FORMAT_VERSION, checkpoint_path, opened_weights, require_header, write_weights
+from hmralign.models.fitted_weights import read_fitted
 from hmralign.models.full_image_regressor import FullImageConfig, FullImageRegressor
 from hmralign.models.paper.checkpoint import read_config
-from hmralign.structures import InputError
-from hmralign.structures.errors import shown
 
 KIND = "regressor"
 
@@ -53,15 +43,4 @@ def load_regressor(name_or_path: str | Path, skeleton_hash: str) -> FullImageReg
         header = handle.metadata() or {}
         require_header(path, header, KIND, skeleton_hash)
         config = read_config(path, FullImageConfig, header.get("config", ""))
-        with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
-            expected = {name: tensor.shape for name, tensor in FullImageRegressor(config).state_dict().items()}
-        found = {name: torch.Size(handle.get_slice(name).get_shape()) for name in handle.keys()}
-        if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
-            raise InputError(
-                f"{path}: weights do not fit the model ({len(wrong)} of them differ, such as '{shown(wrong[0])}')"
-            )
-        tensors = {name: handle.get_tensor(name).float() for name in expected}
-    require_finite(path, tensors)
-    model = FullImageRegressor(config)
-    model.load_state_dict(tensors)
-    return model.eval().requires_grad_(False)
+        return read_fitted(path, handle, lambda: FullImageRegressor(config))

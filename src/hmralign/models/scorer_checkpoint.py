@@ -9,17 +9,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-import torch
-
-from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields, sources_of, write_weights
+from hmralign.models.checkpoint import (
+    FORMAT_VERSION,
+    opened_weights,
+    require_header,
+    require_known_fields,
+    sources_of,
+    write_weights,
+)
+from hmralign.models.fitted_weights import fitted
 from hmralign.models.scorer import Scorer, ScorerConfig
 from hmralign.models.scorer_calibration import Calibration
 from hmralign.models.weight_count import WeightCount, asked_for, count_of, require_weights
 from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.structures import InputError
 from hmralign.structures.errors import shown
-
-FORMAT_VERSION = 1
 
 SHIPPED_SCORERS = ("scorer", "scorer-lab")
 """Names of the scorers that come with the package: of photos, and of experiments on SynthWild's lab."""
@@ -72,30 +76,12 @@ def load_scorer(name_or_path: str | Path, skeleton_hash: str) -> CalibratedScore
     with opened_weights(path, SHIPPED_SCORERS) as handle:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
-    _check_header(path, header, skeleton_hash)
-    require_finite(path, tensors)
+    require_header(path, header, "scorer", skeleton_hash)
     config, members = _config(path, header.get("config", ""))
     of_one = asked_for(Scorer, config, ("depth", "context_depth"))
     require_weights(path, count_of(tensors), WeightCount(members * of_one.tensors, members * of_one.numbers))
-    with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
-        expected = {name: tensor.shape for name, tensor in Scorer(config, members).state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
-        raise InputError(f"{path}: weights do not fit the scorer ({len(wrong)} of them differ, such as '{wrong[0]}')")
-    scorer = Scorer(config, members)
-    scorer.load_state_dict(tensors)
-    return CalibratedScorer(scorer.eval().requires_grad_(False), _calibration(path, header), sources_of(path, header))
-
-
-def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> None:
-    version = header.get("format_version", "none")
-    if version != str(FORMAT_VERSION):
-        raise InputError(f"{path}: scorer format {version}, this program reads {FORMAT_VERSION}")
-    if header.get("kind") != "scorer":
-        raise InputError(f"{path}: holds a model of kind '{header.get('kind')}', expected 'scorer'")
-    if header.get("skeleton_hash") != skeleton_hash:
-        found = header.get("skeleton_hash", "none")[:12]
-        raise InputError(f"{path}: was trained on another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
+    scorer = fitted(path, lambda: Scorer(config, members), tensors)
+    return CalibratedScorer(scorer, _calibration(path, header), sources_of(path, header))
 
 
 def _config(path: Path, text: str) -> tuple[ScorerConfig, int]:

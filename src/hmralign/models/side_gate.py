@@ -24,8 +24,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, NUM_KEYPOINTS
-from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields, sources_of, write_weights
+from hmralign.models.checkpoint import opened_weights, require_known_fields, sources_of, write_weights
 from hmralign.models.context import FEATURES, ResidualMlp, keypoint_features
+from hmralign.models.fitted_weights import fitted
 from hmralign.models.limb_features import LIMB_FEATURES, limb_features
 from hmralign.models.person_frame import person_frame
 from hmralign.models.weight_count import asked_for, count_of, require_weights
@@ -162,16 +163,11 @@ def load_side_gate(name_or_path: str | Path) -> SideGate:
         raise InputError(f"{path}: gate format {header.get('format_version')}, this program reads {FORMAT_VERSION}")
     if header.get("kind") != "side_gate":
         raise InputError(f"{path}: holds a model of kind '{header.get('kind')}', expected 'side_gate'")
-    require_finite(path, tensors)
     config = _config(path, header.get("config", ""))
     require_weights(path, count_of(tensors), asked_for(SideGateNetwork, config, ("depth",)))
-    network = SideGateNetwork(config)
-    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    if wrong := sorted(n for n in expected | tensors if n not in tensors or tensors[n].shape != expected.get(n)):
-        raise InputError(f"{path}: weights do not fit the gate ({len(wrong)} of them differ, such as '{wrong[0]}')")
-    network.load_state_dict(tensors)
+    network = fitted(path, lambda: SideGateNetwork(config), tensors)
     scale, limit = (_positive(path, header.get("calibration", ""), name) for name in ("scale", "limit"))
-    return SideGate(network.eval().requires_grad_(False), scale, limit, sources_of(path, header))
+    return SideGate(network, scale, limit, sources_of(path, header))
 
 
 def _config(path: Path, text: str) -> SideGateConfig:

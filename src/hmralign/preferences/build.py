@@ -9,7 +9,7 @@ run that was killed and continued gives what the straight run gives, and another
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from hmralign.critics.mix import LAB_WEIGHTS
 from hmralign.critics.names import CriticChoice, score_name
 from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.policies.policy import DiffusionPolicy, sample_each
+from hmralign.preferences.parts import PartsOfStore, require_own_parts
 from hmralign.preferences.person_source import GroupSource, SourceBatch, as_stored
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
 from hmralign.storage.seeds import DERIVATION, seeded
@@ -74,12 +75,52 @@ def build_groups(
     folder: Path,
     config: GroupStoreConfig,
     critics: Sequence[CriticChoice] = (),
+    *,
+    only_collect: bool = False,
 ) -> GroupStore:
     """Sample and score; continues a store of the same facts, and does nothing where all is done.
 
-    Raises InputError for a store of other facts, truth from a source that has none, a critic that needs truth where
-    none is kept, a policy that takes another number of steps than is recorded, and as the critics do.
+    What workers have made apart (`preferences.workers`) is taken over, and made here where it is missing; with
+    `only_collect` that is refused, and nothing is sampled. Raises InputError for it, for a store of other facts, truth
+    from a source that has none, a critic that needs truth where none is kept, a policy that takes another number of
+    steps than is recorded, and as the critics do.
     """
+    facts = store_facts(policy, body, checkpoint_sha256, trained_on, source, config)
+    judges = checked_critics(critics, body, config)
+    require_own_parts(folder, facts, source)
+    with writing(folder, facts) as store:
+        made = PartsOfStore(store, source, config.shard_size)
+        for number in made.in_order(only=only_collect):
+            add_batches(store, policy, made.source.unit(number, config.shard_size), config)
+        if not only_collect:
+            add_batches(store, policy, source.batches(config.shard_size, store.done()), config)
+        score_by_all(store, judges, body, config)
+        made.remove()
+    return GroupStore.open(folder)  # the writer may not outlive the lock
+
+
+def add_batches(
+    store: GroupWriter, policy: DiffusionPolicy, batches: Iterable[SourceBatch], config: GroupStoreConfig
+) -> None:
+    """Sample persons into a store; one that gives no group is remembered with the reason."""
+    for batch in batches:
+        if batch.example is None:
+            store.skip(batch.ids[0], batch.skipped or "no reason was given")
+            logger.warning("%s gives no group: %s", batch.ids[0], batch.skipped)
+            continue
+        store.append(sample_batch(policy, batch, config))
+        logger.info("%d groups", len(store))
+
+
+def store_facts(
+    policy: DiffusionPolicy,
+    body: BodyModel,
+    checkpoint_sha256: str,
+    trained_on: tuple[str, ...],
+    source: GroupSource,
+    config: GroupStoreConfig,
+) -> StoreFacts:
+    """What all groups share. Raises InputError for settings that do not fit the source or the policy."""
     if config.with_truth and not source.has_truth:
         raise InputError(f"source '{source.name}' has no truth to keep")
     steps = getattr(policy, "num_steps", config.num_steps)
@@ -87,8 +128,7 @@ def build_groups(
         raise InputError(
             f"the policy samples in {counted(steps, 'step')}, the groups are to be recorded with {config.num_steps}"
         )
-    judges = checked_critics(critics, body, config)
-    facts = StoreFacts(
+    return StoreFacts(
         checkpoint_sha256=checkpoint_sha256,
         trained_on=trained_on,
         skeleton_hash=body.skeleton_hash,
@@ -104,16 +144,6 @@ def build_groups(
         options=config.options,
         seed_derivation=DERIVATION,
     )
-    with writing(folder, facts) as store:
-        for batch in source.batches(config.shard_size, store.done()):
-            if batch.example is None:
-                store.skip(batch.ids[0], batch.skipped or "no reason was given")
-                logger.warning("%s gives no group: %s", batch.ids[0], batch.skipped)
-                continue
-            store.append(sample_batch(policy, batch, config))
-            logger.info("%d groups", len(store))
-        score_by_all(store, judges, body, config)
-    return GroupStore.open(folder)  # the writer may not outlive the lock
 
 
 def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupStoreConfig) -> PreferenceGroups:

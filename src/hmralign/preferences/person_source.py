@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -29,6 +30,9 @@ from hmralign.structures.counted import counted
 
 CROP_SIDE = 512
 """Longest side of a stored picture of a person, pixels."""
+
+PHOTOS_OF_A_UNIT = 16
+"""Photos that are lost at most when a worker is killed (`engines`)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,19 @@ class GroupSource(Protocol):
         ...
 
 
+@runtime_checkable
+class DividedSource(GroupSource, Protocol):
+    """A source whose persons come in units that can be read apart, in any order and by any process."""
+
+    def units(self, size: int) -> list[tuple[str, ...]]:
+        """Names of the persons, or of the photos, of each unit, in the order of `batches`."""
+        ...
+
+    def unit(self, number: int, size: int) -> Iterator[SourceBatch]:
+        """One unit: what `batches` gives of it."""
+        ...
+
+
 @dataclass(frozen=True)
 class ShardSource:
     """Examples of a shard folder: a split of SynthWild (`hmralign bench`), or `hmralign synth`."""
@@ -98,10 +115,23 @@ class ShardSource:
         Raises InputError where a part of a block is done: its rest would belong to another shard than in a straight
         run.
         """
-        names = [f"{self.name}/{i:06d}" for i in range(self.persons)]
-        for block in whole_blocks(names, size, done):
-            index = torch.arange(block.start, block.stop)
-            yield SourceBatch(tuple(names[block]), self.shards[index])
+        for block in whole_blocks(self._names, size, done):
+            yield self._of_block(block)
+
+    def units(self, size: int) -> list[tuple[str, ...]]:
+        """The blocks."""
+        return [tuple(self._names[block]) for block in blocks(self.persons, size)]
+
+    def unit(self, number: int, size: int) -> Iterator[SourceBatch]:
+        """One block."""
+        yield self._of_block(blocks(self.persons, size)[number])
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [f"{self.name}/{i:06d}" for i in range(self.persons)]
+
+    def _of_block(self, block: slice) -> SourceBatch:
+        return SourceBatch(tuple(self._names[block]), self.shards[torch.arange(block.start, block.stop)])
 
 
 @dataclass(frozen=True)
@@ -134,9 +164,23 @@ class DatasetSource:
 
     def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
         """Blocks of `size` by number; ids are `<name>/<number>`. Raises InputError as `ShardSource.batches`."""
-        names = [f"{self.name}/{i:06d}" for i in range(len(self.labelled))]
-        for block in whole_blocks(names, size, done):
-            yield SourceBatch(tuple(names[block]), self.labelled.batch(block))
+        for block in whole_blocks(self._names, size, done):
+            yield self._of_block(block)
+
+    def units(self, size: int) -> list[tuple[str, ...]]:
+        """The blocks."""
+        return [tuple(self._names[block]) for block in blocks(len(self.labelled), size)]
+
+    def unit(self, number: int, size: int) -> Iterator[SourceBatch]:
+        """One block."""
+        yield self._of_block(blocks(len(self.labelled), size)[number])
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [f"{self.name}/{i:06d}" for i in range(len(self.labelled))]
+
+    def _of_block(self, block: slice) -> SourceBatch:
+        return SourceBatch(tuple(self._names[block]), self.labelled.batch(block))
 
 
 @dataclass(frozen=True)
@@ -161,16 +205,28 @@ class PhotoSource:
             sizes = [p.stat().st_size for p in self.photos]
         except OSError as error:
             raise InputError(f"'{error.filename}' cannot be read ({error.strerror}); expected a photo") from error
-        text = "\n".join(f"{name} {size}" for name, size in zip(unique_names(self.photos), sizes, strict=True))
+        text = "\n".join(f"{name} {size}" for name, size in zip(self._names, sizes, strict=True))
         return hashlib.sha256(os.fsencode(text)).hexdigest()
 
     def batches(self, size: int, done: Set[str]) -> Iterator[SourceBatch]:
         """One photo at a time, so that no more than one is detected again after a kill; `size` bounds its people."""
-        names = unique_names(self.photos)
-        for photo, name in zip(self.photos, names, strict=True):
-            if name in done or f"{name}#0" in done:
-                continue
+        for photo, name in zip(self.photos, self._names, strict=True):
+            if not is_done(name, done):
+                yield self._of_photo(photo, name, size)
+
+    def units(self, size: int) -> list[tuple[str, ...]]:
+        """So many photos at a time that a unit is worth its files; `size` does not count."""
+        return [tuple(self._names[block]) for block in blocks(len(self.photos), PHOTOS_OF_A_UNIT)]
+
+    def unit(self, number: int, size: int) -> Iterator[SourceBatch]:
+        """The photos of a unit, one at a time."""
+        block = blocks(len(self.photos), PHOTOS_OF_A_UNIT)[number]
+        for photo, name in zip(self.photos[block], self._names[block], strict=True):
             yield self._of_photo(photo, name, size)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return unique_names(self.photos)
 
     def _of_photo(self, photo: Path, name: str, size: int) -> SourceBatch:
         try:
@@ -193,13 +249,22 @@ class PhotoSource:
         )
 
 
+def blocks(number: int, size: int) -> list[slice]:
+    """So many persons cut into blocks, always in the same places."""
+    return [slice(start, min(start + size, number)) for start in range(0, number, size)]
+
+
+def is_done(name: str, done: Set[str]) -> bool:
+    """Whether a person is among those done, or a photo with its people."""
+    return name in done or f"{name}#0" in done
+
+
 def whole_blocks(names: Sequence[str], size: int, done: Set[str]) -> Iterator[slice]:
     """Blocks of `size` persons that are not done, always cut in the same places.
 
     Raises InputError where a part of a block is done: its rest would belong to another shard than in a straight run.
     """
-    for start in range(0, len(names), size):
-        block = slice(start, min(start + size, len(names)))
+    for block in blocks(len(names), size):
         ids = names[block]
         there = sum(id_ in done for id_ in ids)
         if 0 < there < len(ids):

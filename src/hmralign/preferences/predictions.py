@@ -4,9 +4,13 @@ What becomes of a prediction, by what its file gives (`carried_over`):
 
     skeleton  rotations  betas                                    place
     free      as given   as given                                 `transl`
-    smpl      as given   as long as `rest_joints`, `joints`, or   the shared joints on `joints`; without them the pelvis
-                         the mean shape without either            on `transl` + SMPL's rest pelvis
+    smpl,     as given   as long as `rest_joints`, `joints`, or   the shared joints on `joints`; without them the pelvis
+    smplx                the mean shape without either            on `transl` + the family's rest pelvis
+    mhr       a body is fitted to `surface` from a guess by `joints` (`fitting.point_fit`)
     any       of `joints` alone: the bones along them, no twist   as for smpl
+
+With the file of their own body, predictions are posed on it as their system poses them, and carried over limb by limb
+(`body.retarget`); where it is the body that is worked on, nothing is carried over at all.
 
 Joint-based critics judge the system's own 24 joints where it gives them, or where its rest joints and rotations make
 them; everything that needs a surface (keypoints, silhouette, mesh) judges the body that was carried over.
@@ -24,13 +28,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.adapters.bodies import MEAN_REST_PELVIS
+from hmralign.adapters.predictions.rows import has_keypoints
 from hmralign.body.inverse_kinematics import joints_twists_to_pose
 from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.body.model import BodyModel
-from hmralign.body.retarget import BONE_SPANS, ROTATING_SPANS, SHARED_JOINTS, fit_betas, span_lengths
+from hmralign.body.retarget import BONE_SPANS, ROTATING_SPANS, SHARED_JOINTS, fit_betas, retarget, span_lengths
 from hmralign.body.skeleton import NUM_JOINTS, NUM_TWISTS, PARENTS
 from hmralign.critics.names import CriticChoice
 from hmralign.data.prediction_file import PredictionFile
+from hmralign.fitting.point_fit import fit_points
 from hmralign.preferences.build import GroupStoreConfig, checked_critics, score_by_all
 from hmralign.preferences.person_source import SourceBatch, as_stored, whole_blocks
 from hmralign.preferences.store import GroupStore, StoreFacts, writing
@@ -38,8 +45,7 @@ from hmralign.structures import BodyParams, Example, Hypotheses, InputError, Pre
 
 logger = logging.getLogger("hmralign.groups")
 
-SMPL_REST_PELVIS = (-0.0018, -0.2233, 0.0282)
-"""Pelvis of the neutral SMPL body of mean shape at rest, metres; used only where a file says nothing better."""
+_FITTED_AT_ONCE = 256
 
 _SHARED = tuple(joint for joint in SHARED_JOINTS if joint < NUM_JOINTS)
 
@@ -103,6 +109,11 @@ def build_prediction_groups(
             f"{predictions.path}: has one hypothesis per person, which can be compared but makes no preference group; "
             "expected at least 2"
         )
+    if not has_keypoints(predictions):
+        raise InputError(
+            f"{predictions.path}: has persons without keypoints, which critics look at; expected a file with them "
+            "(docs/prediction_files.md)"
+        )
     if not predicted_by.strip():
         raise InputError("predicted_by is empty; expected the name of the system that predicted")
     config = GroupStoreConfig(
@@ -123,7 +134,7 @@ def build_prediction_groups(
         seed=seed,
         shard_size=shard_size,
         predicted_by=predicted_by,
-        retargeted=predictions.skeleton == "smpl",
+        retargeted=predictions.skeleton != "free",
         options=how_carried_over(predictions),
     )
     with writing(folder, facts) as store:
@@ -145,7 +156,10 @@ def how_carried_over(predictions: PredictionFile) -> dict[str, Any]:
     else:
         betas = "zero" if predictions.joints is None else "fitted to thighs, shanks and arms of the joints"
     by_joints = predictions.transl is None or (own and not free)
-    place = "SMPL's mean rest pelvis + transl" if predictions.skeleton == "smpl" else "transl"
+    place = "transl" if predictions.skeleton == "free" else "the family's mean rest pelvis + transl"
+    if predictions.surface is not None:
+        fitted = "fitted to 27 surface keypoints"
+        return {"skeleton": predictions.skeleton, **dict.fromkeys(("rotations", "betas", "place", "joints"), fitted)}
     return {
         "skeleton": predictions.skeleton,
         "rotations": "as predicted" if predictions.rotmats is not None else "along the joints; twist unknown, zero",
@@ -155,8 +169,15 @@ def how_carried_over(predictions: PredictionFile) -> dict[str, Any]:
     }
 
 
-def carried_over(predictions: PredictionFile, body: BodyModel) -> Hypotheses:
-    """Predictions as bodies of `body`, `cam` frame, metres; `joints` are the system's own 24 where it has them."""
+def carried_over(predictions: PredictionFile, body: BodyModel, own_body: BodyModel | None = None) -> Hypotheses:
+    """Predictions as bodies of `body`, `cam` frame, metres; `joints` are the system's own 24 where it has them.
+
+    `own_body` is the body that was predicted, where its file is at hand: its joints then count.
+    """
+    if predictions.surface is not None:
+        return fitted_to_surface(predictions, body)
+    if own_body is not None and predictions.rotmats is not None and predictions.transl is not None:
+        return _posed(predictions, own_body, body)
     own = _own_joints(predictions)
     betas = _betas(predictions, body)
     rotmats = predictions.rotmats
@@ -170,6 +191,39 @@ def carried_over(predictions: PredictionFile, body: BodyModel) -> Hypotheses:
     if own is not None:
         joints = torch.cat([own, joints[..., NUM_JOINTS:, :]], dim=-2)
     return Hypotheses(params.with_transl(transl), joints)
+
+
+def _posed(predictions: PredictionFile, own_body: BodyModel, body: BodyModel) -> Hypotheses:
+    """As the system poses them; without betas, those of the mean shape."""
+    rotmats, transl, betas = predictions.rotmats, predictions.transl, predictions.betas
+    assert rotmats is not None and transl is not None
+    betas = torch.zeros(*transl.shape[:2], own_body.num_betas) if betas is None else betas
+    params = BodyParams(rotmats[..., 0, :, :], rotmats[..., 1:, :, :], betas, transl)
+    joints = posed_joints(own_body, params)
+    if own_body.skeleton_hash == body.skeleton_hash:
+        return Hypotheses(params, joints)
+    moved = retarget(own_body, params, body)
+    return Hypotheses(
+        moved, torch.cat([joints[..., :NUM_JOINTS, :], posed_joints(body, moved)[..., NUM_JOINTS:, :]], -2)
+    )
+
+
+def fitted_to_surface(predictions: PredictionFile, body: BodyModel) -> Hypotheses:
+    """Bodies fitted to surface keypoints; bones along the joints are where the fit begins."""
+    assert predictions.surface is not None and predictions.joints is not None
+    persons, hypotheses = predictions.surface.shape[:2]
+    joints = predictions.joints.flatten(0, 1)  # (P * H, 24, 3)
+    betas = fit_betas(body, span_lengths(joints, BONE_SPANS), BONE_SPANS)
+    parts = [
+        fit_points(body, along_joints(some, body, shape), shape, points).body
+        for some, shape, points in zip(
+            *(t.split(_FITTED_AT_ONCE) for t in (joints, betas, predictions.surface.flatten(0, 1))), strict=True
+        )
+    ]
+    fitted = BodyParams.cat(parts)
+    found = BodyParams(*(t.unflatten(0, (persons, hypotheses)) for t in (
+        fitted.global_orient, fitted.body_pose, fitted.betas, fitted.transl)))  # fmt: skip
+    return Hypotheses(found, posed_joints(body, found))
 
 
 def along_joints(
@@ -198,7 +252,7 @@ def _betas(predictions: PredictionFile, body: BodyModel) -> Float[Tensor, "perso
     """The shapes of the free body. SMPL's own say nothing about it: its shapes are others."""
     if predictions.skeleton == "free" and predictions.rotmats is not None and predictions.betas is not None:
         return predictions.betas
-    by_size = predictions.skeleton == "smpl" or predictions.rotmats is None
+    by_size = predictions.skeleton != "free" or predictions.rotmats is None
     if by_size and predictions.rest_joints is not None:
         return fit_betas(body, span_lengths(predictions.rest_joints, ROTATING_SPANS), ROTATING_SPANS)
     if by_size and predictions.joints is not None:
@@ -212,6 +266,7 @@ def _place(
     """`transl` of the body whose joints are `unmoved` without it."""
     transl, is_free = predictions.transl, predictions.skeleton == "free" and predictions.rotmats is not None
     if transl is not None and (is_free or own is None):
-        return transl if is_free else transl + torch.tensor(SMPL_REST_PELVIS) - unmoved[..., 0, :]
+        pelvis = torch.tensor(MEAN_REST_PELVIS["smplx" if predictions.skeleton == "smplx" else "smpl"])
+        return transl if is_free else transl + pelvis - unmoved[..., 0, :]
     assert own is not None  # as a `PredictionFile` promises
     return (own[..., list(_SHARED), :] - unmoved[..., list(_SHARED), :]).mean(-2)

@@ -20,11 +20,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -37,10 +38,11 @@ from safetensors.torch import load
 from torch import Tensor
 
 from hmralign.data.shards import save_whole
+from hmralign.engines.parts import FOLDER
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.json_file import read_json_lines, read_record
 from hmralign.storage.run_record import require_own_folder, require_same_run, short
-from hmralign.storage.whole_file import naming_file, write_json, write_whole
+from hmralign.storage.whole_file import naming_file, take_over_file, write_json, write_whole
 from hmralign.structures import (
     Annotation,
     BodyParams,
@@ -54,10 +56,13 @@ from hmralign.structures import (
 )
 from hmralign.structures.counted import counted
 
+logger = logging.getLogger("hmralign.groups")
+
 FORMAT_VERSION = 1
 _BODY = ("global_orient", "body_pose", "betas", "transl")
-_NO_STRANGERS = (".lock", "run.yaml", "config.yaml")
-"""What may lie in a folder that becomes a store, beside `.part` files that a kill left: records of the run."""
+_NO_STRANGERS = (".lock", "run.yaml", "config.yaml", FOLDER)
+"""What may lie in a folder that becomes a store, beside `.part` files that a kill left: records of the run, and what
+workers have made for it."""
 _PART_OF_SAFETENSORS = ".tmp??????"
 """safetensors wrote to such a file first, which a kill has left in stores of earlier versions."""
 _MAX_LINE = 16384
@@ -182,6 +187,14 @@ class GroupStore:
         """Complete shards."""
         return self._entries[-1].shard + 1 if self._entries else 0
 
+    def in_order(self) -> Iterator[int | str]:
+        """Shards by number, and what gave no group by name, in the order in which they came."""
+        for _, record, _ in read_json_lines(self.folder / "index.jsonl", "entry of a store"):
+            if "skipped" in record:
+                yield str(record["id"])
+            elif record["row"] == 0:
+                yield int(record["shard"])
+
     def done(self) -> set[str]:
         """Ids that need no more work."""
         return self._ids | set(self._skipped)
@@ -295,40 +308,8 @@ class GroupStore:
         return self._entries[start : bisect_right(self._entries, shard, lo=start, key=lambda e: e.shard)]
 
 
-class GroupWriter(GroupStore):
-    """A store that this process alone may add to."""
-
-    def append(self, groups: PreferenceGroups) -> None:
-        """Add one shard.
-
-        Raises InputError for an id that is there already, groups of another size, missing truth, values that are not
-        finite or matrices that are no rotations; StoreFullError where the disk is full, leaving everything whole.
-        """
-        tensors = _tensors(groups)
-        truth = _truth_tensors(groups) if self.facts.with_truth else None
-        self._check(groups, [*tensors.items(), *(truth or {}).items()])
-        shard, facts = self.num_shards, self.facts
-        with _room(self.folder):
-            truth_sha256 = None if truth is None else _saved(truth, self._path("truth", shard))
-            crops = self._write_crops(groups)
-            sha256 = _saved(tensors, self._path("groups", shard))
-            for stale in self.folder.glob(f"scores/*/scores_{shard:05d}.safetensors"):
-                stale.unlink()  # of a shard whose lines were lost
-            shared = facts.checkpoint_sha256, facts.skeleton_hash, facts.source
-            new = [
-                Entry(id_, shard, row, sha256, *shared, crop, truth_sha256)
-                for row, (id_, crop) in enumerate(zip(groups.ids, crops, strict=True))
-            ]
-            _append_lines(self.folder / "index.jsonl", [asdict(e) for e in new])
-        self._entries.extend(new)
-        self._ids.update(groups.ids)
-
-    def skip(self, id_: str, reason: str) -> None:
-        """Remember that a person or photo gives no group. Raises InputError for an id that is there already."""
-        self._check_id(id_)
-        with _room(self.folder):
-            _append_lines(self.folder / "index.jsonl", [{"id": id_, "skipped": reason[:500]}])
-        self._skipped[id_] = reason[:500]
+class ScoreWriter(GroupStore):
+    """A store whose groups stay as they are and to which scores may be added, by several processes at once."""
 
     def declare_critic(self, name: str, facts: CriticFacts) -> None:
         """Begin, or continue, a set of scores. Raises InputError where another critic's scores have that name."""
@@ -358,6 +339,102 @@ class GroupWriter(GroupStore):
         with _room(self.folder):
             path = self.folder / "scores" / name / f"scores_{shard:05d}.safetensors"
             save_whole({"scores": scores.detach().float().cpu().contiguous()}, path)
+
+
+class GroupWriter(ScoreWriter):
+    """A store that this process alone may add to."""
+
+    def append(self, groups: PreferenceGroups) -> None:
+        """Add one shard.
+
+        Raises InputError for an id that is there already, groups of another size, missing truth, values that are not
+        finite or matrices that are no rotations; StoreFullError where the disk is full, leaving everything whole.
+        """
+        tensors = _tensors(groups)
+        truth = _truth_tensors(groups) if self.facts.with_truth else None
+        self._check(groups, [*tensors.items(), *(truth or {}).items()])
+        shard, facts = self.num_shards, self.facts
+        with _room(self.folder):
+            truth_sha256 = None if truth is None else _saved(truth, self._path("truth", shard))
+            crops = self._write_crops(groups)
+            sha256 = _saved(tensors, self._path("groups", shard))
+            shared = facts.checkpoint_sha256, facts.skeleton_hash, facts.source
+            self._enter(
+                [
+                    Entry(id_, shard, row, sha256, *shared, crop, truth_sha256)
+                    for row, (id_, crop) in enumerate(zip(groups.ids, crops, strict=True))
+                ]
+            )
+
+    def take_over(self, part: GroupStore, done: Set[str] = frozenset()) -> None:
+        """Add all of another store of the same facts but for those done: its bytes under the next numbers, its scores.
+
+        Its lines are added in one write. Scores that cannot be read, or by a critic who has other settings here, are
+        left out, to be given again. Raises InputError for an id that is there already and for files that differ from
+        what the part's index says.
+        """
+        entries: list[Entry] = []
+        skipped: dict[str, str] = {}
+        lines: list[dict[str, Any]] = []
+        numbers: dict[int, int] = {}
+        with _room(self.folder):
+            for item in part.in_order():
+                if isinstance(item, str):
+                    if item not in done:
+                        self._check_id(item)
+                        skipped[item] = part.skipped[item]
+                        lines.append({"id": item, "skipped": skipped[item]})
+                elif part.shard_ids(item)[0] not in done:
+                    numbers[item] = self.num_shards + len(numbers)
+                    new = self._take_over_files(part, item, numbers[item])
+                    entries += new
+                    lines += [asdict(e) for e in new]
+            self._enter(entries, lines)
+        self._skipped |= skipped
+        for critic in part.critics():
+            for shard, number in numbers.items():
+                self._take_over_scores(part, critic, shard, number)
+
+    def _take_over_files(self, part: GroupStore, shard: int, number: int) -> list[Entry]:
+        old = part._of_shard(shard)
+        for entry in old:
+            self._check_id(entry.id)
+        kinds = [("groups", old[0].shard_sha256), *([("truth", old[0].truth_sha256)] if self.facts.with_truth else [])]
+        for kind, sha256 in reversed(kinds):  # as `append` does
+            _checked_bytes(part._path(kind, shard), sha256)
+            take_over_file(part._path(kind, shard), self._path(kind, number))
+        for place, entry in enumerate(old, start=part._entries.index(old[0])):
+            if part.crop(place) is not None:  # raises for one that is missing
+                take_over_file(part.folder / "crops" / str(entry.crop), self.folder / "crops" / str(entry.crop))
+        return [replace(entry, shard=number) for entry in old]
+
+    def _take_over_scores(self, part: GroupStore, critic: str, shard: int, new: int) -> None:
+        try:
+            record = part.critic_facts(critic)
+            if critic in self.critics() and self.critic_facts(critic).get("sha256") != record.get("sha256"):
+                return
+            facts = CriticFacts(**{f.name: record[f.name] for f in fields(CriticFacts)})
+            scores = _load(part.folder / "scores" / critic / f"scores_{shard:05d}.safetensors")["scores"]
+            self.declare_critic(critic, facts)
+            self.write_scores(critic, new, scores)
+        except (InputError, KeyError) as error:
+            logger.warning("%s: its scores by %s are given anew (%s)", part.folder, critic, error)
+
+    def _enter(self, new: list[Entry], lines: list[dict[str, Any]] | None = None) -> None:
+        """The lines of shards whose files are there; those of others may stand among them."""
+        for shard in dict.fromkeys(e.shard for e in new):
+            for stale in self.folder.glob(f"scores/*/scores_{shard:05d}.safetensors"):
+                stale.unlink()  # of a shard whose lines were lost
+        _append_lines(self.folder / "index.jsonl", [asdict(e) for e in new] if lines is None else lines)
+        self._entries.extend(new)
+        self._ids.update(e.id for e in new)
+
+    def skip(self, id_: str, reason: str) -> None:
+        """Remember that a person or photo gives no group. Raises InputError for an id that is there already."""
+        self._check_id(id_)
+        with _room(self.folder):
+            _append_lines(self.folder / "index.jsonl", [{"id": id_, "skipped": reason[:500]}])
+        self._skipped[id_] = reason[:500]
 
     def _check_id(self, id_: str) -> None:
         if id_ in self._ids or id_ in self._skipped:
@@ -402,6 +479,20 @@ class GroupWriter(GroupStore):
         return names
 
 
+def require_store_folder(folder: Path) -> None:
+    """Raise InputError for a folder that holds other things, and is neither a store nor to become one."""
+    require_own_folder(folder, "store.json", "no store of groups", _NO_STRANGERS)
+
+
+def scores_beside(folder: str | Path) -> ScoreWriter:
+    """Open a store to add scores while others do, each to shards of its own: every shard's scores are a file.
+
+    Nothing is held, and nothing that a killed process left is removed. Raises InputError as `GroupStore.open`.
+    """
+    store = GroupStore.open(folder)
+    return ScoreWriter(store.folder, store.facts, store._entries, store._skipped)
+
+
 @contextmanager
 def writing(folder: str | Path, facts: StoreFacts | None = None) -> Iterator[GroupWriter]:
     """Open a store to write, making it where `facts` are given and it is not there; repairs what a kill left.
@@ -413,7 +504,7 @@ def writing(folder: str | Path, facts: StoreFacts | None = None) -> Iterator[Gro
     if facts is None and not (folder / "store.json").is_file():
         _read_facts(folder)  # says what is wrong
     # Before anything is written, a lock included.
-    require_own_folder(folder, "store.json", "no store of groups", _NO_STRANGERS)
+    require_store_folder(folder)
     with held_folder(folder, "writing to this store"):
         yield _opened(folder, facts)
 
@@ -423,7 +514,7 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
         assert facts is not None
         if facts.group_size < 2:
             raise InputError(f"group size is {facts.group_size}; a preference needs at least 2 hypotheses")
-        require_own_folder(folder, "store.json", "no store of groups", _NO_STRANGERS)
+        require_store_folder(folder)
         with _room(folder):
             record = {"format_version": FORMAT_VERSION, **facts.record()}
             write_json(folder / "store.json", record)
@@ -440,10 +531,15 @@ def _opened(folder: Path, facts: StoreFacts | None) -> GroupWriter:
     if index.is_file() and whole < index.stat().st_size:
         with index.open("r+b") as handle:  # lines of a shard that was being written when the run was killed
             handle.truncate(whole)
+    _remove_unfinished(folder)
+    return GroupWriter(folder, there, entries, skipped)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Files that were being written here; not the drafts of workers."""
     for place in ("", "crops/", "scores/*/"):
         for part in [*folder.glob(f"{place}*.part"), *folder.glob(f"{place}{_PART_OF_SAFETENSORS}")]:
-            part.unlink()
-    return GroupWriter(folder, there, entries, skipped)
+            part.unlink(missing_ok=True)
 
 
 def _read_facts(folder: Path) -> StoreFacts:
@@ -545,24 +641,29 @@ def _room(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        for part in folder.rglob("*.part"):
-            part.unlink(missing_ok=True)
+        _remove_unfinished(folder)
         raise StoreFullError(
             f"{folder}: could not be written ({error}); what was there is whole, run it again"
         ) from error
 
 
 def _load(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    content = _checked_bytes(path, sha256)
+    try:
+        return load(content)
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error})") from error
+
+
+def _checked_bytes(path: Path, sha256: str | None) -> bytes:
+    """Raises InputError for a file that is missing, or has another hash."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: missing or cannot be read ({error})") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{path}: differs from what the index says of it; it was changed or cut off")
-    try:
-        return load(content)
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error})") from error
+    return content
 
 
 def _saved(tensors: dict[str, Tensor], path: Path) -> str:

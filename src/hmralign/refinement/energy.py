@@ -1,10 +1,11 @@
 """What a refinement lowers: how far bodies are from the keypoints and from what the words say, and its derivatives.
 
-    E(body) = keypoint_weight * chi^2 / 2 + text_weight * loss of the guide
+    E(body) = keypoint_weight * chi^2 / 2 + text_weight * loss of the guide + limit_weight * limits
 
 chi^2 is robust (Geman & McClure 1987) and in the measured noise of the detector, so that the keypoint part is a
-negative log likelihood. Source: VL feedback, eq. 6 and 7. The gradient of eq. 6 is by 3D points; that of eq. 7 by
-parameters, here by turns of the joints, through forward kinematics.
+negative log likelihood. `limits` is how far joints leave their ranges of motion, beyond what the initial body does:
+words name an end, and a joint on the way may otherwise twist to where none can. Source: VL feedback, eq. 6 and 7. The
+gradient of eq. 6 is by 3D points; that of eq. 7 by parameters, here by turns of the joints, through forward kinematics.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.body.joint_limits import limit_violation
 from hmralign.fitting.evidence import predict
 from hmralign.fitting.keypoint_update import place
 from hmralign.fitting.person_fit import PersonFit
@@ -45,6 +47,20 @@ class Energy:
     ) -> Float[Tensor, " person"]:
         """Loss of the guide."""
         return self.guide.loss(*self.start.in_cam(self.fit.body, rotmats, betas))
+
+    def limits(self, rotmats: Float[Tensor, "person 24 3 3"]) -> Float[Tensor, " person"]:
+        """Squared radians by which joints are beyond their ranges and further than in the initial body, summed."""
+        beyond = limit_violation(rotmats[:, 1:]) - limit_violation(self.start.rotmats[:, 1:])  # (B, 23)
+        return beyond.clamp(min=0).square().sum(-1)
+
+    def limits_and_turn_gradient(
+        self, rotmats: Float[Tensor, "person 24 3 3"]
+    ) -> tuple[Float[Tensor, " person"], Float[Tensor, "person 24 3"]]:
+        """`limits`, and its derivative by a right turn of every joint (radians)."""
+        with torch.enable_grad():
+            turn = torch.zeros(*rotmats.shape[:-2], 3, device=rotmats.device, requires_grad=True)
+            loss = self.limits(rotmats.detach() @ rotvec_to_rotmat(turn))
+            return loss.detach(), torch.autograd.grad(loss.sum(), turn)[0]
 
     def points(
         self, rotmats: Float[Tensor, "person 24 3 3"], betas: Float[Tensor, "person betas"]

@@ -41,6 +41,21 @@ class NoGuide:
 
 
 @dataclass(frozen=True)
+class SumGuide:
+    """Two opinions at once: the first, and the second times a weight for each person, which may be 0."""
+
+    first: Guide
+    second: Guide
+    weight: Float[Tensor, " person"]
+
+    def loss(
+        self, joints: Float[Tensor, "person 24 3"], rotmats: Float[Tensor, "person 24 3 3"]
+    ) -> Float[Tensor, " person"]:
+        """The weighed sum."""
+        return self.first.loss(joints, rotmats) + self.weight * self.second.loss(joints, rotmats)
+
+
+@dataclass(frozen=True)
 class StatementGuide:
     """Wants that what descriptions say holds: the sum over statements of how far bodies are from them.
 

@@ -18,6 +18,7 @@ they get it little by little, since a limb may have to leave its keypoints to co
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +55,8 @@ class PullConfig:
     """Share of the keypoints' information that counts: the initial answer has mostly seen them before. 0 for none."""
     text_weight: float = 1.0
     """Weight of the guide's loss; 0 for none."""
+    limit_weight: float = 0.0
+    """Weight of the squared radians by which joints leave their ranges of motion further than at first; 0 for none."""
     pose_sd_deg: float = 8.0
     """Standard deviation of each joint's turn about each axis in the prior."""
     betas_sd: float = 0.3
@@ -69,8 +72,9 @@ class PullConfig:
 
     def __post_init__(self) -> None:
         """Raise InputError for values without meaning."""
-        if self.steps < 1 or min(self.keypoint_weight, self.text_weight) < 0 or not 0 <= self.group_share <= 1:
-            raise InputError("pull: steps must be at least 1, weights not negative, group_share in 0..1")
+        weights = (self.keypoint_weight, self.text_weight, self.limit_weight)
+        if self.steps < 1 or not all(0 <= w < math.inf for w in weights) or not 0 <= self.group_share <= 1:
+            raise InputError("pull: steps must be at least 1, weights numbers from 0 up, group_share in 0..1")
         if min(self.pose_sd_deg, self.betas_sd, self.max_turn_deg) <= 0 or not 0 < self.others_share <= 1:
             raise InputError("pull: pose_sd_deg, betas_sd and max_turn_deg must be positive, others_share in 0..1")
 
@@ -142,7 +146,9 @@ class Pull:
         prior = (away * torch.linalg.solve(P[:, :-3, :-3], away)).sum(-1) / 2
         residual = self._placed(*now)
         squared = residual.error[:, 0].square().sum(-1) / self._variance(residual, agrees)  # (B, 27)
-        return prior + squared.sum(-1) / 2 + self.config.text_weight * self.energy.text(*now)
+        wishes = self.config.text_weight * self.energy.text(*now)
+        limits = self.config.limit_weight * self.energy.limits(now[0]) if self.config.limit_weight else 0.0
+        return prior + squared.sum(-1) / 2 + wishes + limits
 
     def _placed(self, rotmats: Tensor, betas: Tensor) -> Residuals:
         return place(self.energy.points(rotmats, betas)[:, None], self.energy.fit.evidence, self.energy.fit.config)
@@ -156,17 +162,17 @@ class Pull:
         agrees: Float[Tensor, "person 27"] | None = None,
     ) -> Float[Tensor, "person state"]:
         """Mode of the posterior, linearised at the bodies that are at `state`."""
-        fit, config = self.energy.fit, self.config
+        fit = self.energy.fit
         model = predict(fit.body, rotmats[:, None], betas[:, None], fit.evidence.noise.offsets, derivatives=True)
         residual = place(model.points, fit.evidence, fit.config)
         J = observation_jacobian(model.d_rotation, model.d_betas, model.points, residual.transl)[:, 0]  # (B, 54, S)
         agrees = self._agreement(residual) if agrees is None else agrees
         variance = self._variance(residual, agrees).repeat_interleave(2, dim=-1)  # (B, 54)
         error = residual.error[:, 0].flatten(-2)  # (B, 54)
-        if config.text_weight:
-            wish, row = self._wish(rotmats, betas, P.shape[-1])
-            J, error = torch.cat([J, row[:, None]], dim=1), torch.cat([error, -wish[:, None]], dim=1)  # (B, 55, S)
-            variance = torch.cat([variance, torch.full_like(wish[:, None], 0.5 / config.text_weight)], dim=1)
+        for weight, losses in self._losses(rotmats, betas):
+            root, row = _root_and_row(*losses, P.shape[-1])
+            J, error = torch.cat([J, row[:, None]], dim=1), torch.cat([error, -root[:, None]], dim=1)  # (B, 55, S)
+            variance = torch.cat([variance, torch.full_like(root[:, None], 0.5 / weight)], dim=1)
         # In units of the noise the system is 1 plus what is positive: variances from 1e-6 to 1e6 do not meet in it.
         noise = variance.sqrt()
         J, innovation = J / noise[..., None], (error + (J @ state[..., None])[..., 0]) / noise
@@ -186,13 +192,12 @@ class Pull:
         information = (agrees * self.config.keypoint_weight).clamp(min=1e-9)
         return torch.where(counts, residual.sigma[:, 0].square() / information, _UNSEEN).clamp(max=_UNSEEN)
 
-    def _wish(self, rotmats: Tensor, betas: Tensor, size: int) -> tuple[Float[Tensor, " person"], Tensor]:
-        """Root of the guide's loss and its derivative by the state; both 0 where nothing is left to wish."""
-        loss, gradient = self.energy.text_and_turn_gradient(rotmats, betas)
-        root = loss.clamp(min=0).sqrt()
-        row = rotmats.new_zeros(len(rotmats), size)
-        row[:, :72] = (gradient / (2 * root.clamp(min=1e-4))[:, None, None]).flatten(-2)
-        return root, row
+    def _losses(self, rotmats: Tensor, betas: Tensor) -> Iterator[tuple[float, tuple[Tensor, Tensor]]]:
+        """What is wanted low besides the keypoints: its weight, with values (person,) and derivatives by turns."""
+        if self.config.text_weight:
+            yield self.config.text_weight, self.energy.text_and_turn_gradient(rotmats, betas)
+        if self.config.limit_weight:
+            yield self.config.limit_weight, self.energy.limits_and_turn_gradient(rotmats)
 
     def _state_covariance(self, num_betas: int) -> Float[Tensor, "person state state"]:
         """Turns, shape, translation; the translation is as good as free."""
@@ -208,6 +213,14 @@ class Pull:
         turns = state[:, :72].unflatten(-1, (24, 3))
         turns = turns * (limit / turns.norm(dim=-1, keepdim=True).clamp(min=limit))
         return torch.cat([turns.flatten(-2), state[:, 72:]], dim=-1)
+
+
+def _root_and_row(loss: Tensor, gradient: Tensor, size: int) -> tuple[Float[Tensor, " person"], Tensor]:
+    """Root of a loss and its derivative by the state; both 0 where nothing is left to wish."""
+    root = loss.clamp(min=0).sqrt()
+    row = loss.new_zeros(len(loss), size)
+    row[:, :72] = (gradient / (2 * root.clamp(min=1e-4))[:, None, None]).flatten(-2)
+    return root, row
 
 
 def _moved(rotmats: Tensor, betas: Tensor, step: Float[Tensor, "person state"]) -> Body:

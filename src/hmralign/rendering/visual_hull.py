@@ -62,7 +62,7 @@ def _require_views(mask: Tensor, ring: RingCameras) -> None:
 
 
 def _smallest_share(mask: Tensor, ring: RingCameras, along: Tensor) -> Float[Tensor, "x y z"]:
-    """Over the views. Cameras are level, so a view is a function of y and of one mixture of x and z."""
+    """Over the views. Rows of a picture are heights, as cameras are level: a view is one of y and one of x, z."""
     smallest = torch.ones(len(along), len(along), len(along))
     x, z = torch.meshgrid(along, along, indexing="ij")
     half = ring.extent / 2

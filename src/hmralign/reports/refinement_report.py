@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hmralign.rendering.shading import SKY_BLUE, WARM_GOLD
 from hmralign.reports.mesh_packing import packed_vertices, page_data
 from hmralign.reports.person_report import caveats_box, data_uri, facts_table, figure, policy, tabs_of
 from hmralign.storage.whole_file import write_whole
@@ -130,11 +131,12 @@ def _stage(person: RefinedPersonPage) -> str:
 
 
 def _timeline(person: RefinedPersonPage) -> str:
-    last = len(person.steps) - 1
+    last = len(person.steps) - 1  # what one came for is shown first
     return (
         '<div class="timeline"><button type="button" data-play aria-pressed="false">Play</button>'
-        f'<input type="range" data-time min="0" max="{last}" step="1" value="0" aria-label="Step of the refinement">'
-        f"<output>{escape(_step_label(person, 0))}</output></div>"
+        f'<input type="range" data-time min="0" max="{last}" step="1" value="{last}" '
+        'aria-label="Step of the refinement">'
+        f"<output>{escape(_step_label(person, last))}</output></div>"
     )
 
 
@@ -213,6 +215,12 @@ def said_table(said: Sequence[SaidRow]) -> str:
     )
 
 
+def _tints(count: int) -> list[list[float]]:
+    """Colour of the body at each step: that of the pictures of the initial body, and of the refined one at the end."""
+    share = np.linspace(0, 1, count)[:, None] if count > 1 else np.ones((1, 1))
+    return np.round((1 - share) * np.array(SKY_BLUE) + share * np.array(WARM_GOLD), 3).tolist()
+
+
 def _data(persons: Sequence[RefinedPersonPage]) -> str:
     return page_data((person.faces, _person_data(person)) for person in persons)
 
@@ -224,6 +232,7 @@ def _person_data(person: RefinedPersonPage) -> dict[str, Any]:
         "labels": [_step_label(person, step) for step in steps],
         "times": [step * _SECONDS_PER_STEP for step in steps],
         "pictures": [],
+        "tints": _tints(len(person.steps)),
         "K": [float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])],
         "window": [int(border) for border in person.window],
         "spread": None,

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from pydantic_core import from_json
 
+from hmralign.storage.json_file import JsonLimits, parse_json
 from hmralign.storage.limited_file import require_regular
 from hmralign.structures.errors import InputError, shown
 
 MAX_FILE_BYTES = 16 * 2**30
 MAX_ITEM_BYTES = 4 * 2**20
+_ITEM = JsonLimits(max_bytes=MAX_ITEM_BYTES, max_depth=64)
 
 _CHUNK = 4 * 2**20
 _QUOTE, _BACKSLASH = (ord(c) for c in '"\\')
@@ -40,22 +42,25 @@ class Item:
     value: Any
 
 
-def json_items(path: Path, what: str, keys: Collection[str] | None = None) -> Iterator[Item]:
+def json_items(
+    path: Path, what: str, keys: Collection[str] | None = None, *, to_the_end: bool = True
+) -> Iterator[Item]:
     """Items of the lists under `keys` of the top object (all lists where None), or of a file that is one list.
 
-    `what` is the file's meaning, as in "annotations of 3DPW". Raises InputError naming the file, and the item where one
-    is wrong: no JSON, cut off, too large.
+    `what` is the file's meaning, as in "annotations of 3DPW". Without `to_the_end` what follows the last of the lists
+    is not looked at. Raises InputError naming the file, and the item where one is wrong: no JSON, cut off, too large,
+    a key that is given twice.
     """
     try:
         require_regular(path)
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InputError(f"{path}: has more than {MAX_FILE_BYTES >> 30} GB")
-        yield from _items(path, what, keys)
+        yield from _items(path, what, keys, to_the_end)
     except OSError as error:
         raise InputError(f"{path}: not {what} ({error.strerror or error})") from error
 
 
-def _items(path: Path, what: str, keys: Collection[str] | None) -> Iterator[Item]:
+def _items(path: Path, what: str, keys: Collection[str] | None, to_the_end: bool) -> Iterator[Item]:
     cutter = _Cutter(path, what, keys)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -64,16 +69,30 @@ def _items(path: Path, what: str, keys: Collection[str] | None) -> Iterator[Item
                     yield Item(key, number, _parsed(text))
                 except ValueError as error:
                     raise InputError(f"{path}: item {number} of '{shown(key)}' is no JSON ({error})") from error
+            if not to_the_end and keys is not None and cutter.closed.issuperset(keys):
+                return
     cutter.finish()
 
 
 def _parsed(text: bytes) -> Any:
     """One item. Pydantic's parser is ten times as fast as the careful reader of `json_file`; what is made of numbers is
-    checked where they are used. Of a key that comes twice the last counts, as in the programs that such files were
-    written for. Raises ValueError for no JSON, NaN, and what is nested too deeply."""
+    checked where they are used. It takes the last of a key that comes twice: where there are more keys in the text than
+    in the value, or they cannot be told by a count, the careful reader reads the item, and refuses such a key.
+
+    Raises ValueError for no JSON, NaN, what is nested too deeply, and a key that is given twice."""
     if len(text) > MAX_ITEM_BYTES:
         raise ValueError(f"it has more than {MAX_ITEM_BYTES >> 20} MB")
-    return from_json(text, allow_inf_nan=False, cache_strings="keys")
+    value = from_json(text, allow_inf_nan=False, cache_strings="keys")
+    return value if text.count(b'":') == _keys_in(value) else parse_json(text, _ITEM)
+
+
+def _keys_in(value: Any) -> int:
+    """Keys of all objects in a value; lists of numbers are known by their first item, whatever follows."""
+    if isinstance(value, dict):
+        return len(value) + sum(_keys_in(part) for part in value.values() if isinstance(part, dict | list))
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return sum(map(_keys_in, value))
+    return 0
 
 
 class _Cutter:
@@ -86,6 +105,10 @@ class _Cutter:
         self.top: int | None = None
         """Depth of the items of a list: 2 in an object of lists, 1 in a list."""
         self.key, self.in_list, self.number, self.ended = "", False, 0, False
+        self.seen: set[str] = set()
+        """Keys of the top object whose values are lists or objects."""
+        self.closed: set[str] = set()
+        """Those of them that have ended."""
 
     def feed(self, chunk: bytes) -> Iterator[tuple[str, int, bytes]]:
         """Items that end in this piece."""
@@ -149,9 +172,13 @@ class _Cutter:
                 self._require_nothing(self.text[done:place])
             if opens:
                 self.key = self._key_before(self.text[done:place])
+                if self.key in self.seen:
+                    raise InputError(f"{self.path}: not {self.what} (the key '{shown(self.key)}' is given twice)")
+                self.seen.add(self.key)
                 self.in_list, self.number = self.text[place : place + 1] == b"[", 0
             else:
                 self.in_list = False
+                self.closed.add(self.key)
             return place + 1, None
         if depth != self.top or not self.in_list:
             return done, None

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 PresetKind = Literal[
-    "align", "base", "pixel", "scorer", "gate", "ablate", "paper", "regressor", "vqvae", "text", "refiner"
-]
+    "align", "base", "pixel", "scorer", "gate", "ablate", "paper", "regressor", "vqvae", "text", "refiner", "multiview",
+    "multiview-align",
+]  # fmt: skip
 """What a preset configures: `align`, `train base` (and the persons of `synth`), `train pixel`, `train scorer`,
-`train gate`, `critic ablate`, `train paper`, `train regressor`, `train vqvae`, `train text`, `train refiner`."""
+`train gate`, `critic ablate`, `train paper`, `train regressor`, `train vqvae`, `train text`, `train refiner`,
+`multiview train`, `multiview align`."""
 
 RENAMED = {
     (

@@ -9,6 +9,7 @@ leaves that draft. Its name says who wrote it, so that the next run can tell a l
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -38,6 +39,30 @@ def finished_folder(folder: Path) -> Iterator[Path]:
 
     Raises InputError where the parent folder cannot be written.
     """
+    with _draft(folder) as draft:
+        yield draft
+        _replace_folder(draft, folder)
+
+
+@contextmanager
+def first_folder(folder: Path) -> Iterator[Path]:
+    """A draft folder that becomes `folder` when the block ends well, unless another process's did before: that stays.
+
+    Raises InputError where the parent folder cannot be written.
+    """
+    with _draft(folder) as draft:
+        yield draft
+        try:
+            os.rename(draft, folder)  # fails where a folder with something in it has that name
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """A new folder beside the place, removed where the block fails."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix("part")))
@@ -47,9 +72,8 @@ def finished_folder(folder: Path) -> Iterator[Path]:
         ) from error
     try:
         with naming_file(folder):
+            os.chmod(draft, 0o755)
             yield draft
-        os.chmod(draft, 0o755)
-        _replace_folder(draft, folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise

@@ -3,7 +3,8 @@
     step -> parts of a loss, not reduced -> gradients -> weights -> average -> line of the curve, look, guard -> state
 
 A step depends on its number and on the model alone, so that a run which is continued from its state is the straight run
-to the last bit, curve included. What a run gives is the average of the weights.
+to the last bit, curve included. What a run gives is the average of the weights. Of several processes each takes its
+parts of a step (`training.processes`).
 """
 
 from __future__ import annotations
@@ -20,8 +21,19 @@ from torch import Tensor, nn
 
 from hmralign.diffusion.ema import Ema
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.device import chosen_device
 from hmralign.training.curve import Curve
+from hmralign.training.processes import (
+    all_hold,
+    mean_buffers,
+    number_of_processes,
+    of_the_first,
+    own_number,
+    require_agreement,
+    sum_figures,
+    sum_gradients,
+)
 from hmralign.training.state import read_state, save_state
 from hmralign.training.step import Step
 
@@ -105,6 +117,9 @@ class Progress:
 _EPS = 1e-8
 """AdamW's own."""
 
+_SHARE = "share of the batch"
+"""Among the figures of a step; 1 where all of it was taken once."""
+
 PROGRESS = tuple(f.name for f in fields(Progress))
 
 
@@ -135,7 +150,8 @@ class Loop:
         self.parts_of, self.config, self.state_file, self.curve, self.checks = parts_of, config, state, curve, checks
         # Placed by hand: an accelerator's own device is that of the process, and the next run may be on another one.
         self.accelerator = Accelerator(device_placement=False)
-        self.model = model.to(chosen_device(config.device))
+        self.device = self._own_device(config.device)
+        self.model = model.to(self.device)
         self.ema = Ema(model, config.ema_decay)
         optimizer = torch.optim.AdamW(
             _by_rate(trained, config),
@@ -143,7 +159,12 @@ class Loop:
             weight_decay=config.weight_decay,
             fused=config.fused or None,
         )
-        self.prepared, self.optimizer = self.accelerator.prepare(model, optimizer)
+        # Not `prepare`: a model in the wrapper of many processes has no methods but `forward`.
+        self.prepared = self.accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer, device_placement=False)
+        self.shared = number_of_processes() > 1
+        if self.shared and not torch.distributed.is_initialized():
+            raise InputError("WORLD_SIZE says that other processes train too; start them with `accelerate launch`")
         self.progress, self.saved = Progress(), True
 
     def begin_from(self, path: Path) -> None:
@@ -162,6 +183,8 @@ class Loop:
         and InputError for a state that is damaged, of another format or of another model.
         """
         self._restore()
+        if self.shared:
+            require_agreement(self.progress.step, self.model, self.device)
         if self.checks is not None and self.progress.start is None:
             self._write_line()
         while self.progress.stopped is None and self._done() < 1:
@@ -176,6 +199,7 @@ class Loop:
             self._save()
         if self.progress.stopped is not None and self.progress.good is not None:
             self.ema.module.load_state_dict(self.progress.good)
+        self.accelerator.wait_for_everyone()  # what the first process has written is there
         return self.ema.module.cpu()
 
     def _done(self) -> float:
@@ -187,23 +211,60 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = group.get("rate_share", 1.0) * self.config.rate(self.progress.step, self._done())
         self.optimizer.zero_grad()
-        rows = []
-        for part in self.parts_of(self.prepared, self.progress.step):
-            loss = part.loss()
-            if not bool(torch.isfinite(loss)):
-                return False
-            self.accelerator.backward(loss)
-            rows.append({"loss": float(loss.detach()), **{k: part.share * v for k, v in part.figures.items()}})
+        rows, finite = self._backward()
+        if self.shared:
+            finite = all_hold(finite, self.device)
+        if not finite:
+            return False
+        figures = _sum_of(rows)
+        if self.shared:
+            figures = self._added_up(figures)
+        figures.pop(_SHARE, None)
         norm = self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.config.clip_norm)
         if norm is None or not bool(torch.isfinite(norm)):
             return False
         self.optimizer.step()
         self.ema.update(self.model)
         self.progress.step += 1
-        self.progress.seconds += self.config.clock() - started
-        self.progress.pending.append({"gradient_norm": float(norm), **_sum_of(rows)})
+        spent = self.config.clock() - started
+        self.progress.seconds += of_the_first(spent, self.device) if self.shared else spent
+        self.progress.pending.append({"gradient_norm": float(norm), **figures})
         self.saved = False
         return True
+
+    def _backward(self) -> tuple[list[dict[str, float]], bool]:
+        """Figures of this process's parts, whose gradients are added; False where a loss is not finite."""
+        rows = []
+        for part in self.parts_of(self.prepared, self.progress.step):
+            loss = part.loss()
+            if not bool(torch.isfinite(loss)):
+                return rows, False
+            self.accelerator.backward(loss)
+            said = {k: part.share * v for k, v in part.figures.items()}
+            rows.append({_SHARE: part.share, "loss": float(loss.detach()), **said})
+        return rows, True
+
+    def _added_up(self, figures: dict[str, float]) -> dict[str, float]:
+        """The step's gradient and figures, summed over processes.
+
+        Raises InputError for a step that every process has taken whole.
+        """
+        sum_gradients(p for p in self.model.parameters() if p.requires_grad)
+        mean_buffers(self.model)
+        summed = sum_figures(figures, self.device)
+        if abs(summed[_SHARE] - 1) > 1e-6:
+            raise InputError(
+                f"this training does not divide its steps: {counted(number_of_processes(), 'process', 'processes')} "
+                "would do the same; start it without a launcher"
+            )
+        return summed
+
+    def _own_device(self, name: str | torch.device) -> torch.device:
+        """The device of that name; of several processes on GPUs each has its own."""
+        device = chosen_device(name)
+        if device.type == "cuda" and device.index is None and number_of_processes() > 1:
+            return torch.device("cuda", self.accelerator.local_process_index)
+        return device
 
     def _diverge(self) -> None:
         if self.checks is None:
@@ -226,7 +287,8 @@ class Loop:
         p = self.progress
         figures = {} if self.checks is None else self.checks.look(self.ema.module)
         reason = None if self.checks is None else self._judged(figures, self.checks)
-        self.curve.append(p.step, self._done(), p.seconds, {**_mean_of(p.pending), **figures})
+        if own_number() == 0:
+            self.curve.append(p.step, self._done(), p.seconds, {**_mean_of(p.pending), **figures})
         p.pending = []
         if reason is not None:
             self._stop(reason)
@@ -242,7 +304,7 @@ class Loop:
         return reason
 
     def _save(self) -> None:
-        if self.state_file is not None:
+        if self.state_file is not None and own_number() == 0:
             parts = {name: part.state_dict() for name, part in self._parts().items()}
             save_state(self.state_file, {**parts, **vars(self.progress)})
         self.saved = True
@@ -256,7 +318,7 @@ class Loop:
             self.progress = Progress(**{name: state[name] for name in PROGRESS})
             reached = self.progress.step
             logger.info("continuing at step %d", reached)
-        if self.curve is not None:
+        if self.curve is not None and own_number() == 0:
             self.curve.cut(reached)
 
     def _parts(self) -> dict[str, Any]:

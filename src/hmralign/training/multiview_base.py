@@ -65,6 +65,11 @@ class MultiViewTrainingConfig:
             raise InputError("multi-view training: batch_size, steps, save_every and persons must be at least 1")
         if (self.model.views, self.model.size) != (self.ring.num_views, self.ring.size):
             raise InputError("multi-view training: model and ring differ in the number or the size of views")
+        even = tuple(360.0 * view / self.ring.num_views for view in range(self.ring.num_views))
+        if self.model.shows_front and self.ring.azimuths != even:
+            raise InputError(
+                f"multi-view training: shows_front needs azimuths {even}, the ring has {self.ring.azimuths}"
+            )
 
 
 def view_persons(config: MultiViewTrainingConfig, count: int, purpose: str, split: Split = "train") -> RingPersons:
@@ -77,21 +82,22 @@ def view_persons(config: MultiViewTrainingConfig, count: int, purpose: str, spli
 
 def base_view_loss(policy: Any, persons: RingPersons, generator: torch.Generator) -> Float[Tensor, " person"]:
     """The base's loss for one time and noise each, half of the persons mirrored."""
+    place = next(policy.parameters()).device
     pixels = persons.pixels.float()
     flip = torch.rand(len(pixels), generator=generator) < 0.5
     pixels = torch.where(flip[:, None, None, None, None], MultiViews(pixels).mirrored().pixels, pixels)
     x_0 = policy.from_views(pixels)[:, None]
     steps = policy.schedule.num_steps
-    strata = (torch.randperm(len(pixels), generator=generator) + torch.rand(len(pixels), generator=generator)) / len(
-        pixels
-    )
+    n = len(pixels)
+    strata = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
     t = (strata * steps).long().clamp(max=steps - 1)[:, None]
     eps = torch.randn(x_0.shape, generator=generator)
-    return policy.view_loss(x_0, t, eps, policy.context(pixels[:, 0]))[:, 0] / SCALE**2
+    context = policy.context(pixels[:, 0].to(place))
+    return policy.view_loss(x_0.to(place), t.to(place), eps.to(place), context)[:, 0] / SCALE**2
 
 
-def train_multiview(config: MultiViewTrainingConfig, folder: Path) -> Path:
-    """Train on the CPU, resuming from `folder`; returns the checkpoint. Errors as the loop's."""
+def train_multiview(config: MultiViewTrainingConfig, folder: Path, device: str | torch.device = "cpu") -> Path:
+    """Train, resuming from `folder`; returns the checkpoint. Errors as the loop's."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(derived_seed(config.seed, "weights"))
     policy = MultiViewPolicy(ViewTransformer(config.model))
@@ -113,6 +119,7 @@ def train_multiview(config: MultiViewTrainingConfig, folder: Path) -> Path:
         ema_decay=config.ema_decay,
         log_every=50,
         save_every=config.save_every,
+        device=device,
         clock=time.process_time,
     )
     curve = Curve(folder / "curve.jsonl", clock="cpu_seconds", said_every=200)

@@ -135,7 +135,7 @@ def _trained(
         flip = torch.rand(len(drawn), generator=draw) < 0.5
         pixels[flip], where[flip] = mirrored_view(pixels[flip], where[flip])
         model.train()
-        terms = losses(model, pixels, where, draw)
+        terms = losses(model, pixels.to(device), where.to(device), draw)
         yield Part(terms, figures={name: float(term.detach().mean()) for name, term in terms.items()})
 
     curve = Curve(folder / "curve.jsonl", clock="cpu_seconds", said_every=200)
@@ -152,8 +152,8 @@ def _trained(
     return Loop(model, parts, loop, state=folder / "state.pt", curve=curve).run().eval().requires_grad_(False)
 
 
-def train_judge(config: JudgeTrainingConfig, folder: Path) -> Path:
-    """Train the judge on the CPU, resuming from `folder`; returns the checkpoint. Errors as the loop's."""
+def train_judge(config: JudgeTrainingConfig, folder: Path, device: str | torch.device = "cpu") -> Path:
+    """Train the judge, resuming from `folder`; returns the checkpoint. Errors as the loop's."""
     torch.manual_seed(derived_seed(config.seed, "weights"))
     reader = ViewReader(config.model).to(memory_format=torch.channels_last)  # pyright: ignore
     bank = reader_persons(config, "train", config.persons)
@@ -161,15 +161,15 @@ def train_judge(config: JudgeTrainingConfig, folder: Path) -> Path:
     def losses(model: Any, pixels: Tensor, places: Tensor, _: torch.Generator) -> dict[str, Tensor]:
         return {"joints": judge_losses(model, pixels, places)}
 
-    trained = _trained(reader, losses, bank, config, folder, "cpu")
+    trained = _trained(reader, losses, bank, config, folder, device)
     write_training_config(folder / "config.yaml", config)
     return save_judge(
         folder / "judge.safetensors", trained, load_free_body("3k5").skeleton_hash, pose_sources(config.pose_file)
     )
 
 
-def train_skeleton(config: SkeletonTrainingConfig, folder: Path) -> Path:
-    """Train the networks of PoseScore on the CPU, resuming from `folder`; returns the checkpoint."""
+def train_skeleton(config: SkeletonTrainingConfig, folder: Path, device: str | torch.device = "cpu") -> Path:
+    """Train the networks of PoseScore, resuming from `folder`; returns the checkpoint."""
     torch.manual_seed(derived_seed(config.seed, "weights"))
     both = nn.ModuleDict({"network": SkeletonNetwork(config.model), "features": MapFeatures(config.model)})
     bank = reader_persons(config, "train", config.persons)
@@ -177,7 +177,7 @@ def train_skeleton(config: SkeletonTrainingConfig, folder: Path) -> Path:
     def losses(model: Any, pixels: Tensor, places: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
         return skeleton_losses(model, pixels, places, config.faults, config.line_width, draw)
 
-    trained = _trained(both.to(memory_format=torch.channels_last), losses, bank, config, folder, "cpu")  # pyright: ignore
+    trained = _trained(both.to(memory_format=torch.channels_last), losses, bank, config, folder, device)  # pyright: ignore
     write_training_config(folder / "config.yaml", config)
     return save_skeleton(
         folder / "skeleton.safetensors",

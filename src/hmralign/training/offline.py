@@ -15,6 +15,7 @@ from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
 from hmralign.training.objective import Draw, Items, Losses, Objective, draw_members, draw_noise, paired_losses
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
+from hmralign.training.processes import number_of_processes, own_parts
 from hmralign.training.step import Part
 
 Auxiliary = Callable[[Any, Items, Draw, Any, int], Float[Tensor, "item member"]]
@@ -58,9 +59,10 @@ class OfflineStep:
     partition: Partition | None = None
 
     def __post_init__(self) -> None:
-        if self.objective.needs_batch and self.config.accumulate > 1:
+        if self.objective.needs_batch and self.config.accumulate * number_of_processes() > 1:
             raise InputError(
-                f"objective '{self.objective.name}' compares the samples of a batch with each other; use accumulate = 1"
+                f"objective '{self.objective.name}' compares the samples of a batch with each other; use "
+                "accumulate = 1 and one process"
             )
         if (self.objective.drawn or 0) > self.items.members:
             raise InputError(
@@ -75,7 +77,7 @@ class OfflineStep:
         variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))
         items = draw_members(items, self.objective, draw_from)
         draw = draw_noise(items, self.objective, policy.schedule.num_steps, draw_from)
-        for part in torch.arange(len(items)).tensor_split(min(self.config.accumulate, len(items))):
+        for part in own_parts(torch.arange(len(items)), self.config.accumulate):
             place = next(policy.parameters()).device
             some, seen = items[part].to(place), draw[part].to(place)
             if variant:

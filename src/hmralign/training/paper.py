@@ -42,6 +42,7 @@ from hmralign.training.crop_augmentation import augmented, draw_crops
 from hmralign.training.curve import Curve
 from hmralign.training.loop import Loop, LoopConfig
 from hmralign.training.paper_configuration import MixedData, PaperTrainingConfig
+from hmralign.training.processes import own_parts
 from hmralign.training.step import Part, Step
 
 HEADS = ("final_feat_layer", "pred_beta", "fmap_layer", "fmap_layer_local", "hmap_layer")
@@ -163,7 +164,7 @@ def hyponet_step(config: PaperTrainingConfig, sources: Sequence[PicturedPersons]
         torch.manual_seed(derived_seed(config.seed, "dropout", step))  # dropout draws from the global generator
         place = next(model.parameters()).device
         batch = hyponet_batch(sources, config, step, place)
-        for part in torch.arange(config.batch_size).tensor_split(config.accumulate):
+        for part in own_parts(torch.arange(config.batch_size), config.accumulate):
             with torch.autocast(place.type, torch.bfloat16, enabled=config.bf16):
                 terms = {name: term.float() for name, term in model(batch[part.to(place)]).items()}
             figures = {name: float(term.detach().mean()) for name, term in terms.items()}

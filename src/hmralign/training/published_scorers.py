@@ -52,6 +52,7 @@ from hmralign.training.hypothesis_sets import PUBLISHED_NOISE, body_errors, pert
 from hmralign.training.loop import Loop, LoopConfig
 from hmralign.training.paper import HEADS, keep_statistics, opened_data
 from hmralign.training.paper_configuration import MixedData
+from hmralign.training.processes import own_parts
 from hmralign.training.scorer_losses import ranknet
 from hmralign.training.step import Part, Step
 
@@ -268,7 +269,7 @@ def ranking_step(config: RankingConfig, persons: RankedPersons) -> Step:
         torch.manual_seed(derived_seed(config.seed, "dropout", step))  # dropout draws from the global generator
         draw, place = seeded(config.seed, "step", step), next(model.parameters()).device
         batch = persons[torch.randint(len(persons.crop), (config.batch_size,), generator=draw)]
-        for part in torch.arange(config.batch_size).tensor_split(config.accumulate):
+        for part in own_parts(torch.arange(config.batch_size), config.accumulate):
             terms = model(batch[part].to(place))
             figures = {name: float(term.detach().mean()) for name, term in terms.items()}
             yield Part(terms, {"heatmap": config.heatmap_weight}, len(part) / config.batch_size, figures)

@@ -28,7 +28,7 @@ from hmralign.data.pose_file import Split
 from hmralign.data.synthetic.poses import PoseMix
 from hmralign.data.synthetic.views import ViewMix
 from hmralign.language.caption import caption
-from hmralign.language.phrases import Wording, templates
+from hmralign.language.phrases import Wording, paraphrases, templates
 from hmralign.language.statements import STATEMENTS
 from hmralign.models.language.checkpoint import load_pose_space, save_text_space
 from hmralign.models.language.encoder_folder import FolderEncoder, load_clip_encoder, load_sentence_encoder
@@ -167,7 +167,7 @@ def train_text_space(config: TextSpaceTrainingConfig, folder: Path, device: str 
     if space.own_encoder is None:
         distinct = {s for some in pairs.texts for text in some for s in space.pieces(text)}
         space.reader.start_from(space.encoder(sorted(distinct)))
-    unknown = _unknown_wordings(space)
+    wordings = _unknown_wordings(space)
     latents = torch.cat([poses.encode(some) for some in pairs.rotmats.split(5000)])
     moved = (body.to(torch.device(device)), pairs.rotmats.to(device), latents.to(device))
 
@@ -175,7 +175,7 @@ def train_text_space(config: TextSpaceTrainingConfig, folder: Path, device: str 
         draw = seeded(config.seed, "step", step)
         if isinstance(model.own_encoder, SentenceMemory):
             hide = float(torch.rand(1, generator=draw)) < config.unknown_share
-            model.own_encoder.looked_up = unknown if hide else {}
+            model.own_encoder.looked_up = _drawn_wordings(wordings, draw) if hide else {}
         yield _part(model, config, pairs.texts, *moved, draw)
 
     curve = Curve(
@@ -213,12 +213,15 @@ def _folder_encoder(config: TextSpaceTrainingConfig) -> FolderEncoder:
 
 @lru_cache(maxsize=1)
 def known_sentences() -> tuple[KnownSentence, ...]:
-    """Every sentence that captions for training are made of, as texts are read: in lower case, without a full stop."""
+    """Every sentence that a memory learns, as texts are read: in lower case, without a full stop.
+
+    Those that captions for training are made of, then further wordings of the same statements.
+    """
     said = [statement for statement in STATEMENTS if statement.said]
     return tuple(
         KnownSentence(" ".join(text.format_map(dict(statement.slots)).lower().split()), number, wording)
         for number, statement in enumerate(said)
-        for wording, text in enumerate(templates()[statement.family]["say"])
+        for wording, text in enumerate((*templates()[statement.family]["say"], *paraphrases()[statement.family]))
     )
 
 
@@ -230,8 +233,21 @@ def _filled_memory(encoder: FolderEncoder) -> SentenceMemory:
 
 
 def _unknown_wordings(space: TextSpace) -> dict[str, Tensor]:
-    memory = space.own_encoder
-    return memory.unknown_wordings(known_sentences()) if isinstance(memory, SentenceMemory) else {}
+    """Sentences of captions -> what wordings of the same statement would be read as if they were not known, (w, D)."""
+    memory, known = space.own_encoder, known_sentences()
+    if not isinstance(memory, SentenceMemory):
+        return {}
+    vectors = memory.unknown_wordings(known)
+    same: dict[int, list[Tensor]] = {}
+    for sentence in known:
+        same.setdefault(sentence.statement, []).append(vectors[sentence.text])
+    return {sentence.text: torch.stack(same[sentence.statement]) for sentence in known}
+
+
+def _drawn_wordings(wordings: dict[str, Tensor], draw: torch.Generator) -> dict[str, Tensor]:
+    """One of the wordings, drawn for each sentence."""
+    chosen = torch.rand(len(wordings), generator=draw).tolist()
+    return {text: some[int(c * len(some))] for c, (text, some) in zip(chosen, wordings.items(), strict=True)}
 
 
 def _part(

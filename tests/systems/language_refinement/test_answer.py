@@ -8,6 +8,7 @@ from hmralign import Recoverer
 from hmralign.geometry.rotations import rotmat_to_rotvec
 from hmralign.structures import InputError
 from hmralign.systems.language_refinement import pictures
+from hmralign.systems.language_refinement.answer import refine_recovered
 from support.recover_example import example_photo
 
 
@@ -69,3 +70,27 @@ def test_what_is_refused(person):
         person.refine(text="sitting", describe="caption")
     with pytest.raises(InputError, match="contradicts itself"):
         person.refine(text="sitting and standing")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "words"),
+    [
+        ("text", 5, "the text is 5; expected words"),
+        ("text", b"sitting", "the text is b'sitting'"),
+        ("text", ["sitting"], r"the text is \['sitting'\]"),
+        ("describe", 3, "describe is 3"),
+        ("describe", ["caption"], "describe is"),
+        ("keypoint_weight", "much", "keypoint_weight is much; expected a number"),
+        ("keypoint_weight", float("nan"), "keypoint_weight is nan"),
+        ("text_weight", -1, "text_weight is -1"),
+        ("text_weight", True, "text_weight is True"),
+        ("refiner", 7, "refiner is 7"),
+        ("seed", 0.5, "seed is 0.5; expected a whole number"),
+        ("seed", -3, "seed is -3"),
+        ("seed", None, "seed is None"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_in_one_sentence(person, argument, value, words):
+    # Under test the signature of `Person.refine` is enforced; to a user it is not.
+    with pytest.raises(InputError, match=words):
+        refine_recovered(person._photo, person.number, person.body, **{argument: value})

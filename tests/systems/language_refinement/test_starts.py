@@ -8,13 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
+from hmralign.body.body_file import load_body
 from hmralign.body.free_body import load_free_body
 from hmralign.body.npz_file import read_npz, write_npz
 from hmralign.data.images import load_image
 from hmralign.detection.find_people import find_people
 from hmralign.structures import InputError
 from hmralign.systems.language_refinement.starts import box_overlap, read_start, with_keypoints
+from support.foreign_predictions import tracker_place, write_4d_humans, write_sam_3d_body, write_smplerx
 from support.prediction_files import free_arrays, joint_arrays
+from support.published_datasets import body_file, people
 from support.recover_example import example_photo, write_keypoints
 from support.synthetic_persons import BODY
 
@@ -142,3 +145,23 @@ def test_overlap_of_boxes():
     a = torch.tensor([0.0, 0.0, 2.0, 2.0])
     assert box_overlap(a, a) == pytest.approx(1.0) and box_overlap(a, a + 2) == 0.0
     assert box_overlap(a, torch.tensor([1.0, 0.0, 3.0, 2.0])) == pytest.approx(2 / 6)
+
+
+def test_predictions_of_other_systems_start_a_refinement_in_their_own_formats(tmp_path):
+    """On their own body as they are; on another one carried over, which is said, as is what was assumed."""
+    path = body_file(str(tmp_path))
+    who, own = people(path), load_body(path)
+    tracks = write_4d_humans(tmp_path / "demo.pkl", who)
+    there = read_start(tracks, own, family="smpl")
+    assert len(there.persons) == len(who) and not any("carried over" in note for note in there.notes)
+    assert torch.allclose(there.persons[1].initial.transl, torch.from_numpy(tracker_place(who, 1)).float(), atol=1e-3)
+    assert float(there.persons[0].observation.confidence.max()) == 0 and there.persons[0].camera.source == "estimated"
+    other = read_start(tracks, FREE)
+    assert any("bodies of SMPL; they were carried over" in note for note in other.notes)
+    assert any("focal length 5000" in note for note in other.notes)
+    fitted = read_start(write_sam_3d_body(tmp_path / "sam.pkl", who), FREE)
+    assert any("MHR; they were carried over" in n and "fitted to 27 keypoints" in n for n in fitted.notes)
+    gap = fitted.persons[2].initial.transl - (who.params.transl + who.rest_pelvis)[2]
+    assert float(gap.norm()) < 0.1
+    with pytest.raises(InputError, match="neither the camera nor the size of the photo"):
+        read_start(write_smplerx(tmp_path / "out", who, meta=False) / "smplx/00000_0.npz", FREE)

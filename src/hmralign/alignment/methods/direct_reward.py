@@ -32,6 +32,7 @@ from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
 from hmralign.training.contexts import Contexts
 from hmralign.training.preference_configuration import PreferenceTrainingConfig
+from hmralign.training.processes import own_parts
 from hmralign.training.step import Part
 
 Variant = Literal["draft", "drtune", "refl", "full"]
@@ -163,7 +164,7 @@ class RolloutStep:
         variant = int(torch.randint(self.contexts.variants, (), generator=draw_from))
         x_T = torch.randn(n, self.settings.hypotheses, self.dims, generator=draw_from)
         plan = planned_steps(self.settings, draw_from)
-        for part in torch.arange(n).tensor_split(min(self.config.accumulate, n)):
+        for part in own_parts(torch.arange(n), self.config.accumulate):
             reward, away = self._followed(policy, person[part], variant, x_T[part], plan)
             figures = {"reward": float(reward.detach().mean()), "drift": float(away.detach().mean())}
             yield Part({"objective": self.settings.kappa * away - reward}, share=len(part) / n, figures=figures)

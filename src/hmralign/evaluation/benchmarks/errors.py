@@ -64,9 +64,10 @@ def protocol_errors(
     vertices: Float[Tensor, "person cand vert 3"],
     true_vertices: Float[Tensor, "person vert 3"],
 ) -> dict[str, Float[Tensor, "person cand"]]:
-    """`mpjpe`, `pa_mpjpe` and `pve` of every candidate; `joints` as `measured_joints` gives them.
+    """`mpjpe`, `pa_mpjpe` and `pve` of every candidate, `pa_pve` where the protocol has it; `joints` as
+    `measured_joints` gives them.
 
-    Everything is moved to its own pelvis first. Vertices are not aligned further.
+    Everything is moved to its own pelvis first. Vertices are aligned further for `pa_pve` alone, all of them.
     """
     true = true_joints[:, None].expand_as(joints)
     pred, true = joints - joints[..., :1, :], true - true[..., :1, :]
@@ -80,11 +81,15 @@ def protocol_errors(
     else:
         aligned, _ = procrustes(pred[..., list(keep), :], true[..., list(keep), :])
     target = true[..., list(keep), :]
-    return {
+    errors = {
         "mpjpe": (pred[..., list(keep), :] - target).norm(dim=-1).mean(-1),
         "pa_mpjpe": (aligned - target).norm(dim=-1).mean(-1),
         "pve": (mesh - true_mesh).norm(dim=-1).mean(-1),
     }
+    if "pa_pve" in protocol.metrics:
+        fit, _ = procrustes(mesh, true_mesh.expand_as(mesh))
+        errors["pa_pve"] = (fit - true_mesh).norm(dim=-1).mean(-1)
+    return errors
 
 
 def _rows(joints: JointSet) -> tuple[int, ...]:

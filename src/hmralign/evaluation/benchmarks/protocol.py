@@ -7,7 +7,7 @@ them.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,9 @@ from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 
 JointSet = Literal["smpl24", "h36m14", "h36m17"]
+Metric = Literal["pve", "mpjpe", "pa_mpjpe", "pa_pve"]
+
+ANY_SPLIT = "any"
 
 SMPL_VERTICES = 6890
 """Published figures are of SMPL's mesh; a body of any other stands never beside them."""
@@ -31,6 +34,7 @@ class BenchmarkProtocol:
     datasets: tuple[str, ...]
     """Names of `data.names.DATASETS` that it is for."""
     split: str
+    """Whose records; `ANY_SPLIT` where a data set's splits are archives, of which the user names one."""
     joints: JointSet
     """SMPL's 24 joints, or 14 or 17 that the H36M regressor finds in the mesh."""
     procrustes_on: JointSet
@@ -46,6 +50,8 @@ class BenchmarkProtocol:
     """How many the minimum is taken over: M, or also the mean of the five best and the mean of all."""
     true_depth: bool = False
     """Whether the model is given the depth of the true root."""
+    metrics: tuple[Metric, ...] = ("pve", "mpjpe", "pa_mpjpe")
+    """Columns of the table."""
 
     @property
     def needs_regressor(self) -> bool:
@@ -80,25 +86,29 @@ def all_protocols() -> list[BenchmarkProtocol]:
     return _read(_DATA / "protocols.yaml", list[BenchmarkProtocol])
 
 
-def find_protocol(name: str, dataset: str) -> BenchmarkProtocol:
-    """The protocol of that name for a data set. Raises InputError naming what there is."""
+def find_protocol(name: str, dataset: str, split: str | None = None) -> BenchmarkProtocol:
+    """The protocol of that name for a data set; `split` counts where the protocol leaves it open.
+
+    Raises InputError naming what there is.
+    """
     of_name = [protocol for protocol in all_protocols() if protocol.name == name]
     if not of_name:
         raise InputError(f"there is no protocol '{name}'; expected one of {', '.join(protocol_names())}")
     for protocol in of_name:
         if dataset in protocol.datasets:
-            return protocol
+            is_open = protocol.split == ANY_SPLIT and split is not None
+            return replace(protocol, split=split) if is_open else protocol  # pyright: ignore[reportArgumentType]
     expected = ", ".join(d for protocol in of_name for d in protocol.datasets)
     raise InputError(f"protocol {name} is not for the data set '{dataset}'; expected one of {expected}")
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """Millimetres of one method."""
+    """Millimetres of one method; None for what was not published."""
 
     method: str
     m: int
-    pve: float
+    pve: float | None
     mpjpe: float
     pa_mpjpe: float
 

@@ -12,16 +12,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar, get_args, get_type_hints
 
-import torch
-
 from hmralign.models.checkpoint import (
     FORMAT_VERSION,
     opened_weights,
-    require_finite,
     require_header,
     require_known_fields,
     write_weights,
 )
+from hmralign.models.fitted_weights import fitted
 from hmralign.models.language.encoder_folder import load_clip_encoder, load_sentence_encoder
 from hmralign.models.language.pose_space import PoseSpace, PoseSpaceConfig
 from hmralign.models.language.sentence_memory import SentenceMemory
@@ -100,20 +98,16 @@ def load_text_space(
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     require_header(path, header, "text_space", skeleton_hash)
-    require_finite(path, tensors)
     config = _checked(path, TextSpaceConfig, header_mapping(path, header, "config"))
     poses = pose_space_config(path, header_mapping(path, header, "pose_space"))
     encoder = _encoder(path, header, encoder_folder)
-    with torch.device("meta"):
-        stand_in = encoder
-        if isinstance(encoder, WordEncoder):
-            stand_in = WordEncoder(encoder.config, encoder.vocabulary, encoder.borrowed)
-        bare = TextSpace(config, PoseSpace(poses), stand_in)  # pyright: ignore[reportArgumentType]
-        expected = {name: tensor.shape for name, tensor in bare.state_dict().items()}
-    require_shapes(path, expected, tensors)
-    space = TextSpace(config, PoseSpace(poses), encoder)
-    space.load_state_dict(tensors)
-    return space.eval().requires_grad_(False)
+
+    def bare() -> TextSpace:
+        if not isinstance(encoder, WordEncoder):
+            return TextSpace(config, PoseSpace(poses), encoder)
+        return TextSpace(config, PoseSpace(poses), WordEncoder(encoder.config, encoder.vocabulary, encoder.borrowed))
+
+    return fitted(path, lambda: TextSpace(config, PoseSpace(poses), encoder), tensors, bare)
 
 
 def _encoder(path: Path, header: dict[str, str], folder: str | Path | None) -> TextEncoder:
@@ -174,21 +168,8 @@ def load_pose_space(path: str | Path, skeleton_hash: str) -> PoseSpace:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     require_header(path, header, "pose_space", skeleton_hash)
-    require_finite(path, tensors)
     config = pose_space_config(path, header_mapping(path, header, "config"))
-    with torch.device("meta"):  # nothing is allocated for a configuration that the weights do not fit
-        expected = {name: tensor.shape for name, tensor in PoseSpace(config).state_dict().items()}
-    require_shapes(path, expected, tensors)
-    space = PoseSpace(config)
-    space.load_state_dict(tensors)
-    return space.eval().requires_grad_(False)
-
-
-def require_shapes(path: Path, expected: dict[str, torch.Size], tensors: dict[str, torch.Tensor]) -> None:
-    """Raise InputError naming the first weight that is missing, unknown or of another shape."""
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
-        raise InputError(f"{path}: weights do not fit the model ({len(wrong)} of them differ, such as '{wrong[0]}')")
+    return fitted(path, lambda: PoseSpace(config), tensors)
 
 
 def header_mapping(path: Path, header: dict[str, str], name: str) -> dict:

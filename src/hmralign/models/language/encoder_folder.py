@@ -89,9 +89,13 @@ class FolderEncoder:
 
     def truncated(self, texts: list[str]) -> list[bool]:
         """Which texts are longer than the encoder reads."""
+        return [count > self.limit for count in self.token_counts(texts)]
+
+    def token_counts(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, marks of beginning and end included."""
         if not texts:
             return []
-        return [len(ids) > self.limit for ids in self.tokenizer(texts, verbose=False)["input_ids"]]
+        return [len(ids) for ids in self.tokenizer(texts, verbose=False)["input_ids"]]
 
     @torch.no_grad()
     def _encode(self, texts: list[str]) -> Float[Tensor, "text dims"]:

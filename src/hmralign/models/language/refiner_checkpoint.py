@@ -7,16 +7,9 @@ from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
-import torch
-
 from hmralign.diffusion.schedule import ScheduleConfig
-from hmralign.models.checkpoint import (
-    opened_weights,
-    require_finite,
-    require_header,
-    require_known_fields,
-    write_weights,
-)  # fmt: skip
+from hmralign.models.checkpoint import opened_weights, require_header, require_known_fields, write_weights  # fmt: skip
+from hmralign.models.fitted_weights import fitted
 from hmralign.models.language.refiner import Refiner, RefinerConfig
 from hmralign.models.weight_count import asked_for, count_of, require_weights
 from hmralign.storage.json_file import HEADER, JsonError, parse_json
@@ -61,16 +54,9 @@ def load_refiner(name_or_path: str | Path, skeleton_hash: str) -> Refiner:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     require_header(path, header, "refiner", skeleton_hash)
-    require_finite(path, tensors)
     config = _config(path, header.get("config", ""))
     require_weights(path, count_of(tensors), asked_for(Refiner, config, ("depth", "context_depth")))
-    with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in Refiner(config).state_dict().items()}
-    if wrong := sorted(n for n in expected | tensors if n not in tensors or tensors[n].shape != expected.get(n)):
-        raise InputError(f"{path}: weights do not fit the refiner ({len(wrong)} of them differ, such as '{wrong[0]}')")
-    refiner = Refiner(config)
-    refiner.load_state_dict(tensors)
-    return refiner.eval().requires_grad_(False)
+    return fitted(path, lambda: Refiner(config), tensors)
 
 
 def _config(path: Path, text: str) -> RefinerConfig:

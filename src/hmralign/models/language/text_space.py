@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hmralign.models.context import ResidualMlp
+from hmralign.models.language.encoder_folder import FolderEncoder
 from hmralign.models.language.pose_space import PoseSpace
 from hmralign.models.language.text_encoder import TextEncoder, sentences
 from hmralign.structures import InputError
@@ -151,6 +152,17 @@ class TextSpace(nn.Module):
         """What of a text is encoded at once. Errors as `read`."""
         found = sentences(text)
         return found if self.config.pieces == "sentences" else [" ".join(found)]
+
+    def most_tokens(self, text: str) -> int | None:
+        """Tokens of the longest piece of a text; None for encoders that read any length. Errors as `read`."""
+        folder = self.folder_encoder
+        return None if folder is None else max(folder.token_counts(self.pieces(text)))
+
+    @property
+    def folder_encoder(self) -> FolderEncoder | None:
+        """The encoder from a folder, also where a memory stands before it; None for one of words."""
+        encoder = getattr(self.encoder, "encoder", self.encoder)
+        return encoder if isinstance(encoder, FolderEncoder) else None
 
     def text_latents(self, texts: Sequence[str]) -> Float[Tensor, "text latent"]:
         """The pose latent that a text asks for; `poses.decode` makes a pose of it. Errors as `read`."""

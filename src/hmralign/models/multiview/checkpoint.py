@@ -61,7 +61,11 @@ def _config(path: Path, text: str) -> ViewTransformerConfig:
     require_known_fields(path, ViewTransformerConfig, values)
     require_known_fields(path, ScheduleConfig, schedule)
     for name, value in {**values, **schedule}.items():
-        good = value in ("cosine", "linear") if name == "kind" else type(value) is int and 1 <= value <= _LARGEST
+        good = (
+            value in ("cosine", "linear")
+            if name == "kind"
+            else type(value) is int and (name != "shows_front") <= value <= _LARGEST
+        )
         if not good:
             raise InputError(f"{path}: configuration says {name} = {shown(repr(value))}, which cannot be")
     with torch.device("meta"):

@@ -6,18 +6,18 @@ import json
 from dataclasses import asdict, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from hmralign.models.checkpoint import (
     opened_weights,
-    require_finite,
     require_header,
     require_known_fields,
     write_weights,
 )
+from hmralign.models.fitted_weights import fitted
 from hmralign.models.multiview.judge import JudgeConfig, ViewReader
 from hmralign.models.multiview.skeleton_network import MapFeatures, SkeletonNetwork, SkeletonNetworkConfig
 from hmralign.storage.json_file import HEADER, JsonError, parse_json
@@ -65,14 +65,14 @@ def load_judge(name_or_path: str | Path, skeleton_hash: str) -> ViewReader:
     """
     path = reader_path(name_or_path)
     config, tensors = _read(path, "multiview_judge", JudgeConfig, skeleton_hash)
-    return _filled(path, lambda: ViewReader(config), tensors)
+    return fitted(path, lambda: ViewReader(config), tensors)
 
 
 def load_skeleton(name_or_path: str | Path, skeleton_hash: str) -> tuple[SkeletonNetwork, MapFeatures]:
     """Read the networks of PoseScore; shipped ones by name. Errors as `load_judge`."""
     path = reader_path(name_or_path)
     config, tensors = _read(path, "multiview_skeleton", SkeletonNetworkConfig, skeleton_hash)
-    both = _filled(
+    both = fitted(
         path, lambda: nn.ModuleDict({"network": SkeletonNetwork(config), "features": MapFeatures(config)}), tensors
     )
     network, features = both["network"], both["features"]
@@ -93,7 +93,6 @@ def _read(path: Path, kind: str, config: type[Config], skeleton_hash: str) -> tu
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     require_header(path, header, kind, skeleton_hash)
-    require_finite(path, tensors)
     try:
         values = parse_json(header.get("config", ""), HEADER, nan=True)
     except JsonError as error:
@@ -105,13 +104,3 @@ def _read(path: Path, kind: str, config: type[Config], skeleton_hash: str) -> tu
         if not (type(values[name]) is int and 1 <= values[name] <= _LARGEST):
             raise InputError(f"{path}: configuration says {name} = {shown(repr(values[name]))}, expected 1..{_LARGEST}")
     return config(**values), tensors
-
-
-def _filled(path: Path, build: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
-        expected = {name: tensor.shape for name, tensor in build().state_dict().items()}
-    if wrong := sorted(n for n in expected | tensors if n not in tensors or tensors[n].shape != expected.get(n)):
-        raise InputError(f"{path}: weights do not fit the network ({len(wrong)} of them differ, such as '{wrong[0]}')")
-    module = build()
-    module.load_state_dict(tensors)
-    return module.eval().requires_grad_(False)

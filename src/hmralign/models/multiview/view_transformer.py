@@ -36,12 +36,17 @@ class ViewTransformerConfig:
     heads: int = 6
     head_channels: int = 12
     """Channels of the convolutions at the end."""
+    shows_front: int = 0
+    """1 where these convolutions also see what the front says of whole views (`front_in_views`), else 0. For rings of
+    evenly spaced views."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:
         """Raise InputError for sizes that do not fit."""
         if self.views < 2 or self.size % self.patch or self.width % (2 * self.heads):
             raise InputError("view transformer: give 2 views or more, whole patches, and a width of 2 heads' multiples")
+        if self.shows_front not in (0, 1):
+            raise InputError(f"view transformer: shows_front is {self.shows_front}; expected 0 or 1")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -92,13 +97,15 @@ class ViewTransformer(nn.Module):
         c = config.head_channels
         self.unpatch = nn.ConvTranspose2d(w, c, p, stride=p)
         self.head = nn.Sequential(
-            nn.Conv2d(c + VIEW_CHANNELS, c, 3, padding=1), nn.SiLU(), nn.Conv2d(c, VIEW_CHANNELS, 3, padding=1)
+            nn.Conv2d(c + VIEW_CHANNELS * (1 + config.shows_front), c, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(c, VIEW_CHANNELS, 3, padding=1),
         )
 
     def forward(
-        self, noisy: Float[Tensor, "n view 4 h w"], t: Int[Tensor, " n"], front: Float[Tensor, "n 4 h w"]
+        self, noisy: Float[Tensor, "n view 4 h w"], t: Int[Tensor, " n"], front: Float[Tensor, "n given h w"]
     ) -> Float[Tensor, "n view 4 h w"]:
-        """Predicted clean views; t are indices into the schedule."""
+        """Predicted clean views; t are indices into the schedule, channels of the front as many as its patches take."""
         n, views = noisy.shape[:2]
         flat = noisy.flatten(0, 1)
         tokens = self.patches(flat).flatten(2).mT.unflatten(0, (n, views))  # (n, V, P, w)
@@ -111,7 +118,21 @@ class ViewTransformer(nn.Module):
         side = self.config.size // self.config.patch
         out = self.norm(x[:, : tokens.shape[1]]).unflatten(1, (views, -1)).flatten(0, 1)
         grown = self.unpatch(out.mT.unflatten(-1, (side, side)))
-        return self.head(torch.cat([grown, flat], 1)).unflatten(0, (n, views))
+        known = [front_in_views(front, views).flatten(0, 1)] if self.config.shows_front else []
+        return self.head(torch.cat([grown, flat, *known], 1)).unflatten(0, (n, views))
+
+
+def front_in_views(front: Float[Tensor, "n given h w"], views: int) -> Float[Tensor, "n views 4 h w"]:
+    """What a front says of each of evenly spaced views: itself, its mirror image from behind, and nothing else.
+
+    From behind, an orthographic camera sees the same outline the other way round; the normals there are not known.
+    """
+    pixels = front[:, :VIEW_CHANNELS]
+    shown = pixels.new_zeros((len(front), views, *pixels.shape[1:]))
+    shown[:, 0] = pixels
+    if views % 2 == 0:
+        shown[:, views // 2, -1] = pixels[:, -1].flip(-1)
+    return shown
 
 
 def _waves(t: Int[Tensor, " n"], width: int, steps: int) -> Float[Tensor, "n width"]:

@@ -14,18 +14,22 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-import torch
 from torch import nn
 
-from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields, write_weights
+from hmralign.models.checkpoint import (
+    FORMAT_VERSION,
+    opened_weights,
+    require_header,
+    require_known_fields,
+    write_weights,
+)
+from hmralign.models.fitted_weights import read_fitted
 from hmralign.models.paper.config import PaperConfig
 from hmralign.models.paper.hyponet import HypoNet
 from hmralign.models.paper.image_encoder import ImageEncoder
 from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.structures import InputError
 from hmralign.structures.errors import shown
-
-FORMAT_VERSION = 1
 
 KIND = "hyponet"
 
@@ -74,33 +78,11 @@ def load_hyponet(path: str | Path, skeleton_hash: str) -> PaperModel:
     path = Path(path)
     with opened_weights(path) as handle:
         header = handle.metadata() or {}
-        _check_header(path, header, skeleton_hash)
+        require_header(path, header, KIND, skeleton_hash)
         config = read_config(path, PaperConfig, header.get("config", ""))
-        with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
-            expected = {name: tensor.shape for name, tensor in PaperModel(config).state_dict().items()}
-        found = {name: torch.Size(handle.get_slice(name).get_shape()) for name in handle.keys()}
-        if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
-            raise InputError(
-                f"{path}: weights do not fit the model ({len(wrong)} of them differ, such as '{shown(wrong[0])}')"
-            )
-        tensors = {name: handle.get_tensor(name) for name in expected}
-    tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-    require_finite(path, tensors)
-    model = PaperModel(config)
-    model.load_state_dict(tensors)
+        model = read_fitted(path, handle, lambda: PaperModel(config))
     model.denoiser.clear_masked()
-    return model.eval().requires_grad_(False)
-
-
-def _check_header(path: Path, header: dict[str, str], skeleton_hash: str) -> None:
-    version = header.get("format_version", "none")
-    if version != str(FORMAT_VERSION):
-        raise InputError(f"{path}: checkpoint format {shown(version)}, this program reads {FORMAT_VERSION}")
-    if header.get("kind") != KIND:
-        raise InputError(f"{path}: holds a model of kind '{shown(header.get('kind'))}', expected '{KIND}'")
-    if header.get("skeleton_hash") != skeleton_hash:
-        found = shown(header.get("skeleton_hash", "none")[:12])
-        raise InputError(f"{path}: was trained on another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
+    return model
 
 
 def read_config(path: Path, kind: type[Config], text: str) -> Config:

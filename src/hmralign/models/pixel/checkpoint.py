@@ -6,19 +6,17 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from hmralign.models.checkpoint import (
     FORMAT_VERSION,
     checkpoint_path,
     lite_config,
     opened_weights,
-    require_finite,
     require_header,
     require_known_fields,
     write_weights,
 )
 from hmralign.models.denoiser import LiteConfig
+from hmralign.models.fitted_weights import fitted
 from hmralign.models.pixel.pixel_model import PixelConfig, PixelModel
 from hmralign.models.weight_count import asked_for, count_of, require_weights
 from hmralign.storage.json_file import HEADER, JsonError, parse_json
@@ -57,17 +55,9 @@ def load_pixel(name_or_path: str | Path, skeleton_hash: str) -> PixelModel:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     require_header(path, header, KIND, skeleton_hash)
-    require_finite(path, tensors)
     config = _config(path, lite_config(path, header.get("config", "")), header.get("pixels", ""))
     require_weights(path, count_of(tensors), asked_for(PixelModel, config, ("depth",)))
-    with torch.device("meta"):  # nothing is allocated for a configuration that its weights do not fit
-        expected = {name: tensor.shape for name, tensor in PixelModel(config).state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
-        raise InputError(f"{path}: weights do not fit the model ({len(wrong)} of them differ, such as '{wrong[0]}')")
-    model = PixelModel(config)
-    model.load_state_dict(tensors)
-    return model.eval().requires_grad_(False)
+    return fitted(path, lambda: PixelModel(config), tensors)
 
 
 def _config(path: Path, lite: LiteConfig, text: str) -> PixelConfig:

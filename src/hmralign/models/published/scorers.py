@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from torch import nn
 
-from hmralign.models.checkpoint import opened_weights, require_finite, write_weights
+from hmralign.models.checkpoint import opened_weights, require_header, write_weights
+from hmralign.models.fitted_weights import read_fitted
 from hmralign.models.paper.checkpoint import read_config
 from hmralign.models.paper.config import HYPONET, PaperConfig
 from hmralign.models.paper.hmr_scorer import HmrScorer, HmrScorerConfig
@@ -20,7 +20,6 @@ from hmralign.models.paper.scorenet import ScoreNet
 from hmralign.models.published.conversion import CHECKPOINT_VERSION
 from hmralign.models.published.layouts import Kind
 from hmralign.structures import InputError
-from hmralign.structures.errors import shown
 
 Network = TypeVar("Network", bound=nn.Module)
 Config = TypeVar("Config", PaperConfig, HmrScorerConfig)
@@ -82,28 +81,8 @@ def _loaded(
 ) -> Network:
     with opened_weights(path) as handle:
         header = handle.metadata() or {}
-        _check_header(path, header, kind, skeleton_hash)
+        require_header(path, header, kind, skeleton_hash)
         size = read_config(path, sizes, header.get("config", ""))
         if config is not None and size != config:
             raise InputError(f"{path}: is of another size, or was made with other quirks, than was asked for")
-        with torch.device("meta"):
-            expected = {name: tensor.shape for name, tensor in build(size).state_dict().items()}
-        found = {name: torch.Size(handle.get_slice(name).get_shape()) for name in handle.keys()}
-        if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
-            raise InputError(f"{path}: weights do not fit ({len(wrong)} of them differ, such as '{shown(wrong[0])}')")
-        tensors = {name: handle.get_tensor(name) for name in expected}
-    require_finite(path, tensors)
-    network = build(size)
-    network.load_state_dict(tensors)
-    return network.eval().requires_grad_(False)
-
-
-def _check_header(path: Path, header: dict[str, str], kind: Kind, skeleton_hash: str) -> None:
-    version = header.get("format_version", "none")
-    if version != str(CHECKPOINT_VERSION):
-        raise InputError(f"{path}: checkpoint format {shown(version)}, this program reads {CHECKPOINT_VERSION}")
-    if header.get("kind") != kind:
-        raise InputError(f"{path}: holds a model of kind '{shown(header.get('kind'))}', expected '{kind}'")
-    if header.get("skeleton_hash") != skeleton_hash:
-        found = shown(header.get("skeleton_hash", "none")[:12])
-        raise InputError(f"{path}: is bound to another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
+        return read_fitted(path, handle, lambda: build(size))

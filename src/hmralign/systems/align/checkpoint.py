@@ -28,6 +28,7 @@ from hmralign.systems.align.configuration import AlignConfig
 from hmralign.systems.align.curves import draw_curves
 from hmralign.systems.align.run import Aligned, align_policy, check_persons
 from hmralign.systems.recover.provenance import library_versions
+from hmralign.training.processes import by_the_first
 
 FORMAT_VERSION = 1
 
@@ -83,6 +84,11 @@ def scores_to_follow(store: GroupStore) -> str:
     return candidates[0]
 
 
+def own_body(path: Path | None) -> BodyModel:
+    """The body of that file, or the free one. Errors as `load_body`."""
+    return load_free_body("3k5") if path is None else load_body(path)
+
+
 def align_checkpoint(
     store_folder: Path,
     checkpoint: str | None,
@@ -99,12 +105,11 @@ def align_checkpoint(
     InputError for a folder that holds a run with other settings, and as `align_policy`.
     """
     store = GroupStore.open(store_folder)
-    own = load_free_body("3k5") if body is None else load_body(body)
-    start = open_start(store, checkpoint, own.to(device), other_model=other_model)
+    start = open_start(store, checkpoint, own_body(body).to(device), other_model=other_model)
     _require_savable(start)
     record = _record(store, start, config)
     check_persons(store, config)  # before anything is written
-    with held_folder(out, "aligning into this folder"):
+    with by_the_first(held_folder(out, "aligning into this folder")):
         claim_record(out / "run.yaml", record)
         return _aligned(store, start, config, out)
 

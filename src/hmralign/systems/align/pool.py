@@ -37,6 +37,7 @@ from hmralign.systems.recover.provenance import library_versions
 from hmralign.training.contexts import encoder_is_trained
 from hmralign.training.offline import OfflineStep
 from hmralign.training.preference import choose_trainable, train_policy
+from hmralign.training.processes import by_the_first
 
 
 def read_any_pool(path: Path) -> PublishedPool:
@@ -72,7 +73,7 @@ def align_pool(
     if not isinstance(start.policy, HypoNetPolicy):
         raise InputError(f"{checkpoint}: pools are samples of HypoNet, and this is a {type(start.policy).__name__}")
     record = _record(pairs, start, config, critic)
-    with held_folder(out, "aligning into this folder"):
+    with by_the_first(held_folder(out, "aligning into this folder")):
         claim_record(out / "run.yaml", record)
         result = _aligned(start.policy, seen, scores, config, out)
         return _written(start, result, config, out, f"pool:{record['made_by']['pool']}")

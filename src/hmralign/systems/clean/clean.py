@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hmralign.adapters.index_copies import write_kept
 from hmralign.body.model import BodyModel
 from hmralign.cleaning.borderline import borderline_items
 from hmralign.cleaning.good_labels import good_labels_dropped
@@ -34,10 +35,11 @@ from hmralign.preferences.build import CriticOf, GroupStoreConfig, critic_facts,
 from hmralign.storage.whole_file import write_json, write_json_lines, write_whole
 from hmralign.structures import InputError
 from hmralign.systems.clean.cleaned_copy import write_cleaned_predictions, write_cleaned_shards
-from hmralign.systems.clean.folder import FORMAT_VERSION, borrow_scores, cleaning_folder
-from hmralign.systems.clean.scores import LabelScores, Progress, score_labels
+from hmralign.systems.clean.folder import FORMAT_VERSION, borrow_scores, cleaning_folder, join_cleaning
+from hmralign.systems.clean.scores import LabelChunks, LabelScores, Progress, score_labels
+from hmralign.systems.clean.scores_table import export_scores
 from hmralign.systems.clean.sheet import borderline_sheet
-from hmralign.systems.clean.sources import LabelSource, PredictionLabels, ShardLabels
+from hmralign.systems.clean.sources import DatasetLabels, LabelSource, PredictionLabels, ShardLabels
 
 logger = logging.getLogger("hmralign.clean")
 
@@ -110,35 +112,63 @@ def clean_labels(
     config: CleanConfig,
     *,
     scores_from: Path | None = None,
+    export: Path | None = None,
     progress: Progress = straight,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
     """Judge, choose, write the lists, the sheet and, last, `summary.json`, whose content is returned.
 
     Continues a folder of the same source, critic and rule. `scores_from` is the folder of an earlier run that judged
-    the same labels in the same way: then only the rule is applied anew. The critic judges on `device`.
+    the same labels in the same way: then only the rule is applied anew. `export` is a Parquet file of all scores and
+    reasons. The critic judges on `device`.
 
     Raises InputError for a critic that needs truth or compares hypotheses, a rule that is none, a folder of other
     settings or inside the source, a copy of nothing, and as the critics do.
     """
-    _require_outside(source, folder)
-    rule, facts = config.rule, judge_facts(config, body, source.detector)
-    policy = open_policy("lite", body, detector=source.detector) if config.has_reference else None
-    plan = _plan(source, body, config, rule, facts | _reference_facts(policy, config))
+    rule, facts, policy, plan = _planned(source, body, folder, config)
     with cleaning_folder(folder, plan):
         if scores_from is not None:
             borrow_scores(scores_from, folder, plan)
-        reference = None if policy is None else SampleReference(policy.diffusion(), config.num_samples, config.seed)
+        reference = _reference(policy, config)
         critic_of = _critic_of(config, body.to(device), source.detector)
         scored = score_labels(source, critic_of, folder / "scores", config.chunk_size, progress, reference, device)
         selection = select_labels(scored, rule, config.keep_unjudged)
         _write_lists(folder, source, scored, selection)
         if config.sheet_items:
             _draw(folder / "sheet.png", source, body, scored, selection, config)
+        if export is not None:
+            export_scores(export, source, scored, selection, plan)
         copy = _write_copy(folder, source, scored, selection, plan) if config.write else None
         summary = _summary(source, plan, scored, selection, facts, copy)
         write_json(folder / "summary.json", summary)
     return summary
+
+
+def label_chunks(
+    source: LabelSource, body: BodyModel, config: CleanConfig, folder: Path, device: str | torch.device = "cpu"
+) -> LabelChunks:
+    """The labels in chunks, for workers that judge beside each other, before `clean_labels` finds them judged.
+
+    Raises InputError as `clean_labels`.
+    """
+    _, _, policy, plan = _planned(source, body, folder, config)
+    join_cleaning(folder, plan)
+    critic_of = _critic_of(config, body.to(device), source.detector)
+    return LabelChunks(source, critic_of, folder / "scores", config.chunk_size, _reference(policy, config), device)
+
+
+def _planned(
+    source: LabelSource, body: BodyModel, folder: Path, config: CleanConfig
+) -> tuple[KeepRule, dict[str, Any], OpenedPolicy | None, dict[str, Any]]:
+    """Rule, facts of the critic, who samples, and the plan of all of it."""
+    _require_outside(source, folder)
+    rule, facts = config.rule, judge_facts(config, body, source.detector)
+    policy = open_policy("lite", body, detector=source.detector) if config.has_reference else None
+    return rule, facts, policy, _plan(source, body, config, rule, facts | _reference_facts(policy, config))
+
+
+def _reference(policy: OpenedPolicy | None, config: CleanConfig) -> SampleReference | None:
+    return None if policy is None else SampleReference(policy.diffusion(), config.num_samples, config.seed)
 
 
 def judge_facts(config: CleanConfig, body: BodyModel, detector: str) -> dict[str, Any]:
@@ -218,14 +248,17 @@ def _plan(
 
 def _write_lists(folder: Path, source: LabelSource, scored: LabelScores, selection: Selection) -> None:
     scores, chosen = scored.of_chosen(scored.scores).tolist(), scored.chosen.tolist()
-    kept, dropped = [], []
-    for number, id_ in enumerate(source.ids):
-        score = round(scores[number], 6) if selection.judged[number] else None
-        line = {"id": id_, "number": number, "hypothesis": chosen[number], "score": score}
-        reason = selection.reasons[number]
-        (kept if reason is None else dropped).append(line if reason is None else line | {"reason": reason})
-    for name, lines in (("cleaned", kept), ("dropped", dropped)):
-        write_json_lines(folder / f"{name}.jsonl", lines)
+
+    def lines(are_kept: bool) -> Iterator[dict[str, Any]]:
+        for number, id_ in enumerate(source.ids):
+            reason = selection.reasons[number]
+            if (reason is None) is are_kept:
+                score = round(scores[number], 6) if selection.judged[number] else None
+                line = {"id": id_, "number": number, "hypothesis": chosen[number], "score": score}
+                yield line if reason is None else line | {"reason": reason}
+
+    for name, are_kept in (("cleaned", True), ("dropped", False)):
+        write_json_lines(folder / f"{name}.jsonl", lines(are_kept))
 
 
 def _draw(
@@ -254,6 +287,9 @@ def _write_copy(
         return write_cleaned_shards(source, kept, folder / "cleaned", made_by)
     if isinstance(source, PredictionLabels):
         return write_cleaned_predictions(source, kept, scored.chosen[kept].tolist(), folder / "cleaned.npz")
+    if isinstance(source, DatasetLabels):
+        names = {source.ids[number] for number in kept}
+        return write_kept(source.dataset, source.folder, source.split, names, folder / "cleaned")
     raise InputError(f"'{source.name}' is a source of its own kind; cleaned.jsonl says which of its labels to keep")
 
 

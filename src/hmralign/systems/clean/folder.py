@@ -38,12 +38,19 @@ def cleaning_folder(folder: Path, plan: dict[str, Any]) -> Iterator[Path]:
     """
     require_own_folder(folder, "plan.json", "no cleaning", _NO_STRANGERS)  # before anything is written, a lock included
     with held_folder(folder, "writing to this folder"):
-        if (folder / "plan.json").is_file():
-            require_same_run(folder, read_plan(folder), plan)
-        else:
-            content = {"format_version": FORMAT_VERSION, **plan}
-            write_json(folder / "plan.json", content)
+        join_cleaning(folder, plan)
         yield folder
+
+
+def join_cleaning(folder: Path, plan: dict[str, Any]) -> None:
+    """See that the folder has this plan, or write it: for one of several processes, which hold nothing.
+
+    Raises InputError as `cleaning_folder`.
+    """
+    require_own_folder(folder, "plan.json", "no cleaning", _NO_STRANGERS)
+    if not (folder / "plan.json").is_file():
+        write_json(folder / "plan.json", {"format_version": FORMAT_VERSION, **plan})
+    require_same_run(folder, read_plan(folder), plan)
 
 
 def read_plan(folder: Path) -> dict[str, Any]:

@@ -76,21 +76,57 @@ def score_labels(
     Raises InputError naming the items where the critic fails or gives scores that are not finite (what was scored
     before stays), and for a file that is damaged or of other items.
     """
-    whole = folder / "scores.safetensors"
-    if not whole.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        chunks = [slice(s, min(s + chunk_size, len(source.ids))) for s in range(0, len(source.ids), chunk_size)]
-        missing = [n for n in range(len(chunks)) if not _chunk_file(folder, n).is_file()]
-        for number in progress(missing, "judging labels"):
-            critic = critic_of(source.ids[chunks[number]])
-            scored = _scored_chunk(source, chunks[number], critic, reference, device)
-            save_whole(_tensors(scored), _chunk_file(folder, number))
-        parts = [read_scores(_chunk_file(folder, n), c.stop - c.start) for n, c in enumerate(chunks)]
-        save_whole(_tensors(_joined(parts)), whole)
+    chunks = LabelChunks(source, critic_of, folder, chunk_size, reference, device)
+    if not chunks.whole.is_file():
+        for number in progress(chunks.missing(), "judging labels"):
+            chunks.make(number)
+        parts = [read_scores(_chunk_file(folder, n), c.stop - c.start) for n, c in enumerate(chunks.cut)]
+        save_whole(_tensors(_joined(parts)), chunks.whole)
     for chunk in folder.glob("scores_*.safetensors"):
         chunk.unlink()
     remove_parts(folder)
-    return read_scores(whole, len(source.ids))
+    return read_scores(chunks.whole, len(source.ids))
+
+
+@dataclass(frozen=True)
+class LabelChunks:
+    """Labels in chunks, each judged whole by any process (`engines.work.Units`); arguments as `score_labels`."""
+
+    source: LabelSource
+    critic_of: CriticOf
+    folder: Path
+    chunk_size: int
+    reference: SampleReference | None = None
+    device: str | torch.device = "cpu"
+
+    @property
+    def whole(self) -> Path:
+        """The file of all scores."""
+        return self.folder / "scores.safetensors"
+
+    @property
+    def cut(self) -> list[slice]:
+        """Which labels are in each chunk."""
+        count = len(self.source.ids)
+        return [slice(s, min(s + self.chunk_size, count)) for s in range(0, count, self.chunk_size)]
+
+    def __len__(self) -> int:
+        return len(self.cut)
+
+    def make(self, number: int) -> bool:
+        """Judge a chunk; False where it is judged. Raises as `score_labels`."""
+        path, items = _chunk_file(self.folder, number), self.cut[number]
+        if self.whole.is_file() or path.is_file():
+            return False
+        critic = self.critic_of(self.source.ids[items])
+        save_whole(_tensors(_scored_chunk(self.source, items, critic, self.reference, self.device)), path)
+        return True
+
+    def missing(self) -> list[int]:
+        """Numbers of the chunks that are not judged."""
+        if self.whole.is_file():
+            return []
+        return [number for number in range(len(self)) if not _chunk_file(self.folder, number).is_file()]
 
 
 def read_scores(path: Path, items: int) -> LabelScores:

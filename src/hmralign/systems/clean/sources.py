@@ -15,11 +15,12 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from hmralign.adapters.persons import AdaptedPersons
+from hmralign.adapters.predictions.opened import open_predictions
 from hmralign.body.inverse_kinematics import joints_twists_to_pose, twists
 from hmralign.body.lbs import posed_joints, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.data.dataset import DatasetSetting, LabelledPersons, open_dataset
-from hmralign.data.prediction_file import PredictionFile, read_predictions
+from hmralign.data.prediction_file import PredictionFile
 from hmralign.data.shards import ShardSet, read_index
 from hmralign.preferences.person_source import ShardSource
 from hmralign.preferences.predictions import carried_over, how_carried_over
@@ -140,6 +141,9 @@ class DatasetLabels:
     detector: str
     ids: tuple[str, ...]
     """The records' own names, where the data set has them; else `<name>/<number>`."""
+    dataset: str = ""
+    folder: Path = Path()
+    split: str = ""
 
     @staticmethod
     def open(
@@ -148,8 +152,10 @@ class DatasetLabels:
         """A split of a data set. Raises InputError as `open_dataset`."""
         labelled = open_dataset(dataset, folder, split, setting)
         if isinstance(labelled, AdaptedPersons):
-            return DatasetLabels(labelled, body, detector, tuple(labelled.labels.name.tolist()))
-        return DatasetLabels(labelled, body, detector, tuple(f"{labelled.name}/{n:06d}" for n in range(len(labelled))))
+            ids = tuple(labelled.labels.name.tolist())
+        else:
+            ids = tuple(f"{labelled.name}/{n:06d}" for n in range(len(labelled)))
+        return DatasetLabels(labelled, body, detector, ids, dataset, folder, split)
 
     @property
     def name(self) -> str:
@@ -165,7 +171,11 @@ class DatasetLabels:
     def facts(self) -> dict[str, Any]:
         """What the data set says of its labels."""
         facts = self.labelled.facts
-        return {"kind": "data set", "labels": facts.body, "keypoints": facts.keypoints, "joints": facts.joints}
+        left = self.labelled.faults.record() if isinstance(self.labelled, AdaptedPersons) else {}
+        return {
+            "kind": "data set", "labels": facts.body, "keypoints": facts.keypoints, "joints": facts.joints,
+            "left_out": left,
+        }  # fmt: skip
 
     def labels(self, items: slice) -> LabelBatch:
         """One hypothesis each: the annotated body."""
@@ -185,8 +195,8 @@ class PredictionLabels:
 
     @staticmethod
     def open(path: Path, body: BodyModel, hypothesis: HypothesisChoice = "first") -> PredictionLabels:
-        """Read a file. Raises InputError as `read_predictions`."""
-        return PredictionLabels(read_predictions(path), body, hypothesis)
+        """Read a file. Raises InputError as `open_predictions`."""
+        return PredictionLabels(open_predictions([path]), body, hypothesis)
 
     @property
     def name(self) -> str:
@@ -215,7 +225,7 @@ class PredictionLabels:
             "kind": "predictions",
             "hypotheses": self.predictions.num_hypotheses,
             "hypothesis": self.hypothesis,
-            "retargeted": self.predictions.skeleton == "smpl",
+            "retargeted": self.predictions.skeleton != "free",
             **how_carried_over(self.predictions),
         }
 

@@ -46,11 +46,14 @@ from hmralign.policies.hyponet import HypoNetPolicy
 from hmralign.policies.policy import SamplerConfig, crop_side
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.whole_file import write_json, write_whole
-from hmralign.structures import BodyParams, Example, Hypotheses, InputError
+from hmralign.structures import Annotation, BodyParams, Example, Hypotheses, InputError
 from hmralign.structures.counted import counted
 from hmralign.systems.evaluate.predict import evaluation_draws
 
-METRICS = ("pve", "mpjpe", "pa_mpjpe")
+TITLES = {"pve": "PVE", "mpjpe": "MPJPE", "pa_mpjpe": "PA-MPJPE", "pa_pve": "PA-PVE"}
+_PUBLISHED = ("pve", "mpjpe", "pa_mpjpe")
+"""Metrics of published rows."""
+
 BEST = 5
 """Hypotheses of which the code's `select` row is the mean."""
 
@@ -71,6 +74,8 @@ class BenchmarkConfig:
     """J_regressor_h36m.npy, for protocols that need it."""
     persons: int | None = None
     """Only the first so many; published figures are then not shown."""
+    split: str | None = None
+    """Where a protocol leaves it open, as of archives of HumanData."""
     detector: str = "mediapipe"
     """Whose noise places bodies and is assumed by the critics that select."""
     seed: int = 0
@@ -99,7 +104,7 @@ def evaluate_benchmark(
     Raises InputError for a protocol that is not for the data set, one that needs a HypoNet or a regressor where there
     is none, weights trained on the split, and as `open_dataset` and `open_policy`.
     """
-    asked = find_protocol(protocol, dataset)
+    asked = find_protocol(protocol, dataset, config.split)
     body = load_free_body("3k5") if config.body is None else load_body(config.body)
     opened = open_policy(checkpoint, body.to(device), num_steps=config.num_steps, detector=config.detector)
     _require_fits(asked, opened, config)
@@ -117,11 +122,18 @@ def evaluate_benchmark(
     persons = open_dataset(dataset, data, asked.split, setting)
     persons = persons if config.persons is None else persons.first(config.persons)
     columns = _columns(asked, opened, persons, body, regressor, config)
-    document = _document(asked, opened, persons, body, config, columns)
+    predictor = {"name": opened.name, "sha256": opened.sha256, "trained_on": list(known_sources(opened.trained_on))}
+    sampled = {"num_hypotheses": config.num_hypotheses, "num_steps": config.num_steps, "seed": config.seed}
+    document = benchmark_document(asked, predictor, sampled, persons, body, why_not_comparable(body, config), columns)
+    write_benchmark(out, document)
+    return document
+
+
+def write_benchmark(out: Path, document: dict[str, Any]) -> None:
+    """`benchmark.json` and `benchmark.md`."""
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "benchmark.json", document)
     write_whole(out / "benchmark.md", benchmark_markdown(document).encode())
-    return document
 
 
 def _require_fits(asked: BenchmarkProtocol, opened: OpenedPolicy, config: BenchmarkConfig) -> None:
@@ -153,7 +165,7 @@ def _columns(
             found = _candidates(asked, opened, example, config, range(rows.start, rows.stop))
             parts.append(dict(_answers(asked, found, example, body, regressor, config)))
     names = parts[0]
-    return {name: {m: torch.cat([part[name][m] for part in parts]) for m in METRICS} for name in names}
+    return {name: {m: torch.cat([part[name][m] for part in parts]) for m in asked.metrics} for name in names}
 
 
 def _answers(
@@ -161,12 +173,8 @@ def _answers(
     config: BenchmarkConfig,
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:  # fmt: skip
     assert example.annotation is not None
-    truth = vertices(body, example.annotation.body)
-    mesh = vertices(body, found.bodies)
-    joints = measured_joints(asked, posed_joints(body, found.bodies), mesh, regressor)
-    true = measured_joints(asked, example.annotation.joints, truth, regressor)
-    errors = protocol_errors(asked, joints, true, mesh, truth)
-    m, everyone = config.num_hypotheses, torch.arange(len(truth))
+    errors = body_errors(asked, found.bodies, posed_joints(body, found.bodies), example.annotation, body, regressor)
+    m, everyone = config.num_hypotheses, torch.arange(len(found.selected))
     counted_ones = slice(None) if asked.candidates == "m_plus_2" else slice(0, m)
     yield f"min of {m}", {k: v[:, counted_ones].amin(1) for k, v in errors.items()}
     yield "single (mean error)", {k: v[:, :m].mean(1) for k, v in errors.items()}
@@ -174,6 +182,17 @@ def _answers(
     yield "selected", {k: v[everyone, found.selected] for k, v in errors.items()}
     for name, place in found.means.items():
         yield name, {k: v[:, place] for k, v in errors.items()}
+
+
+def body_errors(
+    asked: BenchmarkProtocol, bodies: BodyParams, joints: Float[Tensor, "person cand 29 3"], annotation: Annotation,
+    body: BodyModel, regressor: Tensor | None,
+) -> dict[str, Float[Tensor, "person cand"]]:  # fmt: skip
+    """Errors of candidates against annotated persons under a protocol, metres."""
+    truth, mesh = vertices(body, annotation.body), vertices(body, bodies)
+    measured = measured_joints(asked, joints, mesh, regressor)
+    true = measured_joints(asked, annotation.joints, truth, regressor)
+    return protocol_errors(asked, measured, true, mesh, truth)
 
 
 def _candidates(
@@ -214,24 +233,22 @@ def _best(scores: Float[Tensor, "person hyp"]) -> Tensor:
     return torch.where(torch.isfinite(scores), scores, -torch.inf).argsort(dim=1, descending=True, stable=True)
 
 
-def _document(
-    asked: BenchmarkProtocol, opened: OpenedPolicy, persons: LabelledPersons, body: BodyModel, config: BenchmarkConfig,
-    columns: dict[str, dict[str, Tensor]],
+def benchmark_document(
+    asked: BenchmarkProtocol, predictor: dict[str, Any], sampled: dict[str, Any], persons: LabelledPersons,
+    body: BodyModel, why_not: str | None, columns: dict[str, dict[str, Tensor]],
 ) -> dict[str, Any]:  # fmt: skip
+    """The figures with all that they depend on; `why_not` says why nothing published may stand beside them."""
     rows = {
         answer: {metric: _interval_mm(values) for metric, values in found.items()} for answer, found in columns.items()
     }
-    why_not = why_not_comparable(body, config)
     table = published_for(asked.name, persons.name.split("/")[0]) if why_not is None else None
     return {
         "format_version": 1,
         "protocol": {**asked.record(), "sentence": asked.sentence()},
         "data": {**asdict(persons.facts), "persons": len(persons), "sha256": persons.sha256, "left": persons.agreement},
-        "predictor": {
-            "name": opened.name, "sha256": opened.sha256, "trained_on": list(known_sources(opened.trained_on)),
-        },
+        "predictor": predictor,
         "body": {"name": body.name, "skeleton_hash": body.skeleton_hash, "mesh_hash": body.mesh_hash},
-        "num_hypotheses": config.num_hypotheses, "num_steps": config.num_steps, "seed": config.seed,
+        **sampled,
         "rows_mm": rows,
         "published": None if table is None else asdict(table),
         "not_comparable": why_not,
@@ -257,18 +274,42 @@ def _interval_mm(values: Tensor) -> list[float]:
 def benchmark_markdown(document: dict[str, Any]) -> str:
     """The protocol, the rows with their intervals, and what was published under the same protocol."""
     data, rows = document["data"], document["rows_mm"]
-    cells = [[name, *(f"{v[0]} ({v[1]} to {v[2]})" for v in (row[m] for m in METRICS))] for name, row in rows.items()]
+    metrics = document["protocol"].get("metrics", ("pve", "mpjpe", "pa_mpjpe"))
+    cells = [[name, *(f"{v[0]} ({v[1]} to {v[2]})" for v in (row[m] for m in metrics))] for name, row in rows.items()]
     parts = [
         f"# {data['name']} under the protocol {document['protocol']['name']}",
         document["protocol"]["sentence"],
-        f"{counted(data['persons'], 'person')} ({data['left']}; {data['sha256'][:12]}); M = "
-        f"{document['num_hypotheses']}, {counted(document['num_steps'], 'step')}, seed {document['seed']}. Labels: "
-        f"{data['body']}; {data['source']}. Observed keypoints: {data['keypoints']}.",
-        "Millimetres with 95 % bootstrap intervals over persons. The minimum is an oracle: it needs the truth.",
-        markdown_table([document["predictor"]["name"], "PVE", "MPJPE", "PA-MPJPE"], cells),
+        f"{counted(data['persons'], 'person')} ({data['left']}; {data['sha256'][:12]}); {_made(document)}. Labels: "
+        f"{data['body']}; {data['source']}."
+        + (f" Observed keypoints: {data['keypoints']}." if "num_steps" in document else ""),
+        *_predicted_part(document["predictor"]),
+        "Millimetres with 95 % bootstrap intervals over persons."
+        + (" The minimum is an oracle: it needs the truth." if document["num_hypotheses"] > 1 else ""),
+        markdown_table([document["predictor"]["name"], *(TITLES[m] for m in metrics)], cells),
         _published_part(document),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _made(document: dict[str, Any]) -> str:
+    made = f"M = {document['num_hypotheses']}"
+    if "num_steps" not in document:
+        return made
+    return f"{made}, {counted(document['num_steps'], 'step')}, seed {document['seed']}"
+
+
+def _predicted_part(predictor: dict[str, Any]) -> list[str]:
+    """What is said of predictions that another system made; nothing of a checkpoint."""
+    if "format" not in predictor:
+        return []
+    assumed = "\n".join(f"- {line}" for line in predictor["assumed"])
+    return [
+        f"Predictions of {predictor['name']}: {counted(predictor['files'], 'file')} of the format "
+        f"{predictor['format']} ({predictor['sha256'][:12]}), {counted(predictor['predictions'], 'prediction')}, "
+        f"{counted(predictor['without'], 'record')} without one. {predictor['bodies']}. What the system was trained on "
+        "is not known here.",
+        *([f"Assumed:\n\n{assumed}"] if assumed else []),
+    ]
 
 
 def _published_part(document: dict[str, Any]) -> str:
@@ -277,7 +318,9 @@ def _published_part(document: dict[str, Any]) -> str:
     table = document["published"]
     if table is None:
         return "No figures are known that were published under this protocol."
-    rows = [[r["method"], str(r["m"]), *(f"{r[m]}" for m in METRICS)] for r in table["rows"]]
+    rows = [
+        [r["method"], str(r["m"]), *("-" if r[m] is None else f"{r[m]}" for m in _PUBLISHED)] for r in table["rows"]
+    ]
     errata = "\n".join(f"- {line}" for line in table["errata"])
     heading = f"## Published, {table['value']}\n\nSource: {table['source']}."
     return (

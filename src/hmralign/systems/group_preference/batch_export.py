@@ -19,6 +19,7 @@ import torch
 
 from hmralign.body.model import BodyModel
 from hmralign.critics.vlm.memory.store import Memory
+from hmralign.engines.share import WHOLE, Share
 from hmralign.preferences.store import GroupStore
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.asked_groups import AskedGroup, asked_groups
@@ -110,16 +111,18 @@ def export_batch(
     limits: Limits | None = None,
     form: BatchForm | None = None,
     device: str | torch.device = "cpu",
+    share: Share = WHOLE,
 ) -> ExportReport:
     """Write the requests about the groups of a store that have no scores of that name into `out`.
 
-    `limits`, `retry` and `device` as for live asking. A run that was stopped is continued by the same call; a further
-    one adds what `out` does not hold. Raises InputError as `scoring` and `exporting`, and for scores by another judge.
+    With a `share` those of its shards alone. `limits`, `retry` and `device` as for live asking. A run that was stopped
+    is continued by the same call; a further one adds what `out` does not hold. Raises InputError as `scoring` and
+    `exporting`, and for scores by another judge.
     """
     config, form = config or ScoreConfig(), form or BatchForm()
     limits = replace(limits or Limits(), retry_failed=retry)
     store = GroupStore.open(folder)
-    task = scoring(store, name, config, memory, retry=retry, device=device)
+    task = scoring(store, name, config, memory, retry=retry, device=device, share=share)
     manifest = _manifest(store, name, model, config, memory, limits, form)
     with exporting(out, manifest, form.limits) as writer:
         return _export(store, task, writer, journal, body, config, limits)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ import torch
 from hmralign.body.model import BodyModel
 from hmralign.critics.vlm.memory.retrieval import Retrieved
 from hmralign.critics.vlm.memory.store import Memory
-from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, writing
+from hmralign.engines.share import WHOLE, Share
+from hmralign.preferences.store import CriticFacts, GroupStore, ScoreWriter, scores_beside, writing
+from hmralign.storage.folder_lock import held_folder
 from hmralign.structures import InputError
 from hmralign.systems.group_preference.embedding import require_pictures, resolved
 from hmralign.systems.group_preference.judging import NOTHING, judge_groups, make_embedder, shown_of
@@ -94,8 +97,9 @@ def scoring(
     *,
     retry: bool = False,
     device: str | torch.device = "cpu",
+    share: Share = WHOLE,
 ) -> Scoring:
-    """Shards that have no scores of that name; with `retry` also those with unjudged groups.
+    """Shards of a share that have no scores of that name; with `retry` also those with unjudged groups.
 
     Raises InputError for a memory that is not frozen, for groups whose person is in it or that have no picture where
     the memory compares pictures, and for a plan that does not fit the groups.
@@ -104,7 +108,8 @@ def scoring(
         raise InputError(f"the memory {memory.path} is not frozen, so scores could not say with what they were made; "
                          "freeze it first")  # fmt: skip
     check_plan(config.judge, store.facts.group_size)
-    shards = _shards_to_do(store, name, retry)
+    mine = share.numbers(store.num_shards)
+    shards = [shard for shard in _shards_to_do(store, name, retry) if shard in mine]
     known = _known_groups(store, shards, memory, config)
     embedder = None if memory is None else make_embedder(config.judge, memory, device)
     require_pictures(store, embedder)
@@ -125,8 +130,12 @@ def score_groups(
     name: str = NAME,
     retry: bool = False,
     device: str | torch.device = "cpu",
+    share: Share | None = None,
 ) -> ScoreReport:
     """Score every shard that is not scored; with `retry` also those with unjudged groups. CLIP runs on `device`.
+
+    With a `share` only its shards are scored, beside other processes that score others; the same share twice at once
+    is refused.
 
     Raises InputError for a memory that is not frozen, for groups whose person is in it, for a plan that does not fit
     the groups, and for scores of the same name by another judge; before any call. Then as `ask_all`: shards that are
@@ -134,8 +143,8 @@ def score_groups(
     not written.
     """
     config = config or ScoreConfig()
-    with writing(folder) as store:
-        task = scoring(store, name, config, memory, retry=retry, device=device)
+    with writing(folder) if share is None else _beside(Path(folder), name, share) as store:
+        task = scoring(store, name, config, memory, retry=retry, device=device, share=share or WHOLE)
         facts = score_facts(name, asker.backend.model, config, memory)
         if name in store.critics():  # else with its first shard: a run that gets no answer leaves no empty scores
             store.declare_critic(name, facts)
@@ -143,6 +152,14 @@ def score_groups(
             asker = replace(asker, limits=replace(asker.limits, retry_failed=True))
         calls, waiting = asyncio.run(_score(store, task, asker, body, config, memory, facts))
     return score_report(GroupStore.open(folder), name, calls, waiting)
+
+
+@contextmanager
+def _beside(folder: Path, name: str, share: Share) -> Iterator[ScoreWriter]:
+    """The store, to score a share of it; raises InputError where another process is at the same share."""
+    store = scores_beside(folder)
+    with held_folder(folder, f"at share {share} of '{name}'", lock=f".{name}.{share.number}-of-{share.count}.lock"):
+        yield store
 
 
 def score_report(store: GroupStore, name: str, calls: int = 0, waiting: int = 0) -> ScoreReport:
@@ -180,7 +197,7 @@ def _known_groups(store: GroupStore, shards: Iterable[int], memory: Memory | Non
 
 
 async def _score(
-    store: GroupWriter,
+    store: ScoreWriter,
     task: Scoring,
     asker: Asker,
     body: BodyModel,

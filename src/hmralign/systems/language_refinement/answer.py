@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +15,11 @@ from hmralign.export.rotvec_params import rotvec_params
 from hmralign.models.language.refiner_checkpoint import load_refiner
 from hmralign.refinement.refine import RefineConfig, Refinement
 from hmralign.structures import BodyParams, InputError
+from hmralign.structures.errors import shown
 from hmralign.systems.language_refinement.outputs import write_refined
 from hmralign.systems.language_refinement.refined import RefinedPeople, RefinedPerson, refine_people
 from hmralign.systems.language_refinement.starts import InitialPeople, of_recovered
-from hmralign.systems.language_refinement.wishes import NOTHING_WANTED, captioned, typed
+from hmralign.systems.language_refinement.wishes import NOTHING_WANTED, TYPED, captioned, typed
 from hmralign.systems.recover.people import RecoveredPhoto
 
 Which = Literal["before", "after"]
@@ -93,21 +95,43 @@ def refine_recovered(
     photo: RecoveredPhoto,
     number: int,
     body: BodyModel,
-    text: str | None,
-    describe: Literal["none", "caption"],
-    config: RefineConfig,
-    refiner: str | Path | None,
-    seed: int,
+    text: object = None,
+    describe: object = "none",
+    keypoint_weight: object = None,
+    text_weight: object = None,
+    refiner: object = None,
+    seed: object = 0,
 ) -> Refined:
-    """One person of a recovered photo, refined. Raises InputError as `refine_people` and `typed` do."""
+    """One person of a recovered photo, refined; arguments as users give them, of whatever kind.
+
+    Raises InputError for arguments of another kind than `Person.refine` says, and as `refine_people` and `typed` do.
+    """
     everybody = of_recovered(photo)
     person = everybody.persons[number]
     if text is not None and describe != "none":
         raise InputError("a text and a description are both given; expected one of them")
     if describe not in ("none", "caption"):
-        raise InputError(f"describe is {describe!r}; expected 'none' or 'caption', or words as text")
+        raise InputError(f"describe is {shown(describe)}; expected 'none' or 'caption', or words as text")
+    if refiner is not None and not isinstance(refiner, str | Path):
+        raise InputError(f"refiner is {shown(refiner)}; expected 'refiner', or the path of a file")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
+        raise InputError(f"seed is {shown(seed)}; expected a whole number from 0 up")
+    config = _config(text, keypoint_weight, text_weight)
     wish = typed(text) if text is not None else NOTHING_WANTED
     wish = captioned(person, body, seed) if describe == "caption" else wish
     alone = InitialPeople((person,), everybody.source, everybody.photo)
     weights = None if refiner is None else load_refiner(refiner, body.skeleton_hash)
     return Refined(refine_people(alone, [wish], body, config, refiner=weights, seed=seed), body)
+
+
+def _config(text: object, keypoint_weight: object, text_weight: object) -> RefineConfig:
+    """Settings of the kind of words, with the weights that are given."""
+    config = RefineConfig() if text is None else TYPED
+    weights: dict[str, float] = {}
+    for name, value in (("keypoint_weight", keypoint_weight), ("text_weight", text_weight)):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise InputError(f"{name} is {shown(value)}; expected a number from 0 up")
+        weights[name] = float(value)
+    return replace(config, pull=replace(config.pull, **weights))

@@ -158,6 +158,7 @@ def person_record(person: RefinedPerson, body: BodyModel) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "person": person.start.name,
         "detector": person.start.detector,
+        "typed": person.wish.typed,
         "text": None if description is None else description.text(),
         "description_from": None if description is None else description.source,
         "statements": [

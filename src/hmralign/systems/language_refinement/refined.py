@@ -22,10 +22,11 @@ from hmralign.language.statements import row_of
 from hmralign.models.language.refiner import Refiner
 from hmralign.models.person_frame import person_frame
 from hmralign.refinement.energy import LEAST_KEYPOINTS
-from hmralign.refinement.guide import StatementGuide
+from hmralign.refinement.guide import Guide, StatementGuide
 from hmralign.refinement.named_joints import named_joints
 from hmralign.refinement.refine import RefineConfig, Refinement, refine
 from hmralign.structures import BodyParams, InputError, Observation, PersonGroup
+from hmralign.systems.language_refinement.latent_words import LatentWords
 from hmralign.systems.language_refinement.starts import InitialPeople, InitialPerson
 from hmralign.systems.language_refinement.wishes import (
     Wish,
@@ -91,9 +92,12 @@ def refine_people(
     config: RefineConfig | None = None,
     *,
     refiner: Refiner | None = None,
+    latent: LatentWords | None = None,
     seed: int = 0,
 ) -> RefinedPeople:
     """Refine everybody, one wish for each; without a trained `refiner` offsets are believed to be normal.
+
+    With `latent` a text space pulls as well, by the words of each wish.
 
     Raises InputError for nobody, for a person with neither keypoints nor wishes, an initial body that is not finite, or
     so far from the observed keypoints that it is of somebody else.
@@ -104,11 +108,12 @@ def refine_people(
     wishes = [weighed_by_group(wish, person, body) for person, wish in zip(people.persons, wishes, strict=True)]
     for person, wish in zip(people.persons, wishes, strict=True):
         require_refinable(person, wish, body, config)
-    persons = _refined(people, wishes, body, config, refiner, seed)
+    persons = _refined(people, wishes, body, config, refiner, latent, seed)
     carried_out = [without(p.wish, contradicted(p, body, config)) for p in persons]
     if carried_out != wishes:
-        persons = _refined(people, carried_out, body, config, refiner, seed)
-        persons = tuple(_with_loss_of(wish, p, body) for p, wish in zip(persons, wishes, strict=True))
+        persons = _refined(people, carried_out, body, config, refiner, latent, seed)
+        rows = enumerate(zip(persons, wishes, strict=True))
+        persons = tuple(_with_loss_of(wish, p, body, latent and latent.of([row])) for row, (p, wish) in rows)
     persons = tuple(
         replace(p, notes=(*_notes(p.start, wish, body), *unfulfilled_notes(p, body)))
         for p, wish in zip(persons, wishes, strict=True)
@@ -122,6 +127,7 @@ def _refined(
     body: BodyModel,
     config: RefineConfig,
     refiner: Refiner | None,
+    latent: LatentWords | None,
     seed: int,
 ) -> tuple[RefinedPerson, ...]:
     """Everybody, without notes."""
@@ -130,17 +136,19 @@ def _refined(
     guide = StatementGuide(wanted, margin=torch.tensor([wish.margin for wish in wishes]))
     named = named_joints(wanted * (_costs(people, guide, body) > 0))
     draw = torch.Generator().manual_seed(seed)
-    found = refine(initial, fit, guide, config, refiner=refiner, doubt=doubt, named=named, generator=draw)
+    pulling = guide if latent is None else latent.beside(guide)
+    found = refine(initial, fit, pulling, config, refiner=refiner, doubt=doubt, named=named, generator=draw)
     return tuple(
         RefinedPerson(person, wish, found[row], ())
         for row, (person, wish) in enumerate(zip(people.persons, wishes, strict=True))
     )
 
 
-def _with_loss_of(wish: Wish, person: RefinedPerson, body: BodyModel) -> RefinedPerson:
+def _with_loss_of(wish: Wish, person: RefinedPerson, body: BodyModel, latent: LatentWords | None) -> RefinedPerson:
     """The person with the loss of all that was said, also of what was left out."""
     steps = person.refinement.steps
-    guide = StatementGuide(wish.signs[None], margin=wish.margin)
+    guide: Guide = StatementGuide(wish.signs[None], margin=wish.margin)
+    guide = guide if latent is None else latent.beside(guide)
     loss = guide.loss(posed_joints(body, steps)[:, :NUM_JOINTS], steps.rotmats)  # (step)
     return replace(person, refinement=replace(person.refinement, text_loss=loss))
 

@@ -11,6 +11,7 @@ from hmralign.body.model import BodyModel
 from hmralign.detection.observe import photo_title
 from hmralign.reports.refinement_report import RefinedPersonPage, RefinementReport, SaidRow
 from hmralign.structures.counted import counted
+from hmralign.structures.errors import shown
 from hmralign.structures.shown_name import shown_name
 from hmralign.systems.language_refinement.pictures import RefinedPictures
 from hmralign.systems.language_refinement.refined import RefinedPeople, RefinedPerson, moved_limbs
@@ -20,6 +21,8 @@ SOURCES = {
     "vlm": "said by a vision-language model",
     "caption": "our captioner's words on the initial body",
 }
+_LONGEST_TYPED = 600
+"""Characters of typed words that are shown."""
 CAVEATS = (
     "A refinement does what it is told: keypoints that are wrong and words that are wrong move the body as well. Look "
     "at the limbs that were not spoken of.",
@@ -40,7 +43,8 @@ def refinement_report(
 ) -> RefinementReport:
     """The report of refined people whose meshes at every step (`cam` metres) are `meshes`."""
     persons = [
-        _page(person, mesh, drawn, body) for person, mesh, drawn in zip(refined.persons, meshes, pictures, strict=True)
+        person_page(person, mesh, drawn, body)
+        for person, mesh, drawn in zip(refined.persons, meshes, pictures, strict=True)
     ]
     steps = len(refined.persons[0].refinement.steps.transl) - 1
     words = sum(person.wanted_text for person in refined.persons)
@@ -54,9 +58,10 @@ def refinement_report(
     return RefinementReport(f"Refined bodies in {title}", summary, persons, _facts(refined), _caveats(refined))
 
 
-def _page(
+def person_page(
     person: RefinedPerson, mesh: Float[Tensor, "step vert 3"], drawn: RefinedPictures, body: BodyModel
 ) -> RefinedPersonPage:
+    """What the report shows of one person whose meshes at every step (`cam` metres) are `mesh`."""
     found = person.refinement
     said = [SaidRow(name.replace("_", " "), *rest) for name, *rest in person.truths(body)]
     return RefinedPersonPage(
@@ -76,7 +81,10 @@ def _page(
 
 def _person_facts(person: RefinedPerson, body: BodyModel) -> dict[str, str]:
     description = person.wish.description
-    facts = {} if description is None else {"Words": description.text(), "Words are": SOURCES[description.source]}
+    facts = {} if person.wish.typed is None else {"Typed": shown(" ".join(person.wish.typed.split()), _LONGEST_TYPED)}
+    if description is not None:
+        name = "Words" if person.wish.typed is None else "Understood as"
+        facts |= {name: description.text(), "Words are": SOURCES[description.source]}
     moved = moved_limbs(person, body)
     seen = person.start.observation.confidence
     return {

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.adapters.predictions.opened import open_predictions
+from hmralign.adapters.predictions.rows import knows_cameras
+from hmralign.body.body_file import BodyFamily
 from hmralign.body.model import BodyModel
 from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import NUM_KEYPOINTS
 from hmralign.data.images import LoadedImage, load_image
-from hmralign.data.prediction_file import read_predictions
+from hmralign.data.prediction_file import PredictionFile
 from hmralign.data.synthetic.observation_noise import SHIPPED_NOISE
 from hmralign.detection.detection import Detection
 from hmralign.detection.find_people import find_people
@@ -42,6 +45,11 @@ _SHAPES = {
     "keypoints": (NUM_KEYPOINTS, 2),
     "confidence": (NUM_KEYPOINTS,),
     "image_size": (2,),
+}
+_FAMILIES = {"smpl": "SMPL", "smplx": "SMPL-X", "mhr": "MHR"}
+_CARRIED = {
+    "smpl": "the same rotations, limbs as long as its shapes allow",
+    "mhr": "fitted to 27 keypoints on their surface",
 }
 _SAME_PERSON = 0.3
 """Boxes that overlap less (intersection over union) are of different people."""
@@ -100,15 +108,19 @@ def _of_person(name: str, person: RecoveredPerson, camera: Camera) -> InitialPer
     )
 
 
-def read_start(path: Path, body: BodyModel, photo: Path | None = None, keypoints: Path | None = None) -> InitialPeople:
-    """The people of an output folder of `recover`, or of a prediction file.
+def read_start(
+    path: Path, body: BodyModel, photo: Path | None = None, keypoints: Path | None = None, family: BodyFamily = "free"
+) -> InitialPeople:
+    """The people of an output folder of `recover`, or of a prediction file in any format that is read.
 
-    `photo` gives the pixels, `keypoints` replaces the stored ones (a file of COCO, OpenPose or AlphaPose, matched by
-    boxes) and needs the photo. Raises InputError for a folder of several photos, files that are damaged or of another
-    skeleton, a photo that is another one, and keypoints of nobody who is there.
+    `family` is that of the body: predictions of the same are taken as they are. `photo` gives the pixels, `keypoints`
+    replaces the stored ones (a file of COCO, OpenPose or AlphaPose, matched by boxes) and needs the photo.
+
+    Raises InputError for a folder of several photos, files that are damaged or of another skeleton, a photo that is
+    another one, and keypoints of nobody who is there.
     """
     image = None if photo is None else load_image(photo)
-    people = _of_folder(path, body, image) if path.is_dir() else _of_predictions(path, body, image)
+    people = _of_folder(path, body, image) if path.is_dir() else _of_predictions(path, body, image, family)
     if keypoints is None:
         return people
     if image is None:
@@ -166,14 +178,23 @@ def known_noise(detector: str) -> KeypointNoise:
     return noise_of(name)
 
 
-def _of_predictions(path: Path, body: BodyModel, image: LoadedImage | None) -> InitialPeople:
-    predictions = read_predictions(path)
-    if predictions.rotmats is None:
+def _of_predictions(path: Path, body: BodyModel, image: LoadedImage | None, family: BodyFamily) -> InitialPeople:
+    predictions = open_predictions([path])
+    if predictions.rotmats is None and predictions.surface is None:
         raise InputError(f"{path}: gives joints alone; expected rotations, which a refinement starts from")
+    if not knows_cameras(predictions):
+        raise InputError(
+            f"{path}: says of somebody neither the camera nor the size of the photo; expected a camera, in which the "
+            "body stands"
+        )
     with torch.no_grad():
-        bodies = carried_over(predictions, body).body
+        own = family == predictions.skeleton and family != "free"
+        bodies = carried_over(predictions, body, body if own else None).body
     persons = []
+    there = _in_photo(predictions, image)
     for row, name in enumerate(predictions.ids):
+        if row not in there:
+            continue  # of another photo: its keypoints would be those of somebody who stands elsewhere
         seen = predictions.observation[row]
         # The file does not say how large the images are; whoever draws takes the photo's size where there is one.
         width, height = (0, 0) if image is None else (image.width, image.height)
@@ -181,14 +202,32 @@ def _of_predictions(path: Path, body: BodyModel, image: LoadedImage | None) -> I
         noise = known_noise(predictions.detector)
         persons.append(InitialPerson(name, bodies[row, 0], seen, camera, noise, predictions.detector, bodies[row]))
     notes = ()
-    if predictions.skeleton != "free":
+    if predictions.skeleton != "free" and not own:
         notes = (
-            f"{path.name} holds bodies of SMPL; they were carried over to {body.name}: the same rotations, limbs as "
-            "long as its shapes allow.",
+            f"{path.name} holds bodies of {_FAMILIES[predictions.skeleton]}; they were carried over to {body.name}: "
+            f"{_CARRIED['mhr' if predictions.surface is not None else 'smpl']}.",
         )
+    notes += tuple(f"Assumed of {path.name}: {line}." for line in predictions.assumed)
     if predictions.num_hypotheses > 1:
         notes += (f"{path.name} holds {predictions.num_hypotheses} hypotheses per person; the first is refined.",)
     return InitialPeople(tuple(persons), str(path), image, notes)
+
+
+def _in_photo(predictions: PredictionFile, image: LoadedImage | None) -> Sequence[int]:
+    """Persons of the photo that is given, by its name; all of them where there is none, or the file names no photos.
+
+    Raises InputError for a photo of which the file has nobody.
+    """
+    everybody = range(len(predictions))
+    if image is None or not any(predictions.images):
+        return everybody
+    stem = PurePosixPath(image.name).stem
+    there = [row for row in everybody if PurePosixPath(predictions.images[row]).stem == stem]
+    if not there:
+        raise InputError(
+            f"{predictions.path}: has nobody in {image.name}; it has people of '{shown(predictions.images[0])}'"
+        )
+    return there
 
 
 def with_keypoints(people: InitialPeople, found: Sequence[Detection]) -> InitialPeople:

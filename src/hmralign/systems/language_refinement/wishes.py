@@ -22,7 +22,8 @@ from hmralign.refinement.pull import PullConfig
 from hmralign.refinement.refine import RefineConfig
 from hmralign.refinement.trust import believed
 from hmralign.storage.seeds import seeded
-from hmralign.structures import BodyParams, Hypotheses
+from hmralign.structures import BodyParams, Hypotheses, InputError
+from hmralign.structures.errors import shown
 from hmralign.systems.language_refinement.starts import InitialPerson
 
 _MOST_UNREAD = 6
@@ -38,6 +39,8 @@ class Wish:
     weights: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader must know of it, one sentence each."""
+    typed: str | None = None
+    """What somebody typed, word for word."""
 
     @property
     def signs(self) -> Float[Tensor, " statements"]:
@@ -66,11 +69,19 @@ TYPED_MARGIN = 0.4
 TYPED = RefineConfig(
     num_steps=1,
     pull=PullConfig(
-        keypoint_weight=0.5, text_weight=15.0, pose_sd_deg=25.0, group_share=0.3, others_share=0.15, steps=20
+        keypoint_weight=0.5,
+        text_weight=15.0,
+        limit_weight=30.0,
+        pose_sd_deg=25.0,
+        group_share=0.3,
+        others_share=0.15,
+        steps=20,
     ),
 )
 """How typed words are carried out. Somebody meant them, so they count for more than a model's, and the named limb may
-turn far. Keypoints count for more too: what they show well is not typed away (docs/results/typed_sentences.md)."""
+turn far. Keypoints count for more too: what they show well is not typed away (docs/results/typed_sentences.md). Joints
+hardly leave their ranges on the way: a hand that was sent behind the back left an elbow 44 degrees out of its range
+without `limit_weight`, and 2 with it."""
 
 
 def config_of(wishes: Sequence[Wish]) -> RefineConfig:
@@ -78,15 +89,20 @@ def config_of(wishes: Sequence[Wish]) -> RefineConfig:
     return TYPED if any(wish.is_typed for wish in wishes) else RefineConfig()
 
 
-def typed(text: str) -> Wish:
-    """What a user typed. Raises InputError as `read_text`: nothing understood, contradictions, too many words."""
+def typed(text: object) -> Wish:
+    """What a user typed.
+
+    Raises InputError for what is no text, and as `read_text`: nothing understood, contradictions, too many words.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"the text is {shown(text)}; expected words such as 'left hand on the right knee'")
     description = read_text(text)
     notes = ()
     if description.unread:
         quoted = "; ".join(f"'{words}'" for words in description.unread[:_MOST_UNREAD])
         more = "" if len(description.unread) <= _MOST_UNREAD else ", and more"
         notes = (f"Not understood, and left out: {quoted}{more}.",)
-    return Wish(description, (1.0,) * len(description.statements), notes)
+    return Wish(description, (1.0,) * len(description.statements), notes, text)
 
 
 def captioned(person: InitialPerson, body: BodyModel, seed: int) -> Wish:

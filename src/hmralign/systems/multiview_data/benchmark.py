@@ -1,4 +1,4 @@
-"""`hmralign multiview data benchmark`: bodies in hard poses, or scans, with their true meshes and views on disk.
+"""`hmralign multiview benchmark`: bodies in hard poses, or scans, with their true meshes and views on disk.
 
 MixamoRP (DrPose sec. 5: 60 scans of a commercial set in distinct poses of Mixamo) cannot be had; this builds a set of
 its kind from bodies that can: free ones of drawn shapes, or the user's, in poses that `data.synthetic.hard_poses` calls
@@ -6,8 +6,8 @@ hard, chosen by farthest points. Folders of scans give a benchmark of the same f
 
     manifest.json         the ring of cameras, where everything comes from, SHA-256 of every file
     <item>/mesh.ply       true mesh: metres, x right, y up, z towards the viewer, the middle of its box at the origin
-    <item>/views.npz      `views` (view, 4, h, w) half precision as in `MultiViews`; `joints` (24, 3), metres in the ring's
-                          `cam` axes, where a body gives them
+    <item>/views.npz      `views` (view, 4, h, w) half precision as in `MultiViews`; `joints` (24, 3), metres in `cam`
+                          axes about the ring's middle, where a body gives them
     <item>/strip.png      the views as a picture
 """
 

@@ -1,4 +1,4 @@
-"""`hmralign multiview data poses`: motions -> a small, diverse pose set for every `--pose-file`, and a report."""
+"""`hmralign multiview poses`: motions -> a small, diverse pose set for every `--pose-file`, and a report."""
 
 from __future__ import annotations
 

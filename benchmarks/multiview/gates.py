@@ -1,0 +1,253 @@
+"""What the multi-view base must show before a reward is worth following: gates (i) to (iii), by the judge.
+
+    python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate held-out
+    python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate overfit
+    python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate bound
+    python benchmarks/multiview/gates.py --work DIR --gate report
+
+- (i) `overfit`: can the network and its sampler show 8 bodies that it has learned by heart? Passes within 2 mm of the
+  judge on their true views.
+- (ii) `bound`: what would it gain from knowing the pose? The base goes on, with skeleton maps of all views as part of
+  its condition.
+- (iii) `held-out`: does it say more of unseen persons than memory, which is retrieval by image among the training
+  persons? Passes where its error is lower, interval included, on ordinary and on hard poses.
+
+The judge's error on true views is the reference of all. `report` writes docs/results/multiview_gates.md and .json.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hmralign.alignment.multiview_reward import sampled_views
+from hmralign.body.free_body import load_free_body
+from hmralign.data.synthetic.hard_poses import is_hard
+from hmralign.evaluation.multiview_controls import at_random, most_central, one_step, retrieved
+from hmralign.metrics.intervals import bootstrap_mean
+from hmralign.metrics.joint_errors import mpjpe
+from hmralign.models.multiview.reader_checkpoint import load_judge
+from hmralign.models.multiview.skeleton_maps import NUM_BONES, skeleton_maps
+from hmralign.policies.multiview import SCALE, MultiViewPolicy
+from hmralign.rendering.ring_persons import RingPersons, joint_pixels
+from hmralign.reports.markdown_table import markdown_table
+from hmralign.storage.json_file import HEADER, parse_json
+from hmralign.storage.seeds import seeded
+from hmralign.storage.whole_file import write_json, write_whole
+from hmralign.structures.multi_views import MultiViews
+from hmralign.training.learning_rate import warm_cosine
+from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.multiview_base import MultiViewTrainingConfig, train_multiview, view_persons
+from hmralign.training.multiview_readers import judge_on_ring
+from hmralign.training.step import Part
+
+RESULTS = Path(__file__).parents[2] / "docs/results"
+OVERFITTED = 8
+
+
+def gap(judge: Any, views: Tensor, persons: RingPersons) -> Tensor:
+    """Millimetres by which the judge errs on made views, for each person."""
+    return 1000 * mpjpe(judge(views), persons.joints, root=0)
+
+
+def overfit(judge: Any, config: MultiViewTrainingConfig, work: Path) -> dict[str, Any]:
+    """Gate (i): train on 8 persons alone, and read them off their samples."""
+    persons = view_persons(config, config.persons, "base")
+    policy = MultiViewPolicy.load(train_multiview(config, work / "overfit"))
+    true, made = gap(judge, persons.pixels.float(), persons), gap(judge, sampled_views(policy, persons, 1), persons)
+    found = {"persons": len(true), "cpu_minutes": config.max_cpu_minutes, "true_mm": float(true.mean())}
+    return found | {"made_mm": float(made.mean()), "passes": float(made.mean() - true.mean()) <= 2.0}
+
+
+def held_out(judge: Any, policy: Any, persons: RingPersons, bank: RingPersons) -> dict[str, Any]:
+    """Gate (iii): errors of the base and of its controls, for ordinary and for hard poses.
+
+    Retrieval also knows the mirror image of everybody, as training does.
+    """
+    known = RingPersons.cat([bank, RingPersons(MultiViews(bank.pixels).mirrored().pixels, bank.joints)])
+    fronts = persons.pixels[:, 0].float()
+    found = known.pixels[retrieved(fronts, known)].float()
+    once, sampled = one_step(policy, persons), sampled_views(policy, persons, 1)
+    central = bank.pixels[most_central(bank)].float().expand(persons.pixels.shape)
+    errors = {
+        "true views": gap(judge, persons.pixels.float(), persons),
+        "a random person": gap(judge, bank.pixels[at_random(len(fronts), bank, 0)].float(), persons),
+        "the most central person": gap(judge, central, persons),
+        "retrieval by image": gap(judge, found, persons),
+        "the base, one call": gap(judge, once, persons),
+        "the base, DDIM 10": gap(judge, sampled, persons),
+        "retrieval, the given front kept": gap(judge, with_front(found, fronts), persons),
+        "the base, one call, the given front kept": gap(judge, with_front(once, fronts), persons),
+        "the base, DDIM 10, the given front kept": gap(judge, with_front(sampled, fronts), persons),
+    }
+    hard = is_hard(persons.joints)
+    kinds = {"ordinary": ~hard, "hard": hard}
+    rows = {name: {kind: _interval(mm[chosen]) for kind, chosen in kinds.items()} for name, mm in errors.items()}
+    better = {
+        kind: _interval((errors["the base, DDIM 10"] - errors["retrieval by image"])[at]) for kind, at in kinds.items()
+    }
+    return {
+        "bank": len(bank.joints),
+        "persons": {kind: int(chosen.sum()) for kind, chosen in kinds.items()},
+        "rows": rows,
+        "base_minus_retrieval": better,
+        "passes": all(interval[0] < 0 for interval in better.values()),
+    }
+
+
+def with_front(views: Tensor, fronts: Tensor) -> Tensor:
+    """Views with the front that is known in place of the made one."""
+    return torch.cat([fronts[:, None], views[:, 1:]], 1)
+
+
+class Told(MultiViewPolicy):
+    """The base, whose condition also holds the skeleton maps of all views; begins as the base, which ignores them."""
+
+    def __init__(self, base: MultiViewPolicy) -> None:
+        super().__init__(base.network, num_steps=base.num_steps)
+        front, config = base.network.front, base.network.config
+        channels = front.in_channels + config.views * NUM_BONES
+        more = nn.Conv2d(channels, config.width, config.patch, stride=config.patch)
+        with torch.no_grad():
+            more.weight.zero_()
+            more.weight[:, : front.in_channels] = front.weight
+            assert front.bias is not None and more.bias is not None
+            more.bias.copy_(front.bias)
+        self.network.front = more
+
+    def context(self, front: Tensor) -> Tensor:
+        """Fronts with maps behind, as `told` makes them."""
+        return front
+
+
+def told(persons: RingPersons, ring: Any) -> Tensor:
+    """(person, 4 + 4 * 23, h, w): fronts, and the maps of all views."""
+    maps = skeleton_maps(joint_pixels(persons.joints, ring), ring.size)
+    return torch.cat([persons.pixels[:, 0].float(), maps.flatten(1, 2)], 1)
+
+
+def bound(
+    judge: Any,
+    base: MultiViewPolicy,
+    bank: RingPersons,
+    persons: RingPersons,
+    config: MultiViewTrainingConfig,
+    work: Path,
+) -> dict[str, Any]:
+    """Gate (ii): a short training with the maps, and what is read off its samples."""
+    policy = Told(base).train().requires_grad_(True)
+
+    def parts(model: Any, step: int):
+        draw = seeded(config.seed, "bound", step)
+        some = bank[torch.randint(len(bank.joints), (config.batch_size,), generator=draw)]
+        x_0 = model.from_views(some.pixels.float())[:, None]
+        t = torch.randint(model.schedule.num_steps, (len(x_0), 1), generator=draw)
+        eps = torch.randn(x_0.shape, generator=draw)
+        yield Part({"loss": model.view_loss(x_0, t, eps, told(some, config.ring))[:, 0] / SCALE**2})
+
+    assert config.max_cpu_minutes is not None
+    loop = LoopConfig(
+        rate=lambda step, done: warm_cosine(step, done, peak=config.learning_rate, warmup=50, floor=0.02),
+        steps=None,
+        seconds=60 * config.max_cpu_minutes,
+        ema_decay=config.ema_decay,
+        save_every=config.save_every,
+        clock=time.process_time,
+    )
+    work.mkdir(parents=True, exist_ok=True)
+    trained = Loop(policy, parts, loop, state=work / "bound.pt").run()
+    made = []
+    for start in range(0, len(persons.joints), 32):
+        some = persons[start : start + 32]
+        x_0 = trained.sample(told(some, config.ring), 1, seeded(1, "views", start))
+        made.append(trained.to_views(x_0)[:, 0])
+    mm, true = gap(judge, torch.cat(made), persons), gap(judge, persons.pixels.float(), persons)
+    hard = is_hard(persons.joints)
+    rows = {
+        name: {kind: _interval(values[chosen]) for kind, chosen in (("ordinary", ~hard), ("hard", hard))}
+        for name, values in (("true views", true), ("told the pose", mm))
+    }
+    return {"cpu_minutes": config.max_cpu_minutes, "bank": len(bank.joints), "rows": rows}
+
+
+def _interval(values: Tensor) -> list[float]:
+    found = bootstrap_mean(values.numpy())
+    return [found.mean, found.low, found.high]
+
+
+def text_of(found: dict[str, Any]) -> str:
+    """The page of what was run."""
+    parts = ["# Gates of the multi-view base", "", "MPJPE of the judge in mm, 95 % intervals over persons."]
+    parts += ["Made by `benchmarks/multiview/gates.py`.", ""]
+    if (one := found.get("overfit")) is not None:
+        parts += ["## (i) Bodies learned by heart", ""]
+        parts += [
+            f"{one['persons']} persons, {one['cpu_minutes']:g} CPU minutes.",
+            f"The judge errs by {one['made_mm']:.1f} mm on samples and by {one['true_mm']:.1f} mm on true views.",
+            "Passed." if one["passes"] else "Not passed: the limit is 2 mm above true views.",
+            "",
+        ]
+    if (two := found.get("bound")) is not None:
+        parts += ["## (ii) Told the pose", ""]
+        parts += [f"The base, continued for {two['cpu_minutes']:g} CPU minutes with skeleton maps as condition.", ""]
+        parts += [_table(two["rows"]), ""]
+    if (three := found.get("held-out")) is not None:
+        parts += ["## (iii) Unseen persons", ""]
+        counts = " and ".join(f"{count} {kind}" for kind, count in three["persons"].items())
+        parts += [f"{counts} poses; retrieval among {three['bank']} training persons and their mirror images.", ""]
+        parts += [_table(three["rows"]), ""]
+        for kind, (mean, low, high) in three["base_minus_retrieval"].items():
+            parts += [f"Base minus retrieval, {kind}: {mean:+.1f} mm ({low:+.1f} to {high:+.1f}).", ""]
+        parts += ["Passed." if three["passes"] else "Not passed.", ""]
+    return "\n".join(parts)
+
+
+def _table(rows: dict[str, dict[str, list[float]]]) -> str:
+    kinds = list(next(iter(rows.values())))
+    cells = [[name, *(f"{r[k][0]:.1f} ({r[k][1]:.1f} to {r[k][2]:.1f})" for k in kinds)] for name, r in rows.items()]
+    return markdown_table(["views of", *kinds], cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--gate", choices=("overfit", "bound", "held-out", "report"), required=True)
+    parser.add_argument("--base", type=Path)
+    parser.add_argument("--judge", type=Path)
+    parser.add_argument("--pose-file")
+    parser.add_argument("--bank", type=int, default=12_000, help="training persons that retrieval knows")
+    parser.add_argument("--test", type=int, default=256, help="test persons")
+    parser.add_argument("--minutes", type=float, default=4.0, help="of the processor, for a training")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.work.mkdir(parents=True, exist_ok=True)
+    if args.gate == "report":
+        files = {name: args.work / f"{name}.json" for name in ("overfit", "bound", "held-out")}
+        found = {name: parse_json(file.read_text(), HEADER) for name, file in files.items() if file.exists()}
+        write_json(RESULTS / "multiview_gates.json", found)
+        write_whole(RESULTS / "multiview_gates.md", text_of(found))
+        return
+    drawn = MultiViewTrainingConfig(pose_file=args.pose_file)
+    judge = judge_on_ring(load_judge(args.judge, load_free_body("3k5").skeleton_hash), drawn.ring)
+    short = {"max_cpu_minutes": args.minutes, "learning_rate": 8e-4, "ema_decay": 0.99}
+    if args.gate == "overfit":
+        config = MultiViewTrainingConfig(pose_file=args.pose_file, persons=OVERFITTED, **short)
+        found = overfit(judge, config, args.work)
+    else:
+        persons = view_persons(drawn, args.test, "test", split="test")
+        bank, base = view_persons(drawn, args.bank, "base"), MultiViewPolicy.load(args.base)
+        if args.gate == "held-out":
+            found = held_out(judge, base, persons, bank)
+        else:
+            found = bound(
+                judge, base, bank, persons, MultiViewTrainingConfig(pose_file=args.pose_file, **short), args.work
+            )
+    write_json(args.work / f"{args.gate}.json", found)
+    print(text_of({args.gate: found}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Should a model be aligned, and with what? What was measured, as rows that a store of groups can be held against.
+
+Each row says what somebody has, what to do with it, what that gave where it was measured, and what it costs. Nothing is
+promised: all figures are of SynthWild, on the free body, and each names the page that has its command and intervals.
+`hmralign align --advise` prints those that fit a store; `docs/recipes/should_i_align.md` shows all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A situation, and what was measured in it."""
+
+    have: str
+    do: str
+    gave: str
+    """Changes of the fused answer, mm, unless it says otherwise."""
+    costs: str
+    source: str
+    """Page with figures, intervals and command, below `docs/`."""
+
+
+ADVICE = {
+    "labels": Advice(
+        "3D labels of some persons, simpler ones too",
+        "train on them, seen again as your photos see people (`train base`, or `align sft` with the truth as target)",
+        "-20.7 (-25.1 to -15.8) on a model that had not seen them, and lab +9.0 forgotten; nothing on one that has "
+        "(+0.1, -0.6 to +0.8)",
+        "20 CPU s for 2,000 persons",
+        "results/alignment_reading.md#labels-first",
+    ),
+    "scorer": Advice(
+        "photos without labels, a learned scorer, and a model that has not seen the scorer's labels",
+        "`align` as it is: DPO on the scorer",
+        "-10.3 (-12.2 to -8.4), lab +1.5: half of what the scorer's labels give when trained on",
+        "20 CPU s for 2,000 persons, and their groups",
+        "results/alignment_reading.md#labels-first",
+    ),
+    "scorer, saturated": Advice(
+        "a learned scorer, and a model that has seen the labels the scorer learned from",
+        "nothing: the answer does not get better",
+        "DPO +1.0 (+0.1 to +2.0) with refinement, best-of-N +0.4 (-0.9 to +1.8); samples get surer, not righter",
+        "",
+        "results/align_lite.md",
+    ),
+    "evidence": Advice(
+        "critics that see the 2D evidence or the body alone (reprojection, silhouette, plausibility, landmarks3d, mix)",
+        "no alignment; weigh the hypotheses, or let refinement move them",
+        "no more than training on the model's own mean (-1.9, with refinement -2.6)",
+        "",
+        "results/alignment_reading.md",
+    ),
+    "pixels": Advice(
+        "a critic that looks at pixels (limb-tilt), and a model that does so too",
+        "no alignment",
+        "DPO +3.6 (+2.3 to +4.8), best-of-N +1.5 (+0.2 to +2.7)",
+        "",
+        "results/align_pixel.md",
+    ),
+    "cameras": Advice(
+        "other cameras of the same instant, calibrated, without labels",
+        "fit one body to all views; where the model has a gap, train on the fits first (SFT), preference after",
+        "SFT on the fits -18.7 on a model with a gap (first trial), DPO by nearness to them after it -3.2 "
+        "(-4.5 to -1.9), SFT going on -0.3; on a saturated model SFT +0.1 (-0.1 to +0.3), DPO -1.4 (-1.9 to -1.0)",
+        "40 CPU s for 2,000 persons, their groups and the fits",
+        "results/other_cameras_reading.md",
+    ),
+    "words": Advice(
+        "descriptions of the poses, or a vision-language model",
+        "audit them first (`critic audit`); then refine single answers with them (`refine`); no alignment was measured",
+        "true captions, refinement: PA-MPJPE -12.9 % (-14.6 to -11.2); captions of others +0.3 % (-0.2 to +0.9)",
+        "1 to 2 CPU s a person",
+        "results/language_refinement.md",
+    ),
+    "bad labels": Advice(
+        "pseudo-labels of which some are bad",
+        "`clean` them, then train on what is left",
+        "with 40 % bad, a model trained on what is left is 4 to 43 mm better than one trained on all",
+        "",
+        "results/cleaning.md",
+    ),
+    "others": Advice(
+        "bodies that another system predicted",
+        "`align --other-model` trains on them; nothing was measured, so keep a control (best-of-N by a random critic)",
+        "not measured",
+        "",
+        "prediction_files.md",
+    ),
+    "few": Advice(
+        "fewer than 100 persons",
+        "collect more: alignment refuses",
+        "with 40 persons a model got worse",
+        "",
+        "alignment.md#how-many-persons",
+    ),
+}
+"""In the order in which they are said."""
+
+EVIDENCE_CRITICS = frozenset(("reprojection", "silhouette", "plausibility", "landmarks3d", "mix", "consistency"))
+"""Critics that know nothing beyond the evidence, the body or the group itself."""
+SCORERS = frozenset(("scorer", "scorer-lab"))
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a store of groups says of somebody's situation."""
+
+    critics: tuple[str, ...]
+    has_truth: bool
+    persons: int
+    sampled_by_us: bool
+    """Whether this package's weights sampled the groups; else another system proposed them."""
+    trained_on: tuple[str, ...]
+    """What the sampling weights were trained on."""
+    fit_share: float | None
+    """Median distance between keypoints and the group's best-fitting body, share of the box's longer side; None
+    where nobody has a confident keypoint."""
+
+
+def fitting(situation: Situation) -> list[str]:
+    """Names of the rows of `ADVICE` that fit, in their order."""
+    critics, found = set(situation.critics), []
+    knows_all = any(source in ("prior:train", "shards:train") for source in situation.trained_on)
+    if situation.has_truth:
+        found.append("labels")
+    if critics & SCORERS:
+        found.append("scorer, saturated" if knows_all else "scorer")
+    if critics & EVIDENCE_CRITICS:
+        found.append("evidence")
+    if "limb-tilt" in critics:
+        found.append("pixels")
+    if any(c == "oracle-language" or c.startswith("vlm") or c.endswith("descriptions") for c in critics):
+        found.append("words")
+    if not situation.sampled_by_us:
+        found.append("others")
+    if situation.persons < 100:
+        found.append("few")
+    return found

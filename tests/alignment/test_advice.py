@@ -1,0 +1,57 @@
+"""Which measured rows fit which situation, and that each names a page that is there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hmralign.alignment.advice import ADVICE, Situation, fitting
+
+DOCS = Path(__file__).parents[2] / "docs"
+PLAIN = Situation((), has_truth=False, persons=2000, sampled_by_us=True, trained_on=("lab/train",), fit_share=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, []),
+        ({"critics": ("scorer",)}, ["scorer"]),
+        ({"critics": ("scorer",), "trained_on": ("prior:train", "shards:train")}, ["scorer, saturated"]),
+        ({"critics": ("reprojection", "scorer-lab"), "has_truth": True}, ["labels", "scorer", "evidence"]),
+        ({"critics": ("limb-tilt", "vlm")}, ["pixels", "words"]),
+        ({"critics": ("mine.make",)}, []),
+        ({"persons": 99, "sampled_by_us": False}, ["others", "few"]),
+    ],
+)
+def test_rows_fit_by_what_is_there(change, expected):
+    assert fitting(replace(PLAIN, **change)) == expected
+
+
+def test_each_row_names_a_page_and_the_recipe_says_all_of_them():
+    page = (DOCS / "recipes/should_i_align.md").read_text()
+    for advice in ADVICE.values():
+        name, _, anchor = advice.source.partition("#")
+        text = (DOCS / name).read_text()
+        headings = {line.lstrip("#").strip().lower().replace(" ", "-") for line in text.splitlines() if line[:1] == "#"}
+        assert not anchor or anchor in headings
+        assert f"| {advice.have} | {advice.do} | {advice.gave} | {advice.costs} |" in page
+
+
+@pytest.mark.parametrize(
+    ("row", "figures"),
+    [
+        ("labels", ("-20.7 (-25.1 to -15.8)", "+9.0")),
+        ("scorer", ("-10.3 (-12.2 to -8.4)", "+1.5")),
+        ("scorer, saturated", ("+1.0 (+0.1 to +2.0)", "+0.4 (-0.9 to +1.8)")),
+        ("pixels", ("3.6 (2.3 to 4.8)", "1.5 (0.2 to 2.7)")),
+        ("cameras", ("-3.2 mm (-4.5 to -1.9)", "0.1 (-0.1 to +0.3)", "-1.4 mm (-1.9 to -1.0")),
+        ("words", ("-12.9", "-14.6", "-11.2")),
+    ],
+)
+def test_figures_are_those_of_the_page(row, figures):
+    """A page that is measured again and says something else breaks the row that quotes it."""
+    text = (DOCS / ADVICE[row].source.partition("#")[0]).read_text().replace("\u2212", "-")
+    plain = ADVICE[row].gave.replace("+", "")
+    for figure in figures:
+        assert figure in text, figure
+        assert figure.replace("+", "").replace(" mm", "") in plain

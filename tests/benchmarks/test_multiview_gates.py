@@ -1,0 +1,67 @@
+"""Gates of the multi-view base run on a tiny model, and say what they found."""
+
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+
+from hmralign.models.multiview.judge import Judge, JudgeConfig, ViewReader
+from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
+from hmralign.policies.multiview import MultiViewPolicy
+from hmralign.rendering.ring import RingCameras
+from hmralign.training.multiview_base import MultiViewTrainingConfig, view_persons
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "multiview"))
+
+import gates
+
+MODEL = ViewTransformerConfig(views=2, size=16, patch=8, width=24, depth=1, heads=2, head_channels=4)
+RING = RingCameras(azimuths=(0.0, 90.0), size=16, supersampling=1)
+CONFIG = MultiViewTrainingConfig(
+    model=MODEL, ring=RING, persons=3, batch_size=2, steps=2, max_cpu_minutes=0.002, learning_rate=1e-4
+)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    torch.manual_seed(0)
+    return Judge(ViewReader(JudgeConfig(width=8, depth=1)).eval(), RING.rotations, RING.pixels_per_metre)
+
+
+@pytest.fixture(scope="module")
+def base():
+    torch.manual_seed(0)
+    return MultiViewPolicy(ViewTransformer(MODEL).eval().requires_grad_(False), num_steps=2)
+
+
+def test_bodies_that_are_not_learned_do_not_pass(judge, tmp_path):
+    found = gates.overfit(judge, CONFIG, tmp_path)
+    assert found["persons"] == 3 and found["passes"] == (found["made_mm"] - found["true_mm"] <= 2)
+    assert "(i)" in gates.text_of({"overfit": found})
+
+
+def test_somebody_who_is_in_the_bank_is_found_there(judge, base):
+    """Retrieval of training persons gives their own true views: the control is as strong as memory can be."""
+    bank = view_persons(CONFIG, 12, "base")
+    found = gates.held_out(judge, base, bank, bank)
+    assert found["rows"]["retrieval by image"] == found["rows"]["true views"]
+    assert sum(found["persons"].values()) == 12 and found["bank"] == 12
+    text = gates.text_of({"held-out": found})
+    assert "(iii)" in text and "Base minus retrieval, hard" in text
+
+
+def test_a_model_that_is_told_the_pose_begins_as_the_base_and_learns_to_listen(judge, base, tmp_path):
+    persons = view_persons(CONFIG, 4, "base")
+    x_T = torch.randn(4, 1, base.dims, generator=torch.Generator().manual_seed(0))
+    t = torch.full((4, 1), 500)
+    before = base.predict_x_0(x_T, t, base.context(persons.pixels[:, 0].float()))
+    told = gates.Told(deepcopy(base))
+    context = told.context(gates.told(persons, RING))
+    torch.testing.assert_close(told.predict_x_0(x_T, t, context), before)
+    found = gates.bound(judge, deepcopy(base), persons, persons, CONFIG, tmp_path)
+    assert set(found["rows"]) == {"true views", "told the pose"}
+    state = torch.load(tmp_path / "bound.pt", weights_only=True)
+    assert float(state["model"]["network.front.weight"][:, 4:].abs().max()) > 0
+    assert "(ii)" in gates.text_of({"bound": found})
