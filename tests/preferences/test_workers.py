@@ -131,9 +131,12 @@ def test_a_collector_killed_where_it_hurts(job, builder, straight, tmp_path, fun
 
 def test_workers_killed_at_any_moment(job, builder, straight, tmp_path):
     out, draw, kills = tmp_path / "store", random.Random(7), 0
+    began = time.monotonic()
+    assert builder.run(**job, out=tmp_path / "timed", share="1/3") == (0, "")
+    whole = time.monotonic() - began  # what a worker takes here, who is not killed
     for _ in range(40):
         pid = builder.start(**job, out=out, share=f"{draw.randint(1, 3)}/3")
-        time.sleep(0.02 + draw.random() * 0.1)
+        time.sleep(draw.random() * whole / 2)
         os.kill(pid, signal.SIGKILL)
         kills += builder.wait()[0] == -signal.SIGKILL
     assert kills > 5

@@ -11,6 +11,7 @@ import tyro
 from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.structures.counted import counted
 
 _STAGES_HELP = (
     "Which stages: observe, context, sample, lift, refine, render, 'critic NAME', store, 'step METHOD', metrics; all "
@@ -75,6 +76,6 @@ def run_bench_speed(options: BenchSpeedOptions, terminal: Terminal) -> int:
     terminal.answer({**document, **({} if options.check is None else {"slower": slower})})
     for line in slower if not options.quiet else ():
         terminal.note(f"warning: {line}")
-    place = "" if options.out is None else f"{len(document['stages'])} stages: see {options.out}"
+    place = "" if options.out is None else f"{counted(len(document['stages']), 'stage')}: see {options.out}"
     terminal.say(place or page)
     return SOME_FAILED if slower else 0

@@ -34,6 +34,7 @@ from hmralign.cli.run_file import NOT_KEPT, write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 from hmralign.cli.work_options import has_workers, make_one_share, run_workers, told_to_the_driver
+from hmralign.structures.counted import counted
 
 if TYPE_CHECKING:
     from hmralign.api import Recoverer
@@ -144,8 +145,8 @@ def _collect(units: PhotoUnits, options: RecoverOptions, terminal: Terminal) -> 
 
     if missing := units.missing():
         raise UsageError(
-            f"{options.out}: of {len(units)} photos {len(missing)} are missing, the first is number {missing[0]} "
-            f"('{units.photos[missing[0]]}'); run its share again, or this command without --collect"
+            f"{options.out}: of {counted(len(units), 'photo')} {len(missing)} are missing, the first is number "
+            f"{missing[0]} ('{units.photos[missing[0]]}'); run its share again, or this command without --collect"
         )
     write_run_file(options.out, "recover", options, units.recoverer.provenance.record())
     log = options.out / "failures.jsonl"

@@ -10,6 +10,7 @@ import tyro
 
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
+from hmralign.structures.counted import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,5 +108,5 @@ def make_one_share(options: Any, open_units: OpenUnits, out: Path, terminal: Ter
     document = {"format_version": 1, "out": str(out), "shard": str(share), "units": count, "made": made}
     terminal.answer(document | {"missing": missing})
     rest = f"{missing} of all are missing" if missing else "none is missing: run the command without --shard"
-    terminal.say(f"share {share}: {made} of {len(share.numbers(count))} units made now, {rest}: see {out}")
+    terminal.say(f"share {share}: {made} of {counted(len(share.numbers(count)), 'unit')} made now, {rest}: see {out}")
     return 0

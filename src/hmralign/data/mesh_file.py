@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hmralign.storage.limited_file import read_limited
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
 MAX_BYTES = 2**30
@@ -37,7 +38,7 @@ def read_mesh(path: Path) -> tuple[Float[Tensor, "vert 3"], Int[Tensor, "face 3"
         raise InputError(f"{path}: cannot be read as a mesh ({error.strerror or error})") from error
     vertices, faces = _parsed(path, kind, content)
     if len(vertices) > MAX_VERTICES:
-        raise InputError(f"{path}: has {len(vertices)} vertices, expected at most {MAX_VERTICES}")
+        raise InputError(f"{path}: has {counted(len(vertices), 'vertex', 'vertices')}, expected at most {MAX_VERTICES}")
     if len(faces) == 0 or faces.min() < 0 or faces.max() >= len(vertices):
         raise InputError(f"{path}: has no triangles, or some that name no vertex")
     if not np.isfinite(vertices).all():

@@ -23,6 +23,7 @@ from hmralign.adapters.predictions.card import PredictionCard
 from hmralign.adapters.predictions.content import Content, is_list
 from hmralign.adapters.predictions.mhr70 import COUNT, joints_of, surface_of
 from hmralign.adapters.predictions.rows import Row, checked_row
+from hmralign.structures.counted import counted
 
 CARD = PredictionCard(
     name="sam-3d-body",
@@ -86,7 +87,7 @@ def _row(person: Any) -> Row:
     fields = Fields(person)
     about, place = fields.numbers("pred_keypoints_3d", (None, 3)), fields.numbers("pred_cam_t", (3,), (1, 3))
     if len(about) < COUNT:
-        raise WrongRecordError(f"'pred_keypoints_3d' has {len(about)} points, expected the {COUNT} of MHR70")
+        raise WrongRecordError(f"'pred_keypoints_3d' has {counted(len(about), 'point')}, expected the {COUNT} of MHR70")
     points = about[:COUNT] + place.reshape(3)
     row: Row = {"joints": joints_of(points), "surface": surface_of(points)}
     if "pred_keypoints_2d" in fields and "focal_length" in fields:

@@ -25,6 +25,7 @@ from hmralign.adapters.predictions.content import Content
 from hmralign.adapters.predictions.rows import Row, checked_row
 from hmralign.geometry.crop_camera import crop_translation
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
 FOCAL, CROP = 5000.0, 256.0
@@ -67,7 +68,7 @@ def rows(content: Content, faults: Faults) -> list[Row]:
     n = len(columns["global_orient"])
     for key, values in columns.items():
         if len(values) != n:
-            raise InputError(f"{path}: '{key}' has {len(values)} rows, expected {n}: lengths are unequal")
+            raise InputError(f"{path}: '{key}' has {counted(len(values), 'row')}, expected {n}: lengths are unequal")
     place = next((key for key in (*_PLACES, "pred_cam") if key in columns), None)
     if place is None:
         told = "; 'pred_cam_t' stands in the camera of the crop" if "pred_cam_t" in mapping else ""

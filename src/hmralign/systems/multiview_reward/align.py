@@ -22,6 +22,7 @@ from hmralign.rendering.ring_persons import RingPersons, joint_pixels
 from hmralign.reports.multiview_report import Chart, MultiViewReport, StripsOfPerson, write_multiview_report
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.whole_file import write_json
+from hmralign.structures.counted import counted
 from hmralign.systems.multiview_reward.opened import PersonsConfig, ReadersConfig, opened_critic, opened_policy
 from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import curve_rows
@@ -108,7 +109,7 @@ def _page(
     }
     return MultiViewReport(
         "Multi-view fine-tuning",
-        f"{len(shown.joints)} held-out people, before and after",
+        f"{counted(len(shown.joints), 'held-out person', 'held-out people')}, before and after",
         [_strips(n, shown[n : n + 1], before[n], after[n], critic) for n in range(len(shown.joints))],
         [
             Chart("Error of the judge on held-out persons, mm", "steps", {"judge": [(x, 1000 * y) for x, y in error]}),

@@ -17,6 +17,7 @@ from hmralign.models.multiview.reader_checkpoint import load_judge, load_skeleto
 from hmralign.policies.multiview import MultiViewPolicy
 from hmralign.rendering.ring_persons import RingPersons
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.training.multiview_base import MultiViewTrainingConfig, view_persons
 
 
@@ -82,6 +83,8 @@ def persons_of_test(config: PersonsConfig) -> tuple[RingPersons, Bool[Tensor, " 
     hard = is_hard(drawn.joints)
     kinds = [(~hard).nonzero()[: config.test, 0], hard.nonzero()[: config.test, 0]]
     if min(map(len, kinds)) < config.test:
-        raise InputError(f"of {len(hard)} test persons only {int(hard.sum())} are in hard poses; ask for fewer")
+        raise InputError(
+            f"of {counted(len(hard), 'test person')} only {int(hard.sum())} are in hard poses; ask for fewer"
+        )
     chosen = torch.cat(kinds)
     return drawn[chosen], hard[chosen]
