@@ -11,7 +11,6 @@ import tyro
 from hmralign.cli.exit_codes import SOME_FAILED
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
-from hmralign.structures.counted import counted
 
 _STAGES_HELP = (
     "Which stages: observe, context, sample, lift, refine, render, 'critic NAME', store, 'step METHOD', metrics; all "
@@ -48,6 +47,8 @@ class BenchSpeedOptions:
 
 def run_bench_speed(options: BenchSpeedOptions, terminal: Terminal) -> int:
     """Time and say."""
+    from hmralign.structures.counted import counted
+
     if options.repeats < 1 or options.threads < 1:
         raise UsageError("--repeats and --threads are at least 1")
     if options.check is not None and options.against is not None:

@@ -34,7 +34,6 @@ from hmralign.cli.run_file import NOT_KEPT, write_run_file
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
 from hmralign.cli.work_options import has_workers, make_one_share, run_workers, told_to_the_driver
-from hmralign.structures.counted import counted
 
 if TYPE_CHECKING:
     from hmralign.api import Recoverer
@@ -142,6 +141,7 @@ def _settings(options: RecoverOptions) -> dict[str, str]:
 def _collect(units: PhotoUnits, options: RecoverOptions, terminal: Terminal) -> int:
     """What one process leaves in OUT beside the photos' folders. Raises UsageError where photos are missing."""
     from hmralign.engines.parts import parts_folder, remove_parts_folder
+    from hmralign.structures.counted import counted
 
     if missing := units.missing():
         raise UsageError(

@@ -10,7 +10,6 @@ import tyro
 
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
-from hmralign.structures.counted import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +99,7 @@ def run_workers(options: Any, open_units: OpenUnits, device: str = "cpu") -> Non
 def make_one_share(options: Any, open_units: OpenUnits, out: Path, terminal: Terminal) -> int:
     """What `--shard` asks for; gives the exit code."""
     from hmralign.engines.work import make_share
+    from hmralign.structures.counted import counted
 
     share = share_of(options.shard)
     with open_units() as units:
