@@ -168,17 +168,34 @@ def require_header(path: Path, header: dict[str, str], kind: str, skeleton_hash:
         raise InputError(f"{path}: is bound to another skeleton ({found}..., this body is {skeleton_hash[:12]}...)")
 
 
-def lite_config(path: Path, text: str) -> LiteConfig:
-    """Configuration of a header; fields it does not name keep their defaults. Nothing in it is trusted."""
+def header_values(path: Path, text: str, what: str = "configuration") -> dict[str, Any]:
+    """A mapping of a header; `what` is its name in errors. Raises InputError for text that is none."""
     try:
         values = parse_json(text, HEADER, nan=True)
     except JsonError as error:
-        raise InputError(f"{path}: its configuration is not JSON ({error})") from error
-    schedule = values.pop("schedule", {}) if isinstance(values, dict) else None
+        raise InputError(f"{path}: its {what} is not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: its {what} is no mapping of fields to values")
+    return values
+
+
+def config_and_schedule(path: Path, text: str, kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of a configuration of that kind, and of the schedule inside it; their values are not looked at.
+
+    Raises InputError as `header_values`, and for fields that are unknown.
+    """
+    values = header_values(path, text)
+    schedule = values.pop("schedule", {})
     if not isinstance(schedule, dict):
         raise InputError(f"{path}: its configuration is no mapping of fields to values")
-    require_known_fields(path, LiteConfig, values)
+    require_known_fields(path, kind, values)
     require_known_fields(path, ScheduleConfig, schedule)
+    return values, schedule
+
+
+def lite_config(path: Path, text: str) -> LiteConfig:
+    """Configuration of a header; fields it does not name keep their defaults. Nothing in it is trusted."""
+    values, schedule = config_and_schedule(path, text, LiteConfig)
     for name, value in {**values, **schedule}.items():
         if name in _CHOICES:
             good, expected = isinstance(value, str) and value in _CHOICES[name], " or ".join(_CHOICES[name])

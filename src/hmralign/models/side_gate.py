@@ -24,13 +24,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, NUM_KEYPOINTS
-from hmralign.models.checkpoint import opened_weights, require_known_fields, sources_of, write_weights
+from hmralign.models.checkpoint import header_values, opened_weights, require_known_fields, sources_of, write_weights
 from hmralign.models.context import FEATURES, ResidualMlp, keypoint_features
 from hmralign.models.fitted_weights import fitted
 from hmralign.models.limb_features import LIMB_FEATURES, limb_features
 from hmralign.models.person_frame import person_frame
 from hmralign.models.weight_count import asked_for, count_of, require_weights
-from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.structures import InputError, Observation
 from hmralign.structures.errors import shown
 
@@ -172,7 +171,7 @@ def load_side_gate(name_or_path: str | Path) -> SideGate:
 
 def _config(path: Path, text: str) -> SideGateConfig:
     """Configuration of the header. Nothing in it is trusted."""
-    values = _mapping(path, text, "configuration")
+    values = header_values(path, text, "configuration")
     require_known_fields(path, SideGateConfig, values)
     for name, value in values.items():
         if not (type(value) is int and 1 <= value <= _LARGEST):
@@ -181,17 +180,7 @@ def _config(path: Path, text: str) -> SideGateConfig:
 
 
 def _positive(path: Path, text: str, name: str) -> float:
-    value = _mapping(path, text, "calibration").get(name)
+    value = header_values(path, text, "calibration").get(name)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
         raise InputError(f"{path}: its calibration says {name} = {shown(repr(value))}, expected a positive number")
     return float(value)
-
-
-def _mapping(path: Path, text: str, what: str) -> dict:
-    try:
-        values = parse_json(text, HEADER, nan=True)
-    except JsonError as error:
-        raise InputError(f"{path}: its {what} is not JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: its {what} is no mapping")
-    return values

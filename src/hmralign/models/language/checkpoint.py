@@ -14,6 +14,7 @@ from typing import TypeVar, get_args, get_type_hints
 
 from hmralign.models.checkpoint import (
     FORMAT_VERSION,
+    header_values,
     opened_weights,
     require_header,
     require_known_fields,
@@ -26,7 +27,6 @@ from hmralign.models.language.sentence_memory import SentenceMemory
 from hmralign.models.language.text_encoder import TextEncoder
 from hmralign.models.language.text_space import TextSpace, TextSpaceConfig
 from hmralign.models.language.word_encoder import WordEncoder, WordEncoderConfig
-from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.structures import InputError
 from hmralign.structures.errors import shown
 
@@ -174,13 +174,7 @@ def load_pose_space(path: str | Path, skeleton_hash: str) -> PoseSpace:
 
 def header_mapping(path: Path, header: dict[str, str], name: str) -> dict:
     """A mapping of the header. Raises InputError where it is none."""
-    try:
-        values = parse_json(header.get(name, ""), HEADER, nan=True)
-    except JsonError as error:
-        raise InputError(f"{path}: its {name} is not JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: its {name} is no mapping")
-    return values
+    return header_values(path, header.get(name, ""), name)
 
 
 def pose_space_config(path: Path, values: dict) -> PoseSpaceConfig:

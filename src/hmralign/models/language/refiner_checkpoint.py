@@ -8,11 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from hmralign.diffusion.schedule import ScheduleConfig
-from hmralign.models.checkpoint import opened_weights, require_header, require_known_fields, write_weights  # fmt: skip
+from hmralign.models.checkpoint import config_and_schedule, opened_weights, require_header, write_weights
 from hmralign.models.fitted_weights import fitted
 from hmralign.models.language.refiner import Refiner, RefinerConfig
 from hmralign.models.weight_count import asked_for, count_of, require_weights
-from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.structures import InputError
 from hmralign.structures.errors import shown
 
@@ -61,15 +60,7 @@ def load_refiner(name_or_path: str | Path, skeleton_hash: str) -> Refiner:
 
 def _config(path: Path, text: str) -> RefinerConfig:
     """Configuration of the header. Nothing in it is trusted."""
-    try:
-        values = parse_json(text, HEADER, nan=True)
-    except JsonError as error:
-        raise InputError(f"{path}: its configuration is not JSON ({error})") from error
-    schedule = values.pop("schedule", {}) if isinstance(values, dict) else None
-    if not isinstance(schedule, dict) or not isinstance(values, dict):
-        raise InputError(f"{path}: its configuration is no mapping of fields to values")
-    require_known_fields(path, RefinerConfig, values)
-    require_known_fields(path, ScheduleConfig, schedule)
+    values, schedule = config_and_schedule(path, text, RefinerConfig)
     if schedule.get("kind", "cosine") not in ("cosine", "linear"):
         raise InputError(
             f"{path}: configuration says kind = {shown(repr(schedule['kind']))}, expected cosine or linear"

@@ -6,13 +6,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from hmralign.diffusion.schedule import ScheduleConfig
-from hmralign.models.checkpoint import opened_weights, require_finite, require_known_fields, write_weights
+from hmralign.models.checkpoint import config_and_schedule, opened_weights, write_weights
+from hmralign.models.fitted_weights import fitted
 from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
 from hmralign.models.weight_count import asked_for, count_of, require_weights
-from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.structures import InputError
 from hmralign.structures.errors import shown
 
@@ -39,27 +37,14 @@ def load_view_transformer(path: str | Path) -> ViewTransformer:
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     if header.get("format_version") != "1" or header.get("kind") != KIND:
         raise InputError(f"{path}: holds a model of kind '{shown(header.get('kind'))}', expected '{KIND}'")
-    require_finite(path, tensors)
     config = _config(path, header.get("config", ""))
     require_weights(path, count_of(tensors), asked_for(ViewTransformer, config, ("depth",)))
-    network = ViewTransformer(config)
-    if wrong := sorted(n for n, t in network.state_dict().items() if n not in tensors or tensors[n].shape != t.shape):
-        raise InputError(f"{path}: weights do not fit the model ({len(wrong)} of them differ, such as '{wrong[0]}')")
-    network.load_state_dict(tensors)
-    return network.eval().requires_grad_(False)
+    return fitted(path, lambda: ViewTransformer(config), tensors)
 
 
 def _config(path: Path, text: str) -> ViewTransformerConfig:
     """Configuration of a header. Nothing in it is trusted."""
-    try:
-        values = parse_json(text, HEADER, nan=True)
-    except JsonError as error:
-        raise InputError(f"{path}: its configuration is not JSON ({error})") from error
-    schedule = values.pop("schedule", {}) if isinstance(values, dict) else None
-    if not isinstance(schedule, dict):
-        raise InputError(f"{path}: its configuration is no mapping of fields to values")
-    require_known_fields(path, ViewTransformerConfig, values)
-    require_known_fields(path, ScheduleConfig, schedule)
+    values, schedule = config_and_schedule(path, text, ViewTransformerConfig)
     for name, value in {**values, **schedule}.items():
         good = (
             value in ("cosine", "linear")
@@ -68,5 +53,4 @@ def _config(path: Path, text: str) -> ViewTransformerConfig:
         )
         if not good:
             raise InputError(f"{path}: configuration says {name} = {shown(repr(value))}, which cannot be")
-    with torch.device("meta"):
-        return ViewTransformerConfig(**values, schedule=ScheduleConfig(**schedule))
+    return ViewTransformerConfig(**values, schedule=ScheduleConfig(**schedule))

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hmralign.models.checkpoint import (
+    header_values,
     opened_weights,
     require_header,
     require_known_fields,
@@ -20,7 +21,6 @@ from hmralign.models.checkpoint import (
 from hmralign.models.fitted_weights import fitted
 from hmralign.models.multiview.judge import JudgeConfig, ViewReader
 from hmralign.models.multiview.skeleton_network import MapFeatures, SkeletonNetwork, SkeletonNetworkConfig
-from hmralign.storage.json_file import HEADER, JsonError, parse_json
 from hmralign.structures import InputError
 from hmralign.structures.errors import shown
 
@@ -93,12 +93,7 @@ def _read(path: Path, kind: str, config: type[Config], skeleton_hash: str) -> tu
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     require_header(path, header, kind, skeleton_hash)
-    try:
-        values = parse_json(header.get("config", ""), HEADER, nan=True)
-    except JsonError as error:
-        raise InputError(f"{path}: its configuration is not JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: its configuration is no mapping of fields to values")
+    values = header_values(path, header.get("config", ""))
     require_known_fields(path, config, values)
     for name in (f.name for f in fields(config) if f.name in values):
         if not (type(values[name]) is int and 1 <= values[name] <= _LARGEST):

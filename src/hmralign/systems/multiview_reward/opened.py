@@ -11,7 +11,6 @@ from torch import Tensor
 from hmralign.body.free_body import load_free_body
 from hmralign.critics.view_figures import ViewCritic
 from hmralign.data.synthetic.hard_poses import is_hard
-from hmralign.models.multiview.judge import Judge
 from hmralign.models.multiview.pose_score import PoseScore
 from hmralign.models.multiview.reader_checkpoint import load_judge, load_skeleton
 from hmralign.policies.multiview import MultiViewPolicy
@@ -19,6 +18,7 @@ from hmralign.rendering.ring_persons import RingPersons
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
 from hmralign.training.multiview_base import MultiViewTrainingConfig, view_persons
+from hmralign.training.multiview_readers import judge_on_ring
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def opened_policy(base: str, config: PersonsConfig, device: str | torch.device =
 def opened_critic(readers: ReadersConfig, config: PersonsConfig, device: str | torch.device = "cpu") -> ViewCritic:
     """The judge and PoseScore for the ring. Errors as their loaders'."""
     skeleton, ring = load_free_body("3k5").skeleton_hash, config.drawn_as.ring
-    judge = Judge(load_judge(readers.judge, skeleton).to(device), ring.rotations, ring.pixels_per_metre)
+    judge = judge_on_ring(load_judge(readers.judge, skeleton).to(device), ring)
     network, features = load_skeleton(readers.skeleton, skeleton)
     score = PoseScore(network.to(device), features.to(device), readers.perceptual_weight)
     return ViewCritic(judge, score, ring)
