@@ -111,7 +111,9 @@ def opened(args: argparse.Namespace) -> Setting:
     from hmralign.training.multiview_base import MultiViewTrainingConfig, base_view_loss, view_persons
 
     skeleton = load_free_body("3k5").skeleton_hash
-    config = MultiViewTrainingConfig(pose_file=None if args.pose_file is None else str(args.pose_file))
+    config = MultiViewTrainingConfig(
+        pose_file=None if args.pose_file is None else str(args.pose_file), kind=args.base_kind
+    )
     score = PoseScore(*load_skeleton(args.skeleton, skeleton))
     critic = ViewCritic(judge_on_ring(load_judge(args.judge, skeleton), config.ring), score, config.ring)
     test = view_persons(config, 4 * args.test, "test", split="test")
@@ -119,7 +121,7 @@ def opened(args: argparse.Namespace) -> Setting:
     chosen = torch.cat([(~hard).nonzero()[: args.test, 0], hard.nonzero()[: args.test, 0]])
     data = RewardData(
         view_persons(config, args.persons, "fine-tuning"),
-        view_persons(config, args.base_persons, "base"),
+        view_persons(config, args.base_persons, "base", kind=config.kind),
         view_persons(config, args.held_out, "held out", split="val"),
     )
     return Setting(MultiViewPolicy.load(args.base), critic, data, test[chosen], hard[chosen].numpy(), base_view_loss)
@@ -453,9 +455,9 @@ def controls(setting: Setting) -> dict[str, dict[str, list[float]]]:
     chosen = {
         "random body": at_random(count, bank, 0),
         "most central body": torch.full((count,), most_central(bank)),
-        "retrieval by image": retrieved(test.pixels[:, 0], bank),
     }
     views = {name: bank.pixels[index].float() for name, index in chosen.items()}
+    views["retrieval by image"] = retrieved(test.pixels[:, 0], bank)
     views["one call of the base"] = one_step(setting.policy, test)
     figures = {name: setting.critic.figures(v, test) for name, v in views.items()}
     return {name: {key: values.tolist() for key, values in found.items()} for name, found in figures.items()}
@@ -472,6 +474,9 @@ def main() -> int:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--seconds", type=float, default=120.0, help="of the processor in steps, for each arm")
+    parser.add_argument(
+        "--base-kind", choices=("all", "ordinary"), default="ordinary", help="poses that the base was trained on"
+    )
     parser.add_argument("--persons", type=int, default=768, help="fine-tuning persons")
     parser.add_argument("--base-persons", type=int, default=4096, help="persons of base data")
     parser.add_argument("--held-out", type=int, default=48, help="persons of the guard")
@@ -491,7 +496,9 @@ def main() -> int:
     setting = opened(args)
     if args.phase == "before":
         said = {
-            "base": args.base.name, "fine-tuning persons": str(args.persons), "held-out persons": str(args.held_out),
+            "base": args.base.name,
+            "poses of base data": args.base_kind,
+            "fine-tuning persons": str(args.persons), "held-out persons": str(args.held_out),
             "seconds of the processor": f"{args.seconds:.0f}", "sampler": "DDIM, 10 steps", "K, m": "2, 4",
         }  # fmt: skip
         measure_before(setting, said, args.work)
