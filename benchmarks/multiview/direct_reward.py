@@ -29,7 +29,7 @@ import torch
 from hmralign.alignment.methods.direct_reward import DirectRewardConfig, planned_steps, rollout
 from hmralign.alignment.methods.group import GroupConfig
 from hmralign.alignment.multiview_groups import GroupViewSteps, scored_view_groups
-from hmralign.alignment.multiview_reward import MultiViewRewardConfig, RewardData, fine_tune, sampled_views
+from hmralign.alignment.multiview_reward import MultiViewRewardConfig, RewardData, best_look, fine_tune, sampled_views
 from hmralign.critics.view_figures import ViewCritic
 from hmralign.evaluation.multiview_arms import arm_row, spread_over_seeds
 from hmralign.evaluation.multiview_controls import at_random, most_central, one_step, retrieved
@@ -44,9 +44,9 @@ from hmralign.training.saved_tensors import saved_bytes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
-TOLERANCE = 0.03
+TOLERANCE, PATIENCE = 0.03, 4
 DRTUNE = DirectRewardConfig(10, "drtune", last_steps=2, stop_within=4, hypotheses=1, kappa=0.01, clamp=2.0)
-REWARD = MultiViewRewardConfig(rollout=DRTUNE, guarded=False, tolerance=TOLERANCE)
+REWARD = MultiViewRewardConfig(rollout=DRTUNE, guarded=False, tolerance=TOLERANCE, patience=PATIENCE)
 GROUPS = GroupConfig(mode="sigmoid", std_floor=1e-6)
 GROUP_SIZE = 6
 
@@ -176,7 +176,7 @@ def run_arm(setting: Setting, name: str, seed: int, seconds: float, work: Path) 
     outcome, spent = trained_arm(setting, ARMS[name], config, folder, looked)
     rows = curve_rows(folder / "curve.jsonl")
     document = {"end": measured(setting, outcome.policy), "steps": outcome.steps, "seconds": spent}
-    kept = kept_look([row["held_out_mpjpe"] for row in rows])
+    kept, _ = best_look([row["held_out_mpjpe"] for row in rows], TOLERANCE, PATIENCE)
     if kept < len(rows) - 1 and len(looks) == len(rows):
         guarded = deepcopy(setting.policy)
         guarded.load_state_dict(looks[kept], strict=config.trainable != "lora")
@@ -206,16 +206,6 @@ def best_rate(work: Path, name: str) -> float | None:
     """The rate with the least held-out error for an arm; for arms of the same kind that of `RATED_AS`; None untried."""
     rows = [row for row in tried_rates(work) if row["arm"] == RATED_AS.get(name, name)]
     return min(rows, key=lambda row: row["mpjpe"])["rate"] if rows else None
-
-
-def kept_look(errors: list[float]) -> int:
-    """The look whose weights a guard of `TOLERANCE` keeps: the last one before it stops, or the last of all."""
-    best = float("inf")
-    for number, error in enumerate(errors):
-        best = min(best, error)
-        if error > (1 + TOLERANCE) * best:
-            return number - 1
-    return len(errors) - 1
 
 
 def variant_rows(setting: Setting, persons: int = 4) -> list[dict[str, Any]]:
@@ -266,11 +256,11 @@ def document_of(work: Path) -> dict[str, Any]:
     before = read_json(work / "before.json")
     hard = np.array(before["hard"])
     base = [{name: np.array(values) for name, values in before["base"].items()}]
-    control = figures_of(work, CONTROL) or base
+    controls_of = {part: figures_of(work, CONTROL, part) or base for part in ("end", "guarded")}
     kinds = {"ordinary": ~hard, "hard": hard, "all": np.ones_like(hard)}
     rows, gates = [], []
     for name in ("before", *ARMS):
-        for part in ("end", "guarded") if name not in ("before", "base", "renders") else ("end",):
+        for part in ("end", "guarded") if name != "before" else ("end",):
             runs = base if name == "before" else figures_of(work, name, part)
             if not runs:
                 continue
@@ -279,7 +269,7 @@ def document_of(work: Path) -> dict[str, Any]:
             for kind, chosen in kinds.items():
                 if not chosen.any():
                     continue
-                against, start = arm_row(runs, control, chosen), arm_row(runs, base, chosen)
+                against, start = arm_row(runs, controls_of[part], chosen), arm_row(runs, base, chosen)
                 row[kind] = {
                     "mpjpe_mm": triple(against["value"], 1000.0),
                     "against_control": triple(against["change"]),
@@ -337,7 +327,7 @@ def guard_row(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the judge said over a run, and where its guard would have stopped it."""
     errors = [1000 * row["held_out_mpjpe"] for row in rows]
     scores = [row["held_out_pose_score"] for row in rows]
-    kept = kept_look(errors)
+    kept, stopped = best_look(errors, TOLERANCE, PATIENCE)
     return {
         "run": name,
         "start_mm": errors[0],
@@ -346,7 +336,7 @@ def guard_row(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "kept_mm": errors[kept],
         "kept_step": rows[kept]["step"],
         "steps": rows[-1]["step"],
-        "stopped": kept < len(errors) - 1,
+        "stopped": stopped,
         "score_start": scores[0],
         "score_end": scores[-1],
         "passes_its_optimum": errors[-1] > (1 + TOLERANCE) * min(errors),
@@ -371,7 +361,8 @@ def text_of(document: dict[str, Any], reading: str | None) -> str:
         "## Before and after",
         "",
         "MPJPE of the judge in mm with 95 % intervals over persons; change of the mean against supervised continuation",
-        "on base data at equal CPU (paired, negative is better). `guarded`: the weights that the guard keeps.",
+        "on base data at equal CPU (paired, negative is better), guarded against guarded. `guarded`: the look that the",
+        "judge keeps on held-out persons.",
         "",
     ]
     for kind, count in document["persons"].items():

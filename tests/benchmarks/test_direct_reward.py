@@ -61,11 +61,6 @@ def test_a_run_that_is_there_is_not_run_again(tmp_path, quick):
     assert (tmp_path / "base-1/figures.json").read_bytes() == first
 
 
-def test_the_guard_keeps_the_last_look_before_it_stops():
-    assert direct_reward.kept_look([100.0, 95.0, 96.0, 99.0, 80.0]) == 2
-    assert direct_reward.kept_look([100.0, 99.0, 98.0]) == 2
-
-
 def test_variants_need_less_memory_than_the_full_gradient_which_they_point_along():
     rows = {row["variant"]: row for row in direct_reward.variant_rows(tiny_setting(), 2)}
     assert rows["full"]["share"] == 1.0 and rows["full"]["cosine"] == pytest.approx(1.0, abs=1e-5)
