@@ -77,7 +77,7 @@ ARMS = {
     "renders": Arm("continuation on the fine-tuning renders", replace(REWARD, reward_weight=0.0), "fine-tuning"),
 }
 CONTROL = "base"
-RATED_AS = dict.fromkeys(("no-base", "strong-kl", "no-kl", "bare"), "reward")
+RATED_AS: dict[str, str] = dict.fromkeys(("no-base", "strong-kl", "no-kl", "bare"), "reward")
 """Arms that differ from another one in a term alone have its learning rate."""
 RATE_SEED = 100
 MEAN = "mean of 8 samples of the base"
@@ -277,7 +277,10 @@ def document_of(work: Path) -> dict[str, Any]:
     kinds = {"ordinary": ~hard, "hard": hard, "all": np.ones_like(hard)}
     rows, gates = [], []
     mean = [{key: np.array(values) for key, values in before["controls"].get(MEAN, {}).items()}]
-    known = {"before": ("before fine-tuning", base), "mean": (f"no fine-tuning: {MEAN}", mean if mean[0] else [])}
+    known: dict[str, tuple[str, Any]] = {
+        "before": ("before fine-tuning", base),
+        "mean": (f"no fine-tuning: {MEAN}", mean if mean[0] else []),
+    }
     for name in (*known, *ARMS):
         for part in ("end", "guarded") if name in ARMS else ("end",):
             says, runs = known[name] if name in known else (ARMS[name].says, figures_of(work, name, part))
