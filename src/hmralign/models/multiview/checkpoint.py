@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 
 from hmralign.diffusion.schedule import ScheduleConfig
@@ -15,6 +16,8 @@ from hmralign.structures import InputError
 from hmralign.structures.errors import shown
 
 KIND = "multiview"
+SHIPPED_BASE = "multiview-base"
+"""Name of the one that comes with the package."""
 _LARGEST = 4096
 
 
@@ -29,10 +32,13 @@ def save_view_transformer(path: str | Path, network: ViewTransformer, sources: t
     return write_weights(Path(path), network.state_dict(), header, half=True)
 
 
-def load_view_transformer(path: str | Path) -> ViewTransformer:
-    """Read in eval mode and float32. Raises InputError, naming the file, for one that is missing or does not fit."""
-    path = Path(path)
-    with opened_weights(path, ()) as handle:
+def load_view_transformer(name_or_path: str | Path) -> ViewTransformer:
+    """Read in eval mode and float32; the shipped one by name.
+
+    Raises InputError, naming the file, for one that is missing or does not fit.
+    """
+    path = view_transformer_path(name_or_path)
+    with opened_weights(path, (SHIPPED_BASE,)) as handle:
         header = handle.metadata() or {}
         tensors = {name: handle.get_tensor(name).float() for name in handle.keys()}
     if header.get("format_version") != "1" or header.get("kind") != KIND:
@@ -40,6 +46,13 @@ def load_view_transformer(path: str | Path) -> ViewTransformer:
     config = _config(path, header.get("config", ""))
     require_weights(path, count_of(tensors), asked_for(ViewTransformer, config, ("depth",)))
     return fitted(path, lambda: ViewTransformer(config), tensors)
+
+
+def view_transformer_path(name_or_path: str | Path) -> Path:
+    """File of a base; the shipped one by name."""
+    if str(name_or_path) == SHIPPED_BASE:
+        return Path(str(files("hmralign.models") / "weights" / f"{SHIPPED_BASE}.safetensors"))
+    return Path(name_or_path)
 
 
 def _config(path: Path, text: str) -> ViewTransformerConfig:
