@@ -31,29 +31,22 @@ def committed(path):
         return journal.spent().answers
 
 
-def settled(server):
-    """Requests the server has seen once none is in work."""
-    while server.in_flight:
-        time.sleep(0.01)
-    return len(server.requests)
-
-
 @pytest.mark.parametrize("point", ["before", "inside", "after"])
 @pytest.mark.parametrize("commit", range(QUESTIONS))
 def test_a_kill_at_any_commit_sends_again_only_what_was_in_flight(launcher, tmp_path, point, commit):
     path = tmp_path / "calls.sqlite"
     with ChatServer(delay=0.01) as server:
         assert launcher.run(**job(server, path, point=point, commit=commit)) == -signal.SIGKILL
-        sent, kept = settled(server), committed(path)
+        sent, kept = server.settled(), committed(path)
         assert kept == commit + (point == "after")
         assert kept <= sent <= kept + CONCURRENCY
 
         assert launcher.run(**job(server, path)) == 0
-        assert settled(server) == sent + QUESTIONS - kept, "only what was not committed is sent again"
+        assert server.settled() == sent + QUESTIONS - kept, "only what was not committed is sent again"
         assert committed(path) == QUESTIONS
 
         assert launcher.run(**job(server, path)) == 0
-        assert settled(server) == sent + QUESTIONS - kept, "a further run sends nothing"
+        assert server.settled() == sent + QUESTIONS - kept, "a further run sends nothing"
     with Journal.open(path) as journal:
         for i in range(QUESTIONS):
             attempt = journal.answer(request_key("stub", judge_request(10 * i)))
@@ -69,10 +62,10 @@ def test_an_interrupted_run_finishes_what_is_in_flight_and_loses_nothing(launche
             time.sleep(0.005)
         os.kill(pid, number)
         assert launcher.end(pid) == code
-        sent = settled(server)
+        sent = server.settled()
         assert committed(path) == sent < 60
         assert launcher.run(**job(server, path, range(8))) == 0
-        assert settled(server) == max(sent, 8)
+        assert server.settled() == max(sent, 8)
 
 
 def test_a_second_signal_stops_at_once(launcher, tmp_path):
@@ -95,4 +88,4 @@ def test_two_processes_share_a_journal(launcher, tmp_path):
     with ChatServer() as server:
         pids = [launcher.start(**job(server, path, range(k, k + 10))) for k in (0, 10)]
         assert [launcher.end(pid) for pid in pids] == [0, 0]
-        assert committed(path) == settled(server) == 20
+        assert committed(path) == server.settled() == 20
