@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,8 @@ class Ended:
 def run(folder: Path, *words: str) -> Ended:
     """A command in the folder; one that begins anew finds the files as they are then, as a process of its own would."""
     assert Path.cwd() == folder
+    for name in [name for name in sys.modules if name.startswith("hmralign_extension_")]:
+        del sys.modules[name]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(words)
