@@ -13,8 +13,12 @@ from support.type_checks import install
 
 install("hmralign")
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+hypothesis.settings.register_profile("any load", deadline=None)  # seconds of a busy machine say nothing of a property
+hypothesis.settings.load_profile("any load")
 
 torch.set_num_threads(1)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # processes that tests start compile the package once, not each anew
