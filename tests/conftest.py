@@ -7,15 +7,21 @@ import os
 import sys
 from pathlib import Path
 
-from jaxtyping import install_import_hook
-
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests write `from support.shared_data import ...`
-install_import_hook("hmralign", "beartype.beartype")
 
+from support.type_checks import install
+
+install("hmralign")
+
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+hypothesis.settings.register_profile("any load", deadline=None)  # seconds of a busy machine say nothing of a property
+hypothesis.settings.load_profile("any load")
+
 torch.set_num_threads(1)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # processes that tests start compile the package once, not each anew
 
 
 def pytest_collection_modifyitems(items):

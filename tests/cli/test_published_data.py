@@ -2,10 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,11 @@ import pytest
 import yaml
 
 import hmralign
+import hmralign.systems.clean.scores as scores
 from hmralign.body.free_body import load_free_body
 from hmralign.cli.main import main
 from hmralign.data.dataset import DatasetSetting
+from support import forked
 from support.foreign_predictions import write_4d_humans
 from support.published_datasets import (
     body_file,
@@ -173,25 +174,17 @@ def test_labels_of_a_data_set_are_cleaned_by_their_own_names(bodies, tmp_path, c
     assert "of 'bedlam' cleaned.jsonl names the kept records" in capsys.readouterr().err
 
 
-KILLED = """
-import os, signal, sys
-import hmralign.systems.clean.scores as scores
-from hmralign.body.free_body import load_free_body
-from hmralign.cli.main import main
-from hmralign.data.dataset import DatasetSetting
+def killed_command(words):
+    write, calls = scores.save_whole, []
 
-write, count = scores.save_whole, 0
+    def killing(tensors, path):
+        calls.append(path)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(tensors, path)
 
-def killed(tensors, path):
-    global count
-    count += 1
-    if count == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return write(tensors, path)
-
-scores.save_whole = killed
-main(sys.argv[1:])
-"""
+    scores.save_whole = killing
+    return main(words)
 
 
 def test_an_index_of_pseudo_labels_is_cleaned_to_its_best_share_and_a_kill_costs_nothing(bodies, tmp_path, capsys):
@@ -216,8 +209,7 @@ def test_an_index_of_pseudo_labels_is_cleaned_to_its_best_share_and_a_kill_costs
 
     straight = said(capsys, *more("straight"))
     assert straight["counts"]["kept"] == 6 and straight["cleaned"] == "cleaned.npz"
-    done = subprocess.run([sys.executable, "-c", KILLED, *more("killed")], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert forked.run(lambda: killed_command(more("killed"))) == -signal.SIGKILL
     assert len(list((tmp_path / "killed/scores").glob("scores_*.safetensors"))) == 2
     assert not (tmp_path / "killed/cleaned.npz").exists()
     said(capsys, *more("killed"))

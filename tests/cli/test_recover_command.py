@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -18,6 +17,8 @@ from hmralign.cli import recover as recover_module
 from hmralign.cli.main import main
 from hmralign.cli.terminal import Terminal
 from hmralign.detection.find_people import people_from_array
+from hmralign.systems.recover import outputs
+from support import forked
 from support.recover_example import example_photo
 
 PERSON_FILES = {
@@ -352,21 +353,15 @@ def test_a_full_disk_is_no_fault_of_a_photo(example, capsys, monkeypatch):
     assert {p.name for p in example.out.iterdir()} == {"run.yaml"}
 
 
-KILLED = """
-    import os, signal, sys
-    from hmralign.cli.main import main
-    from hmralign.systems.recover import outputs
-
+def killed_command(words):
     outputs.write_report = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
-    main(sys.argv[1:])
-"""
+    return main(words)
 
 
 def test_the_next_run_removes_what_a_killed_one_left(example):
     arguments = ["recover", example.photo, "--checkpoint", example.checkpoint, "--keypoints", example.keypoints,
                  "--out", example.out, "--num-hypotheses", "2", "--quiet"]  # fmt: skip
-    code = [sys.executable, "-c", textwrap.dedent(KILLED), *map(str, arguments)]
-    assert subprocess.run(code, check=False).returncode == -signal.SIGKILL
+    assert forked.run(lambda: killed_command([str(a) for a in arguments])) == -signal.SIGKILL
     assert [p.name[:15] for p in example.out.iterdir() if p.is_dir()] == [".hmralign-part-"]
     assert main([str(a) for a in arguments]) == 0
     assert {p.name for p in example.out.iterdir()} == {"photo", "run.yaml"}

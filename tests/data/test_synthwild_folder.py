@@ -5,9 +5,6 @@ import logging
 import os
 import shlex
 import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +23,7 @@ from hmralign.data.synthwild_folder import (
 )
 from hmralign.structures import InputError
 from hmralign.systems.synth.write_synthwild import masked_chunk, write_benchmark
+from support import forked
 from support.split_tensors import split_tensors
 
 TINY = Split("wild", "train", 30, 991, 0.6)
@@ -333,28 +331,23 @@ def test_a_split_that_is_not_the_frozen_one_is_not_left_looking_finished(tmp_pat
 
 def test_a_killed_run_continues(tmp_path, monkeypatch):
     """Killed before its second chunk: the first is kept, the result is that of an undisturbed run."""
-    script = textwrap.dedent("""
-        import os, signal, sys
-        from pathlib import Path
-        from hmralign.data.synthetic import synthwild
-        from hmralign.systems.synth import write_synthwild
-        synthwild.CHUNK = 12
-        synthwild.SPLITS["tiny/val"] = synthwild.Split("wild", "train", 30, 991, 0.6)
-        drawn = write_synthwild.masked_chunk
-        def masked_chunk(split, chunk, unseen=None):
-            if chunk == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return drawn(split, chunk, unseen)
-        write_synthwild.masked_chunk = masked_chunk
-        write_synthwild.write_benchmark(Path(sys.argv[1]), ["tiny/val"])
-    """)
-    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a")], env=os.environ)
-    assert killed.returncode == -signal.SIGKILL
+    from hmralign.systems.synth import write_synthwild
+
+    monkeypatch.setattr("hmralign.data.synthetic.synthwild.CHUNK", 12)
+    drawn = write_synthwild.masked_chunk
+
+    def killing(split, chunk, unseen=None):
+        if chunk == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return drawn(split, chunk, unseen)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(write_synthwild, "masked_chunk", killing)
+        assert forked.run(lambda: write_benchmark(tmp_path / "a", ["tiny/val"])) == -signal.SIGKILL
     first = tmp_path / "a" / "tiny_val" / "shard_00000.safetensors"
     stamp = first.stat().st_mtime_ns
     with pytest.raises(InputError, match="not a finished"):
         open_split(tmp_path / "a", "tiny/val")
-    monkeypatch.setattr("hmralign.data.synthetic.synthwild.CHUNK", 12)
     for name in ("a", "b"):
         write_benchmark(tmp_path / name, ["tiny/val"])
     assert first.stat().st_mtime_ns == stamp

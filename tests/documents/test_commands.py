@@ -46,6 +46,16 @@ for words in json.load(sys.stdin):
     print("\\n" + json.dumps([words, said]))
 """
 
+RUN = """
+import json, sys
+import hmralign
+from hmralign.cli.main import main
+print(hmralign.__file__, flush=True)
+for words in json.load(sys.stdin):
+    if code := main(words):
+        sys.exit(f"hmralign {' '.join(words)} ended with {code}")
+"""
+
 FEW = {
     "groups": ["--persons", "12", "--group-size", "8"],
     "align": ["--steps", "2", "--config", "few.yaml"],
@@ -119,9 +129,10 @@ def test_scripts_and_targets_exist():
                 assert f'"{option}"' in text, f"{command.document}: {command.words[1]} has no {option}"
 
 
-def run(installed: Path, words: list[str], folder: Path) -> None:
-    done = run_installed(installed, ["-m", "hmralign.cli", *words], folder)
-    assert done.returncode == 0, f"hmralign {' '.join(words)}\n{done.stderr}"
+def run(installed: Path, commands: list[list[str]], folder: Path) -> None:
+    """The commands one after the other, in one process: most of a short one is its start."""
+    done = run_installed(installed, ["-c", RUN], folder, json.dumps(commands))
+    assert done.returncode == 0 and done.stdout.startswith(str(installed)), f"{done.stdout}\n{done.stderr}"
 
 
 def test_a_short_chain_of_shown_commands_runs_from_a_wheel(installed, tmp_path):
@@ -129,13 +140,13 @@ def test_a_short_chain_of_shown_commands_runs_from_a_wheel(installed, tmp_path):
     shard_folder(tmp_path / "bench/wild_train", 12)
     (tmp_path / "few.yaml").write_text("min_persons: 1\ncritic: scorer-lab\n")
     shown = [*ours("docs/alignment.md"), *ours("README.md")]
-    for start in (
+    starts = (
         "groups bench/wild_train --out groups",
         "align --groups groups --out aligned",
         "recover photo.jpg --key",
-    ):
-        command = next(c for c in shown if " ".join(c.words[1:]).startswith(start))
-        run(installed, [*command.words[1:], *FEW[command.words[1]]], tmp_path)
+    )
+    chain = [next(c for c in shown if " ".join(c.words[1:]).startswith(start)) for start in starts]
+    run(installed, [[*c.words[1:], *FEW[c.words[1]]] for c in chain], tmp_path)
     assert (tmp_path / "aligned/model.safetensors").is_file()
     assert list(tmp_path.glob("runs/recover/**/hypotheses.npz"))
 
@@ -146,4 +157,4 @@ def test_a_short_chain_of_shown_commands_runs_from_a_wheel(installed, tmp_path):
 def test_every_command_that_needs_nothing_else_runs_from_a_wheel(document, installed, tmp_path):
     inputs(tmp_path)
     for command in ours(document):
-        run(installed, list(command.words[1:]), tmp_path)
+        run(installed, [list(command.words[1:])], tmp_path)

@@ -1,9 +1,11 @@
 """The examples of docs/extending.md work as they stand, from a folder outside of the package."""
 
+import contextlib
+import io
 import json
 import re
-import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hmralign.cli.main import main
 from hmralign.geometry.rotations import rotmat_to_rotvec
 from support.recover_example import example_photo, write_keypoints
 from support.synthetic_persons import persons
@@ -21,16 +24,30 @@ TEXT = (ROOT / "docs/extending.md").read_text()
 
 
 @pytest.fixture()
-def outside(tmp_path):
-    """A folder with the files of the document."""
+def outside(tmp_path, monkeypatch):
+    """A folder with the files of the document, in which commands are run."""
+    monkeypatch.chdir(tmp_path)
     for code in re.findall(r"```(?:python|yaml)\n# (\w+\.(?:py|yaml))\n(.*?)```", TEXT, re.S):
         (tmp_path / code[0]).write_text(code[1])
     return tmp_path
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "hmralign.cli", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(folder: Path, *words: str) -> Ended:
+    """A command in the folder; one that begins anew finds the files as they are then, as a process of its own would."""
+    assert Path.cwd() == folder
+    for name in [name for name in sys.modules if name.startswith("hmralign_extension_")]:
+        del sys.modules[name]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def test_a_critic_from_outside_scores_groups_and_its_scores_are_kept(outside):

@@ -1,12 +1,12 @@
 """A unit is there whole or not at all; the first stays; other bytes are told."""
 
 import os
-import subprocess
-import sys
+import signal
 
 import pytest
 
 from hmralign.engines.parts import clear_leftovers, folder_hash, is_made, making, missing_parts, part_folder
+from support import forked
 
 
 def write(folder, text="x"):
@@ -59,12 +59,12 @@ def test_the_hash_knows_names_and_contents_and_no_locks(tmp_path):
 
 
 def test_drafts_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path):
-    code = (
-        "import os, sys; from pathlib import Path; from hmralign.engines.parts import making\n"
-        "with making(Path(sys.argv[1]), 0) as draft: (draft / 'half').touch(); os.kill(os.getpid(), 9)"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment).returncode == -9
+    def killed():
+        with making(tmp_path, 0) as draft:
+            (draft / "half").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert forked.run(killed) == -signal.SIGKILL
     with making(tmp_path, 1) as mine:
         assert len(list((tmp_path / "0000").iterdir())) == 2
         clear_leftovers(tmp_path)

@@ -6,9 +6,18 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hmralign.geometry.cameras import scaled_intrinsics
 from hmralign.rendering.colormap import magnitude_colors
-from hmralign.rendering.shading import blend, interpolate_vertex_colors, shade, shaded_layers, shaded_parts
-from hmralign.rendering.zbuffer import render
+from hmralign.rendering.shading import (
+    SKY_BLUE,
+    Lighting,
+    blend,
+    interpolate_vertex_colors,
+    shade,
+    shaded_layers,
+    shaded_parts,
+)
+from hmralign.rendering.zbuffer import render, render_shaded
 from hmralign.structures import InputError
 from support.capsule_figure import capsule_figure
 
@@ -116,3 +125,22 @@ def test_magnitude_colors_clamp_and_grow_lighter():
     assert np.array_equal(colors[0], colors[1]) and np.array_equal(colors[3], colors[4])
     luminance = magnitude_colors(np.linspace(0, 1, 50), 1.0) @ np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(luminance) > 0).all()
+
+
+@pytest.mark.parametrize("finer", [1, 2, 3])
+def test_one_colour_is_shaded_as_by_normals_colours_and_pooling(finer):
+    """The kernel that keeps no normal against the steps it stands for, written in torch."""
+    vertices, faces = capsule_figure(2)
+    window = (3, 5, SIZE[1] - 2, SIZE[0])
+    fine = (SIZE[0] * finer, SIZE[1] * finer)
+    out = render(vertices, faces, scaled_intrinsics(K, (float(finer), float(finer))), fine, ("normals", "silhouette"))
+    lit = shade(out.normals, torch.tensor(SKY_BLUE)) * out.silhouette[..., None]
+    layer = torch.cat([lit, out.silhouette[..., None].float()], -1).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.avg_pool2d(layer, finer).permute(0, 2, 3, 1)
+    light = Lighting()
+    found = render_shaded(
+        vertices, faces, K, SIZE, SKY_BLUE, (light.ambient, light.headlight, light.sky), finer, window
+    )
+    left, top, right, bottom = window
+    torch.testing.assert_close(found, expected[:, top:bottom, left:right], atol=1e-6, rtol=0)
+    assert found[..., 3].max() == 1 and found[..., 3].min() == 0

@@ -5,8 +5,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -22,6 +20,7 @@ from hmralign.storage.whole_file import (
     write_whole,
 )
 from hmralign.training.state import save_state
+from support import forked
 from support.budget import within_budget
 
 
@@ -92,15 +91,15 @@ def test_a_full_disk_names_its_file(tmp_path):
 def test_a_kill_leaves_a_part_that_is_removed_by_name(tmp_path, name):
     write_whole(tmp_path / name, b"before")
     write_whole(tmp_path / "other", b"before")
-    code = (
-        "import os, signal, sys; from pathlib import Path; from hmralign.storage.whole_file import whole_file\n"
-        "for name in sys.argv[2:]:\n"
-        "    part = whole_file(Path(sys.argv[1], name)).__enter__()\n"
-        "    part.write_bytes(b'half'); part.with_name(part.name + '-wal').touch()\n"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path), name, "other"], check=False)
-    assert killed.returncode == -signal.SIGKILL
+
+    def killed():
+        for file in (name, "other"):
+            part = whole_file(tmp_path / file).__enter__()
+            part.write_bytes(b"half")
+            part.with_name(part.name + "-wal").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert forked.run(killed) == -signal.SIGKILL
     assert (tmp_path / name).read_bytes() == b"before" and len(names(tmp_path)) == 6
     remove_parts(tmp_path, name)
     assert len(names(tmp_path)) == 4 and (tmp_path / name).exists()

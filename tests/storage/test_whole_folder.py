@@ -2,41 +2,33 @@
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 
 import pytest
 
 from hmralign.storage import whole_folder
 from hmralign.storage.whole_folder import LEFTOVER_SECONDS, finished_folder, remove_leftovers
+from support import forked
 
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    from hmralign.storage import whole_folder
 
-    place = Path(sys.argv[1]) / "photo"
+def write_and_die(parent, when):
     rename, calls = os.rename, []
 
     def killing(source, target):
         calls.append(1)
-        if sys.argv[2] == "replacing" and len(calls) == 2:
+        if when == "replacing" and len(calls) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         rename(source, target)
 
     whole_folder.os.rename = killing
-    with whole_folder.finished_folder(place) as draft:
+    with finished_folder(parent / "photo") as draft:
         (draft / "half.txt").write_text("half")
-        if sys.argv[2] == "drawing":
+        if when == "drawing":
             os.kill(os.getpid(), signal.SIGKILL)
-"""
 
 
 def killed(parent, when):
-    code = [sys.executable, "-c", textwrap.dedent(KILLED), str(parent), when]
-    assert subprocess.run(code, check=False).returncode == -signal.SIGKILL
+    assert forked.run(lambda: write_and_die(parent, when)) == -signal.SIGKILL
 
 
 def names(parent):
@@ -46,9 +38,9 @@ def names(parent):
 @pytest.fixture
 def ended():
     """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+    pid = forked.start(lambda: 0)
+    forked.end(pid)
+    return pid
 
 
 def draft_of(parent, process, machine=None, kind="part", ending="abcd1234"):

@@ -10,6 +10,8 @@ import hashlib
 import io
 import json
 import threading
+import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,6 +71,7 @@ class ChatServer:
     headers: list[dict] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
+    connections: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     released: threading.Event = field(default_factory=threading.Event)
     first_pictures: list[bytes] = field(default_factory=list)
@@ -96,12 +99,25 @@ class ChatServer:
                     with owner.lock:
                         owner.in_flight -= 1
 
+            def do_GET(self):
+                send(self, {}, 200)
+
             def log_message(self, *args):
                 pass
 
         class Server(ThreadingHTTPServer):
             request_queue_size = 64
             daemon_threads = True
+
+            def process_request(self, request, client_address):
+                with owner.lock:
+                    owner.connections += 1
+                    super().process_request(request, client_address)
+
+            def shutdown_request(self, request):
+                super().shutdown_request(request)
+                with owner.lock:
+                    owner.connections -= 1
 
             def handle_error(self, request, client_address):
                 pass  # a client that was killed
@@ -118,6 +134,17 @@ class ChatServer:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+
+    def settled(self) -> int:
+        """Requests of clients that have ended, also those that such a client sent and nobody had read when it ended.
+
+        A connection of our own is accepted after all that came before it. Each of those ends once what its client sent
+        is read and answered.
+        """
+        urllib.request.urlopen(self.address, timeout=60).close()
+        while self.connections:
+            time.sleep(0.005)
+        return len(self.requests)
 
     def answer(self, handler, body, fault):
         if fault == "rate_limit":

@@ -1,57 +1,26 @@
-"""Asks questions in processes that are killed at a chosen point.
-
-One process imports everything and waits for lines of JSON; for each it forks a child that asks, and says how the child
-ended. So a kill costs a fork and not the start of an interpreter.
-"""
+"""Asks questions in copies of the test's process that are killed at a chosen point."""
 
 import asyncio
-import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 from hmralign.vlm.asking import Limits, Question, ask_all
 from hmralign.vlm.journal import Journal
 from hmralign.vlm.openai_chat import OpenAIChat, OpenAIServer
+from support import forked
+from support.chat_server import judge_request, read_scores
 
 
-class Launcher:
-    """Talks to the process that forks."""
+def start(**job) -> int:
+    """The process that asks; `forked.end` gives its exit code, or minus the signal that killed it."""
+    return forked.start(lambda: child(job))
 
-    def __enter__(self):
-        paths = [str(Path(__file__).parents[1]), *sys.path]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        return self
 
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait(timeout=20)
-
-    def start(self, **job) -> int:
-        """Fork a child; gives its process id."""
-        return self._say(job)
-
-    def end(self, pid: int) -> int:
-        """Wait for a child; its exit code, or minus the signal that killed it."""
-        return self._say({"wait": pid})
-
-    def run(self, **job) -> int:
-        return self.end(self.start(**job))
-
-    def _say(self, message) -> int:
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+def run(**job) -> int:
+    return forked.end(start(**job))
 
 
 def ask(job) -> None:
-    from support.chat_server import judge_request, read_scores
-
     journal = Journal.open(job["journal"])
     if "point" in job:
         die_at(journal, job["point"], job["commit"])
@@ -92,24 +61,4 @@ def child(job) -> int:
         ask(job)
     except KeyboardInterrupt:
         return 130
-    except SystemExit as end:
-        return int(end.code)
     return 0
-
-
-def main() -> None:
-    import openai  # noqa: F401
-
-    import support.chat_server  # noqa: F401
-
-    for line in sys.stdin:
-        job = json.loads(line)
-        if "wait" in job:
-            answer = os.waitstatus_to_exitcode(os.waitpid(job["wait"], 0)[1])
-        elif (answer := os.fork()) == 0:
-            os._exit(child(job))
-        print(answer, flush=True)
-
-
-if __name__ == "__main__":
-    main()

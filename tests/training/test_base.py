@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 
 import pytest
@@ -24,8 +21,9 @@ from hmralign.training.base import starting_weights, train_base
 from hmralign.training.base_batches import SyntheticBatches, training_batch
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.base_losses import base_part
-from hmralign.training.configuration import write_training_config
+from hmralign.training.configuration import read_training_config, write_training_config
 from hmralign.training.step import Part
+from support import forked
 from support.synthetic_persons import BODY, TINY, mirrored, mirrored_body, persons, seeded, tiny_model
 
 CONFIG = BaseTrainingConfig(
@@ -76,15 +74,7 @@ def test_a_run_continued_with_more_steps_is_the_straight_run(straight, tmp_path)
     assert_same_weights(straight[1], train_base(CONFIG, tmp_path), 1e-6)
 
 
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    import torch
-    from hmralign.training import base, base_batches
-    from hmralign.training.configuration import read_training_config
-
-    torch.set_num_threads(1)
-    base_batches.CODEC_EXAMPLES = 300
+def killed_training(config, folder):
     loss, calls = base.base_part, []
 
     def killing(*arguments):
@@ -94,15 +84,12 @@ KILLED = """
         return loss(*arguments)
 
     base.base_part = killing
-    base.train_base(read_training_config(sys.argv[1]), Path(sys.argv[2]))
-"""
+    train_base(read_training_config(config), folder)
 
 
 def test_a_killed_run_is_continued_to_the_straight_run(straight, tmp_path):
     write_training_config(tmp_path / "config.yaml", CONFIG)
-    code = [sys.executable, "-c", textwrap.dedent(KILLED), tmp_path / "config.yaml", tmp_path / "run"]
-    killed = subprocess.run(code, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert forked.run(lambda: killed_training(tmp_path / "config.yaml", tmp_path / "run")) == -signal.SIGKILL
     assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 4, "two steps are lost"
     assert_same_weights(straight[1], train_base(CONFIG, tmp_path / "run"), 1e-6)
 

@@ -1,12 +1,9 @@
 """A scorer's training: resumed equals straight, members differ, it learns, and what is wrong is named."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +13,10 @@ from hmralign.metrics.ranking import spearman
 from hmralign.models.scorer import ScorerConfig
 from hmralign.models.scorer_features import scorer_input
 from hmralign.structures import InputError
+from hmralign.training import scorer
 from hmralign.training.hypothesis_sets import PerturbConfig, hypothesis_set, perturbing
 from hmralign.training.scorer import HypothesisSet, ScorerTrainingConfig, _with_hidden_keypoints, train_scorer
+from support import forked
 from support.synthetic_persons import BODY, persons
 
 TINY = ScorerConfig(width=32, depth=1, context_width=16, context_depth=1)
@@ -81,15 +80,7 @@ def curve(folder):
     return [{k: v for k, v in row.items() if k != "cpu_seconds"} for row in rows]
 
 
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    import torch
-    sys.path[:0] = [sys.argv[1], sys.argv[2]]
-    from hmralign.training import scorer
-    from test_scorer_training import CONFIG, replace, sets
-
-    torch.set_num_threads(1)
+def killed_training(data, folder):
     loss, calls = scorer.scorer_loss, []
 
     def killing(*arguments):
@@ -99,16 +90,12 @@ KILLED = """
         return loss(*arguments)
 
     scorer.scorer_loss = killing
-    scorer.train_scorer(sets(), replace(CONFIG, members=2), Path(sys.argv[3]))
-"""
+    train_scorer(data, replace(CONFIG, members=2), folder)
 
 
 def test_a_killed_run_is_continued_to_the_straight_run(tmp_path, data):
     """SIGKILL in the eighth step of the second member; its last state is that of the fifth."""
-    here = Path(__file__).parent
-    code = [sys.executable, "-c", textwrap.dedent(KILLED), here.parent, here, tmp_path / "killed"]
-    killed = subprocess.run(code, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert forked.run(lambda: killed_training(data, tmp_path / "killed")) == -signal.SIGKILL
     steps = [torch.load(tmp_path / f"killed/member_{n}.pt", weights_only=True)["step"] for n in (0, 1)]
     assert steps == [12, 5]
     config = replace(CONFIG, members=2)

@@ -8,17 +8,12 @@ import pytest
 
 from hmralign.vlm.chat import request_key
 from hmralign.vlm.journal import Journal
+from support import forked
 from support.chat_server import ChatServer, judge_request, true_scores
-from support.killed_asker import Launcher
+from support.killed_asker import run, start
 
 QUESTIONS = 6
 CONCURRENCY = 3
-
-
-@pytest.fixture(scope="module")
-def launcher():
-    with Launcher() as launcher:
-        yield launcher
 
 
 def job(server, path, questions=range(QUESTIONS), **more):
@@ -31,29 +26,22 @@ def committed(path):
         return journal.spent().answers
 
 
-def settled(server):
-    """Requests the server has seen once none is in work."""
-    while server.in_flight:
-        time.sleep(0.01)
-    return len(server.requests)
-
-
 @pytest.mark.parametrize("point", ["before", "inside", "after"])
 @pytest.mark.parametrize("commit", range(QUESTIONS))
-def test_a_kill_at_any_commit_sends_again_only_what_was_in_flight(launcher, tmp_path, point, commit):
+def test_a_kill_at_any_commit_sends_again_only_what_was_in_flight(tmp_path, point, commit):
     path = tmp_path / "calls.sqlite"
     with ChatServer(delay=0.01) as server:
-        assert launcher.run(**job(server, path, point=point, commit=commit)) == -signal.SIGKILL
-        sent, kept = settled(server), committed(path)
+        assert run(**job(server, path, point=point, commit=commit)) == -signal.SIGKILL
+        sent, kept = server.settled(), committed(path)
         assert kept == commit + (point == "after")
         assert kept <= sent <= kept + CONCURRENCY
 
-        assert launcher.run(**job(server, path)) == 0
-        assert settled(server) == sent + QUESTIONS - kept, "only what was not committed is sent again"
+        assert run(**job(server, path)) == 0
+        assert server.settled() == sent + QUESTIONS - kept, "only what was not committed is sent again"
         assert committed(path) == QUESTIONS
 
-        assert launcher.run(**job(server, path)) == 0
-        assert settled(server) == sent + QUESTIONS - kept, "a further run sends nothing"
+        assert run(**job(server, path)) == 0
+        assert server.settled() == sent + QUESTIONS - kept, "a further run sends nothing"
     with Journal.open(path) as journal:
         for i in range(QUESTIONS):
             attempt = journal.answer(request_key("stub", judge_request(10 * i)))
@@ -61,38 +49,38 @@ def test_a_kill_at_any_commit_sends_again_only_what_was_in_flight(launcher, tmp_
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_finishes_what_is_in_flight_and_loses_nothing(launcher, tmp_path, number, code):
+def test_an_interrupted_run_finishes_what_is_in_flight_and_loses_nothing(tmp_path, number, code):
     path = tmp_path / "calls.sqlite"
     with ChatServer(delay=0.15) as server:
-        pid = launcher.start(**job(server, path, range(60)))
+        pid = start(**job(server, path, range(60)))
         while len(server.requests) < CONCURRENCY + 1:
             time.sleep(0.005)
         os.kill(pid, number)
-        assert launcher.end(pid) == code
-        sent = settled(server)
+        assert forked.end(pid) == code
+        sent = server.settled()
         assert committed(path) == sent < 60
-        assert launcher.run(**job(server, path, range(8))) == 0
-        assert settled(server) == max(sent, 8)
+        assert run(**job(server, path, range(8))) == 0
+        assert server.settled() == max(sent, 8)
 
 
-def test_a_second_signal_stops_at_once(launcher, tmp_path):
+def test_a_second_signal_stops_at_once(tmp_path):
     path = tmp_path / "calls.sqlite"
     with ChatServer(delay=30.0) as server:
-        pid = launcher.start(**job(server, path, range(60)))
+        pid = start(**job(server, path, range(60)))
         while len(server.requests) < CONCURRENCY:
             time.sleep(0.005)
         os.kill(pid, signal.SIGINT)
         time.sleep(0.1)
         begun = time.monotonic()
         os.kill(pid, signal.SIGINT)
-        assert launcher.end(pid) == 130 and time.monotonic() - begun < 5
+        assert forked.end(pid) == 130 and time.monotonic() - begun < 5
         server.released.set()
     assert committed(path) == 0
 
 
-def test_two_processes_share_a_journal(launcher, tmp_path):
+def test_two_processes_share_a_journal(tmp_path):
     path = tmp_path / "calls.sqlite"
     with ChatServer() as server:
-        pids = [launcher.start(**job(server, path, range(k, k + 10))) for k in (0, 10)]
-        assert [launcher.end(pid) for pid in pids] == [0, 0]
-        assert committed(path) == settled(server) == 20
+        pids = [start(**job(server, path, range(k, k + 10))) for k in (0, 10)]
+        assert [forked.end(pid) for pid in pids] == [0, 0]
+        assert committed(path) == server.settled() == 20

@@ -49,10 +49,12 @@ class Schedule:
 def make_schedule(config: ScheduleConfig) -> Schedule:
     """Tabulate alpha_bar. The last cosine beta is clipped at 0.999, so alpha_bar stays positive."""
     steps = config.num_steps
+    # A table of numbers on the processor, also where a network is built without memory on `meta`: there torch would
+    # load its compiler for them, 2 CPU seconds at the start of every command.
     if config.kind == "linear":
-        betas = torch.linspace(1e-4, 0.02, steps, dtype=torch.float64)
+        betas = torch.linspace(1e-4, 0.02, steps, dtype=torch.float64, device="cpu")
     else:
-        grid = torch.arange(steps + 1, dtype=torch.float64) / steps
+        grid = torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps
         level = torch.cos((grid + 0.008) / 1.008 * math.pi / 2) ** 2
         betas = (1 - level[1:] / level[:-1]).clamp(max=0.999)
     return Schedule(torch.cumprod(1 - betas, dim=0))

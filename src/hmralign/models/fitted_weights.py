@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from hmralign.models.without_memory import without_memory
 from hmralign.structures import InputError
 from hmralign.structures.errors import shown
 
@@ -29,7 +30,7 @@ def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def require_shapes(path: Path, build: Callable[[], nn.Module], found: Mapping[str, torch.Size]) -> None:
     """Raise InputError naming the first weight that is missing, unknown or of another shape than `build` asks for."""
-    with torch.device("meta"):  # nothing is allocated for a configuration that the weights do not fit
+    with without_memory():  # nothing is allocated for a configuration that the weights do not fit
         expected = {name: tensor.shape for name, tensor in build().state_dict().items()}
     if wrong := sorted(name for name in {**expected, **found} if expected.get(name) != found.get(name)):
         raise InputError(

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
+from hmralign.models.without_memory import without_memory
 from hmralign.structures import InputError
 
 
@@ -52,5 +52,5 @@ def require_weights(path: Path, found: WeightCount, asked: WeightCount) -> None:
 
 
 def _built(build: Callable[[Any], nn.Module], config: Any) -> WeightCount:
-    with torch.device("meta"):  # nothing is allocated
+    with without_memory():
         return count_of(build(config).state_dict())

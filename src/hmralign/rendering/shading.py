@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hmralign.geometry.cameras import project, scaled_intrinsics
-from hmralign.rendering.zbuffer import NEAR, PixelWindow, render
+from hmralign.rendering.zbuffer import NEAR, PixelWindow, render, render_shaded
 from hmralign.structures import InputError
 
 SKY_BLUE = (0.55, 0.70, 0.88)
@@ -123,11 +123,20 @@ def shaded_parts(
     nearest = None if in_front is None or len(in_front) == 0 else _nearest(in_front, faces, fine_K, seen_at)
     for first in range(0, len(vertices), per_part):
         part = slice(first, first + per_part)
+        if vertex_colors is None and nearest is None:
+            part_K = K[part] if K.ndim == 3 else K
+            layers.append(render_shaded(vertices[part], faces, part_K, size, color, _light(lighting), n, window))
+            continue
         part_K = fine_K[part] if fine_K.ndim == 3 else fine_K
         part_colors = None if vertex_colors is None else vertex_colors[part]
         fine = _fine_layers(vertices[part], faces, part_K, seen_at, color, part_colors, lighting, nearest)
         layers.append(functional.avg_pool2d(fine.permute(0, 3, 1, 2), n).permute(0, 2, 3, 1) if n > 1 else fine)
     return torch.cat(layers), window
+
+
+def _light(lighting: Lighting | None) -> tuple[float, float, float]:
+    lighting = lighting or Lighting()
+    return lighting.ambient, lighting.headlight, lighting.sky
 
 
 @dataclass(frozen=True)

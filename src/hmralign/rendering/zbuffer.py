@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hmralign.geometry.cameras import scaled_intrinsics
 from hmralign.structures import InputError
 
 NEAR = 0.05
@@ -72,6 +73,44 @@ def render(
     cameras = _one_camera_per_mesh(K, vertices)
     with _torch_stream(vertices.device):
         return _render(vertices, faces, cameras, window, wanted)
+
+
+def render_shaded(
+    vertices: Float[Tensor, "batch vert 3"],
+    faces: Int[Tensor, "face 3"],
+    K: Float[Tensor, "*cameras 3 3"],
+    size: tuple[int, int],
+    color: tuple[float, float, float],
+    light: tuple[float, float, float],
+    finer: int,
+    window: PixelWindow | None = None,
+) -> Float[Tensor, "batch height width 4"]:
+    """Each mesh in one colour, lit by `light` (ambient, headlight, sky; `shading.Lighting`): RGBA, colours already
+    multiplied by their coverage, each pixel the mean of `finer` squared ones.
+
+    What `render`, `shading.shade` and a pooling give, without keeping a normal of any finer pixel. `size`, `window` and
+    `K` are those of the picture that is made. Raises `InputError` as `render`.
+    """
+    _check_mesh(vertices, faces, size)
+    left, top, right, bottom = _checked_window(window, size)
+    vertices = vertices.detach().to(torch.float32).contiguous()
+    faces = faces.to(device=vertices.device, dtype=torch.int32).contiguous()
+    cameras = _one_camera_per_mesh(scaled_intrinsics(K, (float(finer), float(finer))), vertices)
+    layers = torch.zeros(len(vertices), bottom - top, right - left, 4, device=vertices.device)
+    if layers.numel() == 0 or len(faces) == 0:
+        return layers
+    with _torch_stream(vertices.device):
+        from hmralign.rendering import zbuffer_kernels as kernels
+
+        wp, screen = kernels.wp, torch.empty_like(vertices)
+        fine = (left * finer, top * finer, right * finer, bottom * finer)
+        keys = _winning_keys(vertices, faces, cameras, fine, screen)
+        vectors = [wp.from_torch(t, dtype=wp.vec3) for t in (screen, vertices, vertex_normals(vertices, faces))]
+        mesh = [vectors[0], vectors[1], wp.from_torch(faces, dtype=wp.vec3i), vectors[2]]
+        look = [*fine[:2], finer, wp.vec3(*color), wp.vec3(*light), wp.from_torch(layers, dtype=wp.vec4)]
+        inputs = [wp.from_torch(keys), *mesh, *look]
+        wp.launch(kernels.shade, tuple(layers.shape[:3]), inputs, device=vectors[0].device)
+    return layers
 
 
 def _checked_window(window: PixelWindow | None, size: tuple[int, int]) -> PixelWindow:

@@ -183,3 +183,58 @@ def resolve(
             a = vertices[batch, face[0]]
             normal = wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
         normal_image[batch, row, column] = wp.normalize(normal)
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def shade(
+    keys: wp.array3d(dtype=wp.int64),
+    screen: wp.array2d(dtype=wp.vec3),
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    normals: wp.array2d(dtype=wp.vec3),
+    first_column: int,
+    first_row: int,
+    finer: int,
+    color: wp.vec3,
+    light: wp.vec3,
+    layers: wp.array3d(dtype=wp.vec4),
+):
+    """Mean colour and coverage of the `finer` x `finer` pixels of each coarse one: normals as `resolve` has them, lit
+    as `shading.shade` lights them (`light` is ambient, headlight, sky), added row by row.
+    """
+    batch, row, column = wp.tid()
+    red = wp.float32(0.0)
+    green = wp.float32(0.0)
+    blue = wp.float32(0.0)
+    count = wp.float32(0.0)
+    for fine_row in range(row * finer, row * finer + finer):
+        for fine_column in range(column * finer, column * finer + finer):
+            key = keys[batch, fine_row, fine_column]
+            if key != wp.static(wp.int64(EMPTY_KEY)):
+                face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
+                weights = inverse_depth_weights(
+                    screen[batch, face[0]],
+                    screen[batch, face[1]],
+                    screen[batch, face[2]],
+                    wp.float64(first_column + fine_column),
+                    wp.float64(first_row + fine_row),
+                )
+                w = weights * (1.0 / (weights[0] + weights[1] + weights[2]))
+                normal = (
+                    w[0] * normals[batch, face[0]] + w[1] * normals[batch, face[1]] + w[2] * normals[batch, face[2]]
+                )
+                if wp.length(normal) < 1.0e-6:
+                    a = vertices[batch, face[0]]
+                    normal = wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
+                normal = wp.normalize(normal)
+                facing = wp.abs(normal[2])
+                upward = 0.5 - 0.5 * normal[1]
+                lit = light[0] + light[1] * facing + light[2] * upward
+                red += wp.clamp(color[0] * lit, 0.0, 1.0)
+                green += wp.clamp(color[1] * lit, 0.0, 1.0)
+                blue += wp.clamp(color[2] * lit, 0.0, 1.0)
+                count += 1.0
+    if count > 0.0:
+        share = float(finer * finer)
+        layers[batch, row, column] = wp.vec4(red / share, green / share, blue / share, count / share)

@@ -1,6 +1,6 @@
 import json
-import subprocess
-import sys
+import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from hmralign.alignment.methods.sft import SftConfig, sft_items
 from hmralign.alignment.rewards import critic_reward, reprojection_of_x_0_hat
 from hmralign.alignment.scored_groups import load_groups
 from hmralign.body.inverse_kinematics import BONE_CHILD
+from hmralign.cli.main import main
 from hmralign.critics.catalogue import make_critic
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.models.checkpoint import checkpoint_hash, load_checkpoint, save_checkpoint, trained_on
@@ -32,6 +33,7 @@ from hmralign.systems.align.checkpoint import align_checkpoint, scores_to_follow
 from hmralign.systems.align.configuration import BEST_METHOD, AlignConfig, RefreshConfig, read_align_config, recommended
 from hmralign.systems.align.run import align_policy, check_persons
 from hmralign.training.objective import Draw
+from support import forked
 from support.synthetic_persons import BODY, mirrored, mirrored_body, persons, seeded, tiny_model
 from support.toy_policy import tiny_policy, tiny_store
 
@@ -270,24 +272,23 @@ def test_a_run_that_is_killed_ends_as_the_straight_one(files, tmp_path):
     )
 
     def command(out):
-        return [
-            sys.executable, "-m", "hmralign.cli.main", "align", "group", "--groups", str(groups), "--out", str(out),
-            "--checkpoint", str(checkpoint), "--config", str(settings), "--threads", "1", "--quiet",
-            "--critic", "reprojection",
-        ]  # fmt: skip
+        words = ["align", "group", "--groups", groups, "--out", out, "--checkpoint", checkpoint, "--config", settings,
+                 "--threads", "1", "--quiet", "--critic", "reprojection"]  # fmt: skip
+        return main([str(word) for word in words])
 
-    subprocess.run(command(tmp_path / "straight"), check=True)
+    assert command(tmp_path / "straight") == 0
     kills = 0
     for _ in range(20):
-        process = subprocess.Popen(command(tmp_path / "killed"))
+        process = forked.start(lambda: command(tmp_path / "killed"))
         state = tmp_path / "killed/state.pt"
         seen, limit = state.stat().st_mtime_ns if state.exists() else 0, time.time() + 60
-        while process.poll() is None and time.time() < limit:
+        while forked.runs(process) and time.time() < limit:
             if state.exists() and state.stat().st_mtime_ns != seen and kills < 2:
-                process.kill()  # SIGKILL
+                os.kill(process, signal.SIGKILL)
                 kills += 1
+                break
             time.sleep(0.002)
-        if process.wait() == 0:
+        if forked.end(process) == 0:
             break
     assert kills == 2
     a, b = (load_checkpoint(tmp_path / n / "model.safetensors", BODY.skeleton_hash) for n in ("straight", "killed"))

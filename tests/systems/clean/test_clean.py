@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +34,7 @@ from hmralign.systems.clean.sources import (
 from hmralign.training.base_batches import SyntheticBatches
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.base_data import training_sources
+from support import forked
 from support.group_stores import files_of
 from support.prediction_files import HYP, PERSONS, free_arrays, write
 from support.synthetic_persons import BODY, exact, persons, seeded
@@ -407,34 +405,17 @@ def test_a_critic_that_fails_keeps_what_was_judged(shards, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["scores_00000.safetensors"]
 
 
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-
-    from hmralign.body.free_body import load_free_body
-    from hmralign.systems.clean.clean import CleanConfig, clean_labels
-    from hmralign.systems.clean.sources import ShardLabels
-
-    def two_chunks(items, what):
-        for number, item in enumerate(items):
-            if number == 2:
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield item
-
-    source, out = map(Path, sys.argv[1:])
-    config = CleanConfig(critic="reprojection", keep_share=0.7, chunk_size=4, sheet_items=0)
-    body = load_free_body("3k5")
-    clean_labels(ShardLabels.open(source, body, "unknown"), body, out, config, progress=two_chunks)
-"""
+def two_chunks(items, what):
+    for number, item in enumerate(items):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield item
 
 
 def test_a_killed_run_is_continued_to_the_same_bytes(shards, tmp_path):
     out = tmp_path / "out"
-    killed = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(shards), str(out)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = forked.run(lambda: clean_labels(opened(shards), BODY, out, CONFIG, progress=two_chunks))
+    assert killed == -signal.SIGKILL
     assert sorted(p.name for p in (out / "scores").iterdir()) == [
         "scores_00000.safetensors",
         "scores_00001.safetensors",

@@ -1,11 +1,10 @@
 """`hmralign synth`: a killed run is continued to the same bytes, and folders are never mixed."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from hmralign.structures import MASK_SIZE, InputError
 from hmralign.systems.synth.write_shards import SynthConfig, write_synthetic_shards
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.configuration import write_training_config
+from support import forked
 
 TRAINING = BaseTrainingConfig(measured_noise=None)
 SYNTH = SynthConfig(examples=60, shard_size=20, seed=7)
@@ -67,13 +67,7 @@ def test_masks_lie_where_the_keypoints_are(straight):
     assert (covered > 0.5).float().mean() > 0.9
 
 
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    import torch
-    from hmralign.cli.main import main
-
-    torch.set_num_threads(1)
+def killed_command(folder):
     write, calls = Path.write_bytes, []
 
     def killing(path, content):
@@ -84,15 +78,12 @@ KILLED = """
         return write(path, content)
 
     Path.write_bytes = killing
-    main(sys.argv[1:])
-"""
+    return main(command(folder))
 
 
 def test_a_run_killed_while_writing_is_continued_to_the_same_bytes(straight, tmp_path):
     folder = tmp_path / "shards"
-    code = [sys.executable, "-c", textwrap.dedent(KILLED), *command(folder)]
-    killed = subprocess.run(code, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert forked.run(lambda: killed_command(folder)) == -signal.SIGKILL
     *whole, part = sorted(content(folder), key=lambda name: name.endswith(".part"))
     assert whole == ["plan.json", "shard_00000.safetensors"] and part.startswith(".shard_00001.safetensors.")
     with pytest.raises(InputError, match="not a finished"):

@@ -2,32 +2,17 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hmralign.storage.folder_lock import HeldElsewhereError, held_folder
+from support import forked
 from support.clips import moving_keypoints, person_pictures, require_av, write_clip
 from support.video_example import SMALL_CHUNKS, tiny_recoverer
 
 require_av()
-
-RUN = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import torch
-torch.set_num_threads(1)
-from support.clips import moving_keypoints
-from support.video_example import SMALL_CHUNKS, tiny_recoverer
-folder = Path(sys.argv[2])
-tiny_recoverer(folder).video(folder / "walk.mp4", keypoints=moving_keypoints(24), config=SMALL_CHUNKS,
-                             work=folder / "work")
-"""
 
 
 @pytest.fixture
@@ -37,13 +22,17 @@ def folder(tmp_path):
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(folder):
-    arguments = [sys.executable, "-c", RUN, str(Path(__file__).parents[2]), str(folder)]
-    process = subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    def answer():
+        tiny_recoverer(folder).video(
+            folder / "walk.mp4", keypoints=moving_keypoints(24), config=SMALL_CHUNKS, work=folder / "work"
+        )
+
+    process = forked.start(answer)
     while not (folder / "work" / "chunk_00001.npz").exists():
-        assert process.poll() is None, "the run ended before it could be killed"
+        assert forked.runs(process), "the run ended before it could be killed"
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    os.kill(process, signal.SIGKILL)
+    assert forked.end(process) == -signal.SIGKILL
     committed = {p.name: p.stat().st_mtime_ns for p in (folder / "work").glob("chunk_*.npz")}
     assert 2 <= len(committed) < 6 and not (folder / "work" / "frames.json").exists()
 

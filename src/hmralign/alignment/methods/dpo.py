@@ -22,7 +22,7 @@ from hmralign.alignment.drift import drift_of
 from hmralign.alignment.method import OfflineMethod, require_weights
 from hmralign.alignment.methods.sft import true_samples
 from hmralign.alignment.scored_groups import ScoredGroups, speaking_groups
-from hmralign.policies.policy import BodyEncoder
+from hmralign.policies.policy import BodyEncoder, DiffusionPolicy
 from hmralign.preferences.pairs import sampled_pairs
 from hmralign.structures import InputError
 from hmralign.training.objective import Items, Losses, Objective, Shared
@@ -94,9 +94,9 @@ def dpo(
     return -logsigmoid(-beta * delta)
 
 
-def dpo_items(groups: ScoredGroups, policy: BodyEncoder, config: DpoConfig, generator: torch.Generator) -> Items:
-    """Pairs (chosen, rejected). Raises InputError where top and bottom overlap, for truth where there is none, and for
-    labelled pairs where nobody is labelled."""
+def dpo_items(groups: ScoredGroups, policy: DiffusionPolicy, config: DpoConfig, generator: torch.Generator) -> Items:
+    """Pairs (chosen, rejected). Raises InputError where top and bottom overlap, for truth where there is none or that
+    the policy cannot encode, and for labelled pairs where nobody is labelled."""
     if config.pairs == "truth_and_mode":
         return _truth_and_mode(groups, policy)
     if config.labelled_pairs == "as_others":
@@ -110,7 +110,9 @@ def dpo_items(groups: ScoredGroups, policy: BodyEncoder, config: DpoConfig, gene
     return Items.cat([replace(items, person=kind[items.person]) for kind, items in zip(kinds, made, strict=True)])
 
 
-def _truth_and_mode(groups: ScoredGroups, policy: BodyEncoder) -> Items:
+def _truth_and_mode(groups: ScoredGroups, policy: DiffusionPolicy) -> Items:
+    if not isinstance(policy, BodyEncoder):
+        raise InputError("dpo: pairs of the truth need a policy that encodes bodies, and this one has no `from_body`")
     truth = true_samples(groups, policy, "dpo")
     x_0 = torch.cat([truth, groups.x_0[:, :1]], dim=1)  # hypothesis 0 is the zero-noise sample
     return Items(torch.arange(len(groups)), x_0, _signs(len(groups)))

@@ -22,6 +22,7 @@ from hmralign.models.paper.hmr_scorer import HmrScorer, HmrScorerConfig
 from hmralign.models.paper.hyponet import HypoNet
 from hmralign.models.paper.image_encoder import ImageEncoder
 from hmralign.models.paper.scorenet import ScoreNet
+from hmralign.models.without_memory import without_memory
 
 Kind = Literal["hyponet", "scorenet", "hmr-scorer"]
 """Which published model; the word is that of the command line and of a checkpoint's header."""
@@ -112,7 +113,7 @@ def published_layout(kind: Kind) -> Layout:
 
 def _slots(build: Callable[[], nn.Module]) -> tuple[Slot, ...]:
     """All tensors of a module that a state dict holds, in its order; nothing is allocated for them."""
-    with torch.device("meta"):
+    with without_memory():
         module = build()
     trained = dict(module.named_parameters())
     return tuple(
