@@ -207,7 +207,7 @@ _TRAINING = (
         "training/test_loop.py::test_a_guard_stops_a_run_and_the_last_good_average_is_kept "
         "training/test_loop.py::test_a_batch_in_parts_is_the_batch "
         "training/test_preference.py::test_the_result_is_the_average_and_not_the_last_weights",
-        ("the last weights instead of the last good ones", "if self.progress.stopped is not None and self.progress.good is not None:", "if False:"),
+        ("the last weights instead of the last good ones", "if (keeps_best or self.progress.stopped is not None) and self.progress.good is not None:", "if False:"),
         ("the last weights instead of their average", "return self.ema.module.cpu()", "return self.model.cpu()"),
         ("gradients of all steps add up", "        self.optimizer.zero_grad()\n", ""),
         ("the rate stays", 'self.config.rate(self.progress.step, self._done())', 'self.config.rate(0, 0.0)'),

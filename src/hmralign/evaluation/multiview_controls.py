@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | random | somebody's | what no look at all gives |
 | central | the one nearest to all others, by joints | the best single answer |
-| retrieval | the training person a view of whom is nearest in pixels, turned to it | what memory gives |
+| retrieval | the training person with the view that is nearest in pixels, turned to it | what memory gives |
 
 The fourth is one call of the model itself (`one_step`). It is no regression that was trained as one.
 """
