@@ -87,12 +87,7 @@ class Labels:
         """Persons of several files. Raises InputError where there are none at all."""
         if not parts:
             raise InputError("there are no annotated persons")
-        columns = {}
-        for field in fields(Labels):
-            some = [getattr(part, field.name) for part in parts]
-            same = all(map(is_same, some)) and all(np.array_equal(some[0][0], c[0], equal_nan=True) for c in some)
-            columns[field.name] = same_for_all(some[0][0], sum(map(len, some))) if same else np.concatenate(some)
-        return Labels(**columns)
+        return Labels(**{f.name: _concatenated([getattr(part, f.name) for part in parts]) for f in fields(Labels)})
 
     @staticmethod
     def of(name: Sequence[str] | np.ndarray, *, image: Sequence[str] | np.ndarray | None = None,
@@ -115,6 +110,30 @@ class Labels:
             np.asarray(name, np.str_), np.asarray([""] * n if image is None else image, np.str_),
             gender=np.zeros(n, np.int64) if gender is None else np.asarray(gender, np.int64), **filled,
         )  # fmt: skip
+
+
+class LabelColumns:
+    """Labels that arrive some at a time; put together column by column, so that no two copies of all are held."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[np.ndarray]] = {field.name: [] for field in fields(Labels)}
+
+    def add(self, some: Labels) -> None:
+        """Some more persons."""
+        for name, parts in self._parts.items():
+            parts.append(getattr(some, name))
+
+    def labels(self) -> Labels:
+        """All of them, none where nothing was added; nothing is held here any more."""
+        if not self._parts["name"]:
+            return Labels.of([])
+        return Labels(**{name: _concatenated(self._parts.pop(name)) for name in list(self._parts)})
+
+
+def _concatenated(some: list[np.ndarray]) -> np.ndarray:
+    """Columns one behind the other; those that are one value for all rows of all stay that."""
+    same = all(map(is_same, some)) and all(np.array_equal(some[0][0], c[0], equal_nan=True) for c in some)
+    return same_for_all(some[0][0], sum(map(len, some))) if same else np.concatenate(some)
 
 
 def same_for_all(value: np.ndarray, count: int) -> np.ndarray:
