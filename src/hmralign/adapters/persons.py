@@ -394,6 +394,8 @@ def _in_front(
 ) -> tuple[Float[Tensor, "n 3"], Labels]:
     """Those whose place is finite and in front of the camera."""
     ahead = (torch.isfinite(transl).all(-1) & (transl[:, 2] > 0)).numpy()
+    if ahead.all():
+        return transl, labels  # no copy of all columns
     for row in np.flatnonzero(~ahead):
         faults.add(str(labels.name[row]), "stands behind the camera, or nowhere")
     return transl[torch.from_numpy(ahead)], labels[ahead]
