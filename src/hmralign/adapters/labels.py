@@ -134,7 +134,7 @@ class LabelColumns:
 
 
 class _Column:
-    """One column. What is one value for all rows so far stays that; texts, whose widths differ, are put together late."""
+    """One column. What is one value for all rows stays that; texts, whose widths differ, are put together late."""
 
     def __init__(self) -> None:
         self.rows, self.parts, self.grown = 0, list[np.ndarray](), np.empty(0)

@@ -72,7 +72,7 @@ def measured_joints(
     protocol: BenchmarkProtocol,
     joints: Float[Tensor, "*batch all 3"],
     vertices: Float[Tensor, "*batch vert 3"],
-    regressor: Float[Tensor, "j vert"] | None,
+    regressor: Float[Tensor, "regressed vert"] | None,
 ) -> Float[Tensor, "*batch j 3"]:
     """The joints that a protocol looks at before any is picked, pelvis first: 24 of the body, or 17 of the mesh."""
     if protocol.joints == "smpl24":

@@ -122,6 +122,8 @@ class PublishedTable:
     dataset: str
     value: str
     source: str
+    measured: str
+    """How it is known that the rows were measured under the protocol, or that it is not."""
     rows: tuple[PublishedRow, ...]
     errata: tuple[str, ...] = ()
 

@@ -317,7 +317,10 @@ def _published_part(document: dict[str, Any]) -> str:
         [r["method"], str(r["m"]), *("-" if r[m] is None else f"{r[m]}" for m in _PUBLISHED)] for r in table["rows"]
     ]
     errata = "\n".join(f"- {line}" for line in table["errata"])
-    heading = f"## Published, {table['value']}\n\nSource: {table['source']}."
+    heading = (
+        f"## Published, {table['value']}\n\nSource: {table['source']}.\n\nWhether they were "
+        f"measured under this protocol: {table['measured']}."
+    )
     return (
         f"{heading}\n\n"
         + markdown_table(["", "M", "PVE", "MPJPE", "PA-MPJPE"], rows)
