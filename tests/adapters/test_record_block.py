@@ -44,7 +44,7 @@ def test_labels_do_not_depend_on_the_size_of_blocks(at_once, monkeypatch):
     labels = labels_of_records(records(20, change), columns, faults)
     assert labels.name.tolist() == [f"f:{row}" for row in range(20) if row not in (5, 6, 10)]
     assert faults.counts == {
-        "'pose' has 69 numbers, which are SMPL's pose without the root; expected 72, root first": 2,
+        "'pose' has 69 numbers, which are SMPL's 23 body joints without the root; expected 72, root first": 2,
         "'box' is no array of numbers": 1,
     }
     at = labels.name.tolist().index

@@ -15,6 +15,12 @@ from hmralign.cli.multiview_data import (
     run_multiview_benchmark,
     run_multiview_poses,
 )
+from hmralign.cli.multiview_views import (
+    MultiViewSampleOptions,
+    MultiViewSurfacesOptions,
+    run_multiview_sample,
+    run_multiview_surfaces,
+)
 from hmralign.cli.presets import chosen_config, needed_config, preset_help
 from hmralign.cli.terminal import Terminal
 from hmralign.cli.usage import UsageError
@@ -200,5 +206,7 @@ MULTIVIEW_COMMANDS = {
         "train the multi-view base, its judge or its reward on renders",
     ),
     "align": (MultiViewAlignOptions, run_multiview_align, "fine-tune it by the pose that is seen in its views"),
+    "sample": (MultiViewSampleOptions, run_multiview_sample, "draw a person from all sides out of one view"),
     "evaluate": (MultiViewEvaluateOptions, run_multiview_evaluate, "measure multi-view models by a judge"),
+    "surfaces": (MultiViewSurfacesOptions, run_multiview_surfaces, "carve meshes out of views and measure them"),
 }
