@@ -16,8 +16,10 @@ from hmralign.cli.multiview_data import (
     run_multiview_poses,
 )
 from hmralign.cli.multiview_views import (
+    MultiViewCheckOptions,
     MultiViewSampleOptions,
     MultiViewSurfacesOptions,
+    run_multiview_check,
     run_multiview_sample,
     run_multiview_surfaces,
 )
@@ -208,5 +210,6 @@ MULTIVIEW_COMMANDS = {
     "align": (MultiViewAlignOptions, run_multiview_align, "fine-tune it by the pose that is seen in its views"),
     "sample": (MultiViewSampleOptions, run_multiview_sample, "draw a person from all sides out of one view"),
     "evaluate": (MultiViewEvaluateOptions, run_multiview_evaluate, "measure multi-view models by a judge"),
+    "check": (MultiViewCheckOptions, run_multiview_check, "look through a folder of PSHuman's published model"),
     "surfaces": (MultiViewSurfacesOptions, run_multiview_surfaces, "carve meshes out of views and measure them"),
 }
