@@ -40,14 +40,15 @@ def evaluate_views(
     """Figures of each model, the first of which the others are compared with, of controls, and of true views."""
     critic = opened_critic(config.readers, config.persons, device)
     test, hard = persons_of_test(config.persons)
-    bank = view_persons(config.persons.drawn_as, config.persons.base, "base")
+    drawn = config.persons.drawn_as
+    bank = view_persons(drawn, config.persons.base, "base", kind=drawn.kind)
     first = opened_policy(models[0], config.persons, device)
     count = len(test.joints)
     known = {
         "true views": test.pixels.float(),
         "random body": bank.pixels[at_random(count, bank, 0)].float(),
         "most central body": bank.pixels[torch.full((count,), most_central(bank))].float(),
-        "retrieval by image": bank.pixels[retrieved(test.pixels[:, 0], bank)].float(),
+        "retrieval by image": retrieved(test.pixels[:, 0], bank),
         "one call of the base": one_step(first.cpu(), test),
     }
     figures = {name: _figures(critic, views, test) for name, views in known.items()}
