@@ -11,8 +11,10 @@ from tyro.conf import Positional, arg
 from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.multiview_data import (
     MultiViewBenchmarkOptions,
+    MultiViewImagesOptions,
     MultiViewPosesOptions,
     run_multiview_benchmark,
+    run_multiview_images,
     run_multiview_poses,
 )
 from hmralign.cli.multiview_views import (
@@ -201,6 +203,7 @@ def _replaced(config: Any, options: MultiViewAlignOptions | MultiViewEvaluateOpt
 
 MULTIVIEW_COMMANDS = {
     "poses": (MultiViewPosesOptions, run_multiview_poses, "choose a small, diverse pose set out of motions"),
+    "images": (MultiViewImagesOptions, run_multiview_images, "draw a picture of each pose of a pose set"),
     "benchmark": (MultiViewBenchmarkOptions, run_multiview_benchmark, "write persons in hard poses with their truth"),
     "train": (
         MultiViewTrainOptions,

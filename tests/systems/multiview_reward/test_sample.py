@@ -52,8 +52,9 @@ def test_fronts_are_the_first_view_of_the_ring(base, tmp_path):
 
 def test_a_photo_with_keypoints_becomes_views(base, tmp_path, capsys):
     photo = tmp_path / "a.png"
-    Image.new("RGB", (640, 480), (90, 90, 90)).save(photo)
     seen = persons(1).observation
+    side = int(seen.keypoints.max()) + 50
+    Image.new("RGB", (side, side), (90, 90, 90)).save(photo)
     points = np.concatenate([seen.keypoints[0], seen.confidence[0, :, None]], axis=1)
     keypoints = write_keypoints(tmp_path / "k.json", {"a.png": [points]})
     words = ["multiview", "sample", str(photo), "--base", str(base), "--keypoints", str(keypoints), "--num-steps", "2"]

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
-from hmralign.body.npz_file import read_npz, write_npz
+from hmralign.body.npz_file import npz_sizes, read_npz, write_npz
 from hmralign.overlays.view_strips import view_strip
 from hmralign.policies.multiview import MultiViewPolicy
 from hmralign.rendering.ring import RingCameras, body_centre
@@ -75,7 +75,8 @@ def fronts_of_file(path: Path, ring: RingCameras) -> list[Front]:
 
     Raises InputError for another content, another size, or pixels that no view has.
     """
-    arrays = read_npz(path, ["front", "views"])
+    there = npz_sizes(path)
+    arrays = read_npz(path, [name for name in ("front", "views") if name in there])
     found = arrays.get("front", arrays.get("views"))
     if found is None or found.dtype.kind != "f" or found.ndim not in (3, 4, 5):
         raise InputError(f"{path}: has neither 'front' (4, h, w) nor 'views' (view, 4, h, w) in numbers")
