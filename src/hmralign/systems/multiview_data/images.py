@@ -17,7 +17,7 @@ import hashlib
 import io
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ MOST_IMAGES = 1_000_000
 SIDES = (32, 1024)
 
 
+@runtime_checkable
 class PoseImages(Protocol):
     """What makes pictures of people in poses; an adapter of a pose-conditioned generator is one."""
 
