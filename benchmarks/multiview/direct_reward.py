@@ -3,6 +3,7 @@
     python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase before
     python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase rates --seconds 60
     python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase run --arms reward base
+    python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase again
     python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase variants
     python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase report
 
@@ -39,6 +40,7 @@ from hmralign.storage.json_file import HEADER, parse_json
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.training.curve import curve_rows
+from hmralign.training.low_rank import add_low_rank, merge_low_rank
 from hmralign.training.multiview_readers import judge_on_ring, judge_quality, skeleton_quality
 from hmralign.training.saved_tensors import saved_bytes
 
@@ -66,6 +68,7 @@ class Arm:
 ARMS = {
     "reward": Arm("reward, KL, base loss beside", REWARD),
     "no-base": Arm("reward, KL", replace(REWARD, base_weight=0.0)),
+    "strong-kl": Arm("reward, KL 300 times, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=3.0))),
     "no-kl": Arm("reward, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=0.0))),
     "bare": Arm("reward alone", replace(REWARD, base_weight=0.0, rollout=replace(DRTUNE, kappa=0.0))),
     "lora": Arm("reward, KL, base loss, LoRA rank 8", replace(REWARD, trainable="lora", learning_rate=5e-4)),
@@ -74,9 +77,11 @@ ARMS = {
     "renders": Arm("continuation on the fine-tuning renders", replace(REWARD, reward_weight=0.0), "fine-tuning"),
 }
 CONTROL = "base"
-RATED_AS = {"no-base": "reward", "no-kl": "reward", "bare": "reward"}
+RATED_AS: dict[str, str] = dict.fromkeys(("no-base", "strong-kl", "no-kl", "bare"), "reward")
 """Arms that differ from another one in a term alone have its learning rate."""
 RATE_SEED = 100
+MEAN = "mean of 8 samples of the base"
+"""The rival explanation of a gain: a model that says less."""
 VARIANTS = {
     "ReFL": replace(DRTUNE, variant="refl"),
     "DRaFT-1": replace(DRTUNE, variant="draft", last_steps=1, stop_within=1),
@@ -196,6 +201,18 @@ def try_rate(setting: Setting, name: str, rate: float, seconds: float, work: Pat
     write_json(folder / "held_out.json", {"arm": name, "rate": rate, "steps": outcome.steps, **held_out})
 
 
+def measure_again(setting: Setting, work: Path) -> None:
+    """Measure the ends of arms that ran, from their states: for figures that were not taken when they did."""
+    for path in sorted(work.glob("*/figures.json")):
+        state = torch.load(path.with_name("state.pt"), weights_only=True)
+        policy, found = deepcopy(setting.policy), read_json(path)
+        if found["config"]["trainable"] == "lora":
+            add_low_rank(policy.denoiser, found["config"]["lora_rank"], seeded(0, "replaced by those of the state"))
+        policy.load_state_dict(state["ema"]["module"])
+        merge_low_rank(policy)
+        write_json(path, found | {"end": measured(setting, policy.eval())})
+
+
 def tried_rates(work: Path) -> list[dict[str, Any]]:
     """What `try_rate` noted, by arm and rate."""
     found = [read_json(path) for path in work.glob("rates/*/held_out.json")]
@@ -259,12 +276,16 @@ def document_of(work: Path) -> dict[str, Any]:
     controls_of = {part: figures_of(work, CONTROL, part) or base for part in ("end", "guarded")}
     kinds = {"ordinary": ~hard, "hard": hard, "all": np.ones_like(hard)}
     rows, gates = [], []
-    for name in ("before", *ARMS):
-        for part in ("end", "guarded") if name != "before" else ("end",):
-            runs = base if name == "before" else figures_of(work, name, part)
+    mean = [{key: np.array(values) for key, values in before["controls"].get(MEAN, {}).items()}]
+    known: dict[str, tuple[str, Any]] = {
+        "before": ("before fine-tuning", base),
+        "mean": (f"no fine-tuning: {MEAN}", mean if mean[0] else []),
+    }
+    for name in (*known, *ARMS):
+        for part in ("end", "guarded") if name in ARMS else ("end",):
+            says, runs = known[name] if name in known else (ARMS[name].says, figures_of(work, name, part))
             if not runs:
                 continue
-            says = "before fine-tuning" if name == "before" else ARMS[name].says
             row: dict[str, Any] = {"arm": name, "says": says, "part": part, "seeds": len(runs)}
             for kind, chosen in kinds.items():
                 if not chosen.any():
@@ -277,6 +298,7 @@ def document_of(work: Path) -> dict[str, Any]:
                     "seed_sd_mm": 1000 * spread_over_seeds(runs, chosen),
                     "pa_mpjpe_mm": float(np.mean([1000 * r["pa_mpjpe"][chosen].mean() for r in runs])),
                     **{n: float(np.mean([r[n][chosen].mean() for r in runs])) for n in ("psnr", "ssim", "soft_iou")},
+                    "haze": float(np.mean([r["haze"][chosen].mean() for r in runs])) if "haze" in runs[0] else None,
                     "pose_score": float(np.mean([r["pose_score"][chosen].mean() for r in runs])),
                 }
             rows.append(row)
@@ -393,6 +415,7 @@ def arm_table(rows: list[dict[str, Any]], kind: str) -> str:
         "PSNR",
         "SSIM",
         "IoU",
+        "haze",
         "score",
     ]
     lines = []
@@ -414,6 +437,7 @@ def arm_table(rows: list[dict[str, Any]], kind: str) -> str:
                 f"{f['psnr']:.2f}",
                 f"{f['ssim']:.3f}",
                 f"{f['soft_iou']:.3f}",
+                "-" if f["haze"] is None else f"{f['haze']:.2f}",
                 f"{f['pose_score']:.4f}",
             ]
         )
@@ -501,6 +525,7 @@ def controls(setting: Setting) -> dict[str, dict[str, list[float]]]:
     views = {name: bank.pixels[index].float() for name, index in chosen.items()}
     views["retrieval by image"] = retrieved(test.pixels[:, 0], bank)
     views["one call of the base"] = one_step(setting.policy, test)
+    views[MEAN] = torch.stack([sampled_views(setting.policy, test, n) for n in range(1, 9)]).mean(0)
     figures = {name: setting.critic.figures(v, test) for name, v in views.items()}
     return {name: {key: values.tolist() for key, values in found.items()} for name, found in figures.items()}
 
@@ -512,7 +537,7 @@ def main() -> int:
     parser.add_argument("--judge", default="multiview-judge", help="name or file of the judge")
     parser.add_argument("--skeleton", default="multiview-skeleton", help="name or file of the skeleton network")
     parser.add_argument("--pose-file", type=Path, help="motion-capture poses, as the base was trained on")
-    parser.add_argument("--phase", choices=["before", "rates", "run", "variants", "report"], required=True)
+    parser.add_argument("--phase", choices=["before", "rates", "run", "again", "variants", "report"], required=True)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--rates", nargs="+", type=float, default=[1e-4, 3e-4, 1e-3], help="what `rates` tries")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -547,6 +572,8 @@ def main() -> int:
             "seconds of the processor": f"{args.seconds:.0f}", "sampler": "DDIM, 10 steps", "K, m": "2, 4",
         }  # fmt: skip
         measure_before(setting, said, args.work)
+    if args.phase == "again":
+        measure_again(setting, args.work)
     if args.phase == "variants":
         write_json(args.work / "variants.json", variant_rows(setting))
     for name in args.arms if args.phase == "rates" else ():

@@ -39,7 +39,12 @@ def test_every_arm_runs_and_stands_in_the_tables_beside_the_start(tmp_path, quic
         direct_reward.run_arm(setting, name, 0, 60.0, tmp_path)
     write_json(tmp_path / "variants.json", direct_reward.variant_rows(setting, 2))
     document = direct_reward.document_of(tmp_path)
-    assert {row["arm"] for row in document["rows"]} == {"before", *direct_reward.ARMS}
+    direct_reward.measure_again(setting, tmp_path)  # the states hold what was measured
+    again = direct_reward.document_of(tmp_path)["rows"]
+    for first, second in zip(document["rows"], again, strict=True):
+        if first["part"] == "end":
+            assert second["all"]["mpjpe_mm"] == pytest.approx(first["all"]["mpjpe_mm"], rel=1e-4)
+    assert {row["arm"] for row in document["rows"]} == {"before", "mean", *direct_reward.ARMS}
     control = next(row for row in document["rows"] if row["arm"] == direct_reward.CONTROL)
     assert control["all"]["against_control"] == [0.0, 0.0, 0.0] and control["seeds"] == 1
     assert document["persons"] == {"ordinary": 3, "hard": 2, "all": 5}
@@ -48,6 +53,7 @@ def test_every_arm_runs_and_stands_in_the_tables_beside_the_start(tmp_path, quic
     assert [row["control"] for row in document["gates"]][2:] == [
         "retrieval by image",
         "one call of the base",
+        direct_reward.MEAN,
         "the base, DDIM",
     ]
     for words in ("What it means.", "before fine-tuning", "ordinary poses (3 persons", "DRTune, K = 2"):
