@@ -53,6 +53,7 @@ CASES = [
     Case("hybrik-json", "coco", options=(("about_root", False),)),
     Case("amass", "ACCAD", joints=52, one_shape=True, has_camera=False),
     Case("scorer-cache", "hi4d", joints=55, has_camera=False),
+    Case("ehf", joints=55, exact=5e-4),
     Case("rich", joints=55, rows=(0, 0, 1, 1, 2, 2, 3, 3)),
 ]
 
@@ -109,13 +110,14 @@ def test_persons_come_back_where_they_were(there):
     assert len(persons) == len(case.rows) and persons.faults.total == 0
     body, joints = example.annotation.body, example.annotation.joints
     true = there.who.params[list(case.rows)]
-    assert torch.allclose(body.body_pose[:, :21], true.body_pose[:, :21], atol=1e-5)
+    assert torch.allclose(body.body_pose[:, :21], true.body_pose[:, :21], atol=5e-3 if case.dataset == "ehf" else 1e-5)
     assert torch.allclose(joints, posed_joints(there.who.body, body), atol=1e-5)
+    atol = max(2e-5, case.exact) if case.dataset == "ehf" else 2e-5  # whose poses are found in meshes
     if case.has_camera:
         assert torch.allclose(joints[:, :22], there.true()[:, :22], atol=case.exact)
         assert bool(example.observation.knows_camera.all())
     relative, expected = joints - joints[:, :1], there.true() - there.true()[:, :1]
-    assert torch.allclose(relative[:, :22], expected[:, :22], atol=2e-5)
+    assert torch.allclose(relative[:, :22], expected[:, :22], atol=atol)
     if case.dataset == "amass":  # whose camera is made up
         assert bool((joints[:, 0, 2] - 5).abs().max() < 0.5)
     facts = persons.facts
@@ -126,11 +128,11 @@ def test_labels_fall_on_the_points_of_the_file(there):
     persons, case = there.as_annotated(), there.case
     points = torch.from_numpy(persons.labels.points)
     marked, example = torch.isfinite(points).all(-1), persons.examples
-    if case.dataset not in ("3dpw", "amass", "rich", "h36m"):  # whose files have no joints in the image
+    if case.dataset not in ("3dpw", "amass", "rich", "h36m", "ehf"):  # whose files have no joints in the image
         assert bool((marked.sum(1) >= 14).all())
         off = (project(example.annotation.joints, example.observation.K) - points).norm(dim=-1)
         assert float(off[marked].max()) < (0.2 if case.has_camera else 8)
-    if case.dataset in ("3dpw", "human-data"):
+    if case.dataset in ("3dpw", "human-data", "ehf"):
         assert bool((example.observation.confidence[:, :17] > 0).all())
         off = example.observation.keypoints[:, :17] - there.who.surface[list(case.rows)][:, :17]
         assert float(off.abs().max()) < 1e-3
@@ -169,6 +171,10 @@ def test_labels_are_carried_over_to_the_free_body(there):
     assert "carried over" in persons.facts.body and "carried over" in persons.facts.joints
     if there.case.has_camera:
         assert float((example.annotation.joints - there.true()).norm(dim=-1)[:, LIMBS].mean()) < 0.02
+    if there.case.dataset == "ehf":
+        with pytest.raises(InputError, match="expected the file of SMPL-X"):
+            there.opened()
+        return
     without = there.opened()
     assert "no file of" in without.facts.body
     if bool(np.isfinite(without.labels.joints[:, :24]).all()):

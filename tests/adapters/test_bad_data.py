@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hmralign.adapters.persons import AdaptedPersons
+from hmralign.body.body_file import load_body
 from hmralign.data.dataset import DatasetSetting, open_dataset
 from hmralign.data.names import PUBLISHED
 from hmralign.structures import InputError
@@ -20,6 +21,7 @@ from support.published_datasets import (
     write_3dpw,
     write_3dpw_json,
     write_bedlam,
+    write_ehf,
     write_emdb,
     write_h36m,
     write_human_data,
@@ -191,7 +193,7 @@ def test_an_archive_that_was_not_unpacked_is_pointed_at(tmp_path):
         opened("3dpw", tmp_path)
 
 
-@pytest.mark.parametrize("dataset", STAND_INS)
+@pytest.mark.parametrize("dataset", [name for name in STAND_INS if name != "ehf"])  # which has a file for each frame
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.97])
 def test_a_download_that_broke_off_is_told(dataset, share, who, tmp_path):
     there = STAND_INS[dataset]
@@ -204,7 +206,7 @@ def test_a_download_that_broke_off_is_told(dataset, share, who, tmp_path):
     assert len(str(error.value)) < 600
 
 
-@pytest.mark.parametrize("dataset", ["3dpw", "3dpw-json", "h36m", "emdb", "rich", "mpi-inf-3dhp"])
+@pytest.mark.parametrize("dataset", ["3dpw", "3dpw-json", "h36m", "emdb", "rich", "ehf", "mpi-inf-3dhp"])
 def test_a_split_that_there_is_not_is_told_before_the_files_are_blamed(dataset, tmp_path):
     with pytest.raises(InputError, match=f"{dataset} has no split 'tset'; expected .*test"):
         opened(dataset, tmp_path, "tset")
@@ -237,6 +239,64 @@ def test_an_object_array_in_place_of_numbers_is_refused(who, tmp_path):
     write_bedlam(tmp_path, who, change=lambda c: at(c, "pose_cam", value=np.array([_Harm()] * 4, dtype=object)))
     with pytest.raises(InputError, match="holds objects"):
         opened("bedlam", tmp_path, "train")
+
+
+EHF = [
+    (lambda c: at(c, "meshes", 1, value=np.pad(c["meshes"][1], ((0, 5), (0, 0)))), "has a mesh of"),
+    (lambda c: at(c, "meshes", 1, value=1000 * c["meshes"][1]), "near no pose of the label body"),
+    (lambda c: at(c, "meshes", 1, value=c["meshes"][1][::-1]), "near no pose of the label body"),
+    (lambda c: at(c, "meshes", 1, value=c["meshes"][1] * np.nan), "not finite"),
+    (lambda c: at(c, "points", 1, value=[0.5] * 57), "expected 75 or 54"),
+    (lambda c: at(c, "points", 1, value=["a"] * 75), "no array of numbers"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), EHF)
+def test_one_wrong_frame_of_ehf_is_named_and_the_others_are_read(change, said, bodies, tmp_path, caplog):
+    smplx = body_file(str(bodies), 55)
+    write_ehf(tmp_path, people(smplx), change=change)
+    persons = opened("ehf", tmp_path, label_body=smplx, body=load_body(smplx))
+    assert len(persons) == 3 and persons.faults.total == 1
+    assert said in caplog.text and "02_align.ply" in caplog.text
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.97])
+def test_a_mesh_of_ehf_that_broke_off_is_named(share, bodies, tmp_path, caplog):
+    smplx = body_file(str(bodies), 55)
+    write_ehf(tmp_path, people(smplx))
+    path = tmp_path / "03_align.ply"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    assert len(opened("ehf", tmp_path, label_body=smplx)) == 3
+    assert "03_align.ply" in caplog.text
+
+
+CAMERAS = [
+    (lambda text: text.replace("Rotation", "Turn"), "says no rotation"),
+    (lambda text: text.replace("[350.000000000]", "[350] [1] [2]"), "has 4 numbers, expected 2 or 1"),
+    (lambda text: "", "says no focal"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), CAMERAS)
+def test_a_camera_of_ehf_that_says_something_else_is_refused(change, said, bodies, tmp_path):
+    smplx = body_file(str(bodies), 55)
+    write_ehf(tmp_path, people(smplx), change=lambda c: c.update(camera=change(c["camera"])))
+    with pytest.raises(InputError, match=said):
+        opened("ehf", tmp_path, label_body=smplx)
+
+
+def test_the_camera_of_ehf_may_stand_in_one_line_each_and_as_a_matrix(bodies, tmp_path):
+    smplx = body_file(str(bodies), 55)
+    who = people(smplx)
+    write_ehf(tmp_path, who)
+    first = opened("ehf", tmp_path, label_body=smplx)
+    K, R, t = who.K, first.labels.R_cam_file[0].ravel(), first.labels.t_cam_file[0]
+    (tmp_path / "EHF_camera.txt").write_text(
+        f"focal length: f_x={K[0, 0]:.9f}, f_y={K[1, 1]:.9f}\nprincipal point: c_x={K[0, 2]:.9f}, c_y={K[1, 2]:.9f}\n"
+        f"rotation (matrix) = {R.tolist()}\ntranslation = {t.tolist()}\n"
+    )
+    assert np.allclose(opened("ehf", tmp_path, label_body=smplx).labels.K, first.labels.K)
+    assert np.allclose(opened("ehf", tmp_path, label_body=smplx).labels.transl, first.labels.transl, atol=1e-4)
 
 
 UNEQUAL = [

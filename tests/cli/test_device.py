@@ -44,6 +44,8 @@ DO_NOT_COMPUTE = {
     "export": "writes what is there in other forms",
     "multiview poses": "chooses among poses by distances of joints, once",
     "multiview benchmark": "draws a few persons, whose hashes are those of the processor",
+    "multiview images": "draws pictures, whose hashes are those of the processor",
+    "multiview check": "reads headers and configurations",
     "data list": "reads names",
     "data check": "reads, measures and draws a few records",
     **dict.fromkeys(

@@ -4,6 +4,7 @@ Those that train, sample or judge at the size of the papers are walked through a
 `tests/cli/test_published_data.py`.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from hmralign.evaluation.benchmarks.protocol import protocol_names
 from hmralign.models.paper.checkpoint import save_hyponet
 from support.body_files import python2_pickle, stand_in
 from support.documented_commands import documented_commands
-from support.foreign_predictions import write_4d_humans
+from support.foreign_predictions import write_4d_humans, write_smplerx
 from support.published_datasets import (
     body_file,
     people,
     same_shape,
     write_3dpw,
     write_3dpw_json,
+    write_ehf,
     write_emdb,
     write_human_data,
 )
@@ -47,6 +49,12 @@ def disk(tmp_path_factory):
     write_emdb(folder / "EMDB", who)
     write_human_data(folder / "INSTA", who, name="insta_variety_neural_annot_train")
     write_4d_humans(folder / "results/demo_3dpw.pkl", who)
+    smplx = body_file(str(folder), 55, name="SMPLX_NEUTRAL")
+    expressive = people(smplx)
+    write_ehf(folder / "EHF", expressive)
+    for meta in (write_smplerx(folder / "results/smplerx_ehf", expressive) / "meta").iterdir():
+        said = json.loads(meta.read_text())
+        meta.write_text(json.dumps(said | {"img_path": f"{int(meta.stem[:5]) + 1:02d}_img.png"}))
     regressor = np.zeros((17, who.body.num_vertices), np.float32)
     regressor[np.arange(17), np.arange(17) * 100] = 1
     np.save(folder / "J_regressor_h36m.npy", regressor)
@@ -82,6 +90,7 @@ def with_options(words: list[str], options: list[str]) -> list[str]:
         ),
         ("evaluate hyponet.safetensors --data 3DPW --dataset 3dpw-json --protocol clean", SMALL, "the protocol clean"),
         ("evaluate lite --data EMDB", SMALL, "Figures under the protocol emdb-24"),
+        ("evaluate --predictions results/smplerx_ehf", [], "4 predictions against 4 records (0 without one)"),
         ("evaluate --predictions results/demo_3dpw.pkl", [], "4 predictions against 3 records (0 without one)"),
         (
             "clean --data INSTA",

@@ -18,9 +18,11 @@ from PIL import Image, ImageDraw
 
 from hmralign.adapters.persons import AdaptedPersons
 from hmralign.body.body_file import load_body
-from hmralign.body.lbs import posed_joints, posed_keypoints, rest_joints
+from hmralign.body.lbs import posed_joints, posed_keypoints, rest_joints, vertices
 from hmralign.body.model import BodyModel
+from hmralign.body.skeleton import KEYPOINT_NAMES
 from hmralign.data.names import DATASETS
+from hmralign.detection.keypoint_conventions import OPENPOSE_BODY25
 from hmralign.geometry.cameras import project
 from hmralign.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from hmralign.structures import BodyParams
@@ -130,6 +132,15 @@ def openpose18(who: People) -> np.ndarray:
     for place, ours in enumerate(order):
         if ours is not None:
             found[:, place, :2], found[:, place, 2] = surface[:, ours], 0.9
+    return found
+
+
+def openpose25(who: People) -> np.ndarray:
+    """(N, 25, 3) in OpenPose's BODY_25."""
+    found = np.zeros((len(who), 25, 3))
+    for name, place in OPENPOSE_BODY25.place.items():
+        found[:, place, :2] = who.surface[:, KEYPOINT_NAMES.index(name)].numpy()
+        found[:, place, 2] = 0.9
     return found
 
 
@@ -442,6 +453,46 @@ def write_rich(folder: Path, who: People, *, gender: str = "male", change=None) 
     return folder
 
 
+def write_ehf(folder: Path, who: People, *, change=None) -> Path:
+    """A mesh in the world of the scan, a picture and OpenPose's points for each frame, and one camera for all.
+
+    Fingers stretch out of the pose that the 24 joints have, as those of real meshes do.
+    """
+    T = world_to_cam(1)[0]
+    in_cam = vertices(who.body, who.params).double().numpy()
+    in_cam = in_cam + 0.03 * who.body.weights[:, 22:].sum(1).double().numpy()[:, None]
+    meshes, faces = (in_cam - T[:3, 3]) @ T[:3, :3], who.body.faces.numpy()
+    turn = rotmat_to_rotvec(torch.from_numpy(T[:3, :3])).tolist()
+    fx, fy, (cx, cy) = float(who.K[0, 0]), float(who.K[1, 1]), who.K[:2, 2].tolist()
+    camera = "".join(
+        f"{heading}:\n" + "".join(f"[{number:.9f}]\n" for number in numbers) + "\n"
+        for heading, numbers in (("Focal length", (fx, fy)), ("Principal Point", (cx, cy)), ("Rotation", turn),
+                                 ("Translation", T[:3, 3]))
+    )  # fmt: skip
+    content = {"camera": camera, "meshes": list(meshes), "points": [p.reshape(-1).tolist() for p in openpose25(who)]}
+    if change is not None:
+        change(content)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "EHF_camera.txt").write_text(content["camera"])
+    for row, (mesh, points) in enumerate(zip(content["meshes"], content["points"], strict=True), 1):
+        (folder / f"{row:02d}_align.ply").write_bytes(_binary_ply(np.asarray(mesh), faces))
+        other = {"pose_keypoints_2d": [5.0, 5.0, 0.1] * 25}  # somebody whom OpenPose saw in the background
+        people = [other, {"pose_keypoints_2d": points}]
+        (folder / f"{row:02d}_2Djnt.json").write_text(json.dumps({"version": 1.2, "people": people}))
+        photo(folder / f"{row:02d}_img.png", who.points[row - 1].numpy())
+    return folder
+
+
+def _binary_ply(points: np.ndarray, faces: np.ndarray) -> bytes:
+    head = (
+        f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\nproperty float x\nproperty float y\n"
+        f"property float z\nelement face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    rows = np.zeros(len(faces), np.dtype([("n", "u1"), ("i", "<i4", 3)]))
+    rows["n"], rows["i"] = 3, faces
+    return head.encode() + points.astype("<f4").tobytes() + rows.tobytes()
+
+
 def _opencv_xml(matrices: dict[str, np.ndarray]) -> str:
     parts = []
     for name, matrix in matrices.items():
@@ -483,6 +534,7 @@ STAND_INS = {
     "mpi-inf-3dhp": StandIn(write_mpi_inf_3dhp, "test", "annotations/*.json"),
     "amass": StandIn(write_amass, "all", "ACCAD/*/walk_poses.npz"),
     "scorer-cache": StandIn(write_scorer_cache, "hi4d", "*.npz"),
+    "ehf": StandIn(write_ehf, "test", "*_align.ply"),
     "rich": StandIn(write_rich, "test", "test_body/*/00000/*.pkl"),
 }
 """Every published data set; the one table of them for tests."""

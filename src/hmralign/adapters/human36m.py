@@ -18,12 +18,12 @@ import numpy as np
 
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults, WrongRecordError
-from hmralign.adapters.fields import Fields
 from hmralign.adapters.folders import need_one, need_split
 from hmralign.adapters.joint_columns import at_root, in_metres, joint_numbers, joints_29
-from hmralign.adapters.json_records import Row, joined_records, kept_labels, labels_of_records
+from hmralign.adapters.json_records import Columns, joined_records, kept_labels, labels_of_records
 from hmralign.adapters.labels import Labels, box_of_xywh, intrinsics
 from hmralign.adapters.persons import AdaptedPersons, adapted
+from hmralign.adapters.record_block import Block
 from hmralign.data.dataset import DatasetSetting
 
 CARD = DatasetCard(
@@ -55,7 +55,7 @@ def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
     path = index_path(folder, split)
     what = "annotations of Human3.6M"
     return kept_labels(
-        CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=True), _row, own), faults
+        CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=True), _columns, own), faults
     ), folder / "images"
 
 
@@ -65,11 +65,11 @@ def index_path(folder: Path, split: str) -> Path:
                     f"*_{split}_Human36M_smpl*protocol_2.json")  # fmt: skip
 
 
-def _row(image: Fields, annotation: Fields) -> Row:
-    file_name, camera = image.text("file_name"), image.inside("cam_param")
-    if any(sequence in file_name for sequence in SHIFTED):
+def _columns(image: Block, annotation: Block) -> Columns:
+    file_names, camera = image.texts("file_name"), image.inside("cam_param")
+    if any(sequence in name for name in file_names for sequence in SHIFTED):
         raise WrongRecordError("is of a sequence whose truth is known to be shifted")
-    if "image_id" in annotation and "id" in image and annotation.value("image_id") != image.value("id"):
+    if "image_id" in annotation and "id" in image and annotation.values("image_id") != image.values("id"):
         raise WrongRecordError("stands beside an image that its image_id does not name")
     root = annotation.numbers("root_coord", (3,)) / 1000
     joints, factor = in_metres(joint_numbers(annotation, "smpl_joints", 3), "smpl_joints")
@@ -78,12 +78,12 @@ def _row(image: Fields, annotation: Fields) -> Row:
     placed = at_root(joints, root, "smpl_joints")
     assert placed is not None
     return {
-        "image": file_name,
-        "size": np.array([image.number("width"), image.number("height")]),
+        "image": file_names,
+        "size": np.stack([image.number("width"), image.number("height")], axis=1),
         "K": intrinsics(camera.numbers("f", (2,)), camera.numbers("c", (2,))),
         "poses": annotation.pose("thetas"),
         "betas": annotation.betas("betas"),
         "box": box_of_xywh(annotation.numbers("bbox", (4,))),
         "joints": joints_29(placed),
-        "pelvis": placed[0],
+        "pelvis": placed[:, 0],
     }

@@ -17,12 +17,12 @@ import numpy as np
 
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults, WrongRecordError
-from hmralign.adapters.fields import Fields
 from hmralign.adapters.folders import need_one
 from hmralign.adapters.joint_columns import at_root, in_metres, joint_numbers, joints_29
-from hmralign.adapters.json_records import Row, joined_records, kept_labels, labels_of_records
+from hmralign.adapters.json_records import Columns, joined_records, kept_labels, labels_of_records
 from hmralign.adapters.labels import Labels, box_of_xywh, intrinsics
 from hmralign.adapters.persons import AdaptedPersons, adapted
+from hmralign.adapters.record_block import Block
 from hmralign.data.dataset import DatasetSetting
 from hmralign.storage.json_stream import json_items
 
@@ -52,7 +52,7 @@ def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
     what = "HybrIK-style annotations"
     zipped = not names_images(path, what)
     return kept_labels(
-        CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=zipped), _row, own), faults
+        CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=zipped), _columns, own), faults
     ), folder / "images"
 
 
@@ -67,28 +67,30 @@ def names_images(path: Path, what: str) -> bool:
     return first is not None and isinstance(first.value, dict) and "image_id" in first.value
 
 
-def _row(image: Fields, annotation: Fields) -> Row:
-    if "joint_cam_valid" in annotation and not annotation.numbers("joint_cam_valid").any():
-        raise WrongRecordError("has no fit (joint_cam_valid is zero)")
+def _columns(image: Block, annotation: Block) -> Columns:
+    if "joint_cam_valid" in annotation:
+        valid = annotation.numbers("joint_cam_valid").reshape(len(annotation), -1)
+        if not valid.any(1).all():
+            raise WrongRecordError("has no fit (joint_cam_valid is zero)")
     smpl = annotation.inside("smpl_param")
-    row: Row = {
-        "image": image.text("file_name"),
-        "size": np.array([image.number("width"), image.number("height")]),
+    found: Columns = {
+        "image": image.texts("file_name"),
+        "size": np.stack([image.number("width"), image.number("height")], axis=1),
         "K": intrinsics(annotation.numbers("f", (2,)), annotation.numbers("c", (2,))),
         "poses": smpl.pose("pose"),
         "betas": smpl.betas("shape"),
     }
     if "bbox" in annotation:
-        row["box"] = box_of_xywh(annotation.numbers("bbox", (4,)))
+        found["box"] = box_of_xywh(annotation.numbers("bbox", (4,)))
     if "joint_img_29" in annotation:
-        row["points"] = joints_29(joint_numbers(annotation, "joint_img_29", 3, 2)[:, :2])
+        found["points"] = joints_29(joint_numbers(annotation, "joint_img_29", 3, 2)[..., :2])
     if "joint_cam_29" in annotation:
         joints, factor = in_metres(joint_numbers(annotation, "joint_cam_29", 3), "joint_cam_29")
         root = annotation.numbers("root_coord", (3,)) * factor if "root_coord" in annotation else None
         placed = at_root(joints, root, "joint_cam_29")
-        row["joints"] = joints_29(joints if placed is None else placed)
+        found["joints"] = joints_29(joints if placed is None else placed)
         if placed is not None:
-            row["pelvis"] = placed[0]
-    if "pelvis" not in row and "trans" in smpl:
-        row["transl"] = smpl.numbers("trans", (3,))
-    return row
+            found["pelvis"] = placed[:, 0]
+    if "pelvis" not in found and "trans" in smpl:
+        found["transl"] = smpl.numbers("trans", (3,))
+    return found

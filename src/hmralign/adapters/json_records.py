@@ -7,20 +7,24 @@ some hundred megabytes of numbers takes longer than everything else; a file that
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json, to_json
 
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults, WrongRecordError
-from hmralign.adapters.fields import Fields
-from hmralign.adapters.labels import Labels, is_same, same_for_all
+from hmralign.adapters.labels import LabelColumns, Labels, is_same, same_for_all
+from hmralign.adapters.record_block import Block
 from hmralign.body.npz_file import read_npz, write_npz
 from hmralign.storage.json_file import parse_json
 from hmralign.storage.json_stream import json_items
@@ -35,10 +39,13 @@ CACHE_VERSION = 2
 CACHED_FROM_BYTES = 8 * 2**20
 """Smaller files are read anew each time."""
 
-_AT_ONCE = 2000
+_AT_ONCE = 512
 
 Row = dict[str, Any]
 """Columns of `Labels` for one person; `name`, `image` and `gender` among them."""
+
+Columns = dict[str, Any]
+"""Columns of `Labels` for some persons, but for their names; `image` and `gender` among them."""
 
 
 def joined_records(path: Path, what: str, *, zipped: bool) -> Iterator[tuple[str, Any, Any]]:
@@ -46,48 +53,83 @@ def joined_records(path: Path, what: str, *, zipped: bool) -> Iterator[tuple[str
 
     Raises InputError where the file is no such JSON, and where the lists of a `zipped` file have unequal lengths.
     """
-    images = {} if not zipped else []
-    for item in json_items(path, what, ("images",), to_the_end=False):
-        if isinstance(images, list):
-            images.append(item.value)
-        elif isinstance(item.value, dict) and isinstance(item.value.get("id"), str | int):
-            images[item.value["id"]] = item.value
-    count = 0
-    for item in json_items(path, what, ("annotations",)):
-        annotation, count = item.value, count + 1
-        own = annotation.get("id", item.number) if isinstance(annotation, dict) else item.number
-        if isinstance(images, list):
-            yield f"{path.name}:{item.number}", images[item.number] if item.number < len(images) else None, annotation
-        else:
-            key = annotation.get("image_id") if isinstance(annotation, dict) else None
-            yield f"{path.name}:{own}", images.get(key) if isinstance(key, str | int) else None, annotation
-    if count == 0:
+    records = (_zipped if zipped else _by_image_id)(path, what)
+    if (first := next(records, None)) is None:
         raise InputError(f"{path}: not {what}: it has no list 'annotations' with anything in it")
-    if zipped and count != len(images):
+    yield first
+    yield from records
+
+
+def _zipped(path: Path, what: str) -> Iterator[tuple[str, Any, Any]]:
+    """Both lists are read side by side, so that neither of them is held."""
+    images = json_items(path, what, ("images",), to_the_end=False)
+    count = without = 0
+    for item in json_items(path, what, ("annotations",)):
+        image, count = next(images, None), count + 1
+        without += image is None
+        yield f"{path.name}:{item.number}", None if image is None else image.value, item.value
+    beside = count - without + sum(1 for _ in images)
+    if count and count != beside:
         raise InputError(
-            f"{path}: has {counted(len(images), 'image')} and {counted(count, 'annotation')}, which belong together "
-            "item by item; expected as many of each"
+            f"{path}: has {counted(beside, 'image')} and {counted(count, 'annotation')}, which belong together item by "
+            "item; expected as many of each"
         )
 
 
+def _by_image_id(path: Path, what: str) -> Iterator[tuple[str, Any, Any]]:
+    """Images are held as text, which takes a tenth of what objects do."""
+    images = {}
+    for item in json_items(path, what, ("images",), to_the_end=False):
+        if isinstance(item.value, dict) and isinstance(item.value.get("id"), str | int):
+            images[item.value["id"]] = to_json(item.value)
+    for item in json_items(path, what, ("annotations",)):
+        annotation = item.value if isinstance(item.value, dict) else {}
+        own, key = annotation.get("id", item.number), annotation.get("image_id")
+        image = images.get(key) if isinstance(key, str | int) else None
+        yield f"{path.name}:{own}", None if image is None else from_json(image), item.value
+
+
 def labels_of_records(
-    records: Iterator[tuple[str, Any, Any]], row_of: Callable[[Fields, Fields], Row], faults: Faults
+    records: Iterator[tuple[str, Any, Any]], columns_of: Callable[[Block, Block], Columns], faults: Faults
 ) -> Labels:
-    """Columns of all records that fit; `row_of` is given image and annotation. The others are counted."""
-    parts, rows = [], []
-    for name, image, annotation in records:
-        try:
-            if image is None:
-                raise WrongRecordError("belongs to an image that is not in the file")
-            rows.append({"name": name, **row_of(Fields(image, "image"), Fields(annotation))})
-        except WrongRecordError as error:
-            faults.add(name, str(error))
-        if len(rows) == _AT_ONCE:
-            parts.append(labels_of_rows(rows))
-            rows = []
-    if rows or not parts:
-        parts.append(labels_of_rows(rows))
-    return Labels.cat(parts)
+    """Columns of all records that fit; `columns_of` is given images and annotations. The others are counted."""
+    gathered = LabelColumns()
+    with _without_collector():
+        while some := list(islice(records, _AT_ONCE)):
+            for names, columns in _columns_of_some(some, columns_of, faults):
+                gathered.add(Labels.of(names, **columns))
+    return gathered.labels()
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Without the collector of cycles, which goes through every list of numbers that is held, and finds none: values of
+    JSON have no cycles. It takes more than half of the time of reading them."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _columns_of_some(
+    some: list[tuple[str, Any, Any]], columns_of: Callable[[Block, Block], Columns], faults: Faults
+) -> Iterator[tuple[list[str], Columns]]:
+    """Columns of records that are alike, in order: of all, or of halves where they do not fit together."""
+    names, images, annotations = (list(part) for part in zip(*some, strict=True))
+    try:
+        if None in images:
+            raise WrongRecordError("belongs to an image that is not in the file")
+        yield names, columns_of(Block(images, "image"), Block(annotations))
+    except WrongRecordError as error:
+        if len(some) == 1:
+            faults.add(names[0], str(error))
+            return
+        half = len(some) // 2
+        yield from _columns_of_some(some[:half], columns_of, faults)
+        yield from _columns_of_some(some[half:], columns_of, faults)
 
 
 def labels_of_rows(rows: list[Row]) -> Labels:

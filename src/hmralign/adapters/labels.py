@@ -87,12 +87,7 @@ class Labels:
         """Persons of several files. Raises InputError where there are none at all."""
         if not parts:
             raise InputError("there are no annotated persons")
-        columns = {}
-        for field in fields(Labels):
-            some = [getattr(part, field.name) for part in parts]
-            same = all(map(is_same, some)) and all(np.array_equal(some[0][0], c[0], equal_nan=True) for c in some)
-            columns[field.name] = same_for_all(some[0][0], sum(map(len, some))) if same else np.concatenate(some)
-        return Labels(**columns)
+        return Labels(**{f.name: _concatenated([getattr(part, f.name) for part in parts]) for f in fields(Labels)})
 
     @staticmethod
     def of(name: Sequence[str] | np.ndarray, *, image: Sequence[str] | np.ndarray | None = None,
@@ -106,8 +101,10 @@ class Labels:
         filled = {}
         for column, shape in _SHAPES.items():
             given = np.asarray(columns.pop(column, np.nan), np.float32)
-            if given.ndim > len(shape):
-                filled[column] = np.ascontiguousarray(np.broadcast_to(given, (n, *shape)))
+            if given.shape == (n, *shape):
+                filled[column] = np.ascontiguousarray(given)
+            elif given.ndim > len(shape):
+                filled[column] = np.array(np.broadcast_to(given, (n, *shape)))
             else:
                 filled[column] = same_for_all(np.array(np.broadcast_to(given, shape)), n)
         assert not columns, columns
@@ -115,6 +112,69 @@ class Labels:
             np.asarray(name, np.str_), np.asarray([""] * n if image is None else image, np.str_),
             gender=np.zeros(n, np.int64) if gender is None else np.asarray(gender, np.int64), **filled,
         )  # fmt: skip
+
+
+class LabelColumns:
+    """Labels that arrive some at a time. Columns of numbers grow in place, so that no two copies of them are held."""
+
+    def __init__(self) -> None:
+        self._columns = {field.name: _Column() for field in fields(Labels)}
+
+    def add(self, some: Labels) -> None:
+        """Some more persons."""
+        for name, column in self._columns.items():
+            column.add(getattr(some, name))
+
+    def labels(self) -> Labels:
+        """All of them, none where nothing was added; nothing is held here any more."""
+        columns, self._columns = self._columns, {}
+        if not columns["name"].rows:
+            return Labels.of([])
+        return Labels(**{name: columns.pop(name).whole() for name in list(columns)})
+
+
+class _Column:
+    """One column. What is one value for all rows stays that; texts, whose widths differ, are put together late."""
+
+    def __init__(self) -> None:
+        self.rows, self.parts, self.grown = 0, list[np.ndarray](), np.empty(0)
+
+    def add(self, some: np.ndarray) -> None:
+        """Some more rows."""
+        if self.rows == 0 and not self._is_held_in_parts(some):
+            self.grown = np.empty((0, *some.shape[1:]), some.dtype)
+        if self.rows == 0 or self.parts:
+            if self._is_held_in_parts(some) and (not self.parts or self._goes_with(some)):
+                self.parts.append(some)
+                self.rows += len(some)
+                return
+            if self.parts:
+                self.grown, self.parts = _concatenated(self.parts).copy(), []
+        end = self.rows + len(some)
+        if end > len(self.grown):
+            self.grown.resize((end + end // 8, *self.grown.shape[1:]), refcheck=False)
+        self.grown[self.rows : end] = some
+        self.rows = end
+
+    def whole(self) -> np.ndarray:
+        """All rows."""
+        if self.parts:
+            return _concatenated(self.parts)
+        self.grown.resize((self.rows, *self.grown.shape[1:]), refcheck=False)
+        return self.grown
+
+    def _is_held_in_parts(self, some: np.ndarray) -> bool:
+        return some.dtype.kind == "U" or is_same(some)
+
+    def _goes_with(self, some: np.ndarray) -> bool:
+        first = self.parts[0]
+        return some.dtype.kind == "U" or (is_same(first) and np.array_equal(first[0], some[0], equal_nan=True))
+
+
+def _concatenated(some: list[np.ndarray]) -> np.ndarray:
+    """Columns one behind the other; those that are one value for all rows of all stay that."""
+    same = all(map(is_same, some)) and all(np.array_equal(some[0][0], c[0], equal_nan=True) for c in some)
+    return same_for_all(some[0][0], sum(map(len, some))) if same else np.concatenate(some)
 
 
 def same_for_all(value: np.ndarray, count: int) -> np.ndarray:

@@ -18,12 +18,12 @@ import torch
 
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults, WrongRecordError
-from hmralign.adapters.fields import Fields
 from hmralign.adapters.folders import need_one, need_split
-from hmralign.adapters.joint_columns import in_metres
-from hmralign.adapters.json_records import Row, joined_records, kept_labels, labels_of_records
+from hmralign.adapters.joint_columns import in_metres, joints_29
+from hmralign.adapters.json_records import Columns, joined_records, kept_labels, labels_of_records
 from hmralign.adapters.labels import Labels, box_of_xywh
 from hmralign.adapters.persons import AdaptedPersons, adapted
+from hmralign.adapters.record_block import Block
 from hmralign.body.free_body import load_free_body
 from hmralign.body.inverse_kinematics import joints_twists_to_pose
 from hmralign.body.lbs import rest_joints
@@ -70,7 +70,7 @@ def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
     """Labels of the split's file, and the folder of images."""
     path, what = index_path(folder, split), "annotations of MPI-INF-3DHP"
     labels = kept_labels(
-        CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=True), _row, own), faults
+        CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=True), _columns, own), faults
     )
     own = folder / f"mpi_inf_3dhp_{split}_set"
     return labels, own if own.is_dir() else folder / "images"
@@ -81,36 +81,37 @@ def index_path(folder: Path, split: str) -> Path:
     return need_one(CARD, folder, f"annotations/*mpi_inf_3dhp_{split}*.json", f"*mpi_inf_3dhp_{split}*.json")
 
 
-def _row(image: Fields, annotation: Fields) -> Row:
+def _columns(image: Block, annotation: Block) -> Columns:
     camera = image if "cam_param" in image else annotation
     found = annotation.numbers("keypoints_cam", (28, 3), (17, 3))
     joints, factor = in_metres(_as_smpl(found), "keypoints_cam")
     if factor == 1.0:
         raise WrongRecordError("'keypoints_cam' are in metres, expected millimetres")
     return {
-        "image": image.text("file_name"), "size": np.array([image.number("width"), image.number("height")]),
-        "K": camera.inside("cam_param").numbers("intrinsic_param", (3, 3), (3, 4), (4, 4))[:3, :3],
-        "box": box_of_xywh(annotation.numbers("bbox", (4,))), "poses": _along(joints), "betas": np.zeros(10),
-        "joints": np.concatenate([joints, np.full((29 - NUM_JOINTS, 3), np.nan)]), "pelvis": joints[0],
+        "image": image.texts("file_name"), "size": np.stack([image.number("width"), image.number("height")], axis=1),
+        "K": camera.inside("cam_param").numbers("intrinsic_param", (3, 3), (3, 4), (4, 4))[:, :3, :3],
+        "box": box_of_xywh(annotation.numbers("bbox", (4,))), "poses": _along(joints),
+        "betas": np.zeros((len(image), 10)), "joints": joints_29(joints), "pelvis": joints[:, 0],
     }  # fmt: skip
 
 
 def _as_smpl(found: np.ndarray) -> np.ndarray:
-    """(24, 3); what test files lack lies on the way between what they have."""
-    at = {name: found[place] for name, place in (_OF_28 if len(found) == len(_OF_28) + 4 else _OF_17).items()}
+    """(N, 24, 3); what test files lack lies on the way between what they have."""
+    places = _OF_28 if found.shape[1] == len(_OF_28) + 4 else _OF_17
+    at = {name: found[:, place] for name, place in places.items()}
     at.setdefault("spine1", (at["pelvis"] + at["spine2"]) / 2)
     at.setdefault("spine3", (at["spine2"] + at["neck"]) / 2)
     for side in ("left", "right"):
         at.setdefault(f"{side}_collar", at["neck"] + 0.4 * (at[f"{side}_shoulder"] - at["neck"]))
         at.setdefault(f"{side}_foot", at[f"{side}_ankle"])
         at.setdefault(f"{side}_hand", at[f"{side}_wrist"])
-    return np.stack([at[name] for name in JOINT_NAMES[:NUM_JOINTS]])
+    return np.stack([at[name] for name in JOINT_NAMES[:NUM_JOINTS]], axis=1)
 
 
 def _along(joints: np.ndarray) -> np.ndarray:
-    """(24, 3) rotation vectors whose bones point along the joints, without twist."""
+    """(N, 24, 3) rotation vectors whose bones point along the joints, without twist."""
     body, given = load_free_body("3k5"), torch.from_numpy(joints).float()
-    ends = given[list(PARENTS[NUM_JOINTS:])]  # bones of no length keep their rest direction
-    twists = torch.tensor([1.0, 0.0]).expand(NUM_TWISTS, 2)
+    ends = given[:, list(PARENTS[NUM_JOINTS:])]  # bones of no length keep their rest direction
+    twists = torch.tensor([1.0, 0.0]).expand(len(joints), NUM_TWISTS, 2)
     rest = rest_joints(body, fit_betas(body, span_lengths(given, BONE_SPANS), BONE_SPANS))
-    return rotmat_to_rotvec(joints_twists_to_pose(torch.cat([given, ends]), twists, rest)).numpy()
+    return rotmat_to_rotvec(joints_twists_to_pose(torch.cat([given, ends], 1), twists, rest)).numpy()

@@ -70,6 +70,8 @@ class AdaptedPersons:
     setting: DatasetSetting
     images: Path
     faults: Faults
+    meshes: Callable[[Labels], Tensor] | None = None
+    """Annotated meshes (n, vert, 3) of some labels in `cam`, where the data set's truth is meshes of the label body."""
 
     @property
     def name(self) -> str:
@@ -172,7 +174,8 @@ class AdaptedPersons:
             torch.zeros(n, MASK_SIZE, MASK_SIZE), torch.zeros(n, dtype=torch.bool),
         )  # fmt: skip
         joints = placed.joints if self.is_own_family else posed_joints(self.target, placed.body)
-        return Example(self._with_pixels(some, seen), Annotation(placed.body, joints))
+        mesh = None if self.meshes is None or not self.is_own_family else self.meshes(some)
+        return Example(self._with_pixels(some, seen), Annotation(placed.body, joints, mesh))
 
     def placed(self, some: Labels, transl: Float[Tensor, "n 3"]) -> PlacedBodies:
         """The bodies of labels with their places in `cam`."""
@@ -250,7 +253,10 @@ Reader = Callable[[Path, str, Faults], tuple[Labels, Path]]
 """`(folder, split, faults) -> (labels, folder of images)`."""
 
 
-def adapted(card: DatasetCard, read: Reader, folder: Path, split: str, setting: DatasetSetting) -> AdaptedPersons:
+def adapted(
+    card: DatasetCard, read: Reader, folder: Path, split: str, setting: DatasetSetting,
+    meshes: Callable[[Labels], Tensor] | None = None,
+) -> AdaptedPersons:  # fmt: skip
     """The persons of a split, checked: impossible records, missing photos and bodies behind the camera are left out.
 
     Raises InputError where the folder is none of this data set, nothing is left, or the body is of another family.
@@ -275,7 +281,7 @@ def adapted(card: DatasetCard, read: Reader, folder: Path, split: str, setting: 
         reasons = f": {'; '.join(faults.sentences())}" if faults.total else ""
         raise InputError(f"{folder}: no record of {card.name}/{split} can be used{reasons}")
     faults.warn(f"{card.name}/{split}")
-    return AdaptedPersons(card, split, labels, transl, bodies, target, setting, images, faults)
+    return AdaptedPersons(card, split, labels, transl, bodies, target, setting, images, faults, meshes)
 
 
 def _with_photos(labels: Labels, images: Path, faults: Faults) -> Labels:
@@ -394,6 +400,8 @@ def _in_front(
 ) -> tuple[Float[Tensor, "n 3"], Labels]:
     """Those whose place is finite and in front of the camera."""
     ahead = (torch.isfinite(transl).all(-1) & (transl[:, 2] > 0)).numpy()
+    if ahead.all():
+        return transl, labels  # no copy of all columns
     for row in np.flatnonzero(~ahead):
         faults.add(str(labels.name[row]), "stands behind the camera, or nowhere")
     return transl[torch.from_numpy(ahead)], labels[ahead]

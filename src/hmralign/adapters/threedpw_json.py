@@ -17,12 +17,12 @@ import numpy as np
 
 from hmralign.adapters.card import DatasetCard
 from hmralign.adapters.faults import Faults
-from hmralign.adapters.fields import Fields
 from hmralign.adapters.folders import need_one, need_split
 from hmralign.adapters.joint_columns import in_metres, joint_numbers, joints_29
-from hmralign.adapters.json_records import Row, joined_records, kept_labels, labels_of_records
+from hmralign.adapters.json_records import Columns, joined_records, kept_labels, labels_of_records
 from hmralign.adapters.labels import Labels, box_of_xywh, gender_code, intrinsics
 from hmralign.adapters.persons import AdaptedPersons, adapted
+from hmralign.adapters.record_block import Block
 from hmralign.data.dataset import DatasetSetting
 
 CARD = DatasetCard(
@@ -55,7 +55,7 @@ def read(folder: Path, split: str, faults: Faults) -> tuple[Labels, Path]:
     path = index_path(folder, split)
     what = "annotations of 3DPW"
     return kept_labels(
-        CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=False), _row, own), faults
+        CARD, path, lambda own: labels_of_records(joined_records(path, what, zipped=False), _columns, own), faults
     ), folder / "imageFiles"
 
 
@@ -67,23 +67,24 @@ def index_path(folder: Path, split: str) -> Path:
     )
 
 
-def _row(image: Fields, annotation: Fields) -> Row:
+def _columns(image: Block, annotation: Block) -> Columns:
     camera, smpl = image.inside("cam_param"), annotation.inside("smpl_param")
-    row: Row = {
-        "image": f"{image.text('sequence')}/{image.text('file_name')}",
-        "size": np.array([image.number("width"), image.number("height")]),
+    sequences, file_names = image.texts("sequence"), image.texts("file_name")
+    found: Columns = {
+        "image": [f"{sequence}/{name}" for sequence, name in zip(sequences, file_names, strict=True)],
+        "size": np.stack([image.number("width"), image.number("height")], axis=1),
         "K": intrinsics(camera.numbers("focal", (2,)), camera.numbers("princpt", (2,))),
         "poses": smpl.pose("pose"),
         "betas": smpl.betas("shape"),
         "box": box_of_xywh(annotation.numbers("bbox", (4,))),
     }
     if "gender" in smpl:
-        row["gender"] = gender_code(smpl.text("gender"))
+        found["gender"] = np.array([gender_code(text) for text in smpl.texts("gender")])
     if "smpl_joint_cam" in annotation:
         joints, _ = in_metres(joint_numbers(annotation, "smpl_joint_cam", 3), "smpl_joint_cam")
-        row |= {"joints": joints_29(joints), "pelvis": joints[0]}
+        found |= {"joints": joints_29(joints), "pelvis": joints[:, 0]}
     else:
-        row["transl"] = smpl.numbers("trans", (3,))
+        found["transl"] = smpl.numbers("trans", (3,))
     if "smpl_joint_img" in annotation:
-        row["points"] = joints_29(joint_numbers(annotation, "smpl_joint_img", 3, 2)[:, :2])
-    return row
+        found["points"] = joints_29(joint_numbers(annotation, "smpl_joint_img", 3, 2)[..., :2])
+    return found

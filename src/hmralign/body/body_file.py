@@ -18,6 +18,8 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from hmralign.body.capsules import fit_capsules
 from hmralign.body.free_body import load_free_body, read_body
@@ -69,6 +71,16 @@ def load_body_and_family(path: str | Path) -> tuple[BodyModel, BodyFamily]:
         return _assembled(path.stem, arrays), family
     except InputError as error:
         raise InputError(f"Body file {path}: {error}") from error
+
+
+def load_joint_regressor(path: Path) -> Float[Tensor, "24 vert"]:
+    """What finds the 24 joints in a mesh, at rest or posed: the body file's own J_regressor. Raises as `load_body`."""
+    arrays = _read_npz(path) if path.suffix.lower() == ".npz" else _read_pkl(path)
+    if arrays is None:
+        raise InputError(f"Body file {path} is a free body, which keeps no joint regressor.")
+    _check(arrays)
+    numbers = [np.asarray(arrays[key], np.float64) for key in ("weights", "J_regressor", "posedirs")]
+    return torch.from_numpy(fold_hands(*numbers)[1]).float()
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray] | None:

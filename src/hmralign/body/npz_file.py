@@ -7,7 +7,6 @@ name are refused, and an array's header is compared with the bytes behind it bef
 
 from __future__ import annotations
 
-import io
 import math
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from hmralign.storage.limited_file import require_regular
-from hmralign.storage.whole_file import write_whole
+from hmralign.storage.whole_file import whole_file
 from hmralign.structures import InputError
 from hmralign.structures.errors import shown
 
@@ -200,10 +199,10 @@ def write_npz(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True)
     plain = {name: np.asanyarray(array) for name, array in arrays.items()}
     if objects := [name for name, array in plain.items() if array.dtype.hasobject]:
         raise ValueError(f"{path}: {objects} hold objects, expected numbers or text")
-    content = io.BytesIO()
     save = np.savez_compressed if compressed else np.savez
-    save(content, **plain)  # pyright: ignore[reportArgumentType]
-    return write_whole(path, content.getvalue())
+    with whole_file(path) as part, part.open("wb") as file:  # by its handle, or numpy would add an ending to the name
+        save(file, **plain)  # pyright: ignore[reportArgumentType]
+    return path
 
 
 class _Directory:

@@ -136,6 +136,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
         said.append(f"  photos    of {counted(document['photos_missing'], 'person')} are not there")
     measured = {
         "off_points_px": "labelled joints from the points of the files, pixels",
+        "off_keypoints_px": "labelled bodies' keypoints from those that were detected or marked, pixels",
         "off_joints_mm": "labelled joints from the joints of the files about the pelvis, mm",
         "off_places_mm": "labelled pelvis from that of the files, mm",
     }

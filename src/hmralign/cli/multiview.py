@@ -11,9 +11,19 @@ from tyro.conf import Positional, arg
 from hmralign.cli.device_option import CPU, Device
 from hmralign.cli.multiview_data import (
     MultiViewBenchmarkOptions,
+    MultiViewImagesOptions,
     MultiViewPosesOptions,
     run_multiview_benchmark,
+    run_multiview_images,
     run_multiview_poses,
+)
+from hmralign.cli.multiview_views import (
+    MultiViewCheckOptions,
+    MultiViewSampleOptions,
+    MultiViewSurfacesOptions,
+    run_multiview_check,
+    run_multiview_sample,
+    run_multiview_surfaces,
 )
 from hmralign.cli.presets import chosen_config, needed_config, preset_help
 from hmralign.cli.terminal import Terminal
@@ -193,6 +203,7 @@ def _replaced(config: Any, options: MultiViewAlignOptions | MultiViewEvaluateOpt
 
 MULTIVIEW_COMMANDS = {
     "poses": (MultiViewPosesOptions, run_multiview_poses, "choose a small, diverse pose set out of motions"),
+    "images": (MultiViewImagesOptions, run_multiview_images, "draw a picture of each pose of a pose set"),
     "benchmark": (MultiViewBenchmarkOptions, run_multiview_benchmark, "write persons in hard poses with their truth"),
     "train": (
         MultiViewTrainOptions,
@@ -200,5 +211,8 @@ MULTIVIEW_COMMANDS = {
         "train the multi-view base, its judge or its reward on renders",
     ),
     "align": (MultiViewAlignOptions, run_multiview_align, "fine-tune it by the pose that is seen in its views"),
+    "sample": (MultiViewSampleOptions, run_multiview_sample, "draw a person from all sides out of one view"),
     "evaluate": (MultiViewEvaluateOptions, run_multiview_evaluate, "measure multi-view models by a judge"),
+    "check": (MultiViewCheckOptions, run_multiview_check, "look through a folder of PSHuman's published model"),
+    "surfaces": (MultiViewSurfacesOptions, run_multiview_surfaces, "carve meshes out of views and measure them"),
 }

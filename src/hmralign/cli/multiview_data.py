@@ -1,4 +1,4 @@
-"""`hmralign multiview poses` and `benchmark`: motions become a small, diverse pose set, or persons of known truth."""
+"""`hmralign multiview poses`, `images`, `benchmark`: motions become a pose set, pictures, or persons of known truth."""
 
 from __future__ import annotations
 
@@ -114,4 +114,40 @@ def run_multiview_benchmark(options: MultiViewBenchmarkOptions, terminal: Termin
     ):
         if count:
             terminal.say(f"{count} of them {what}; the manifest says which")
+    return 0
+
+
+@dataclass(frozen=True)
+class MultiViewImagesOptions:
+    """Draw a picture of each pose of a pose set, with another person, cloth, light and place in each.
+
+    OUT gets images/*.png, persons.npz with bodies and cameras, and manifest.json with the SHA-256 of every file."""
+
+    poses: Annotated[Path, Positional]
+    """Pose file, as `multiview poses` writes it."""
+    out: Path
+    """Folder of the pictures."""
+    images: int | None = None
+    """So many pictures, of poses at even steps; one of every pose where nothing is said."""
+    side: int = 256
+    """Pixels across a picture."""
+    split: Literal["train", "val", "test"] = "train"
+    """Poses of the file that are read."""
+    seed: int = 0
+    """Seed of people, cameras and scenes."""
+    quiet: bool = False
+    """Say nothing but errors."""
+    json: bool = False
+    """The manifest as one JSON document on stdout instead of words."""
+
+
+def run_multiview_images(options: MultiViewImagesOptions, terminal: Terminal) -> int:
+    """Draw and write."""
+    from hmralign.structures.counted import counted
+    from hmralign.systems.multiview_data.images import ImagesConfig, RenderedImages, build_images
+
+    config = ImagesConfig(options.split, options.images, options.seed)
+    manifest = build_images(config, options.poses, RenderedImages(options.side), options.out)
+    terminal.answer(manifest)
+    terminal.say(f"{counted(manifest['poses']['used'], 'picture')} in {options.out / 'images'}")
     return 0

@@ -22,6 +22,7 @@ DATASETS: Mapping[str, str] = {
     "amass": "hmralign.adapters.amass:open_split",
     "scorer-cache": "hmralign.adapters.scorer_cache:open_split",
     "rich": "hmralign.adapters.rich:open_split",
+    "ehf": "hmralign.adapters.ehf:open_split",
 }
 """Name -> what opens a split of it."""
 

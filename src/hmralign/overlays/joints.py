@@ -18,13 +18,13 @@ def draw_joints(
     picture: Picture,
     joints: Float[Tensor, "29 2"],
     window: Window,
-    marked: Float[Tensor, "29 2"] | None = None,
-    is_marked: Bool[Tensor, " 29"] | None = None,
+    marked: Float[Tensor, "points 2"] | None = None,
+    is_marked: Bool[Tensor, " points"] | None = None,
 ) -> Picture:
     """A copy of `picture` (which shows `window` of the full image) with bones between joints, pixels of the full image.
 
-    The person's left side is orange, the right side green, as in `draw_keypoints`. White rings are where the file says
-    that the joints are.
+    The person's left side is orange, the right side green, as in `draw_keypoints`. White rings are where the file has
+    points: joints, or keypoints on the surface.
     """
     height, width = picture.shape[:2]
     scale = np.array([width / (window[2] - window[0]), height / (window[3] - window[1])])

@@ -3,6 +3,9 @@
 Annotation files of published data sets are one object with lists of some hundred thousand records and some hundred
 megabytes. Parsed whole they take gigabytes. Here the text is cut where an item of a top list begins and ends, which
 needs no more than quotes and brackets; each piece is then parsed alone.
+
+Where it can be seen where an item ends (`}, {`), some hundred items are parsed together and no bracket is looked at: a
+text that is a whole list when brackets are put around it was cut between items, and what follows the cut is the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +26,11 @@ MAX_FILE_BYTES = 16 * 2**30
 MAX_ITEM_BYTES = 4 * 2**20
 _ITEM = JsonLimits(max_bytes=MAX_ITEM_BYTES, max_depth=64)
 
-_CHUNK = 4 * 2**20
+_CHUNK = 2**18
+_MANY_TRIES = 3
+"""So many pieces in a row that are no whole items, and no more are parsed together: the file is of another kind."""
+_BRACKETS_BACK, _SPACES = 64, 64
+"""How far the end of an item is looked for, and the spaces that may stand between two."""
 _QUOTE, _BACKSLASH = (ord(c) for c in '"\\')
 _STEP = np.zeros(256, np.int8)
 _STEP[[ord("["), ord("{")]], _STEP[[ord("]"), ord("}")]] = 1, -1
@@ -61,9 +68,15 @@ def json_items(
 
 
 def _items(path: Path, what: str, keys: Collection[str] | None, to_the_end: bool) -> Iterator[Item]:
-    cutter = _Cutter(path, what, keys)
+    cutter, failed = _Cutter(path, what, keys), 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
+            if cutter.in_wanted_list and failed < _MANY_TRIES:
+                chunk = cutter.taken_back() + chunk
+                values, chunk = _whole_items(chunk)
+                failed = 0 if values else failed + 1
+                yield from (Item(cutter.key, number, value) for number, value in enumerate(values, cutter.number))
+                cutter.number += len(values)
             for key, number, text in cutter.feed(chunk):
                 try:
                     yield Item(key, number, _parsed(text))
@@ -72,6 +85,36 @@ def _items(path: Path, what: str, keys: Collection[str] | None, to_the_end: bool
             if not to_the_end and keys is not None and cutter.closed.issuperset(keys):
                 return
     cutter.finish()
+
+
+def _whole_items(text: bytes) -> tuple[list[Any], bytes]:
+    """Items at the beginning of what stands between the brackets of a list, and the text from the next one on.
+
+    No items where the last `}, {` is not between two of them, where the careful reader has something to say of one, and
+    where one may be too large.
+    """
+    end = _last_between(text)
+    if not 0 < end <= MAX_ITEM_BYTES:
+        return [], text
+    piece = text[:end].lstrip(b", \t\r\n")
+    try:
+        values = from_json(b"[" + piece + b"]", allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        return [], text
+    if not all(isinstance(value, dict | list) for value in values) or piece.count(b'":') != _keys_in(values):
+        return [], text
+    return values, text[end:]
+
+
+def _last_between(text: bytes) -> int:
+    """Where the comma of the last `}, {` is; -1 where there is none among the last opening brackets."""
+    opening = len(text)
+    for _ in range(_BRACKETS_BACK):
+        opening = text.rfind(b"{", 0, opening)
+        before = text[max(0, opening - _SPACES) : max(0, opening)].rstrip()
+        if before.endswith(b",") and before[:-1].rstrip().endswith(b"}"):
+            return opening - _SPACES + before.rfind(b",") if opening >= _SPACES else before.rfind(b",")
+    return -1
 
 
 def _parsed(text: bytes) -> Any:
@@ -87,12 +130,15 @@ def _parsed(text: bytes) -> Any:
 
 
 def _keys_in(value: Any) -> int:
-    """Keys of all objects in a value; lists of numbers are known by their first item, whatever follows."""
+    """Keys of all objects in a value. Lists of numbers, and lists of such lists, are known by their first item: where
+    an object stands further behind, fewer keys are found than the text has."""
     if isinstance(value, dict):
-        return len(value) + sum(_keys_in(part) for part in value.values() if isinstance(part, dict | list))
-    if isinstance(value, list) and value and isinstance(value[0], dict | list):
-        return sum(map(_keys_in, value))
-    return 0
+        return len(value) + sum([_keys_in(part) for part in value.values() if isinstance(part, dict | list)])
+    if not value or not isinstance(first := value[0], dict | list):
+        return 0
+    if isinstance(first, list) and not (first and isinstance(first[0], dict | list)):
+        return 0
+    return sum([_keys_in(part) for part in value if isinstance(part, dict | list)])
 
 
 class _Cutter:
@@ -109,6 +155,17 @@ class _Cutter:
         """Keys of the top object whose values are lists or objects."""
         self.closed: set[str] = set()
         """Those of them that have ended."""
+
+    @property
+    def in_wanted_list(self) -> bool:
+        """Whether the end of what was fed is in a list whose items are asked for."""
+        return self.in_list and (self.keys is None or self.key in self.keys)
+
+    def taken_back(self) -> bytes:
+        """What was fed of an item that has not ended: it is as if only the items before it had been."""
+        text, self.text, self.quoted = self.text, b"", False
+        self.depth = self.top or 0
+        return text
 
     def feed(self, chunk: bytes) -> Iterator[tuple[str, int, bytes]]:
         """Items that end in this piece."""

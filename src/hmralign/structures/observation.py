@@ -44,10 +44,15 @@ class Observation(TensorRecord):
 
 @dataclass(frozen=True)
 class Annotation(TensorRecord):
-    """Ground truth of an `Observation`; never shown to a model. Frame `cam`, metres."""
+    """Ground truth of an `Observation`; never shown to a model. Frame `cam`, metres.
+
+    `vertices` are there where the truth is a mesh that `body` comes near to and no more, as of EHF: errors of surfaces
+    are measured on them.
+    """
 
     body: BodyParams
     joints: Float[Tensor, "*batch joints 3"]
+    vertices: Float[Tensor, "*batch vert 3"] | None = None
 
 
 @dataclass(frozen=True)

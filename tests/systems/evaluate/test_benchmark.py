@@ -68,6 +68,7 @@ def test_published_figures_come_with_their_source_and_errata():
 
     text = benchmark_markdown(document(asdict(published_for("scorehypo-code", "3dpw"))))
     assert "| HypoNet | 100 | 73.4 | 63.0 | 37.6 |" in text and "Source: ADHMR" in text
+    assert "measured under this protocol: inferred for all rows" in text
     assert "half of the signal" in text and "| min of 100 | 1.0 (0.5 to 1.5) |" in text
     assert "No figures are known" in benchmark_markdown(document(None))
 

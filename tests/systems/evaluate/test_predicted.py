@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from hmralign.body.body_file import load_joint_regressor
 from hmralign.body.lbs import vertices
 from hmralign.evaluation.benchmarks.protocol import find_protocol
 from hmralign.geometry.rotations import rotvec_to_rotmat
@@ -21,6 +22,7 @@ from support.published_datasets import (
     same_shape,
     write_3dpw,
     write_3dpw_json,
+    write_ehf,
     write_human_data,
 )
 
@@ -151,6 +153,37 @@ def test_a_protocol_that_gives_what_is_true_takes_no_predictions(disk, tmp_path)
         measured(disk, [write_nlf(tmp_path / "a.pkl", disk[2])], tmp_path / "out", "scorehypo-code")
     with pytest.raises(InputError, match="J_regressor_h36m finds in the mesh"):
         measured(disk, [write_nlf(tmp_path / "b.pkl", disk[2])], tmp_path / "out", "clean", regressor=None)
+
+
+def test_ehf_as_released_is_measured_on_its_meshes_about_the_pelvis_that_the_regressor_finds(tmp_path):
+    """Predictions of the fitted bodies: what is left is the fingers, by the same sums in plain numpy."""
+    body_path = body_file(str(tmp_path), 55)
+    who = people(body_path)
+    write_ehf(tmp_path / "EHF", who)
+    path = write_smplerx(tmp_path / "out", who)
+    for meta in (path / "meta").iterdir():
+        content = json.loads(meta.read_text())
+        meta.write_text(json.dumps(content | {"img_path": f"EHF/{int(meta.stem[:5]) + 1:02d}_img.png"}))
+    config = PredictedConfig(body=body_path, label_body=body_path)
+    found = evaluate_predictions([path], tmp_path / "EHF", "ehf", "ehf", config, tmp_path / "figures")
+    J = load_joint_regressor(body_path).double().numpy()
+    made = vertices(who.body, who.params).double().numpy()
+    true = made + 0.03 * who.body.weights[:, 22:].sum(1).double().numpy()[:, None]
+    gap = (made - (J[:1] @ made)) - (true - J[:1] @ true)
+    row = found["rows_mm"]["prediction"]
+    assert row["pve"][0] == pytest.approx(1000 * np.linalg.norm(gap, axis=-1).mean(), abs=0.1)
+    fitted = [by_kabsch(a, b) for a, b in zip(made, true, strict=True)]
+    assert row["pa_pve"][0] == pytest.approx(1000 * np.mean(fitted), abs=0.1)
+    assert 0.5 < row["pve"][0] < 10 and found["published"] is None
+    with pytest.raises(InputError, match="expected the file of SMPL-X as the body"):
+        evaluate_predictions([path], tmp_path / "EHF", "ehf", "ehf", PredictedConfig(label_body=body_path), tmp_path)
+
+
+def by_kabsch(made, true):
+    a, b = made - made.mean(0), true - true.mean(0)
+    u, s, vt = np.linalg.svd(b.T @ a)
+    d = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
+    return np.linalg.norm((s * d).sum() / (a**2).sum() * a @ (u * d @ vt).T - b, axis=1).mean()
 
 
 def test_ehf_is_measured_by_vertices_before_and_after_procrustes(tmp_path):

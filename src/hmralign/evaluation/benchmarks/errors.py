@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.body.body_file import load_joint_regressor
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.evaluation.benchmarks.protocol import BenchmarkProtocol, JointSet
 from hmralign.geometry.procrustes import procrustes
@@ -43,17 +44,41 @@ def read_regressor(path: Path, vertices: int) -> Float[Tensor, "17 vert"]:
     return torch.from_numpy(found.astype(np.float32))
 
 
+def regressor_of(
+    protocol: BenchmarkProtocol, h36m: Path | None, body: Path | None, vertices: int
+) -> Float[Tensor, "j vert"] | None:
+    """What finds a protocol's joints in a mesh; None where they are those of the posed body.
+
+    Raises InputError where its file is not given, or is of another mesh.
+    """
+    if protocol.joints == "mesh24":
+        if body is None:
+            raise InputError(
+                f"protocol {protocol.name} measures joints that the body file's J_regressor finds in the mesh; "
+                "expected the file of SMPL-X as the body"
+            )
+        return load_joint_regressor(body)
+    if not protocol.needs_regressor:
+        return None
+    if h36m is None:
+        raise InputError(
+            f"protocol {protocol.name} measures joints that J_regressor_h36m finds in the mesh; expected its file "
+            "(.npy)"
+        )
+    return read_regressor(h36m, vertices)
+
+
 def measured_joints(
     protocol: BenchmarkProtocol,
     joints: Float[Tensor, "*batch all 3"],
     vertices: Float[Tensor, "*batch vert 3"],
-    regressor: Float[Tensor, "17 vert"] | None,
+    regressor: Float[Tensor, "regressed vert"] | None,
 ) -> Float[Tensor, "*batch j 3"]:
     """The joints that a protocol looks at before any is picked, pelvis first: 24 of the body, or 17 of the mesh."""
-    if not protocol.needs_regressor:
+    if protocol.joints == "smpl24":
         return joints[..., :NUM_JOINTS, :]
     if regressor is None:
-        raise InputError(f"protocol {protocol.name} measures joints of the H36M regressor, and none was given")
+        raise InputError(f"protocol {protocol.name} measures joints of a regressor, and none was given")
     return regressor @ vertices
 
 
@@ -93,4 +118,5 @@ def protocol_errors(
 
 
 def _rows(joints: JointSet) -> tuple[int, ...]:
-    return {"smpl24": tuple(range(NUM_JOINTS)), "h36m17": tuple(range(17)), "h36m14": PICK_14}[joints]
+    every = tuple(range(NUM_JOINTS))
+    return {"smpl24": every, "mesh24": every, "h36m17": tuple(range(17)), "h36m14": PICK_14}[joints]

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from hmralign.storage.yaml_file import read_yaml
 from hmralign.structures import InputError
 
-JointSet = Literal["smpl24", "h36m14", "h36m17"]
+JointSet = Literal["smpl24", "mesh24", "h36m14", "h36m17"]
 Metric = Literal["pve", "mpjpe", "pa_mpjpe", "pa_pve"]
 
 ANY_SPLIT = "any"
@@ -36,7 +36,8 @@ class BenchmarkProtocol:
     split: str
     """Whose records; `ANY_SPLIT` where a data set's splits are archives, of which the user names one."""
     joints: JointSet
-    """SMPL's 24 joints, or 14 or 17 that the H36M regressor finds in the mesh."""
+    """SMPL's 24 joints as the body is posed, the same as the body file's own J_regressor finds them in the posed mesh,
+    or 14 or 17 that the H36M regressor finds in it."""
     procrustes_on: JointSet
     """Joints that the similarity of PA-MPJPE is fitted on; the error is of `joints`."""
     why: str
@@ -56,7 +57,7 @@ class BenchmarkProtocol:
     @property
     def needs_regressor(self) -> bool:
         """Whether `J_regressor_h36m` is needed."""
-        return self.joints != "smpl24"
+        return self.joints in ("h36m14", "h36m17")
 
     def record(self) -> dict[str, Any]:
         """As plain values."""
@@ -121,6 +122,8 @@ class PublishedTable:
     dataset: str
     value: str
     source: str
+    measured: str
+    """How it is known that the rows were measured under the protocol, or that it is not."""
     rows: tuple[PublishedRow, ...]
     errata: tuple[str, ...] = ()
 

@@ -38,6 +38,9 @@ DRAWN = 12
 _TILE_SIDE = 300
 _ROWS_AT_ONCE = 1024
 _BLANK_SIDE = 4096
+_CONFIDENT = 0.5
+_AT_ORIGIN = 0.01
+"""Metres."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Checked:
     photos_missing: int
     off_points_px: dict[str, float] | None
     """Median and 95th percentile of the distance between labelled joints and the points of the file, pixels."""
+    off_keypoints_px: dict[str, float] | None
+    """The same of the labelled body's surface keypoints and those that were detected or marked: some pixels where all
+    is right."""
     off_joints_mm: dict[str, float] | None
     """The same of the joints that the file keeps in 3D, about the pelvis, millimetres."""
     off_places_mm: dict[str, float] | None
@@ -83,22 +89,26 @@ def check_dataset(dataset: str, folder: Path, split: str, setting: DatasetSettin
 
 def checked(persons: AdaptedPersons) -> Checked:
     """Measure all persons, some at a time."""
-    points, joints, places, missing = [], [], [], 0
+    points, keypoints, joints, places, missing = [], [], [], [], 0
     for first in range(0, len(persons), _ROWS_AT_ONCE):
         rows = slice(first, first + _ROWS_AT_ONCE)
         some = persons.labels[rows]
-        posed = persons.placed(some, persons.transl[rows]).joints
-        marked = torch.from_numpy(some.points)
-        off = (project(posed, cameras(some)[0]) - marked).norm(dim=-1)
+        placed, K = persons.placed(some, persons.transl[rows]), cameras(some)[0]
+        posed, marked = placed.joints, torch.from_numpy(some.points)
+        off = (project(posed, K) - marked).norm(dim=-1)
         points.append(off[torch.isfinite(off)])
+        off = (project(placed.surface, K) - torch.from_numpy(some.keypoints)).norm(dim=-1)
+        keypoints.append(off[torch.from_numpy(some.confidence) > _CONFIDENT])
         own = torch.from_numpy(some.joints)[:, :NUM_JOINTS]
         whole = torch.isfinite(own).flatten(1).all(1)
         gap = (posed[:, :NUM_JOINTS] - posed[:, :1]) - (own - own[:, :1])
         joints.append(1000 * gap[whole].norm(dim=-1).flatten())
-        places.append(1000 * (posed[:, 0] - own[:, 0])[whole].norm(dim=-1))
+        in_cam = whole & (own[:, 0].norm(dim=-1) > _AT_ORIGIN)  # some files have joints about the root alone
+        places.append(1000 * (posed[:, 0] - own[:, 0])[in_cam].norm(dim=-1))
         missing += sum(not _has_photo(persons, str(name)) for name in some.image)
     return Checked(
-        len(persons), persons.faults.record(), missing, _spread(points), _spread(joints), _spread(places)
+        len(persons), persons.faults.record(), missing, _spread(points), _spread(keypoints),
+        _spread(joints), _spread(places),
     )  # fmt: skip
 
 
@@ -133,8 +143,9 @@ def _tile(persons: AdaptedPersons, row: int) -> Tile:
     window = person_window(torch.cat([pixels.amin(0) - 1, pixels.amax(0) + 1]))
     photo = _photo(persons, str(some.image[0]), some.size[0])
     skeleton, _ = cut_photo(photo, window, (_TILE_SIDE, _TILE_SIDE))
-    marked = torch.from_numpy(some.points[0])
+    marked = torch.from_numpy(np.concatenate([some.points[0], some.keypoints[0]]))
     seen = torch.isfinite(marked).all(-1)
+    seen[len(some.points[0]) :] &= torch.from_numpy(some.confidence[0] > _CONFIDENT)
     mesh = _mesh(photo, vertices(persons.target, placed.body), persons, K[0], window, bool(knows[0]))
     note = "" if bool(knows[0]) else "camera guessed"
     return Tile((draw_joints(skeleton, pixels, window, marked.nan_to_num(), seen), mesh), str(some.name[0])[-48:], note)

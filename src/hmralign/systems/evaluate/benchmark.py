@@ -27,7 +27,7 @@ from hmralign.critics.by_rule import CriticWeights, weighted_critics
 from hmralign.critics.critic import judge
 from hmralign.critics.mix import MixCritic
 from hmralign.data.dataset import DatasetSetting, LabelledPersons, open_dataset
-from hmralign.evaluation.benchmarks.errors import measured_joints, protocol_errors, read_regressor
+from hmralign.evaluation.benchmarks.errors import measured_joints, protocol_errors, regressor_of
 from hmralign.evaluation.benchmarks.protocol import (
     SMPL_VERTICES,
     BenchmarkProtocol,
@@ -108,9 +108,7 @@ def evaluate_benchmark(
     body = load_free_body("3k5") if config.body is None else load_body(config.body)
     opened = open_policy(checkpoint, body.to(device), num_steps=config.num_steps, detector=config.detector)
     _require_fits(asked, opened, config)
-    regressor = None
-    if asked.needs_regressor and config.regressor is not None:
-        regressor = read_regressor(config.regressor, body.num_vertices)
+    regressor = regressor_of(asked, config.regressor, config.body, body.num_vertices)
     setting = DatasetSetting(
         body=body, label_body=config.label_body or config.body, gender=asked.gender, crop_side=crop_side(opened.policy),
         crop="given" if asked.crop_scale is None else "true_joints", crop_scale=asked.crop_scale or 1.5,
@@ -141,10 +139,6 @@ def _require_fits(asked: BenchmarkProtocol, opened: OpenedPolicy, config: Benchm
         raise InputError(
             f"protocol {asked.name} averages samples and is given the true root depth, which only a HypoNet takes; "
             f"{opened.name} is none, expected one, or the protocol 'clean'"
-        )
-    if asked.needs_regressor and config.regressor is None:
-        raise InputError(
-            f"protocol {asked.name} measures joints that J_regressor_h36m finds in the mesh; expected its file (.npy)"
         )
 
 
@@ -189,7 +183,8 @@ def body_errors(
     body: BodyModel, regressor: Tensor | None,
 ) -> dict[str, Float[Tensor, "person cand"]]:  # fmt: skip
     """Errors of candidates against annotated persons under a protocol, metres."""
-    truth, mesh = vertices(body, annotation.body), vertices(body, bodies)
+    truth = vertices(body, annotation.body) if annotation.vertices is None else annotation.vertices
+    mesh = vertices(body, bodies)
     measured = measured_joints(asked, joints, mesh, regressor)
     true = measured_joints(asked, annotation.joints, truth, regressor)
     return protocol_errors(asked, measured, true, mesh, truth)
@@ -322,7 +317,10 @@ def _published_part(document: dict[str, Any]) -> str:
         [r["method"], str(r["m"]), *("-" if r[m] is None else f"{r[m]}" for m in _PUBLISHED)] for r in table["rows"]
     ]
     errata = "\n".join(f"- {line}" for line in table["errata"])
-    heading = f"## Published, {table['value']}\n\nSource: {table['source']}."
+    heading = (
+        f"## Published, {table['value']}\n\nSource: {table['source']}.\n\nWhether they were "
+        f"measured under this protocol: {table['measured']}."
+    )
     return (
         f"{heading}\n\n"
         + markdown_table(["", "M", "PVE", "MPJPE", "PA-MPJPE"], rows)

@@ -25,7 +25,7 @@ from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.data.dataset import DatasetSetting, LabelledPersons, open_dataset
 from hmralign.data.prediction_file import PredictionFile
-from hmralign.evaluation.benchmarks.errors import read_regressor
+from hmralign.evaluation.benchmarks.errors import regressor_of
 from hmralign.evaluation.benchmarks.protocol import BenchmarkProtocol, find_protocol
 from hmralign.evaluation.openings import log_opening
 from hmralign.evaluation.prediction_matching import Persons, matched
@@ -76,7 +76,7 @@ def evaluate_predictions(
     asked = _protocol(protocol, dataset, config)
     predictions = open_predictions(paths)
     body, family = _body(config)
-    regressor = _regressor(asked, config, body)
+    regressor = regressor_of(asked, config.regressor, config.body, body.num_vertices)
     setting = DatasetSetting(
         body=body, label_body=config.label_body or config.body, gender=asked.gender, every=asked.every,
         crop="given" if asked.crop_scale is None else "true_joints", crop_scale=asked.crop_scale or 1.5,
@@ -120,16 +120,6 @@ def _protocol(protocol: str | None, dataset: str, config: PredictedConfig) -> Be
 
 def _body(config: PredictedConfig) -> tuple[BodyModel, BodyFamily]:
     return (load_free_body("3k5"), "free") if config.body is None else load_body_and_family(config.body)
-
-
-def _regressor(asked: BenchmarkProtocol, config: PredictedConfig, body: BodyModel) -> Tensor | None:
-    if not asked.needs_regressor:
-        return None
-    if config.regressor is None:
-        raise InputError(
-            f"protocol {asked.name} measures joints that J_regressor_h36m finds in the mesh; expected its file (.npy)"
-        )
-    return read_regressor(config.regressor, body.num_vertices)
 
 
 def _own_body(
