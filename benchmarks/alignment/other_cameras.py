@@ -13,7 +13,8 @@ Every row gets the same rates; the best is chosen by `fused` with refinement on 
 anew from the held-out poses (no person twice, and no masks, as the aligned persons have none), or with --test-split of
 a frozen split, most of whose persons have masks (--without-masks takes them away); single views, in the same draws for
 every row. With --sequence the base is first trained on the fits (SFT) and the rows start from there with groups of its
-own. Cells are kept in --work.
+own; "SFT alone" starts from the base itself and takes all of these steps. Rows of three rounds sample their groups
+anew twice, and take a third of the steps in each round. Cells are kept in --work.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -56,7 +58,7 @@ from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.seeds import seeded
 from hmralign.structures import Annotation, Example
 from hmralign.studies.alignment.measure import MeasureConfig, Persons, measure_persons
-from hmralign.systems.align.configuration import AlignConfig, recommended
+from hmralign.systems.align.configuration import AlignConfig, RefreshConfig, recommended
 from hmralign.systems.align.run import align_policy
 from hmralign.systems.evaluate.predict import PredictConfig
 
@@ -77,6 +79,8 @@ class Row:
     store: str
     critic: str
     config: AlignConfig
+    from_base: bool = False
+    """Starts before the sequence, and takes its steps as well."""
 
     @property
     def key(self) -> str:
@@ -89,6 +93,7 @@ def rows() -> list[Row]:
     truth = recommended("sft", settings=SftConfig(target="truth"))
     own = recommended("sft", settings=SftConfig(target="own_mean", target_noise=0.1))
     blind = recommended("best-of-n", settings=BestOfNConfig(choose_at_random=True))
+    anew = RefreshConfig(rounds=3)
     return [
         Row("DPO, other cameras", "fit", "oracle", dpo),
         Row("best-of-N, other cameras", "fit", "oracle", bon),
@@ -100,12 +105,18 @@ def rows() -> list[Row]:
         Row("control: DPO towards the group's mean", "fit", "consistency", dpo),
         Row("control: DPO towards a random own sample", "fit", "random", dpo),
         Row("control: best-of-N, random own sample", "fit", "oracle", blind),
+        Row("DPO, other cameras, three rounds", "fit", "oracle", replace(dpo, refresh=anew)),
+        Row("best-of-N, other cameras, three rounds", "fit", "oracle", replace(bon, refresh=anew)),
+        Row("SFT alone", "fit", "oracle", truth, from_base=True),
+        Row("DPO, truth, three rounds", "truth", "oracle", replace(dpo, refresh=anew)),
+        Row("control: DPO towards the group's mean, three rounds", "fit", "consistency", replace(dpo, refresh=anew)),
+        Row("control: best-of-N, random own sample, three rounds", "fit", "oracle", replace(blind, refresh=anew)),
     ]
 
 
 def rows_of(args: argparse.Namespace) -> list[Row]:
     """The rows asked for by name, or all of them."""
-    found = [row for row in rows() if not args.rows or row.name in args.rows]
+    found = [row for row in rows() if (row.name in args.rows if args.rows else args.sequence or not row.from_base)]
     if unknown := set(args.rows or ()) - {row.name for row in found}:
         raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
     return found
@@ -192,9 +203,14 @@ def critics_table(args: argparse.Namespace, persons: RigPersons) -> list[dict]:
 
 def aligned(row: Row, rate: float, seed: int, base: str, store: GroupStore, args: argparse.Namespace) -> Path:
     """Checkpoint of one cell, trained unless it is there."""
-    training = replace(row.config.training, steps=args.steps, learning_rate=rate, seed=seed)
+    if row.from_base:
+        base, store = args.base, store_of(args, args.base, row.store)
+    rounds = row.config.refresh.rounds
+    steps = (args.steps + (args.sequence if row.from_base else 0)) // rounds
+    training = replace(row.config.training, steps=steps, learning_rate=rate, seed=seed)
     training = replace(training, max_drop=args.max_drop)  # the default stops half of the runs on `lite`
     config = replace(row.config, critic=row.critic, training=training, min_persons=1)
+    config = replace(config, refresh=RefreshConfig(rounds, args.max_drop if rounds > 1 else config.refresh.tolerance))
     what = json.dumps([asdict(config), checkpoint_hash(base), store.content_hash()], sort_keys=True, default=str)
     folder = args.work / f"{row.key}_{rate:g}_{seed}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"
     path = folder / "model.safetensors"
@@ -204,6 +220,8 @@ def aligned(row: Row, rate: float, seed: int, base: str, store: GroupStore, args
         done = align_policy(policy, checkpoint_hash(base), BODY, store, config, folder)
         done.policy.save(path, (*trained_on(base), store.facts.source))
         facts = {"cpu_seconds": round(time.process_time() - started, 1), "stopped": done.stopped, "groups": done.groups}
+        for late in folder.glob("round_*"):  # groups and states of later rounds
+            shutil.rmtree(late)
         (folder / "facts.json").write_text(json.dumps(facts))
         (folder / "state.pt").unlink(missing_ok=True)
         print(folder.name, facts, flush=True)
@@ -224,9 +242,9 @@ def measured(path: str | Path, persons: Persons, name: str, args: argparse.Names
         return {k: file[k].astype(np.float64) for k in file.files}
 
 
-def test_persons(count: int) -> Persons:
+def test_persons(count: int, seed: int) -> Persons:
     """New persons of the held-out poses; those drawn twice are there once."""
-    example = world_generator("wild", "heldout").sample(count, seeded(TEST_SEED, "test"))
+    example = world_generator("wild", "heldout").sample(count, seeded(seed, "test"))
     _, first = np.unique(example.observation.box.numpy(), axis=0, return_index=True)
     return Persons.of_examples(example[torch.tensor(np.sort(first))], BODY)
 
@@ -234,7 +252,8 @@ def test_persons(count: int) -> Persons:
 def chosen_test(args: argparse.Namespace) -> tuple[Persons, str]:
     """The persons of the tables, and what they are called in kept files."""
     if args.test_split is None:
-        return test_persons(args.test_persons), "test"
+        called = "test" if args.test_seed == TEST_SEED else f"test{args.test_seed}"
+        return test_persons(args.test_persons, args.test_seed), called
     split = replace_first(open_split(args.data, args.test_split), args.test_persons)
     if not args.without_masks:
         return Persons.of(split, BODY), args.test_split.replace("/", "_")
@@ -278,7 +297,7 @@ def start_of_sequence(args: argparse.Namespace) -> str:
     """The base trained on the fits by plain SFT, as long as asked for."""
     row = next(r for r in rows() if r.name == "SFT on the same evidence")
     longer = argparse.Namespace(**{**vars(args), "steps": args.sequence})
-    return str(aligned(row, args.sequence_rate, 0, args.base, store_of(args, args.base, "fit"), longer))
+    return str(aligned(row, args.sequence_rate, args.sequence_seed, args.base, store_of(args, args.base, "fit"), longer))
 
 
 def final(base: str, chosen: dict[str, dict], args: argparse.Namespace) -> dict[str, Any]:
@@ -401,10 +420,12 @@ def main() -> None:
     parser.add_argument("--val-persons", type=int, default=300)
     parser.add_argument("--test-persons", type=int, default=600)
     parser.add_argument("--test-split", help="a split of --data for the tables, in place of new persons")
+    parser.add_argument("--test-seed", type=int, default=TEST_SEED, help="of new persons")
     parser.add_argument("--without-masks", action="store_true", help="of the persons of --test-split")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sequence", type=int, default=0, help="steps of SFT on the fits before the rows")
     parser.add_argument("--sequence-rate", type=float, default=3e-4)
+    parser.add_argument("--sequence-seed", type=int, default=0)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 3e-5, 1e-4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--rows", nargs="+", help="names of rows; all without it")
