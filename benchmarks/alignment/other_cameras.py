@@ -25,6 +25,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,12 @@ BODY = load_free_body("3k5")
 COLUMNS = ("fused", "single", "min_of_10", "fused_hidden", "fused_depth", "spread")
 RIGS = {"3": (4, 0.0, 0.0), "2": (3, 0.0, 0.0), "1": (2, 0.0, 0.0), "3, rig off by 1 deg and 2 cm": (4, 1.0, 0.02)}
 """Other cameras -> views in all, and the calibration's error in degrees and metres."""
+OURS = {"DPO, other cameras": "DPO by other cameras", "DPO, other cameras, three rounds": "The same in three rounds"}
+"""Rows that are held against each of the others, and what their tables are called."""
 TEST_SEED, RIG_SEED = 71, 72
 M = 20
+LADDER = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+"""Rates that a grid is extended by."""
 
 
 @dataclass(frozen=True)
@@ -269,14 +274,29 @@ def best_rates(base: str, args: argparse.Namespace) -> dict[str, dict]:
     chosen = {}
     for row in rows_of(args):
         store = store_of(args, base, row.store)
-        trials = {}
-        for rate in args.rates:
+
+        def error(rate: float, row: Row = row, store: GroupStore = store) -> float:
             found = measured(aligned(row, rate, 0, base, store, args), val, "val", args)
-            trials[f"{rate:g}"] = round(1000 * float(found["refined.fused"].mean()), 2)
-        best = min(trials, key=trials.__getitem__)
-        chosen[row.name] = {"rate": float(best), "trials": trials}
+            return round(1000 * float(found["refined.fused"].mean()), 2)
+
+        chosen[row.name] = best_rate(error, args.rates, args.extend)
         print(row.name, chosen[row.name], flush=True)
     return chosen
+
+
+def best_rate(error: Callable[[float], float], rates: Sequence[float], extend: bool) -> dict[str, Any]:
+    """The rate of least error, and all trials; `extend` goes on beyond the grid's edge while that is the best."""
+    trials = {rate: error(rate) for rate in rates}
+    while True:
+        best = min(trials, key=trials.__getitem__)
+        beyond = [rate for rate in LADDER if rate not in trials and (rate > max(trials) or rate < min(trials))]
+        above, below = [r for r in beyond if r > best], [r for r in beyond if r < best]
+        if extend and best == max(trials) and above:
+            trials[above[0]] = error(above[0])
+        elif extend and best == min(trials) and below:
+            trials[below[-1]] = error(below[-1])
+        else:
+            return {"rate": best, "trials": {f"{rate:g}": trials[rate] for rate in sorted(trials)}}
 
 
 def replace_first(split, count: int):
@@ -297,7 +317,9 @@ def start_of_sequence(args: argparse.Namespace) -> str:
     """The base trained on the fits by plain SFT, as long as asked for."""
     row = next(r for r in rows() if r.name == "SFT on the same evidence")
     longer = argparse.Namespace(**{**vars(args), "steps": args.sequence})
-    return str(aligned(row, args.sequence_rate, args.sequence_seed, args.base, store_of(args, args.base, "fit"), longer))
+    return str(
+        aligned(row, args.sequence_rate, args.sequence_seed, args.base, store_of(args, args.base, "fit"), longer)
+    )
 
 
 def final(base: str, chosen: dict[str, dict], args: argparse.Namespace) -> dict[str, Any]:
@@ -317,9 +339,11 @@ def final(base: str, chosen: dict[str, dict], args: argparse.Namespace) -> dict[
             "stopped": [f["stopped"] for f in facts], "cpu_seconds": [f["cpu_seconds"] for f in facts],
         }  # fmt: skip
         print(row.name, table[row.name]["minus_base"]["refined.fused"], flush=True)
-    ours = "DPO, other cameras"
-    pairs = {n: differences(means[ours], m) for n, m in means.items() if n != ours}
-    return {"rows": table, f"{ours}, minus": pairs, "persons": len(persons)}
+    found: dict[str, Any] = {"rows": table, "persons": len(persons)}
+    for ours in OURS:
+        if ours in means:
+            found[f"{ours}, minus"] = {n: differences(means[ours], m) for n, m in means.items() if n != ours}
+    return found
 
 
 def differences(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, list[float]]:
@@ -339,10 +363,11 @@ def said(interval: list[float]) -> str:
 def report(document: dict, out: Path) -> None:
     s = document["settings"]
     start = f"`{s['base']}`" + (f" after {s['sequence']} steps of SFT on the fits" if s["sequence"] else "")
+    beyond = " (and on beyond an edge that is the best)" if s.get("extend") else ""
     lines = [
         f"# What other cameras teach: {start}", "",
         f"{s['persons']} unlabelled persons of the wild world before four cameras each, groups of 16, {s['steps']} "
-        f"steps; rates from {', '.join(f'{r:g}' for r in s['rates'])}, chosen on {s['val_persons']} persons of "
+        f"steps; rates from {', '.join(f'{r:g}' for r in s['rates'])}{beyond}, chosen on {s['val_persons']} persons of "
         f"wild/val for every row alike; {document['persons']} {s['test']}, single views, "
         f"M = {M}, mean over "
         f"{len(s['seeds'])} fine-tuning seeds. Millimetres on the free body, differences to the base paired over "
@@ -382,19 +407,18 @@ def report(document: dict, out: Path) -> None:
         "by seed",
     ]
     lines.append(markdown_table(head, body))
-    lines += ["", "## DPO by other cameras, minus the others (refined, paired)", ""]
-    pairs = document["DPO, other cameras, minus"]
-    keys = ("fused", "single", "min_of_10", "fused_hidden")
-    lines.append(
-        markdown_table(["minus", *keys], [[n, *(said(d[f"refined.{k}"]) for k in keys)] for n, d in pairs.items()])
-    )
+    keys = ("fused", "single", "min_of_10", "fused_hidden", "fused_depth")
+    for ours, title in OURS.items():
+        if pairs := document.get(f"{ours}, minus"):
+            lines += ["", f"## {title}, minus the others (refined, paired)", ""]
+            body = [[n, *(said(d[f"refined.{k}"]) for k in keys)] for n, d in pairs.items()]
+            lines.append(markdown_table(["minus", *keys], body))
     lines += ["", "## Trials on wild/val (fused, refined, mm)", ""]
-    lines.append(
-        markdown_table(
-            ["row", *(f"{r:g}" for r in s["rates"])],
-            [[n, *(f"{v:.1f}" for v in c["trials"].values())] for n, c in document["tuning"].items()],
-        )
-    )
+    tried = sorted({rate for c in document["tuning"].values() for rate in c["trials"]}, key=float)
+    body = []
+    for name, c in document["tuning"].items():
+        body.append([name, *(f"{c['trials'][rate]:.1f}" if rate in c["trials"] else "" for rate in tried)])
+    lines.append(markdown_table(["row", *tried], body))
     out.with_suffix(".md").write_text("\n".join(lines) + "\n")
     out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
 
@@ -427,6 +451,7 @@ def main() -> None:
     parser.add_argument("--sequence-rate", type=float, default=3e-4)
     parser.add_argument("--sequence-seed", type=int, default=0)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 3e-5, 1e-4])
+    parser.add_argument("--extend", action="store_true", help="try rates beyond --rates where their edge is the best")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--rows", nargs="+", help="names of rows; all without it")
     parser.add_argument("--max-drop", type=float, default=5.0)
@@ -448,7 +473,7 @@ def main() -> None:
         total = before + time.process_time() - started
         test = f"persons of {args.test_split}" if args.test_split else "new persons of held-out poses, without masks"
         test += ", masks taken away" if args.without_masks else ""
-        names = ("base", "persons", "steps", "sequence", "rates", "seeds", "val_persons")
+        names = ("base", "persons", "steps", "sequence", "rates", "extend", "seeds", "val_persons")
         settings = {n: getattr(args, n) for n in names} | {
             "cpu_minutes": round(total / 60),
             "command": command(),
