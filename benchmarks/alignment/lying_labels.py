@@ -281,7 +281,8 @@ def tuned(args: argparse.Namespace, share: float, store: dict[str, GroupStore], 
 
 def rows_at(args: argparse.Namespace, share: float) -> list[Row]:
     """Rows that a share asks for: those without labels once, with the first; without lies only what lies may harm."""
-    found = [row for row in rows() if row.store != SHARELESS or share == args.shares[0]]
+    found = [row for row in rows() if not args.rows or row.name in args.rows]
+    found = [row for row in found if row.store != SHARELESS or share == args.shares[0]]
     if share == 0:
         found = [row for row in found if row.store in ("labels", SHARELESS)]
         found = [row for row in found if row.store == SHARELESS or row.critic == "scorer"]
@@ -341,9 +342,9 @@ def pairs_of(found: dict[float, dict[str, dict]], first: float) -> dict[str, dic
                     add(f"{at}: {name}, minus {other}", arms[name], arms[other])
         for form, critic in (("DPO", "scorer"), ("best-of-N", "scorer"), ("DPO", "reprojection")):
             ours, alone = f"{form}, labels as candidates, {critic}", f"{without}{form}, own samples, {critic}"
-            if ours in arms:
+            if ours in arms and alone in found[first]:
                 add(f"{at}: {ours}, minus without labels", arms[ours], found[first][alone])
-        if "SFT, cleaned labels" in arms:
+        if {"SFT, cleaned labels", "SFT, all labels"} <= set(arms):
             add(f"{at}: SFT, cleaned labels, minus all", arms["SFT, cleaned labels"], arms["SFT, all labels"])
     return pairs
 
@@ -418,7 +419,10 @@ def main() -> None:
     parser.add_argument("--test-persons", type=int, default=500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--max-drop", type=float, default=5.0)
+    parser.add_argument("--rows", nargs="+", help="names of rows; all without it")
     args = parser.parse_args()
+    if unknown := set(args.rows or ()) - {row.name for row in rows()}:
+        raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
     if sorted(set(args.shares)) != args.shares or not 0 <= args.shares[0] <= args.shares[-1] < 1:
         raise SystemExit("--shares: expected rising shares from 0 to below 1")
     torch.set_num_threads(1)

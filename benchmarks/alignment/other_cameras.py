@@ -58,7 +58,7 @@ from hmralign.preferences.store import GroupStore
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.seeds import seeded
 from hmralign.structures import Annotation, Example
-from hmralign.studies.alignment.measure import MeasureConfig, Persons, measure_persons
+from hmralign.studies.alignment.measure import Kind, MeasureConfig, Persons, measure_persons
 from hmralign.systems.align.configuration import AlignConfig, RefreshConfig, recommended
 from hmralign.systems.align.run import align_policy
 from hmralign.systems.evaluate.predict import PredictConfig
@@ -238,7 +238,8 @@ def measured(path: str | Path, persons: Persons, name: str, args: argparse.Names
     folder = args.work / f"base_{checkpoint_hash(str(path))[:8]}" if not Path(path).exists() else Path(path).parent
     kept = folder / f"{name}_{len(persons)}.npz"
     if not kept.exists():
-        config = MeasureConfig(PredictConfig(SamplerConfig(M)), kinds=("raw", "refined"))
+        kinds: tuple[Kind, ...] = ("refined",) if name == "val" else ("raw", "refined")  # rates are chosen refined
+        config = MeasureConfig(PredictConfig(SamplerConfig(M)), kinds=kinds)
         found, _ = measure_persons(LitePolicy.load(str(path), BODY), persons, config)
         folder.mkdir(parents=True, exist_ok=True)
         flat = {f"{kind}.{c}": columns[c].astype(np.float32) for kind, columns in found.items() for c in COLUMNS}
