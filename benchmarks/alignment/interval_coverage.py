@@ -9,7 +9,7 @@ measured --repetitions times in three ways, each time with another seed of the e
 | --- | --- | --- |
 | `other persons` | others each time, of the same held-out poses | drawn for each person |
 | `same persons` | the same ones | drawn for each person |
-| `one noise for all` | others each time | the same vectors serve everybody, as in versions before intervals were mended |
+| `one noise for all` | others each time | the same vectors serve everybody, as in earlier versions |
 
 An interval is that of one repetition: a bootstrap over its persons (`metrics.intervals`), of an error or of the paired
 difference. It holds where it covers the mean of all other repetitions. With the same persons it must hold nearly
@@ -157,7 +157,8 @@ def report(document: dict, out: Path) -> None:
         f"{s['persons']} persons of held-out poses, M = {M}, each with another seed of the noise. An interval (95 %, "
         "bootstrap over the persons of one evaluation) holds where it covers the mean of all other evaluations. Of 20 "
         "evaluations 17 or more are expected in 98 of 100 such figures.", "",
-        f"Command: `python benchmarks/alignment/interval_coverage.py {s['command']}`; {s['cpu_minutes']} CPU minutes.", "",
+        f"Command: `python {' '.join(['benchmarks/alignment/interval_coverage.py', s['command']]).strip()}`; "
+        f"{s['cpu_minutes']} CPU minutes.", "",
         "| way | persons | noise |", "| --- | --- | --- |",
         "| other persons | others each time | drawn for each person |",
         "| same persons | the same ones | drawn for each person |",

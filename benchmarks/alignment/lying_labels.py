@@ -25,7 +25,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -173,14 +175,17 @@ def parts_of(count: int, size: int = 128) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def written(folder: Path, own: GroupStore, groups: PreferenceGroups, called: str, critics) -> GroupStore:
-    """A store of such groups, scored, unless it is there."""
+def written(
+    folder: Path, own: GroupStore, groups: PreferenceGroups, called: str, critics: Sequence[CriticChoice],
+    correlation: float = 0.5,
+) -> GroupStore:  # fmt: skip
+    """A store of such groups, scored, unless it is there; the correlation is that of a noisy oracle."""
     size = groups.hypotheses.joints.shape[1]
     annotation = groups.example.annotation
     assert groups.x_0 is not None and annotation is not None
     digest = hashlib.sha256(annotation.joints.numpy().tobytes() + groups.x_0.numpy().tobytes()).hexdigest()
     facts = replace(own.facts, source=called, source_sha256=digest, group_size=size)
-    config = GroupStoreConfig(group_size=size, with_truth=True)
+    config = GroupStoreConfig(group_size=size, with_truth=True, correlation=correlation)
     with writing(folder, facts) as store:
         for s in parts_of(len(groups), facts.shard_size)[store.num_shards :]:
             part = PreferenceGroups(groups.ids[s], groups.x_0[s], groups.hypotheses[s], groups.example[s])
@@ -249,7 +254,8 @@ def audit(store: GroupStore, labels: Labels, kept: np.ndarray, truth: Example) -
 
 def aligned(row: Row, rate: float, seed: int, store: GroupStore, args: argparse.Namespace) -> Path:
     """Checkpoint of one cell, trained unless it is there."""
-    training = replace(row.config.training, steps=args.steps, learning_rate=rate, seed=seed, max_drop=args.max_drop)
+    steps = args.steps // row.config.refresh.rounds
+    training = replace(row.config.training, steps=steps, learning_rate=rate, seed=seed, max_drop=args.max_drop)
     config = replace(row.config, critic=row.critic, training=training, min_persons=1)
     what = json.dumps([asdict(config), checkpoint_hash(args.base), store.content_hash()], sort_keys=True, default=str)
     folder = args.work / f"{row.key}_{rate:g}_{seed}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"
@@ -259,6 +265,8 @@ def aligned(row: Row, rate: float, seed: int, store: GroupStore, args: argparse.
         done = align_policy(policy, checkpoint_hash(args.base), BODY, store, config, folder)
         done.policy.save(folder / "model.safetensors", (*trained_on(args.base), store.facts.source))
         spent = round(time.process_time() - started, 1)
+        for late in folder.glob("round_*"):  # groups and states of later rounds
+            shutil.rmtree(late)
         (folder / "facts.json").write_text(json.dumps({"cpu_seconds": spent, "stopped": done.stopped}))
         (folder / "state.pt").unlink(missing_ok=True)
         print(folder.name, spent, done.stopped or "", flush=True)
