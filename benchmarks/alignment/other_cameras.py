@@ -72,7 +72,7 @@ OURS = {"DPO, other cameras": "DPO by other cameras", "DPO, other cameras, three
 """Rows that are held against each of the others, and what their tables are called."""
 TEST_SEED, RIG_SEED = 71, 72
 M = 20
-LADDER = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+LADDER = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """Rates that a grid is extended by."""
 
 
@@ -269,10 +269,13 @@ def chosen_test(args: argparse.Namespace) -> tuple[Persons, str]:
     return Persons.of_examples(bare, BODY), args.test_split.replace("/", "_") + "_bare"
 
 
+def validation(args: argparse.Namespace) -> Persons:
+    return Persons.of(replace_first(open_split(args.data, "wild/val"), args.val_persons), BODY)
+
+
 def best_rates(base: str, args: argparse.Namespace) -> dict[str, dict]:
     """Rate of each row by `fused` with refinement on validation persons, and all trials."""
-    val = Persons.of(replace_first(open_split(args.data, "wild/val"), args.val_persons), BODY)
-    chosen = {}
+    val, chosen = validation(args), {}
     for row in rows_of(args):
         store = store_of(args, base, row.store)
 
@@ -314,13 +317,25 @@ def with_evidence(args: argparse.Namespace, persons: RigPersons) -> None:
     shards(args, "truth", first)
 
 
-def start_of_sequence(args: argparse.Namespace) -> str:
-    """The base trained on the fits by plain SFT, as long as asked for."""
+def start_of_sequence(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The base trained on the fits by plain SFT, as long as asked for, and which rate of it was best on wild/val."""
     row = next(r for r in rows() if r.name == "SFT on the same evidence")
     longer = argparse.Namespace(**{**vars(args), "steps": args.sequence})
-    return str(
-        aligned(row, args.sequence_rate, args.sequence_seed, args.base, store_of(args, args.base, "fit"), longer)
-    )
+    store = store_of(args, args.base, "fit")
+
+    def trained(rate: float) -> str:
+        return str(aligned(row, rate, args.sequence_seed, args.base, store, longer))
+
+    if len(args.sequence_rate) == 1:
+        return trained(args.sequence_rate[0]), {"rate": args.sequence_rate[0], "trials": {}}
+    val = validation(args)
+
+    def error(rate: float) -> float:
+        return round(1000 * float(measured(trained(rate), val, "val", args)["refined.fused"].mean()), 2)
+
+    chosen = best_rate(error, args.sequence_rate, args.extend)
+    print("start", chosen, flush=True)
+    return trained(chosen["rate"]), chosen
 
 
 def final(base: str, chosen: dict[str, dict], args: argparse.Namespace) -> dict[str, Any]:
@@ -364,6 +379,7 @@ def said(interval: list[float]) -> str:
 def report(document: dict, out: Path) -> None:
     s = document["settings"]
     start = f"`{s['base']}`" + (f" after {s['sequence']} steps of SFT on the fits" if s["sequence"] else "")
+    start += f" at {document['start']['rate']:g}" if document.get("start") else ""
     beyond = " (and on beyond an edge that is the best)" if s.get("extend") else ""
     lines = [
         f"# What other cameras teach: {start}", "",
@@ -416,6 +432,9 @@ def report(document: dict, out: Path) -> None:
             lines.append(markdown_table(["minus", *keys], body))
     lines += ["", "## Trials on wild/val (fused, refined, mm)", ""]
     tried = sorted({rate for c in document["tuning"].values() for rate in c["trials"]}, key=float)
+    if document.get("start", {}).get("trials"):
+        told = ", ".join(f"{rate}: {error:.1f}" for rate, error in document["start"]["trials"].items())
+        lines[-1] += f"\nStart of the sequence (rate: error): {told}.\n"
     body = []
     for name, c in document["tuning"].items():
         body.append([name, *(f"{c['trials'][rate]:.1f}" if rate in c["trials"] else "" for rate in tried)])
@@ -449,7 +468,9 @@ def main() -> None:
     parser.add_argument("--without-masks", action="store_true", help="of the persons of --test-split")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sequence", type=int, default=0, help="steps of SFT on the fits before the rows")
-    parser.add_argument("--sequence-rate", type=float, default=3e-4)
+    parser.add_argument(
+        "--sequence-rate", type=float, nargs="+", default=[3e-4], help="of several the best on wild/val"
+    )
     parser.add_argument("--sequence-seed", type=int, default=0)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 3e-5, 1e-4])
     parser.add_argument("--extend", action="store_true", help="try rates beyond --rates where their edge is the best")
@@ -468,7 +489,7 @@ def main() -> None:
     kept.write_text(json.dumps(critics))
     if args.phase == "all":
         with_evidence(args, persons)
-        base = start_of_sequence(args) if args.sequence else args.base
+        base, begun = start_of_sequence(args) if args.sequence else (args.base, {})
         chosen = best_rates(base, args)
         document = final(base, chosen, args)
         total = before + time.process_time() - started
@@ -480,7 +501,7 @@ def main() -> None:
             "command": command(),
             "test": test,
         }
-        report({"settings": settings, "critics": critics, "tuning": chosen, **document}, args.out)
+        report({"settings": settings, "critics": critics, "start": begun, "tuning": chosen, **document}, args.out)
     spent.write_text(json.dumps(before + time.process_time() - started))
 
 
