@@ -96,8 +96,8 @@ def report(document: dict, out: Path) -> None:
         f"errs, {s['steps']} steps at {s['rate']:g} for every row, in one shot or in three rounds of a third of "
         f"the steps with groups sampled and judged anew. {document['persons']} new persons of held-out poses, M = {M}, "
         f"mean over {len(s['seeds'])} fine-tuning seeds; millimetres on the free body against the base, paired over "
-        "persons with 95 % intervals. `pairs` is the share of all pairs of a group that the judge orders rightly; 0 is chance, "
-        "1 the truth.", "",
+        "persons with 95 % intervals. `pairs` is the share of all pairs of a group that the judge orders rightly; 0 is "
+        "chance, 1 the truth.", "",
         f"Command: `python benchmarks/alignment/judge_accuracy.py {s['command']}`; {s['cpu_minutes']} CPU minutes.", "",
         f"Base: fused {document['base']['raw.fused']} raw, {document['base']['refined.fused']} refined.", "",
     ]  # fmt: skip
