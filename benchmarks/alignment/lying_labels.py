@@ -11,7 +11,7 @@ so that what lies cost is all that is measured. They are used
   samples), on those that do not lie (an oracle);
 - as winners of pairs against the base's own answer, whoever they are (DPO);
 - as candidates: each joins the base's sixteen samples as one more, a critic judges all seventeen, DPO and best-of-N
-  follow it. Critics: the learned scorer (as the cleaning), reprojection (which no label ever taught), and chance.
+  follow it. Critics: the learned scorer (`scorer-lab`, which cleans as well), reprojection (which no label ever taught), and chance.
 
 Beside them what needs no label: the same critics on the base's own samples alone, and training on the own mean.
 
@@ -64,7 +64,9 @@ ROOT = Path(__file__).parents[2]
 BODY = load_free_body("3k5")
 LIES: tuple[NoiseKind, ...] = ("depth_flip", "limb_swap", "lean", "wrong_person")
 SEED, TEST_SEED, GROUP_SIZE = 181, 271, 16
-CRITICS: tuple[CriticChoice, ...] = ("scorer", "reprojection", "random")
+SCORER: CriticChoice = "scorer-lab"
+"""Who cleans and who is followed: the scorer that was taught on samples of `lite-lab`."""
+CRITICS: tuple[CriticChoice, ...] = (SCORER, "reprojection", "random")
 FORM_RATES = {"dpo": (1e-4, 3e-4), "sft": (3e-4, 1e-3), "best-of-n": (3e-4, 1e-3)}
 SHARELESS = "own"
 
@@ -89,18 +91,18 @@ def rows() -> list[Row]:
     winners = recommended("dpo", settings=DpoConfig(pairs="truth_and_mode"))
     own = recommended("sft", settings=SftConfig(target="own_mean", target_noise=0.1))
     return [
-        Row("SFT, all labels", "labels", "scorer", sft),
-        Row("SFT, cleaned labels", "cleaned", "scorer", sft),
-        Row("SFT, labels that do not lie", "honest", "scorer", sft),
-        Row("DPO, labels against the own answer", "labels", "scorer", winners),
-        Row("DPO, labels as candidates, scorer", "labels", "scorer", dpo),
-        Row("best-of-N, labels as candidates, scorer", "labels", "scorer", bon),
+        Row("SFT, all labels", "labels", SCORER, sft),
+        Row("SFT, cleaned labels", "cleaned", SCORER, sft),
+        Row("SFT, labels that do not lie", "honest", SCORER, sft),
+        Row("DPO, labels against the own answer", "labels", SCORER, winners),
+        Row("DPO, labels as candidates, scorer", "labels", SCORER, dpo),
+        Row("best-of-N, labels as candidates, scorer", "labels", SCORER, bon),
         Row("DPO, labels as candidates, reprojection", "labels", "reprojection", dpo),
         Row("control: DPO, labels as candidates, random critic", "labels", "random", dpo),
-        Row("without labels: DPO, own samples, scorer", SHARELESS, "scorer", dpo),
-        Row("without labels: best-of-N, own samples, scorer", SHARELESS, "scorer", bon),
+        Row("without labels: DPO, own samples, scorer", SHARELESS, SCORER, dpo),
+        Row("without labels: best-of-N, own samples, scorer", SHARELESS, SCORER, bon),
         Row("without labels: DPO, own samples, reprojection", SHARELESS, "reprojection", dpo),
-        Row("control: SFT on own mean", SHARELESS, "scorer", own),
+        Row("control: SFT on own mean", SHARELESS, SCORER, own),
     ]
 
 
@@ -209,9 +211,9 @@ def stores(args: argparse.Namespace, share: float) -> tuple[dict[str, GroupStore
     joined = with_candidate(LitePolicy.load(args.base, BODY), groups, labels.annotation)
     at = args.work / f"share_{share:g}_{checkpoint_hash(args.base)[:8]}"
     found = {SHARELESS: own, "labels": written(at / "labels", own, joined, f"labels, {share:g} lie", CRITICS)}
-    scores = found["labels"].scores("scorer").double().numpy()
+    scores = found["labels"].scores(SCORER).double().numpy()
     reference = scores[:, :GROUP_SIZE].mean(1)  # samples of the base on the same keypoints
-    kept = select(scores[:, -1], KeepRule(margin=DEFAULT_MARGINS["scorer"]), reference=reference).keep
+    kept = select(scores[:, -1], KeepRule(margin=DEFAULT_MARGINS[str(SCORER)]), reference=reference).keep
     found["cleaned"] = written(
         at / "cleaned", own, chosen(joined, kept), f"labels, {share:g} lie, cleaned", ("scorer",)
     )
@@ -293,7 +295,7 @@ def rows_at(args: argparse.Namespace, share: float) -> list[Row]:
     found = [row for row in found if row.store != SHARELESS or share == args.shares[0]]
     if share == 0:
         found = [row for row in found if row.store in ("labels", SHARELESS)]
-        found = [row for row in found if row.store == SHARELESS or row.critic == "scorer"]
+        found = [row for row in found if row.store == SHARELESS or row.critic == SCORER]
     return found
 
 

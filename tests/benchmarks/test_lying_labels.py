@@ -38,7 +38,7 @@ def test_only_rows_that_lies_may_harm_are_asked_for_without_lies():
     args = type("Args", (), {"shares": [0.0, 0.4], "rows": None})
     at = {share: {row.name for row in lying_labels.rows_at(args, share)} for share in args.shares}
     assert at[0.0] & at[0.4] == {row.name for row in lying_labels.rows() if row.store == "labels"
-                                 and row.critic == "scorer"}  # fmt: skip
+                                 and row.critic == lying_labels.SCORER}  # fmt: skip
     assert at[0.0] | at[0.4] == {row.name for row in lying_labels.rows()}
 
 
