@@ -11,7 +11,8 @@ so that what lies cost is all that is measured. They are used
   samples), on those that do not lie (an oracle);
 - as winners of pairs against the base's own answer, whoever they are (DPO);
 - as candidates: each joins the base's sixteen samples as one more, a critic judges all seventeen, DPO and best-of-N
-  follow it. Critics: the learned scorer (`scorer-lab`, which cleans as well), reprojection (which no label ever taught), and chance.
+  follow it. Critics: the learned scorer (`scorer-lab`, which cleans as well), reprojection (which no label ever
+  taught), and chance.
 
 Beside them what needs no label: the same critics on the base's own samples alone, and training on the own mean.
 
@@ -214,9 +215,7 @@ def stores(args: argparse.Namespace, share: float) -> tuple[dict[str, GroupStore
     scores = found["labels"].scores(SCORER).double().numpy()
     reference = scores[:, :GROUP_SIZE].mean(1)  # samples of the base on the same keypoints
     kept = select(scores[:, -1], KeepRule(margin=DEFAULT_MARGINS[str(SCORER)]), reference=reference).keep
-    found["cleaned"] = written(
-        at / "cleaned", own, chosen(joined, kept), f"labels, {share:g} lie, cleaned", ("scorer",)
-    )
+    found["cleaned"] = written(at / "cleaned", own, chosen(joined, kept), f"labels, {share:g} lie, cleaned", (SCORER,))
     found["honest"] = written(at / "honest", own, chosen(joined, labels.lie < 0), f"labels, {share:g} lie, honest", ())
     return found, audit(found["labels"], labels, kept, groups.example)
 
