@@ -1,5 +1,6 @@
 """Coverage of intervals: it is right where the truth is known, and shared noise is the same for everybody."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "alignment"))
 
 import interval_coverage
 from interval_coverage import SharedNoise
+
+RESULTS = Path(__file__).parents[2] / "docs/results"
 
 
 def test_intervals_of_independent_persons_cover_and_say_how_far_means_move():
@@ -41,3 +44,13 @@ def test_shared_noise_is_the_same_for_everybody_and_changes_with_its_seed():
     torch.testing.assert_close(found[0].rotmats[0], found[0].rotmats[1], atol=1e-4, rtol=0)
     assert torch.equal(found[0].rotmats, found[1].rotmats)
     assert not torch.equal(found[0].rotmats[:, 1:], found[2].rotmats[:, 1:])
+
+
+def test_the_committed_intervals_cover_at_least_17_of_20_and_the_page_says_so():
+    ways = json.loads((RESULTS / "interval_coverage.json").read_text())["ways"]
+    page = (RESULTS / "interval_coverage.md").read_text()
+    for way in ("other persons", "same persons"):
+        assert all(row["of"] == 20 and row["covered"] >= 17 for row in ways[way].values())
+        covered, of = (sum(row[key] for row in ways[way].values()) for key in ("covered", "of"))
+        assert f"{covered} of {of} intervals cover" in page
+        assert f"{covered} of {of}" in (RESULTS / "interval_coverage_reading.md").read_text()
