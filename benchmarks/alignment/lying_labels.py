@@ -68,7 +68,7 @@ SEED, TEST_SEED, GROUP_SIZE = 181, 271, 16
 SCORER: CriticChoice = "scorer-lab"
 """Who cleans and who is followed: the scorer that was taught on samples of `lite-lab`."""
 CRITICS: tuple[CriticChoice, ...] = (SCORER, "reprojection", "random")
-FORM_RATES = {"dpo": (1e-4, 3e-4), "sft": (3e-4, 1e-3), "best-of-n": (3e-4, 1e-3)}
+FORM_RATES = {"dpo": (1e-4, 3e-4), "sft": (3e-3, 1e-2), "best-of-n": (3e-4, 1e-3)}
 SHARELESS = "own"
 
 
