@@ -1,13 +1,16 @@
 """Direct reward fine-tuning of the multi-view base, against supervised continuation at equal CPU.
 
     python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase before
+    python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase rates --seconds 60
     python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase run --arms reward base
+    python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase again
     python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase variants
     python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase report
 
 Arms begin at the same weights and have the same seconds of the processor in steps, one thread. `run` continues what was
 cut off. An arm with a reward goes on to its end without guard; the weights that the guard would have kept are measured
-too, since a guarded run is the beginning of the same run without (a test holds it to that). `report` writes
+too, since a guarded run is the beginning of the same run without (a test holds it to that). `rates` tries learning
+rates on held-out persons for each arm that is named; `run` takes the best. `report` writes
 docs/results/multiview_reward.md and .json; docs/results/multiview_reward_reading.md is put at the top.
 """
 
@@ -27,7 +30,7 @@ import torch
 from hmralign.alignment.methods.direct_reward import DirectRewardConfig, planned_steps, rollout
 from hmralign.alignment.methods.group import GroupConfig
 from hmralign.alignment.multiview_groups import GroupViewSteps, scored_view_groups
-from hmralign.alignment.multiview_reward import MultiViewRewardConfig, RewardData, fine_tune, sampled_views
+from hmralign.alignment.multiview_reward import MultiViewRewardConfig, RewardData, best_look, fine_tune, sampled_views
 from hmralign.critics.view_figures import ViewCritic
 from hmralign.evaluation.multiview_arms import arm_row, spread_over_seeds
 from hmralign.evaluation.multiview_controls import at_random, most_central, one_step, retrieved
@@ -37,14 +40,15 @@ from hmralign.storage.json_file import HEADER, parse_json
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.training.curve import curve_rows
+from hmralign.training.low_rank import add_low_rank, merge_low_rank
 from hmralign.training.multiview_readers import judge_on_ring, judge_quality, skeleton_quality
 from hmralign.training.saved_tensors import saved_bytes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
-TOLERANCE = 0.03
+TOLERANCE, PATIENCE = 0.03, 4
 DRTUNE = DirectRewardConfig(10, "drtune", last_steps=2, stop_within=4, hypotheses=1, kappa=0.01, clamp=2.0)
-REWARD = MultiViewRewardConfig(rollout=DRTUNE, guarded=False, tolerance=TOLERANCE)
+REWARD = MultiViewRewardConfig(rollout=DRTUNE, guarded=False, tolerance=TOLERANCE, patience=PATIENCE)
 GROUPS = GroupConfig(mode="sigmoid", std_floor=1e-6)
 GROUP_SIZE = 6
 
@@ -64,6 +68,7 @@ class Arm:
 ARMS = {
     "reward": Arm("reward, KL, base loss beside", REWARD),
     "no-base": Arm("reward, KL", replace(REWARD, base_weight=0.0)),
+    "strong-kl": Arm("reward, KL 300 times, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=3.0))),
     "no-kl": Arm("reward, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=0.0))),
     "bare": Arm("reward alone", replace(REWARD, base_weight=0.0, rollout=replace(DRTUNE, kappa=0.0))),
     "lora": Arm("reward, KL, base loss, LoRA rank 8", replace(REWARD, trainable="lora", learning_rate=5e-4)),
@@ -72,6 +77,11 @@ ARMS = {
     "renders": Arm("continuation on the fine-tuning renders", replace(REWARD, reward_weight=0.0), "fine-tuning"),
 }
 CONTROL = "base"
+RATED_AS: dict[str, str] = dict.fromkeys(("no-base", "strong-kl", "no-kl", "bare"), "reward")
+"""Arms that differ from another one in a term alone have its learning rate."""
+RATE_SEED = 100
+MEAN = "mean of 8 samples of the base"
+"""The rival explanation of a gain: a model that says less."""
 VARIANTS = {
     "ReFL": replace(DRTUNE, variant="refl"),
     "DRaFT-1": replace(DRTUNE, variant="draft", last_steps=1, stop_within=1),
@@ -111,7 +121,9 @@ def opened(args: argparse.Namespace) -> Setting:
     from hmralign.training.multiview_base import MultiViewTrainingConfig, base_view_loss, view_persons
 
     skeleton = load_free_body("3k5").skeleton_hash
-    config = MultiViewTrainingConfig(pose_file=None if args.pose_file is None else str(args.pose_file))
+    config = MultiViewTrainingConfig(
+        pose_file=None if args.pose_file is None else str(args.pose_file), kind=args.base_kind
+    )
     score = PoseScore(*load_skeleton(args.skeleton, skeleton))
     critic = ViewCritic(judge_on_ring(load_judge(args.judge, skeleton), config.ring), score, config.ring)
     test = view_persons(config, 4 * args.test, "test", split="test")
@@ -119,7 +131,7 @@ def opened(args: argparse.Namespace) -> Setting:
     chosen = torch.cat([(~hard).nonzero()[: args.test, 0], hard.nonzero()[: args.test, 0]])
     data = RewardData(
         view_persons(config, args.persons, "fine-tuning"),
-        view_persons(config, args.base_persons, "base"),
+        view_persons(config, args.base_persons, "base", kind=config.kind),
         view_persons(config, args.held_out, "held out", split="val"),
     )
     return Setting(MultiViewPolicy.load(args.base), critic, data, test[chosen], hard[chosen].numpy(), base_view_loss)
@@ -131,12 +143,10 @@ def measured(setting: Setting, policy: Any) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in figures.items()}
 
 
-def run_arm(setting: Setting, name: str, seed: int, seconds: float, work: Path) -> None:
-    """Train one arm, and measure its end and what its guard would have kept."""
-    arm, folder = ARMS[name], work / f"{name}-{seed}"
-    if (folder / "figures.json").exists():
-        return
-    config = replace(arm.config, seconds=seconds, seed=seed)
+def trained_arm(
+    setting: Setting, arm: Arm, config: MultiViewRewardConfig, folder: Path, looked: Callable[[Any], None] | None = None
+) -> tuple[Any, float]:
+    """An arm's outcome, and the seconds of the processor that it took."""
     policy = deepcopy(setting.policy)
     base = setting.data.persons if arm.renders == "fine-tuning" else setting.data.base
     data = replace(setting.data, base=base)
@@ -144,22 +154,34 @@ def run_arm(setting: Setting, name: str, seed: int, seconds: float, work: Path) 
     if arm.groups:
         began = time.process_time()
         items = scored_view_groups(
-            setting.reference, data.persons[: arm.groups], setting.critic, GROUP_SIZE, GROUPS, seed
+            setting.reference, data.persons[: arm.groups], setting.critic, GROUP_SIZE, GROUPS, config.seed
         )
         spent = time.process_time() - began  # equal CPU: sampling the groups is part of it
-        config = replace(config, seconds=max(seconds - spent, 1.0))
+        assert config.seconds is not None
+        config = replace(config, seconds=max(config.seconds - spent, 1.0))
         steps = GroupViewSteps(items, data.persons, base, setting.reference, setting.base_loss, GROUPS, config)
+    outcome = fine_tune(
+        policy, setting.reference, data, setting.critic, setting.base_loss, config, folder, looked, steps
+    )
+    return outcome, outcome.seconds + spent
+
+
+def run_arm(setting: Setting, name: str, seed: int, seconds: float, work: Path) -> None:
+    """Train one arm at its rate, and measure its end and what its guard would have kept."""
+    folder = work / f"{name}-{seed}"
+    if (folder / "figures.json").exists():
+        return
+    config = replace(ARMS[name].config, seconds=seconds, seed=seed)
+    config = replace(config, learning_rate=best_rate(work, name) or config.learning_rate)
     looks: list[dict[str, torch.Tensor]] = []
 
     def looked(average: Any) -> None:
         looks.append({key: value.clone() for key, value in average.state_dict().items()})
 
-    outcome = fine_tune(
-        policy, setting.reference, data, setting.critic, setting.base_loss, config, folder, looked, steps
-    )
+    outcome, spent = trained_arm(setting, ARMS[name], config, folder, looked)
     rows = curve_rows(folder / "curve.jsonl")
-    document = {"end": measured(setting, outcome.policy), "steps": outcome.steps, "seconds": outcome.seconds + spent}
-    kept = kept_look([row["held_out_mpjpe"] for row in rows])
+    document = {"end": measured(setting, outcome.policy), "steps": outcome.steps, "seconds": spent}
+    kept, _ = best_look([row["held_out_mpjpe"] for row in rows], TOLERANCE, PATIENCE)
     if kept < len(rows) - 1 and len(looks) == len(rows):
         guarded = deepcopy(setting.policy)
         guarded.load_state_dict(looks[kept], strict=config.trainable != "lora")
@@ -167,14 +189,40 @@ def run_arm(setting: Setting, name: str, seed: int, seconds: float, work: Path) 
     write_json(folder / "figures.json", document | {"config": asdict(config)})
 
 
-def kept_look(errors: list[float]) -> int:
-    """The look whose weights a guard of `TOLERANCE` keeps: the last one before it stops, or the last of all."""
-    best = float("inf")
-    for number, error in enumerate(errors):
-        best = min(best, error)
-        if error > (1 + TOLERANCE) * best:
-            return number - 1
-    return len(errors) - 1
+def try_rate(setting: Setting, name: str, rate: float, seconds: float, work: Path) -> None:
+    """Train an arm with a rate; note what the judge says of held-out persons then. Test persons are not looked at."""
+    folder = work / "rates" / f"{name}-{rate:g}"
+    if (folder / "held_out.json").exists():
+        return
+    config = replace(ARMS[name].config, seconds=seconds, seed=RATE_SEED, learning_rate=rate)
+    outcome, _ = trained_arm(setting, ARMS[name], config, folder)
+    figures = setting.critic.figures(sampled_views(outcome.policy, setting.data.held_out, 0), setting.data.held_out)
+    held_out = {key: float(values.mean()) for key, values in figures.items()}
+    write_json(folder / "held_out.json", {"arm": name, "rate": rate, "steps": outcome.steps, **held_out})
+
+
+def measure_again(setting: Setting, work: Path) -> None:
+    """Measure the ends of arms that ran, from their states: for figures that were not taken when they did."""
+    for path in sorted(work.glob("*/figures.json")):
+        state = torch.load(path.with_name("state.pt"), weights_only=True)
+        policy, found = deepcopy(setting.policy), read_json(path)
+        if found["config"]["trainable"] == "lora":
+            add_low_rank(policy.denoiser, found["config"]["lora_rank"], seeded(0, "replaced by those of the state"))
+        policy.load_state_dict(state["ema"]["module"])
+        merge_low_rank(policy)
+        write_json(path, found | {"end": measured(setting, policy.eval())})
+
+
+def tried_rates(work: Path) -> list[dict[str, Any]]:
+    """What `try_rate` noted, by arm and rate."""
+    found = [read_json(path) for path in work.glob("rates/*/held_out.json")]
+    return sorted(found, key=lambda row: (list(ARMS).index(row["arm"]), row["rate"]))
+
+
+def best_rate(work: Path, name: str) -> float | None:
+    """The rate with the least held-out error for an arm; for arms of the same kind that of `RATED_AS`; None untried."""
+    rows = [row for row in tried_rates(work) if row["arm"] == RATED_AS.get(name, name)]
+    return min(rows, key=lambda row: row["mpjpe"])["rate"] if rows else None
 
 
 def variant_rows(setting: Setting, persons: int = 4) -> list[dict[str, Any]]:
@@ -225,20 +273,24 @@ def document_of(work: Path) -> dict[str, Any]:
     before = read_json(work / "before.json")
     hard = np.array(before["hard"])
     base = [{name: np.array(values) for name, values in before["base"].items()}]
-    control = figures_of(work, CONTROL) or base
+    controls_of = {part: figures_of(work, CONTROL, part) or base for part in ("end", "guarded")}
     kinds = {"ordinary": ~hard, "hard": hard, "all": np.ones_like(hard)}
     rows, gates = [], []
-    for name in ("before", *ARMS):
-        for part in ("end", "guarded") if name not in ("before", "base", "renders") else ("end",):
-            runs = base if name == "before" else figures_of(work, name, part)
+    mean = [{key: np.array(values) for key, values in before["controls"].get(MEAN, {}).items()}]
+    known: dict[str, tuple[str, Any]] = {
+        "before": ("before fine-tuning", base),
+        "mean": (f"no fine-tuning: {MEAN}", mean if mean[0] else []),
+    }
+    for name in (*known, *ARMS):
+        for part in ("end", "guarded") if name in ARMS else ("end",):
+            says, runs = known[name] if name in known else (ARMS[name].says, figures_of(work, name, part))
             if not runs:
                 continue
-            says = "before fine-tuning" if name == "before" else ARMS[name].says
             row: dict[str, Any] = {"arm": name, "says": says, "part": part, "seeds": len(runs)}
             for kind, chosen in kinds.items():
                 if not chosen.any():
                     continue
-                against, start = arm_row(runs, control, chosen), arm_row(runs, base, chosen)
+                against, start = arm_row(runs, controls_of[part], chosen), arm_row(runs, base, chosen)
                 row[kind] = {
                     "mpjpe_mm": triple(against["value"], 1000.0),
                     "against_control": triple(against["change"]),
@@ -246,6 +298,7 @@ def document_of(work: Path) -> dict[str, Any]:
                     "seed_sd_mm": 1000 * spread_over_seeds(runs, chosen),
                     "pa_mpjpe_mm": float(np.mean([1000 * r["pa_mpjpe"][chosen].mean() for r in runs])),
                     **{n: float(np.mean([r[n][chosen].mean() for r in runs])) for n in ("psnr", "ssim", "soft_iou")},
+                    "haze": float(np.mean([r["haze"][chosen].mean() for r in runs])) if "haze" in runs[0] else None,
                     "pose_score": float(np.mean([r["pose_score"][chosen].mean() for r in runs])),
                 }
             rows.append(row)
@@ -281,6 +334,7 @@ def document_of(work: Path) -> dict[str, Any]:
         "gates": gates,
         "rows": rows,
         "guard": [guard_row(name, found) for name, found in curves.items()],
+        "rates": tried_rates(work),
         "variants": variants,
         "curves": curves,
     }
@@ -295,7 +349,7 @@ def guard_row(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the judge said over a run, and where its guard would have stopped it."""
     errors = [1000 * row["held_out_mpjpe"] for row in rows]
     scores = [row["held_out_pose_score"] for row in rows]
-    kept = kept_look(errors)
+    kept, stopped = best_look(errors, TOLERANCE, PATIENCE)
     return {
         "run": name,
         "start_mm": errors[0],
@@ -304,7 +358,7 @@ def guard_row(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "kept_mm": errors[kept],
         "kept_step": rows[kept]["step"],
         "steps": rows[-1]["step"],
-        "stopped": kept < len(errors) - 1,
+        "stopped": stopped,
         "score_start": scores[0],
         "score_end": scores[-1],
         "passes_its_optimum": errors[-1] > (1 + TOLERANCE) * min(errors),
@@ -329,7 +383,8 @@ def text_of(document: dict[str, Any], reading: str | None) -> str:
         "## Before and after",
         "",
         "MPJPE of the judge in mm with 95 % intervals over persons; change of the mean against supervised continuation",
-        "on base data at equal CPU (paired, negative is better). `guarded`: the weights that the guard keeps.",
+        "on base data at equal CPU (paired, negative is better), guarded against guarded. `guarded`: the look that the",
+        "judge keeps on held-out persons.",
         "",
     ]
     for kind, count in document["persons"].items():
@@ -339,6 +394,9 @@ def text_of(document: dict[str, Any], reading: str | None) -> str:
         parts += [f"### {kind} poses ({count} persons; the judge on true views: {true:.1f} mm)", ""]
         parts += [arm_table(document["rows"], kind), ""]
     parts += ["## The guard", "", guard_table(document["guard"]), ""]
+    if document["rates"]:
+        parts += ["## Learning rates", "", "Tried on held-out persons, one seed; the arms above have the best.", ""]
+        parts += [rate_table(document["rates"]), ""]
     if document["variants"]:
         parts += ["## Variants of the gradient", "", variant_table(document["variants"]), ""]
     return "\n".join(parts)
@@ -357,6 +415,7 @@ def arm_table(rows: list[dict[str, Any]], kind: str) -> str:
         "PSNR",
         "SSIM",
         "IoU",
+        "haze",
         "score",
     ]
     lines = []
@@ -378,6 +437,7 @@ def arm_table(rows: list[dict[str, Any]], kind: str) -> str:
                 f"{f['psnr']:.2f}",
                 f"{f['ssim']:.3f}",
                 f"{f['soft_iou']:.3f}",
+                "-" if f["haze"] is None else f"{f['haze']:.2f}",
                 f"{f['pose_score']:.4f}",
             ]
         )
@@ -402,6 +462,14 @@ def guard_table(rows: list[dict[str, Any]]) -> str:
             for r in rows
         ],
     )  # fmt: skip
+
+
+def rate_table(rows: list[dict[str, Any]]) -> str:
+    cells = [
+        [ARMS[r["arm"]].says, f"{r['rate']:g}", str(r["steps"]), f"{1000 * r['mpjpe']:.1f}", f"{r['pose_score']:.4f}"]
+        for r in rows
+    ]
+    return markdown_table(["arm", "rate", "steps", "held-out mm", "score"], cells)
 
 
 def variant_table(rows: list[dict[str, Any]]) -> str:
@@ -453,10 +521,11 @@ def controls(setting: Setting) -> dict[str, dict[str, list[float]]]:
     chosen = {
         "random body": at_random(count, bank, 0),
         "most central body": torch.full((count,), most_central(bank)),
-        "retrieval by image": retrieved(test.pixels[:, 0], bank),
     }
     views = {name: bank.pixels[index].float() for name, index in chosen.items()}
+    views["retrieval by image"] = retrieved(test.pixels[:, 0], bank)
     views["one call of the base"] = one_step(setting.policy, test)
+    views[MEAN] = torch.stack([sampled_views(setting.policy, test, n) for n in range(1, 9)]).mean(0)
     figures = {name: setting.critic.figures(v, test) for name, v in views.items()}
     return {name: {key: values.tolist() for key, values in found.items()} for name, found in figures.items()}
 
@@ -468,13 +537,17 @@ def main() -> int:
     parser.add_argument("--judge", default="multiview-judge", help="name or file of the judge")
     parser.add_argument("--skeleton", default="multiview-skeleton", help="name or file of the skeleton network")
     parser.add_argument("--pose-file", type=Path, help="motion-capture poses, as the base was trained on")
-    parser.add_argument("--phase", choices=["before", "run", "variants", "report"], required=True)
+    parser.add_argument("--phase", choices=["before", "rates", "run", "again", "variants", "report"], required=True)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--rates", nargs="+", type=float, default=[1e-4, 3e-4, 1e-3], help="what `rates` tries")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--seconds", type=float, default=120.0, help="of the processor in steps, for each arm")
+    parser.add_argument(
+        "--base-kind", choices=("all", "ordinary"), default="ordinary", help="poses that the base was trained on"
+    )
     parser.add_argument("--persons", type=int, default=768, help="fine-tuning persons")
     parser.add_argument("--base-persons", type=int, default=4096, help="persons of base data")
-    parser.add_argument("--held-out", type=int, default=48, help="persons of the guard")
+    parser.add_argument("--held-out", type=int, default=48, help="persons of the guard and of rates")
     parser.add_argument("--test", type=int, default=96, help="ordinary test persons, and as many hard ones")
     parser.add_argument("--out", type=Path, default=RESULTS / "multiview_reward.json", help="where the report goes")
     args = parser.parse_args()
@@ -491,12 +564,21 @@ def main() -> int:
     setting = opened(args)
     if args.phase == "before":
         said = {
-            "base": args.base.name, "fine-tuning persons": str(args.persons), "held-out persons": str(args.held_out),
+            "base": args.base.name,
+            "poses of base data": args.base_kind,
+            "fine-tuning persons": str(args.persons),
+            "poses of fine-tuning and test persons": "all",
+            "held-out persons": str(args.held_out),
             "seconds of the processor": f"{args.seconds:.0f}", "sampler": "DDIM, 10 steps", "K, m": "2, 4",
         }  # fmt: skip
         measure_before(setting, said, args.work)
+    if args.phase == "again":
+        measure_again(setting, args.work)
     if args.phase == "variants":
         write_json(args.work / "variants.json", variant_rows(setting))
+    for name in args.arms if args.phase == "rates" else ():
+        for rate in args.rates:
+            try_rate(setting, name, rate, args.seconds, args.work)
     for name in args.arms if args.phase == "run" else ():
         for seed in args.seeds:
             run_arm(setting, name, seed, args.seconds, args.work)

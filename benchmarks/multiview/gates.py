@@ -1,6 +1,7 @@
 """What the multi-view base must show before a reward is worth following: gates (i) to (iii), by the judge.
 
     python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate held-out
+    python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate regression
     python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate overfit
     python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate bound
     python benchmarks/multiview/gates.py --work DIR --gate report
@@ -17,6 +18,7 @@ The judge's error on true views is the reference of all. `report` writes docs/re
 
 import argparse
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +33,23 @@ from hmralign.metrics.intervals import bootstrap_mean
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.models.multiview.reader_checkpoint import load_judge
 from hmralign.models.multiview.skeleton_maps import NUM_BONES, skeleton_maps
+from hmralign.models.multiview.view_transformer import ViewTransformerConfig
 from hmralign.policies.multiview import SCALE, MultiViewPolicy
-from hmralign.rendering.ring_persons import RingPersons, joint_pixels
+from hmralign.rendering.ring_persons import RingPersons, joint_pixels, turned_persons
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.json_file import HEADER, parse_json
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import write_json, write_whole
-from hmralign.structures.multi_views import MultiViews
 from hmralign.training.learning_rate import warm_cosine
 from hmralign.training.loop import Loop, LoopConfig
 from hmralign.training.multiview_base import MultiViewTrainingConfig, train_multiview, view_persons
 from hmralign.training.multiview_readers import judge_on_ring
 from hmralign.training.step import Part
 
+GATES = ("overfit", "bound", "held-out", "regression")
 RESULTS = Path(__file__).parents[2] / "docs/results"
 OVERFITTED = 8
+REGRESSION = "one call, trained as a regression"
 
 
 def gap(judge: Any, views: Tensor, persons: RingPersons) -> Tensor:
@@ -65,11 +69,10 @@ def overfit(judge: Any, config: MultiViewTrainingConfig, work: Path) -> dict[str
 def held_out(judge: Any, policy: Any, persons: RingPersons, bank: RingPersons) -> dict[str, Any]:
     """Gate (iii): errors of the base and of its controls, for ordinary and for hard poses.
 
-    Retrieval also knows the mirror image of everybody, as training does.
+    Retrieval also knows the other views and the mirror image of everybody, as training does.
     """
-    known = RingPersons.cat([bank, RingPersons(MultiViews(bank.pixels).mirrored().pixels, bank.joints)])
     fronts = persons.pixels[:, 0].float()
-    found = known.pixels[retrieved(fronts, known)].float()
+    found = retrieved(fronts, bank)
     once, sampled = one_step(policy, persons), sampled_views(policy, persons, 1)
     central = bank.pixels[most_central(bank)].float().expand(persons.pixels.shape)
     errors = {
@@ -129,25 +132,8 @@ def told(persons: RingPersons, ring: Any) -> Tensor:
     return torch.cat([persons.pixels[:, 0].float(), maps.flatten(1, 2)], 1)
 
 
-def bound(
-    judge: Any,
-    base: MultiViewPolicy,
-    bank: RingPersons,
-    persons: RingPersons,
-    config: MultiViewTrainingConfig,
-    work: Path,
-) -> dict[str, Any]:
-    """Gate (ii): a short training with the maps, and what is read off its samples."""
-    policy = Told(base).train().requires_grad_(True)
-
-    def parts(model: Any, step: int):
-        draw = seeded(config.seed, "bound", step)
-        some = bank[torch.randint(len(bank.joints), (config.batch_size,), generator=draw)]
-        x_0 = model.from_views(some.pixels.float())[:, None]
-        t = torch.randint(model.schedule.num_steps, (len(x_0), 1), generator=draw)
-        eps = torch.randn(x_0.shape, generator=draw)
-        yield Part({"loss": model.view_loss(x_0, t, eps, told(some, config.ring))[:, 0] / SCALE**2})
-
+def continued(policy: MultiViewPolicy, parts: Any, config: MultiViewTrainingConfig, state: Path) -> Any:
+    """A policy after a short training of its own, which resumes from `state`."""
     assert config.max_cpu_minutes is not None
     loop = LoopConfig(
         rate=lambda step, done: warm_cosine(step, done, peak=config.learning_rate, warmup=50, floor=0.02),
@@ -157,8 +143,54 @@ def bound(
         save_every=config.save_every,
         clock=time.process_time,
     )
-    work.mkdir(parents=True, exist_ok=True)
-    trained = Loop(policy, parts, loop, state=work / "bound.pt").run()
+    state.parent.mkdir(parents=True, exist_ok=True)
+    return Loop(policy.train().requires_grad_(True), parts, loop, state=state).run()
+
+
+def regressed(
+    judge: Any,
+    base: MultiViewPolicy,
+    bank: RingPersons,
+    persons: RingPersons,
+    config: MultiViewTrainingConfig,
+    work: Path,
+) -> dict[str, Any]:
+    """A control of gate (iii): the base goes on at the last time alone, as a regression of views from fronts."""
+
+    def parts(model: Any, step: int):
+        draw = seeded(config.seed, "regression", step)
+        some = bank[torch.randint(len(bank.joints), (config.batch_size,), generator=draw)]
+        some = turned_persons(some, config.ring, config.turned, draw)
+        x_0 = model.from_views(some.pixels.float())[:, None]
+        t = torch.full((len(x_0), 1), model.schedule.num_steps - 1)
+        eps = torch.randn(x_0.shape, generator=draw)
+        yield Part({"loss": model.view_loss(x_0, t, eps, model.context(some.pixels[:, 0].float()))[:, 0] / SCALE**2})
+
+    trained = continued(deepcopy(base), parts, config, work / "regression.pt")
+    mm, hard = gap(judge, one_step(trained, persons), persons), is_hard(persons.joints)
+    row = {kind: _interval(mm[chosen]) for kind, chosen in (("ordinary", ~hard), ("hard", hard))}
+    return {"cpu_minutes": config.max_cpu_minutes, "rows": {REGRESSION: row}}
+
+
+def bound(
+    judge: Any,
+    base: MultiViewPolicy,
+    bank: RingPersons,
+    persons: RingPersons,
+    config: MultiViewTrainingConfig,
+    work: Path,
+) -> dict[str, Any]:
+    """Gate (ii): a short training with the maps, and what is read off its samples."""
+
+    def parts(model: Any, step: int):
+        draw = seeded(config.seed, "bound", step)
+        some = bank[torch.randint(len(bank.joints), (config.batch_size,), generator=draw)]
+        x_0 = model.from_views(some.pixels.float())[:, None]
+        t = torch.randint(model.schedule.num_steps, (len(x_0), 1), generator=draw)
+        eps = torch.randn(x_0.shape, generator=draw)
+        yield Part({"loss": model.view_loss(x_0, t, eps, told(some, config.ring))[:, 0] / SCALE**2})
+
+    trained = continued(Told(base), parts, config, work / "bound.pt")
     made = []
     for start in range(0, len(persons.joints), 32):
         some = persons[start : start + 32]
@@ -197,8 +229,18 @@ def text_of(found: dict[str, Any]) -> str:
     if (three := found.get("held-out")) is not None:
         parts += ["## (iii) Unseen persons", ""]
         counts = " and ".join(f"{count} {kind}" for kind, count in three["persons"].items())
-        parts += [f"{counts} poses; retrieval among {three['bank']} training persons and their mirror images.", ""]
-        parts += [_table(three["rows"]), ""]
+        parts += [
+            f"{counts} poses; retrieval among all views of {three['bank']} training persons and their mirror images.",
+            "",
+        ]
+        rows = three["rows"] | found.get("regression", {}).get("rows", {})
+        parts += [_table(rows), ""]
+        if "regression" in found:
+            parts += [
+                f"The regression is the base, continued for {found['regression']['cpu_minutes']:g} CPU minutes at the",
+                "last time alone.",
+                "",
+            ]
         for kind, (mean, low, high) in three["base_minus_retrieval"].items():
             parts += [f"Base minus retrieval, {kind}: {mean:+.1f} mm ({low:+.1f} to {high:+.1f}).", ""]
         parts += ["Passed." if three["passes"] else "Not passed.", ""]
@@ -214,39 +256,43 @@ def _table(rows: dict[str, dict[str, list[float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--gate", choices=("overfit", "bound", "held-out", "report"), required=True)
+    parser.add_argument("--gate", choices=(*GATES, "report"), required=True)
     parser.add_argument("--base", type=Path)
     parser.add_argument("--judge", type=Path)
     parser.add_argument("--pose-file")
+    parser.add_argument(
+        "--base-kind", choices=("all", "ordinary"), default="ordinary", help="poses that the base was trained on"
+    )
     parser.add_argument("--bank", type=int, default=12_000, help="training persons that retrieval knows")
     parser.add_argument("--test", type=int, default=256, help="test persons")
     parser.add_argument("--minutes", type=float, default=4.0, help="of the processor, for a training")
+    parser.add_argument("--rate", type=float, default=4e-3, help="learning rate of a training")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
     if args.gate == "report":
-        files = {name: args.work / f"{name}.json" for name in ("overfit", "bound", "held-out")}
+        files = {name: args.work / f"{name}.json" for name in GATES}
         found = {name: parse_json(file.read_text(), HEADER) for name, file in files.items() if file.exists()}
         write_json(RESULTS / "multiview_gates.json", found)
         write_whole(RESULTS / "multiview_gates.md", text_of(found))
         return
-    drawn = MultiViewTrainingConfig(pose_file=args.pose_file)
+    drawn = MultiViewTrainingConfig(pose_file=args.pose_file, kind=args.base_kind)
     judge = judge_on_ring(load_judge(args.judge, load_free_body("3k5").skeleton_hash), drawn.ring)
-    short = {"max_cpu_minutes": args.minutes, "learning_rate": 8e-4, "ema_decay": 0.99}
+    shape = ViewTransformerConfig(shows_front=1)
+    short = {"model": shape, "max_cpu_minutes": args.minutes, "learning_rate": args.rate, "ema_decay": 0.99}
     if args.gate == "overfit":
         config = MultiViewTrainingConfig(pose_file=args.pose_file, persons=OVERFITTED, **short)
         found = overfit(judge, config, args.work)
     else:
         persons = view_persons(drawn, args.test, "test", split="test")
-        bank, base = view_persons(drawn, args.bank, "base"), MultiViewPolicy.load(args.base)
+        bank, base = view_persons(drawn, args.bank, "base", kind=drawn.kind), MultiViewPolicy.load(args.base)
         if args.gate == "held-out":
             found = held_out(judge, base, persons, bank)
         else:
-            found = bound(
-                judge, base, bank, persons, MultiViewTrainingConfig(pose_file=args.pose_file, **short), args.work
-            )
+            config = MultiViewTrainingConfig(pose_file=args.pose_file, turned=0.75, **short)
+            found = (bound if args.gate == "bound" else regressed)(judge, base, bank, persons, config, args.work)
     write_json(args.work / f"{args.gate}.json", found)
-    print(text_of({args.gate: found}), flush=True)
+    print(text_of({args.gate: found}) if args.gate != "regression" else found, flush=True)
 
 
 if __name__ == "__main__":

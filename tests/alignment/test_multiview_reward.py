@@ -12,6 +12,7 @@ from hmralign.alignment.multiview_reward import (
     MultiViewRewardConfig,
     MultiViewSteps,
     RewardData,
+    best_look,
     fine_tune,
     held_out_errors,
     sampled_views,
@@ -115,26 +116,50 @@ class Worsening(ViewCritic):
         return found | {"mpjpe": torch.full((len(views),), 0.05 * 1.02**Worsening.looks)}
 
 
-def test_the_guard_stops_within_its_tolerance_of_the_best_and_without_it_the_run_goes_on(tmp_path):
+def test_the_guard_stops_when_its_patience_ends_and_without_it_the_run_goes_on(tmp_path):
     given = tiny_critic()
     for guarded in (True, False):
         Worsening.looks = 0
-        config = replace(QUICK, steps=15, guarded=guarded, tolerance=0.03)
+        config = replace(QUICK, steps=15, guarded=guarded, tolerance=0.03, patience=2)
         outcome = tuned(tmp_path / str(guarded), config, Worsening(given.judge, given.score, RING))
         errors = held_out_errors(tmp_path / str(guarded) / "curve.jsonl")
         if guarded:
-            assert outcome.stopped is not None and "rose to 4.0% above its best" in outcome.stopped
-            assert outcome.steps == 6 and outcome.look["held_out_mpjpe"] <= 1.03 * min(errors)
+            assert outcome.stopped is not None and "6.1% above its best, and was for 2 looks" in outcome.stopped
+            assert outcome.steps == 9 and outcome.look["held_out_mpjpe"] == pytest.approx(min(errors))
         else:
             assert outcome.stopped is None and outcome.steps == 15 and max(errors) > 1.1 * min(errors)
 
 
-def test_a_guarded_run_is_the_beginning_of_the_same_run_without_guard(tmp_path):
+def test_a_guarded_run_ends_with_its_best_look(tmp_path):
     given = tiny_critic()
     Worsening.looks = 0
     stopped = tuned(tmp_path / "guarded", replace(QUICK, steps=15), Worsening(given.judge, given.score, RING))
-    alone = tuned(tmp_path / "alone", replace(QUICK, steps=3, guarded=False))
-    assert torch.equal(weights(stopped.policy), weights(alone.policy))  # the last good look was at step 3
+    assert torch.equal(weights(stopped.policy), weights(TinyViews()))  # all looks after the first are worse
+
+    class Improving(Worsening):
+        def figures(self, views, true):
+            found = super().figures(views, true)
+            return found | {"mpjpe": (found["mpjpe"] - 0.0535).abs()}  # the third look is the best
+
+    Worsening.looks = 0
+    kept = tuned(tmp_path / "kept", replace(QUICK, steps=15), Improving(given.judge, given.score, RING))
+    errors = held_out_errors(tmp_path / "kept/curve.jsonl")
+    best = 3 * errors.index(min(errors))
+    alone = tuned(tmp_path / "alone", replace(QUICK, steps=best, guarded=False))
+    assert 0 < best < 15 and torch.equal(weights(kept.policy), weights(alone.policy))
+
+
+@pytest.mark.parametrize(
+    ("errors", "kept"),
+    [
+        ([100.0, 130.0, 120.0, 90.0, 95.0, 91.0], (3, False)),  # a start that unsettles the views
+        ([100.0, 95.0, 99.0, 99.0, 99.0, 80.0], (1, True)),
+        ([100.0, 99.0, 98.0], (2, False)),
+        ([100.0, 102.0, 102.0, 102.0], (0, False)),
+    ],
+)
+def test_patience_counts_looks_in_a_row_that_are_worse_by_the_tolerance(errors, kept):
+    assert best_look(errors, 0.03, 3) == kept
 
 
 def test_a_continued_run_is_the_straight_one(tmp_path):
@@ -146,9 +171,9 @@ def test_a_continued_run_is_the_straight_one(tmp_path):
 
 
 def test_continuation_needs_no_reward_and_low_rank_updates_end_as_plain_weights(tmp_path):
-    outcome = tuned(tmp_path / "base", replace(QUICK, reward_weight=0.0))
+    outcome = tuned(tmp_path / "base", replace(QUICK, reward_weight=0.0, guarded=False))
     assert "reward" not in curve_rows(tmp_path / "base/curve.jsonl")[-1] and outcome.steps == 6
-    low = tuned(tmp_path / "lora", replace(QUICK, trainable="lora", lora_rank=1))
+    low = tuned(tmp_path / "lora", replace(QUICK, trainable="lora", lora_rank=1, guarded=False))
     assert set(low.policy.state_dict()) == set(TinyViews().state_dict())
     change = low.policy.layers[2].weight - TinyViews().layers[2].weight
     assert change.abs().max() > 0 and torch.linalg.matrix_rank(change, atol=1e-6) == 1
@@ -177,6 +202,7 @@ def test_samples_of_persons_are_the_same_for_the_same_seed():
     [
         ({"persons": 0}, "persons must be positive"),
         ({"reward_weight": 0.0, "base_weight": 0.0}, "nor both 0"),
+        ({"patience": 0}, "patience must be positive"),
         ({"tolerance": 1.0}, "tolerance and ema_decay must be in 0..1"),
         ({"steps": None}, "give steps, or seconds"),
         ({"rollout": DirectRewardConfig()}, "hypotheses must be 1"),

@@ -65,3 +65,19 @@ def test_a_model_that_is_told_the_pose_begins_as_the_base_and_learns_to_listen(j
     state = torch.load(tmp_path / "bound.pt", weights_only=True)
     assert float(state["model"]["network.front.weight"][:, 4:].abs().max()) > 0
     assert "(ii)" in gates.text_of({"bound": found})
+
+
+def test_a_regression_is_trained_at_the_last_time_alone_and_leaves_the_base(judge, base, tmp_path, monkeypatch):
+    persons, before, times = view_persons(CONFIG, 4, "base"), deepcopy(base.state_dict()), []
+    seen = MultiViewPolicy.view_loss
+
+    def watched(policy, x_0, t, eps, context):
+        times.append(t)
+        return seen(policy, x_0, t, eps, context)
+
+    monkeypatch.setattr(MultiViewPolicy, "view_loss", watched)
+    found = gates.regressed(judge, base, persons, persons, CONFIG, tmp_path)
+    assert {int(t.min()) for t in times} == {base.schedule.num_steps - 1}
+    assert all(torch.equal(value, before[name]) for name, value in base.state_dict().items())
+    whole = gates.held_out(judge, base, persons, persons)
+    assert gates.REGRESSION in gates.text_of({"held-out": whole, "regression": found})

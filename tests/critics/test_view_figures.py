@@ -18,6 +18,13 @@ def test_true_views_are_perfect_but_for_the_judge():
     assert (found["mpjpe"] >= found["pa_mpjpe"]).all() and (found["mpjpe"] > 0.01).all()
 
 
+def test_a_mean_of_persons_is_hazier_than_any_of_them():
+    persons, critic = tiny_persons(4), tiny_critic()
+    views = persons.pixels.float()
+    mean = views.mean(0, keepdim=True).expand_as(views)
+    assert (critic.figures(mean, persons)["haze"] > critic.figures(views, persons)["haze"].max()).all()
+
+
 def test_only_side_views_count_for_likeness_and_all_for_the_pose():
     persons, critic = tiny_persons(3), tiny_critic()
     views = persons.pixels.float()

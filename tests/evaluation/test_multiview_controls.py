@@ -5,15 +5,23 @@ import torch
 
 from hmralign.evaluation.multiview_controls import at_random, most_central, one_step, retrieved
 from hmralign.structures import InputError
+from hmralign.structures.multi_views import MultiViews
 from support.tiny_views import TinyViews, tiny_persons
 
 
-def test_a_known_front_retrieves_its_own_person_whatever_is_in_other_views():
+@pytest.mark.parametrize("first", [0, 1, 3])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_known_view_retrieves_its_own_person_turned_to_it(first, mirrored):
     bank = tiny_persons(9)
-    asked = bank.pixels[[4, 1], 0].float() + 0.01
-    assert retrieved(asked, bank).tolist() == [4, 1]
+    seen = MultiViews(bank.pixels).mirrored().pixels if mirrored else bank.pixels
+    views = seen[[4, 1]].roll(-first, 1).float()
+    torch.testing.assert_close(retrieved(views[:, 0] + 0.001, bank), views)
+
+
+def test_nobody_is_retrieved_from_an_empty_bank():
+    bank = tiny_persons(2)
     with pytest.raises(InputError, match="no training person"):
-        retrieved(asked, bank[:0])
+        retrieved(bank.pixels[:, 0].float(), bank[:0])
 
 
 def test_the_central_body_is_the_one_nearest_to_all():

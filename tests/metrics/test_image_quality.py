@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hmralign.metrics.image_quality import psnr, soft_iou, ssim
+from hmralign.metrics.image_quality import haze, psnr, soft_iou, ssim
 from hmralign.structures import InputError
 from support.synthetic_persons import seeded
 
@@ -54,3 +54,11 @@ def test_what_cannot_be_compared_is_refused():
         ssim(picture(0) * float("nan"), picture(0))
     with pytest.raises(InputError, match="at least 11 pixels"):
         ssim(picture(0, 1, 8, 8), picture(1, 1, 8, 8))
+
+
+def test_haze_is_none_of_hard_masks_and_all_of_half_ones():
+    hard = torch.tensor([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    assert haze(hard).tolist() == [0.0, 0.0]
+    assert haze(torch.full((2, 2), 0.5)) == 2.0
+    assert haze(torch.tensor([[1.0, 0.5]])) == pytest.approx(1 / 1.5)
+    assert haze(torch.tensor([[3.0, -1.0]])) == 0.0  # pixels out of range are cut

@@ -9,6 +9,7 @@ from hmralign.data.synthetic.hard_poses import is_hard
 from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
 from hmralign.policies.multiview import MultiViewPolicy
 from hmralign.rendering.ring import RingCameras
+from hmralign.rendering.ring_persons import turned_persons
 from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
 from hmralign.training.curve import curve_rows
@@ -63,3 +64,37 @@ def test_a_front_is_shown_only_to_rings_of_evenly_spaced_views():
     assert replace(TINY, model=shown).model.shows_front == 1
     with pytest.raises(InputError, match="shows_front needs azimuths"):
         replace(TINY, model=shown, ring=replace(TINY.ring, azimuths=(0.0, 60.0, 180.0, 270.0)))
+
+
+def test_persons_of_a_kind_are_as_many_as_asked_and_none_of_the_other():
+    assert not is_hard(view_persons(TINY, 30, "base", kind="ordinary").joints).any()
+    hard = view_persons(TINY, 30, "base", kind="hard").joints
+    assert len(hard) == 30 and is_hard(hard).all()
+
+
+def test_a_base_is_trained_on_the_kind_it_names(tmp_path, monkeypatch):
+    kinds = []
+
+    def drawn(config, count, purpose, split="train", kind="all"):
+        kinds.append(kind)
+        return view_persons(config, count, purpose, split, kind)
+
+    monkeypatch.setattr("hmralign.training.multiview_base.view_persons", drawn)
+    train_multiview(replace(TINY, kind="ordinary", steps=1), tmp_path)
+    assert kinds == ["ordinary"]
+
+
+def test_turning_needs_an_evenly_spaced_ring_and_a_share():
+    with pytest.raises(InputError, match="turned needs azimuths"):
+        replace(TINY, turned=0.5, ring=replace(TINY.ring, azimuths=(0.0, 60.0, 180.0, 270.0)))
+    with pytest.raises(InputError, match=r"turned is 1\.5"):
+        replace(TINY, turned=1.5)
+
+
+def test_a_base_learns_as_well_from_turned_rings_in_half_the_digits(tmp_path):
+    losses = {}
+    for name, config in {"as they are": TINY, "turned": replace(TINY, turned=1.0, bfloat16=True)}.items():
+        policy = MultiViewPolicy.load(train_multiview(config, tmp_path / name))
+        turned = turned_persons(view_persons(TINY, 4, "base"), TINY.ring, 1.0, seeded(3))
+        losses[name] = float(base_view_loss(policy, turned, seeded(0)).mean())
+    assert losses["turned"] < losses["as they are"]

@@ -4,8 +4,8 @@
 
 Source: DrPose, whose sampler is DRTune's and whose reward is PoseScore. What it does not have:
 
-- a guard: a judge that is unlike the reward looks at persons who are not trained on. Where its error has risen by more
-  than `tolerance` over the best one so far the run stops, with the weights of the last look before;
+- a guard: a judge that is unlike the reward looks at persons who are not trained on. Where its error stays by more than
+  `tolerance` over the best one so far for `patience` looks the run stops. The result is the best look;
 - the base loss (denoising of renders) beside the reward, as a choice;
 - its control: the same loop with `reward_weight` 0 is supervised continuation, of as much time as the rest.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from hmralign.critics.view_figures import ViewCritic
 from hmralign.rendering.ring_persons import RingPersons
 from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.training.curve import Curve, curve_rows
 from hmralign.training.learning_rate import warm_cosine
 from hmralign.training.loop import Checks, Loop, LoopConfig
@@ -70,9 +71,11 @@ class MultiViewRewardConfig:
     ema_decay: float = 0.95
     """Decay of the weight average, which is the result."""
     guarded: bool = True
-    """Whether the judge may stop the run; it looks in any case."""
+    """Whether the judge may stop the run and chooses the look that is kept; it looks in any case."""
     tolerance: float = 0.03
     """Share of the best held-out error by which a later one may be worse."""
+    patience: int = 4
+    """Looks in a row that are worse than that before the run stops: its first steps unsettle the views."""
     check_every: int = 15
     """Steps between looks."""
     seed: int = 0
@@ -80,7 +83,7 @@ class MultiViewRewardConfig:
 
     def __post_init__(self) -> None:
         """Raise InputError for a value with which no run makes sense."""
-        for name in ("persons", "base_persons", "learning_rate", "lora_rank", "clip_norm", "check_every"):
+        for name in ("persons", "base_persons", "learning_rate", "lora_rank", "clip_norm", "check_every", "patience"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"multi-view reward: {name} must be positive, got {getattr(self, name)}")
         weights = self.reward_weight, self.base_weight
@@ -186,12 +189,28 @@ def reward_checks(
     def guard(figures: dict[str, float], _: dict[str, float]) -> str | None:
         if not all(math.isfinite(value) for value in figures.values()):
             return "a held-out figure is not finite"
-        error, best = figures["held_out_mpjpe"], figures["held_out_best"]
-        if config.guarded and error > (1 + config.tolerance) * best:
-            return f"the judge's error on held-out persons rose to {error / best - 1:.1%} above its best"
+        errors = [*held_out_errors(curve), figures["held_out_mpjpe"]]
+        if config.guarded and best_look(errors, config.tolerance, config.patience)[1]:
+            above = errors[-1] / figures["held_out_best"] - 1
+            looks = counted(config.patience, "look")
+            return f"the judge's error on held-out persons is {above:.1%} above its best, and was for {looks}"
         return None
 
-    return Checks(look, guard)
+    def better(figures: dict[str, float], kept: dict[str, float]) -> bool:
+        return figures["held_out_mpjpe"] < kept["held_out_mpjpe"]
+
+    return Checks(look, guard, better if config.guarded else None)
+
+
+def best_look(errors: Sequence[float], tolerance: float, patience: int) -> tuple[int, bool]:
+    """The look that a guard keeps, and whether it stops: at `patience` looks in a row that are worse by `tolerance`."""
+    best, worse = 0, 0
+    for number, error in enumerate(errors):
+        worse = worse + 1 if error > (1 + tolerance) * errors[best] else 0
+        best = number if error < errors[best] else best
+        if worse == patience:
+            return best, True
+    return best, False
 
 
 def held_out_errors(curve: Path) -> list[float]:

@@ -6,6 +6,7 @@
 | `pose_score` | higher | the reward, which a model that is trained on it may come to deceive |
 | `psnr`, `ssim` | higher | likeness of pixels; of side views alone, since the front is given |
 | `soft_iou` | higher | overlap of masks, of side views |
+| `haze` | as of true views | share of the masks of side views that is neither there nor not |
 
 Overlap and likeness of pixels have been seen to rise while side views turned into haze: they guard nothing.
 """
@@ -18,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmralign.metrics.image_quality import psnr, soft_iou, ssim
+from hmralign.metrics.image_quality import haze, psnr, soft_iou, ssim
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe
 from hmralign.models.multiview.judge import Judge
 from hmralign.models.multiview.pose_score import PoseScore
@@ -76,5 +77,6 @@ class ViewCritic:
             "psnr": psnr(sides, true_sides, SPAN).mean(-1),
             "ssim": ssim(sides, true_sides, SPAN).mean(-1),
             "soft_iou": soft_iou(sides[:, :, 3], true_sides[:, :, 3]).mean(-1),
+            "haze": haze(sides[:, :, 3]).mean(-1),
         }
         return {name: values.cpu() for name, values in found.items()}

@@ -4,13 +4,14 @@
 | --- | --- | --- |
 | random | somebody's | what no look at all gives |
 | central | the one nearest to all others, by joints | the best single answer |
-| retrieval | the training person whose front is nearest in pixels | what memory gives |
+| retrieval | the training person a view of whom is nearest in pixels, turned to it | what memory gives |
 
 The fourth is one call of the model itself (`one_step`). It is no regression that was trained as one.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -20,16 +21,28 @@ from torch import Tensor
 from hmralign.rendering.ring_persons import RingPersons
 from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
+from hmralign.structures.multi_views import MultiViews
 
 
-def retrieved(fronts: Float[Tensor, "person 4 h w"], bank: RingPersons) -> Int[Tensor, " person"]:
-    """The person of a bank whose front has the least squared distance of pixels. InputError for an empty bank."""
+def retrieved(fronts: Float[Tensor, "person 4 h w"], bank: RingPersons) -> Float[Tensor, "person view 4 h w"]:
+    """For each front the views of a bank's person, beginning at the one that is nearest in squared distance of pixels.
+
+    The ring is evenly spaced; mirror images count too, as in training. InputError for an empty bank.
+    """
     if len(bank.joints) == 0:
         raise InputError("there is no training person to retrieve")
     flat = fronts.float().flatten(1)
-    known = bank.pixels[:, 0].flatten(1)
-    distances = [torch.cdist(flat, some.float()) for some in known.split(2048)]
-    return torch.cat(distances, 1).argmin(1)
+    best = fronts.new_full((len(fronts),), math.inf, dtype=torch.float32)
+    found = bank.pixels[:1].expand(len(fronts), *bank.pixels.shape[1:]).float().clone()
+    for pixels in (bank.pixels, MultiViews(bank.pixels).mirrored().pixels):
+        for first in range(pixels.shape[1]):
+            known = pixels[:, first].flatten(1)
+            distances = torch.cat([torch.cdist(flat, some.float()) for some in known.split(2048)], 1)
+            least, person = distances.min(1)
+            nearer = least < best
+            best = torch.where(nearer, least, best)
+            found[nearer] = pixels[person[nearer]].roll(-first, 1).float()
+    return found
 
 
 def most_central(bank: RingPersons, among: int = 512) -> int:

@@ -61,6 +61,16 @@ def soft_iou(made: Float[Tensor, "*batch h w"], true: Float[Tensor, "*same h w"]
     return torch.where(either > 0, together / either.clamp(min=1e-12), 1.0)
 
 
+def haze(mask: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch"]:
+    """Share of a soft mask that is neither there nor not, sum of 4 m (1 - m) over sum of m; 0 for an empty one.
+
+    A hard mask has 0 and a body of one pixel's edges some; a mean of several bodies has much.
+    """
+    shares = mask.clamp(0, 1)
+    total = shares.sum((-2, -1))
+    return torch.where(total > 0, (4 * shares * (1 - shares)).sum((-2, -1)) / total.clamp(min=1e-12), 0.0)
+
+
 def _require_comparable(made: Tensor, true: Tensor) -> None:
     if made.shape != true.shape:
         raise InputError(f"pictures of shapes {tuple(made.shape)} and {tuple(true.shape)} cannot be compared")

@@ -48,6 +48,9 @@ class Checks:
     """Figures of the average for the curve; taken before the first step and at every line."""
     guard: Callable[[dict[str, float], dict[str, float]], str | None]
     """`(figures, those of the start) -> why the run should stop`; None where all is well."""
+    better: Callable[[dict[str, float], dict[str, float]], bool] | None = None
+    """`(figures, those of the kept look) -> whether this look is kept instead`; the result of any run is then the kept
+    look. Where None, a stopped run has its last good look, and any other its end."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,8 @@ class Loop:
                 self._save()
         if not self.saved:
             self._save()
-        if self.progress.stopped is not None and self.progress.good is not None:
+        keeps_best = self.checks is not None and self.checks.better is not None
+        if (keeps_best or self.progress.stopped is not None) and self.progress.good is not None:
             self.ema.module.load_state_dict(self.progress.good)
         self.accelerator.wait_for_everyone()  # what the first process has written is there
         return self.ema.module.cpu()
@@ -273,7 +277,7 @@ class Loop:
 
     def _stop(self, reason: str) -> None:
         self.progress.stopped, self.saved = f"{reason} at step {self.progress.step}", False
-        logger.warning("training stopped: %s; the weights of the last good look are kept", self.progress.stopped)
+        logger.warning("training stopped: %s; the weights of a good look are kept", self.progress.stopped)
 
     def _line_is_due(self) -> bool:
         if self.curve is None:
@@ -294,11 +298,11 @@ class Loop:
             self._stop(reason)
 
     def _judged(self, figures: dict[str, float], checks: Checks) -> str | None:
-        """What the guard says; where it says nothing, the average is remembered as good."""
+        """What the guard says; where it says nothing, the average may be remembered as good."""
         p = self.progress
         p.start = dict(figures) if p.start is None else p.start
         reason = checks.guard(figures, p.start)
-        if reason is None:
+        if reason is None and (p.good is None or checks.better is None or checks.better(figures, p.good_figures)):
             p.good = {name: value.clone() for name, value in self.ema.module.state_dict().items()}
             p.good_figures = dict(figures)
         return reason

@@ -22,7 +22,7 @@ from hmralign.data.synthetic.views import ViewMix
 from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
 from hmralign.policies.multiview import SCALE, MultiViewPolicy
 from hmralign.rendering.ring import RingCameras
-from hmralign.rendering.ring_persons import RingPersons, drawn_ring_persons
+from hmralign.rendering.ring_persons import Kind, RingPersons, drawn_ring_persons, turned_persons
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
 from hmralign.structures.multi_views import MultiViews
@@ -46,6 +46,12 @@ class MultiViewTrainingConfig:
     """Motion-capture poses; without it all poses come from the shipped prior and from postures."""
     persons: int = 20_000
     """Persons drawn once, from whom every batch is taken."""
+    kind: Kind = "all"
+    """Poses that the base is trained on."""
+    turned: float = 0.0
+    """Share of the persons whose ring begins at another of its views, drawn at random, which is their front then."""
+    bfloat16: bool = False
+    """Whether products are of half the digits: a quarter more persons a second where the processor has them."""
     batch_size: int = 16
     steps: int = 12_000
     """Optimiser steps."""
@@ -65,19 +71,24 @@ class MultiViewTrainingConfig:
             raise InputError("multi-view training: batch_size, steps, save_every and persons must be at least 1")
         if (self.model.views, self.model.size) != (self.ring.num_views, self.ring.size):
             raise InputError("multi-view training: model and ring differ in the number or the size of views")
+        if not 0 <= self.turned <= 1:
+            raise InputError(f"multi-view training: turned is {self.turned}; expected a share of 0 to 1")
         even = tuple(360.0 * view / self.ring.num_views for view in range(self.ring.num_views))
-        if self.model.shows_front and self.ring.azimuths != even:
+        needing = [name for name, given in (("shows_front", self.model.shows_front), ("turned", self.turned)) if given]
+        if needing and self.ring.azimuths != even:
             raise InputError(
-                f"multi-view training: shows_front needs azimuths {even}, the ring has {self.ring.azimuths}"
+                f"multi-view training: {needing[0]} needs azimuths {even}, the ring has {self.ring.azimuths}"
             )
 
 
-def view_persons(config: MultiViewTrainingConfig, count: int, purpose: str, split: Split = "train") -> RingPersons:
-    """Persons in poses of a split; for another purpose they are other persons."""
+def view_persons(
+    config: MultiViewTrainingConfig, count: int, purpose: str, split: Split = "train", kind: Kind = "all"
+) -> RingPersons:
+    """Persons in poses of a split and a kind; for another purpose they are other persons."""
     source = pose_source(config.poses, config.pose_file, split)
     names = (purpose,) if split == "train" else (purpose, split)
     draw = seeded(config.seed, "multi-view persons", *names)
-    return drawn_ring_persons(load_free_body("3k5"), source, config.views, config.ring, count, draw)
+    return drawn_ring_persons(load_free_body("3k5"), source, config.views, config.ring, count, draw, kind)
 
 
 def base_view_loss(policy: Any, persons: RingPersons, generator: torch.Generator) -> Float[Tensor, " person"]:
@@ -101,12 +112,16 @@ def train_multiview(config: MultiViewTrainingConfig, folder: Path, device: str |
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(derived_seed(config.seed, "weights"))
     policy = MultiViewPolicy(ViewTransformer(config.model))
-    bank = view_persons(config, config.persons, "base")
+    bank = view_persons(config, config.persons, "base", kind=config.kind)
 
     def parts(policy: Any, step: int) -> Iterator[Part]:
         draw = seeded(config.seed, "step", step)
-        person = torch.randint(len(bank.joints), (config.batch_size,), generator=draw)
-        yield Part({"loss": base_view_loss(policy, bank[person], draw)})
+        some = bank[torch.randint(len(bank.joints), (config.batch_size,), generator=draw)]
+        if config.turned:
+            some = turned_persons(some, config.ring, config.turned, draw)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.bfloat16):
+            loss = base_view_loss(policy, some, draw)
+        yield Part({"loss": loss.float()})
 
     def rate(step: int, done: float) -> float:
         return warm_cosine(step, done, peak=config.learning_rate, warmup=100, floor=0.02)

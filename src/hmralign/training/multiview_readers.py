@@ -31,7 +31,7 @@ from hmralign.models.multiview.reader_checkpoint import save_judge, save_skeleto
 from hmralign.models.multiview.skeleton_maps import skeleton_maps
 from hmralign.models.multiview.skeleton_network import MapFeatures, SkeletonNetwork, SkeletonNetworkConfig
 from hmralign.rendering.ring import RingCameras
-from hmralign.rendering.ring_persons import RingPersons, drawn_ring_persons, joint_pixels, mirrored_view
+from hmralign.rendering.ring_persons import Kind, RingPersons, drawn_ring_persons, joint_pixels, mirrored_view
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
 from hmralign.training.configuration import write_training_config
@@ -53,6 +53,8 @@ class ReaderTrainingConfig:
     """Motion-capture poses; without it all poses come from the shipped prior and from postures."""
     persons: int = 9_000
     """Persons drawn once, from whom every batch is taken."""
+    kind: Kind = "all"
+    """Poses that are trained on."""
     batch_size: int = 48
     """Single views per step."""
     steps: int = 4500
@@ -91,11 +93,11 @@ class SkeletonTrainingConfig(ReaderTrainingConfig):
     seed: int = 3_001
 
 
-def reader_persons(config: ReaderTrainingConfig, split: Split, count: int) -> RingPersons:
-    """Persons of a split for a configuration. Raises InputError as the pose file does."""
+def reader_persons(config: ReaderTrainingConfig, split: Split, count: int, kind: Kind = "all") -> RingPersons:
+    """Persons of a split and a kind for a configuration. Raises InputError as the pose file does."""
     source = pose_source(config.poses, config.pose_file, split)
     draw = seeded(config.seed, "persons", split)
-    return drawn_ring_persons(load_free_body("3k5"), source, config.views, config.ring, count, draw)
+    return drawn_ring_persons(load_free_body("3k5"), source, config.views, config.ring, count, draw, kind)
 
 
 def judge_losses(
@@ -156,7 +158,7 @@ def train_judge(config: JudgeTrainingConfig, folder: Path, device: str | torch.d
     """Train the judge, resuming from `folder`; returns the checkpoint. Errors as the loop's."""
     torch.manual_seed(derived_seed(config.seed, "weights"))
     reader = ViewReader(config.model).to(memory_format=torch.channels_last)  # pyright: ignore
-    bank = reader_persons(config, "train", config.persons)
+    bank = reader_persons(config, "train", config.persons, config.kind)
 
     def losses(model: Any, pixels: Tensor, places: Tensor, _: torch.Generator) -> dict[str, Tensor]:
         return {"joints": judge_losses(model, pixels, places)}
@@ -172,7 +174,7 @@ def train_skeleton(config: SkeletonTrainingConfig, folder: Path, device: str | t
     """Train the networks of PoseScore, resuming from `folder`; returns the checkpoint."""
     torch.manual_seed(derived_seed(config.seed, "weights"))
     both = nn.ModuleDict({"network": SkeletonNetwork(config.model), "features": MapFeatures(config.model)})
-    bank = reader_persons(config, "train", config.persons)
+    bank = reader_persons(config, "train", config.persons, config.kind)
 
     def losses(model: Any, pixels: Tensor, places: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
         return skeleton_losses(model, pixels, places, config.faults, config.line_width, draw)

@@ -77,7 +77,7 @@ def align_views(
 def _data(config: MultiViewAlignConfig) -> RewardData:
     persons, drawn = config.persons, config.persons.drawn_as
     tuned = view_persons(drawn, persons.fine_tuning, "fine-tuning")
-    base = tuned if config.renders else view_persons(drawn, persons.base, "base")
+    base = tuned if config.renders else view_persons(drawn, persons.base, "base", kind=drawn.kind)
     return RewardData(tuned, base, view_persons(drawn, persons.held_out, "held out", "val"))
 
 

@@ -38,7 +38,7 @@ class PersonsConfig:
     """Persons, by purpose; their poses, cameras and seed are those of base training."""
 
     drawn_as: MultiViewTrainingConfig = field(default_factory=MultiViewTrainingConfig)
-    """Poses, cameras, ring, pose file and seed; the rest of it does not matter here."""
+    """Poses, cameras, ring, pose file and seed, and of base persons the kind; the rest of it does not matter here."""
     fine_tuning: int = 768
     """Persons whose fronts and joints are seen."""
     base: int = 4096
