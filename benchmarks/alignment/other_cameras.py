@@ -13,7 +13,8 @@ Every row gets the same rates; the best is chosen by `fused` with refinement on 
 anew from the held-out poses (no person twice, and no masks, as the aligned persons have none), or with --test-split of
 a frozen split, most of whose persons have masks (--without-masks takes them away); single views, in the same draws for
 every row. With --sequence the base is first trained on the fits (SFT) and the rows start from there with groups of its
-own. Cells are kept in --work.
+own; "SFT alone" starts from the base itself and takes all of these steps. Rows of three rounds sample their groups
+anew twice, and take a third of the steps in each round. Cells are kept in --work.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,8 +58,8 @@ from hmralign.preferences.store import GroupStore
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.seeds import seeded
 from hmralign.structures import Annotation, Example
-from hmralign.studies.alignment.measure import MeasureConfig, Persons, measure_persons
-from hmralign.systems.align.configuration import AlignConfig, recommended
+from hmralign.studies.alignment.measure import Kind, MeasureConfig, Persons, measure_persons
+from hmralign.systems.align.configuration import AlignConfig, RefreshConfig, recommended
 from hmralign.systems.align.run import align_policy
 from hmralign.systems.evaluate.predict import PredictConfig
 
@@ -65,8 +68,12 @@ BODY = load_free_body("3k5")
 COLUMNS = ("fused", "single", "min_of_10", "fused_hidden", "fused_depth", "spread")
 RIGS = {"3": (4, 0.0, 0.0), "2": (3, 0.0, 0.0), "1": (2, 0.0, 0.0), "3, rig off by 1 deg and 2 cm": (4, 1.0, 0.02)}
 """Other cameras -> views in all, and the calibration's error in degrees and metres."""
+OURS = {"DPO, other cameras": "DPO by other cameras", "DPO, other cameras, three rounds": "The same in three rounds"}
+"""Rows that are held against each of the others, and what their tables are called."""
 TEST_SEED, RIG_SEED = 71, 72
 M = 20
+LADDER = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+"""Rates that a grid is extended by."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,8 @@ class Row:
     store: str
     critic: str
     config: AlignConfig
+    from_base: bool = False
+    """Starts before the sequence, and takes its steps as well."""
 
     @property
     def key(self) -> str:
@@ -89,6 +98,7 @@ def rows() -> list[Row]:
     truth = recommended("sft", settings=SftConfig(target="truth"))
     own = recommended("sft", settings=SftConfig(target="own_mean", target_noise=0.1))
     blind = recommended("best-of-n", settings=BestOfNConfig(choose_at_random=True))
+    anew = RefreshConfig(rounds=3)
     return [
         Row("DPO, other cameras", "fit", "oracle", dpo),
         Row("best-of-N, other cameras", "fit", "oracle", bon),
@@ -100,12 +110,18 @@ def rows() -> list[Row]:
         Row("control: DPO towards the group's mean", "fit", "consistency", dpo),
         Row("control: DPO towards a random own sample", "fit", "random", dpo),
         Row("control: best-of-N, random own sample", "fit", "oracle", blind),
+        Row("DPO, other cameras, three rounds", "fit", "oracle", replace(dpo, refresh=anew)),
+        Row("best-of-N, other cameras, three rounds", "fit", "oracle", replace(bon, refresh=anew)),
+        Row("SFT alone", "fit", "oracle", truth, from_base=True),
+        Row("DPO, truth, three rounds", "truth", "oracle", replace(dpo, refresh=anew)),
+        Row("control: DPO towards the group's mean, three rounds", "fit", "consistency", replace(dpo, refresh=anew)),
+        Row("control: best-of-N, random own sample, three rounds", "fit", "oracle", replace(blind, refresh=anew)),
     ]
 
 
 def rows_of(args: argparse.Namespace) -> list[Row]:
     """The rows asked for by name, or all of them."""
-    found = [row for row in rows() if not args.rows or row.name in args.rows]
+    found = [row for row in rows() if (row.name in args.rows if args.rows else args.sequence or not row.from_base)]
     if unknown := set(args.rows or ()) - {row.name for row in found}:
         raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
     return found
@@ -192,9 +208,14 @@ def critics_table(args: argparse.Namespace, persons: RigPersons) -> list[dict]:
 
 def aligned(row: Row, rate: float, seed: int, base: str, store: GroupStore, args: argparse.Namespace) -> Path:
     """Checkpoint of one cell, trained unless it is there."""
-    training = replace(row.config.training, steps=args.steps, learning_rate=rate, seed=seed)
+    if row.from_base:
+        base, store = args.base, store_of(args, args.base, row.store)
+    rounds = row.config.refresh.rounds
+    steps = (args.steps + (args.sequence if row.from_base else 0)) // rounds
+    training = replace(row.config.training, steps=steps, learning_rate=rate, seed=seed)
     training = replace(training, max_drop=args.max_drop)  # the default stops half of the runs on `lite`
     config = replace(row.config, critic=row.critic, training=training, min_persons=1)
+    config = replace(config, refresh=RefreshConfig(rounds, args.max_drop if rounds > 1 else config.refresh.tolerance))
     what = json.dumps([asdict(config), checkpoint_hash(base), store.content_hash()], sort_keys=True, default=str)
     folder = args.work / f"{row.key}_{rate:g}_{seed}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"
     path = folder / "model.safetensors"
@@ -204,6 +225,8 @@ def aligned(row: Row, rate: float, seed: int, base: str, store: GroupStore, args
         done = align_policy(policy, checkpoint_hash(base), BODY, store, config, folder)
         done.policy.save(path, (*trained_on(base), store.facts.source))
         facts = {"cpu_seconds": round(time.process_time() - started, 1), "stopped": done.stopped, "groups": done.groups}
+        for late in folder.glob("round_*"):  # groups and states of later rounds
+            shutil.rmtree(late)
         (folder / "facts.json").write_text(json.dumps(facts))
         (folder / "state.pt").unlink(missing_ok=True)
         print(folder.name, facts, flush=True)
@@ -215,7 +238,8 @@ def measured(path: str | Path, persons: Persons, name: str, args: argparse.Names
     folder = args.work / f"base_{checkpoint_hash(str(path))[:8]}" if not Path(path).exists() else Path(path).parent
     kept = folder / f"{name}_{len(persons)}.npz"
     if not kept.exists():
-        config = MeasureConfig(PredictConfig(SamplerConfig(M)), kinds=("raw", "refined"))
+        kinds: tuple[Kind, ...] = ("refined",) if name == "val" else ("raw", "refined")  # rates are chosen refined
+        config = MeasureConfig(PredictConfig(SamplerConfig(M)), kinds=kinds)
         found, _ = measure_persons(LitePolicy.load(str(path), BODY), persons, config)
         folder.mkdir(parents=True, exist_ok=True)
         flat = {f"{kind}.{c}": columns[c].astype(np.float32) for kind, columns in found.items() for c in COLUMNS}
@@ -224,9 +248,9 @@ def measured(path: str | Path, persons: Persons, name: str, args: argparse.Names
         return {k: file[k].astype(np.float64) for k in file.files}
 
 
-def test_persons(count: int) -> Persons:
+def test_persons(count: int, seed: int) -> Persons:
     """New persons of the held-out poses; those drawn twice are there once."""
-    example = world_generator("wild", "heldout").sample(count, seeded(TEST_SEED, "test"))
+    example = world_generator("wild", "heldout").sample(count, seeded(seed, "test"))
     _, first = np.unique(example.observation.box.numpy(), axis=0, return_index=True)
     return Persons.of_examples(example[torch.tensor(np.sort(first))], BODY)
 
@@ -234,7 +258,8 @@ def test_persons(count: int) -> Persons:
 def chosen_test(args: argparse.Namespace) -> tuple[Persons, str]:
     """The persons of the tables, and what they are called in kept files."""
     if args.test_split is None:
-        return test_persons(args.test_persons), "test"
+        called = "test" if args.test_seed == TEST_SEED else f"test{args.test_seed}"
+        return test_persons(args.test_persons, args.test_seed), called
     split = replace_first(open_split(args.data, args.test_split), args.test_persons)
     if not args.without_masks:
         return Persons.of(split, BODY), args.test_split.replace("/", "_")
@@ -244,20 +269,38 @@ def chosen_test(args: argparse.Namespace) -> tuple[Persons, str]:
     return Persons.of_examples(bare, BODY), args.test_split.replace("/", "_") + "_bare"
 
 
+def validation(args: argparse.Namespace) -> Persons:
+    return Persons.of(replace_first(open_split(args.data, "wild/val"), args.val_persons), BODY)
+
+
 def best_rates(base: str, args: argparse.Namespace) -> dict[str, dict]:
     """Rate of each row by `fused` with refinement on validation persons, and all trials."""
-    val = Persons.of(replace_first(open_split(args.data, "wild/val"), args.val_persons), BODY)
-    chosen = {}
+    val, chosen = validation(args), {}
     for row in rows_of(args):
         store = store_of(args, base, row.store)
-        trials = {}
-        for rate in args.rates:
+
+        def error(rate: float, row: Row = row, store: GroupStore = store) -> float:
             found = measured(aligned(row, rate, 0, base, store, args), val, "val", args)
-            trials[f"{rate:g}"] = round(1000 * float(found["refined.fused"].mean()), 2)
-        best = min(trials, key=trials.__getitem__)
-        chosen[row.name] = {"rate": float(best), "trials": trials}
+            return round(1000 * float(found["refined.fused"].mean()), 2)
+
+        chosen[row.name] = best_rate(error, args.rates, args.extend)
         print(row.name, chosen[row.name], flush=True)
     return chosen
+
+
+def best_rate(error: Callable[[float], float], rates: Sequence[float], extend: bool) -> dict[str, Any]:
+    """The rate of least error, and all trials; `extend` goes on beyond the grid's edge while that is the best."""
+    trials = {rate: error(rate) for rate in rates}
+    while True:
+        best = min(trials, key=trials.__getitem__)
+        beyond = [rate for rate in LADDER if rate not in trials and (rate > max(trials) or rate < min(trials))]
+        above, below = [r for r in beyond if r > best], [r for r in beyond if r < best]
+        if extend and best == max(trials) and above:
+            trials[above[0]] = error(above[0])
+        elif extend and best == min(trials) and below:
+            trials[below[-1]] = error(below[-1])
+        else:
+            return {"rate": best, "trials": {f"{rate:g}": trials[rate] for rate in sorted(trials)}}
 
 
 def replace_first(split, count: int):
@@ -274,11 +317,25 @@ def with_evidence(args: argparse.Namespace, persons: RigPersons) -> None:
     shards(args, "truth", first)
 
 
-def start_of_sequence(args: argparse.Namespace) -> str:
-    """The base trained on the fits by plain SFT, as long as asked for."""
+def start_of_sequence(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The base trained on the fits by plain SFT, as long as asked for, and which rate of it was best on wild/val."""
     row = next(r for r in rows() if r.name == "SFT on the same evidence")
     longer = argparse.Namespace(**{**vars(args), "steps": args.sequence})
-    return str(aligned(row, args.sequence_rate, 0, args.base, store_of(args, args.base, "fit"), longer))
+    store = store_of(args, args.base, "fit")
+
+    def trained(rate: float) -> str:
+        return str(aligned(row, rate, args.sequence_seed, args.base, store, longer))
+
+    if len(args.sequence_rate) == 1:
+        return trained(args.sequence_rate[0]), {"rate": args.sequence_rate[0], "trials": {}}
+    val = validation(args)
+
+    def error(rate: float) -> float:
+        return round(1000 * float(measured(trained(rate), val, "val", args)["refined.fused"].mean()), 2)
+
+    chosen = best_rate(error, args.sequence_rate, args.extend)
+    print("start", chosen, flush=True)
+    return trained(chosen["rate"]), chosen
 
 
 def final(base: str, chosen: dict[str, dict], args: argparse.Namespace) -> dict[str, Any]:
@@ -298,9 +355,11 @@ def final(base: str, chosen: dict[str, dict], args: argparse.Namespace) -> dict[
             "stopped": [f["stopped"] for f in facts], "cpu_seconds": [f["cpu_seconds"] for f in facts],
         }  # fmt: skip
         print(row.name, table[row.name]["minus_base"]["refined.fused"], flush=True)
-    ours = "DPO, other cameras"
-    pairs = {n: differences(means[ours], m) for n, m in means.items() if n != ours}
-    return {"rows": table, f"{ours}, minus": pairs, "persons": len(persons)}
+    found: dict[str, Any] = {"rows": table, "persons": len(persons)}
+    for ours in OURS:
+        if ours in means:
+            found[f"{ours}, minus"] = {n: differences(means[ours], m) for n, m in means.items() if n != ours}
+    return found
 
 
 def differences(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, list[float]]:
@@ -320,10 +379,12 @@ def said(interval: list[float]) -> str:
 def report(document: dict, out: Path) -> None:
     s = document["settings"]
     start = f"`{s['base']}`" + (f" after {s['sequence']} steps of SFT on the fits" if s["sequence"] else "")
+    start += f" at {document['start']['rate']:g}" if document.get("start") else ""
+    beyond = " (and on beyond an edge that is the best)" if s.get("extend") else ""
     lines = [
         f"# What other cameras teach: {start}", "",
         f"{s['persons']} unlabelled persons of the wild world before four cameras each, groups of 16, {s['steps']} "
-        f"steps; rates from {', '.join(f'{r:g}' for r in s['rates'])}, chosen on {s['val_persons']} persons of "
+        f"steps; rates from {', '.join(f'{r:g}' for r in s['rates'])}{beyond}, chosen on {s['val_persons']} persons of "
         f"wild/val for every row alike; {document['persons']} {s['test']}, single views, "
         f"M = {M}, mean over "
         f"{len(s['seeds'])} fine-tuning seeds. Millimetres on the free body, differences to the base paired over "
@@ -363,19 +424,21 @@ def report(document: dict, out: Path) -> None:
         "by seed",
     ]
     lines.append(markdown_table(head, body))
-    lines += ["", "## DPO by other cameras, minus the others (refined, paired)", ""]
-    pairs = document["DPO, other cameras, minus"]
-    keys = ("fused", "single", "min_of_10", "fused_hidden")
-    lines.append(
-        markdown_table(["minus", *keys], [[n, *(said(d[f"refined.{k}"]) for k in keys)] for n, d in pairs.items()])
-    )
+    keys = ("fused", "single", "min_of_10", "fused_hidden", "fused_depth")
+    for ours, title in OURS.items():
+        if pairs := document.get(f"{ours}, minus"):
+            lines += ["", f"## {title}, minus the others (refined, paired)", ""]
+            body = [[n, *(said(d[f"refined.{k}"]) for k in keys)] for n, d in pairs.items()]
+            lines.append(markdown_table(["minus", *keys], body))
     lines += ["", "## Trials on wild/val (fused, refined, mm)", ""]
-    lines.append(
-        markdown_table(
-            ["row", *(f"{r:g}" for r in s["rates"])],
-            [[n, *(f"{v:.1f}" for v in c["trials"].values())] for n, c in document["tuning"].items()],
-        )
-    )
+    tried = sorted({rate for c in document["tuning"].values() for rate in c["trials"]}, key=float)
+    if document.get("start", {}).get("trials"):
+        told = ", ".join(f"{rate}: {error:.1f}" for rate, error in document["start"]["trials"].items())
+        lines[-1] += f"\nStart of the sequence (rate: error): {told}.\n"
+    body = []
+    for name, c in document["tuning"].items():
+        body.append([name, *(f"{c['trials'][rate]:.1f}" if rate in c["trials"] else "" for rate in tried)])
+    lines.append(markdown_table(["row", *tried], body))
     out.with_suffix(".md").write_text("\n".join(lines) + "\n")
     out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
 
@@ -401,11 +464,16 @@ def main() -> None:
     parser.add_argument("--val-persons", type=int, default=300)
     parser.add_argument("--test-persons", type=int, default=600)
     parser.add_argument("--test-split", help="a split of --data for the tables, in place of new persons")
+    parser.add_argument("--test-seed", type=int, default=TEST_SEED, help="of new persons")
     parser.add_argument("--without-masks", action="store_true", help="of the persons of --test-split")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sequence", type=int, default=0, help="steps of SFT on the fits before the rows")
-    parser.add_argument("--sequence-rate", type=float, default=3e-4)
+    parser.add_argument(
+        "--sequence-rate", type=float, nargs="+", default=[3e-4], help="of several the best on wild/val"
+    )
+    parser.add_argument("--sequence-seed", type=int, default=0)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 3e-5, 1e-4])
+    parser.add_argument("--extend", action="store_true", help="try rates beyond --rates where their edge is the best")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--rows", nargs="+", help="names of rows; all without it")
     parser.add_argument("--max-drop", type=float, default=5.0)
@@ -421,19 +489,19 @@ def main() -> None:
     kept.write_text(json.dumps(critics))
     if args.phase == "all":
         with_evidence(args, persons)
-        base = start_of_sequence(args) if args.sequence else args.base
+        base, begun = start_of_sequence(args) if args.sequence else (args.base, {})
         chosen = best_rates(base, args)
         document = final(base, chosen, args)
         total = before + time.process_time() - started
         test = f"persons of {args.test_split}" if args.test_split else "new persons of held-out poses, without masks"
         test += ", masks taken away" if args.without_masks else ""
-        names = ("base", "persons", "steps", "sequence", "rates", "seeds", "val_persons")
+        names = ("base", "persons", "steps", "sequence", "rates", "extend", "seeds", "val_persons")
         settings = {n: getattr(args, n) for n in names} | {
             "cpu_minutes": round(total / 60),
             "command": command(),
             "test": test,
         }
-        report({"settings": settings, "critics": critics, "tuning": chosen, **document}, args.out)
+        report({"settings": settings, "critics": critics, "start": begun, "tuning": chosen, **document}, args.out)
     spent.write_text(json.dumps(before + time.process_time() - started))
 
 

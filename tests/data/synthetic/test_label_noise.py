@@ -48,7 +48,7 @@ def test_only_marked_labels_change_and_observations_never(kind):
 def test_the_generator_decides(kind):
     a, b, c = noisy(kind, 3), noisy(kind, 3), noisy(kind, 4)
     assert all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(BodyParams))
-    if kind != "depth_flip":  # which draws nothing
+    if kind not in ("depth_flip", "lean"):  # which draw nothing
         assert not torch.equal(a.rotmats, c.rotmats)
 
 
@@ -112,6 +112,17 @@ def test_a_turned_body_keeps_its_pose_and_the_vertical():
     torch.testing.assert_close(turn @ vertical, vertical.expand(PERSONS, 3), atol=1e-5, rtol=0)
     angle = rotmat_angle(body.global_orient, TRUTH.global_orient)
     assert bool((angle > math.radians(45) - 1e-3).all()) and float(angle.max()) > math.radians(120)
+
+
+@pytest.mark.parametrize("degrees", [10.0, 30.0])
+def test_who_leans_keeps_pose_and_has_the_head_nearer_to_the_camera(degrees):
+    body = noisy("lean", degrees=degrees)
+    assert torch.equal(body.body_pose, TRUTH.body_pose)
+    turn = body.global_orient @ TRUTH.global_orient.mT
+    angle = torch.rad2deg(rotmat_angle(turn, torch.eye(3).expand_as(turn)))
+    torch.testing.assert_close(angle, torch.full((PERSONS,), degrees), atol=0.1, rtol=0)
+    above = turn @ torch.tensor([0.0, -1.0, 0.0])  # y points down, z away from the camera
+    torch.testing.assert_close(above[:, 2], torch.full((PERSONS,), -math.sin(math.radians(degrees))))
 
 
 def test_everybody_gets_another_persons_label_once():

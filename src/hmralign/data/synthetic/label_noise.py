@@ -6,6 +6,7 @@
 | `limb_swap` | left and right arm, or leg, have each other's (mirrored) pose | where the two differ |
 | `depth_flip` | a limb mirrored in the plane that faces the camera | hardly: its projection stays |
 | `global_rotation` | the whole body turned about the vertical | yes |
+| `lean` | the whole body leant towards the camera, everybody by one angle | partly: limbs look shorter or longer |
 | `wrong_person` | pose and shape of another person | yes |
 
 The labels stay bodies: joints are those of the changed parameters. The place (`transl`) is never touched, since models
@@ -30,7 +31,7 @@ from hmralign.geometry.frames import mirror_rotmats
 from hmralign.geometry.rotations import axis_rotmat, rotvec_to_rotmat
 from hmralign.structures import Annotation, BodyParams, Example, InputError
 
-NoiseKind = Literal["joint_rotations", "limb_swap", "depth_flip", "global_rotation", "wrong_person"]
+NoiseKind = Literal["joint_rotations", "limb_swap", "depth_flip", "global_rotation", "lean", "wrong_person"]
 
 NOISE_KINDS: tuple[NoiseKind, ...] = get_args(NoiseKind)
 
@@ -49,7 +50,7 @@ class LabelNoise:
 
     kind: NoiseKind
     degrees: float = 20.0
-    """Root mean square angle of each joint's turn; for `joint_rotations` alone."""
+    """Root mean square angle of each joint's turn for `joint_rotations`, angle of the `lean`; of no other kind."""
 
     def __post_init__(self) -> None:
         """Raise InputError for another kind, or an angle that is no strength."""
@@ -99,6 +100,9 @@ def noisy_bodies(model: BodyModel, body: BodyParams, noise: LabelNoise, generato
             return _flipped(model, body)
         case "global_rotation":
             return _turned(body, generator)
+        case "lean":
+            turn = axis_rotmat("x", torch.tensor(math.radians(noise.degrees)))
+            return replace(body, global_orient=turn @ body.global_orient)
         case "wrong_person":
             return _exchanged(body, generator)
 
