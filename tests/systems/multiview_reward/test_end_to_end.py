@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hmralign.alignment.methods.direct_reward import DirectRewardConfig
-from hmralign.alignment.multiview_reward import MultiViewRewardConfig
+from hmralign.alignment.multiview_reward import MultiViewRewardConfig, sampled_views
 from hmralign.cli.main import main
 from hmralign.models.multiview.judge import JudgeConfig
 from hmralign.models.multiview.skeleton_network import SkeletonNetworkConfig
@@ -20,7 +20,7 @@ from hmralign.systems.multiview_reward.evaluate import MultiViewEvaluateConfig
 from hmralign.systems.multiview_reward.opened import PersonsConfig, ReadersConfig, opened_policy, persons_of_test
 from hmralign.training.configuration import read_config, write_training_config
 from hmralign.training.curve import curve_rows
-from hmralign.training.multiview_base import MultiViewTrainingConfig
+from hmralign.training.multiview_base import MultiViewTrainingConfig, view_persons
 from hmralign.training.multiview_readers import (
     JudgeTrainingConfig,
     SkeletonTrainingConfig,
@@ -136,4 +136,17 @@ def test_test_persons_are_ordinary_and_hard_in_equal_numbers():
 def test_presets_are_configurations():
     config = read_config(MultiViewAlignConfig, preset_path("multiview-align", "drtune"))
     assert config.training.rollout.variant == "drtune" and config.training.guarded and not config.renders
+    assert config.persons.drawn_as.kind == "ordinary"  # as the base that it is meant for
+    assert read_config(SkeletonTrainingConfig, preset_path("multiview", "skeleton-ordinary")).kind == "ordinary"
     assert read_config(MultiViewTrainingConfig, preset_path("multiview", "multiview")).kind == "ordinary"
+
+
+def test_the_shipped_base_is_found_by_its_name_and_says_something_of_a_front():
+    """Its side views are nearer to the true ones than those of another person."""
+    policy = opened_policy("multiview-base", PersonsConfig())
+    assert policy.network.config.shows_front == 1
+    persons = view_persons(MultiViewTrainingConfig(), 12, "test", "test", "ordinary")
+    true = persons.pixels.float()[:, 1:]
+    made, other = sampled_views(policy, persons, 1)[:, 1:], true.roll(1, 0)
+    gaps = [(views - true).square().mean((1, 2, 3, 4)) for views in (made, other)]
+    assert (gaps[0] < gaps[1]).float().mean() > 0.8
