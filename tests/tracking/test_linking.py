@@ -1,6 +1,7 @@
 """The cheapest sequence: flips are voted down, real motion is not, and it is the one that a search of all finds."""
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise, product
 
 import numpy as np
@@ -151,11 +152,7 @@ def cost_of(path, times, frames, misfits, likely, readings, config):
             return misfits[k][path[k]]
         return misfits[k][path[k]] - np.log(p / (1 - p)) + np.log(own / (1 - own))
 
-    from scipy.linalg import expm
-
-    share, leave = config.exchanged_share, 1 / config.exchanged_seconds
-    enter = leave * share / (1 - share)
-    rates = np.array([[-enter, enter], [leave, -leave]])
+    share = config.exchanged_share
     total = unary(0) - np.log([1 - share, share][min(readings[path[0]], 1)])
     taken = [k for k in range(len(path)) if path[k] >= 0]
     total += config.disbelief * (len(path) - len(taken))
@@ -166,9 +163,19 @@ def cost_of(path, times, frames, misfits, likely, readings, config):
         squared = ((frames[k][b] - frames[before][a]) ** 2).sum()
         most = config.jump if readings[a] == readings[b] else config.change
         total += min(squared / (2 * (config.noise**2 + (config.speed * dt) ** 2)), most)
-        total -= np.log(expm(rates * dt)[min(readings[a], 1), min(readings[b], 1)])
+        chain = chain_over(dt, share, config.exchanged_seconds)
+        total -= np.log(chain[min(readings[a], 1), min(readings[b], 1)])
         total += min(1.0, (times[k] - times[k - 1]) / config.misfit_seconds) * unary(k)
     return total
+
+
+@cache
+def chain_over(dt, share, seconds):
+    from scipy.linalg import expm
+
+    leave = 1 / seconds
+    enter = leave * share / (1 - share)
+    return expm(np.array([[-enter, enter], [leave, -leave]]) * dt)
 
 
 def test_a_frame_that_no_reading_explains_is_filled_in_and_drags_nothing_along():

@@ -71,7 +71,7 @@ def killed_command(folder):
     write, calls = Path.write_bytes, []
 
     def killing(path, content):
-        calls.append(path)
+        calls.extend([path] * (folder in path.parents))  # kernels may be written elsewhere
         if len(calls) == 3:  # half a shard is on disk, after the plan and a whole one
             write(path, content[:1000])
             os.kill(os.getpid(), signal.SIGKILL)
