@@ -1,5 +1,6 @@
 """Views out of one view: of recovered people, of stored ones, and of front pictures."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -10,11 +11,12 @@ from PIL import Image
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices
 from hmralign.cli.main import main
+from hmralign.models.multiview.checkpoint import view_transformer_path
 from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
 from hmralign.policies.multiview import MultiViewPolicy
 from hmralign.rendering.ring import RingCameras
 from hmralign.structures import BodyParams, InputError
-from hmralign.systems.multiview_reward.sample import fronts_of_bodies, sample_fronts
+from hmralign.systems.multiview_reward.sample import Front, fronts_of_bodies, sample_fronts
 from support.recover_example import write_keypoints
 from support.synthetic_persons import persons
 
@@ -101,3 +103,10 @@ def test_nobody_and_too_many_samples_are_refused(base, tmp_path, capsys):
     words = ["multiview", "sample", str(tmp_path / "empty"), "--base", str(base), "--out", str(tmp_path / "out")]
     assert main(words) == 2
     assert "holds nobody whom `hmralign recover` wrote" in capsys.readouterr().err
+
+
+def test_the_shipped_base_is_sampled_by_its_name(tmp_path):
+    front = Front("somebody", torch.zeros(4, 32, 32), "nowhere")
+    record = sample_fronts("multiview-base", [front], tmp_path / "views")
+    file = view_transformer_path("multiview-base")
+    assert record["base"] == "multiview-base" and record["base_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()

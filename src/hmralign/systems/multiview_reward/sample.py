@@ -25,6 +25,7 @@ from torch import Tensor
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
 from hmralign.body.npz_file import npz_sizes, read_npz, write_npz
+from hmralign.models.multiview.checkpoint import view_transformer_path
 from hmralign.overlays.view_strips import view_strip
 from hmralign.policies.multiview import MultiViewPolicy
 from hmralign.rendering.ring import RingCameras, body_centre
@@ -112,7 +113,7 @@ def sample_fronts(
     require_own_folder(out, RECORD, "holds no samples of views")
     record: dict[str, Any] = {
         "format_version": 1, "base": Path(base).name,
-        "base_sha256": hashlib.sha256(Path(base).read_bytes()).hexdigest(),
+        "base_sha256": hashlib.sha256(view_transformer_path(base).read_bytes()).hexdigest(),
         "ring": asdict(ring_of(policy)), "samples": samples, "seed": seed, "num_steps": num_steps,
         "persons": [{"name": f.name, "source": f.source, "cut_share": round(f.cut, 6)} for f in fronts],
     }  # fmt: skip
