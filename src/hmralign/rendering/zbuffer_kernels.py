@@ -138,6 +138,23 @@ def vertex_normals(
 
 
 @no_type_check
+@wp.func
+def smooth_normal(
+    w: wp.vec3,
+    batch: int,
+    face: wp.vec3i,
+    vertices: wp.array2d(dtype=wp.vec3),
+    normals: wp.array2d(dtype=wp.vec3),
+):
+    """Unit normal at perspective-correct weights of a triangle."""
+    normal = w[0] * normals[batch, face[0]] + w[1] * normals[batch, face[1]] + w[2] * normals[batch, face[2]]
+    if wp.length(normal) < 1.0e-6:  # the vertex normals cancel: take the flat one
+        a = vertices[batch, face[0]]
+        normal = wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
+    return wp.normalize(normal)
+
+
+@no_type_check
 @wp.kernel(enable_backward=False)
 def resolve(
     covered: wp.array(dtype=wp.int64),
@@ -178,11 +195,7 @@ def resolve(
     if bary_image.shape[0] > 0:
         bary_image[batch, row, column] = w
     if normal_image.shape[0] > 0:
-        normal = w[0] * normals[batch, face[0]] + w[1] * normals[batch, face[1]] + w[2] * normals[batch, face[2]]
-        if wp.length(normal) < 1.0e-6:  # the vertex normals cancel: take the flat one
-            a = vertices[batch, face[0]]
-            normal = wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
-        normal_image[batch, row, column] = wp.normalize(normal)
+        normal_image[batch, row, column] = smooth_normal(w, batch, face, vertices, normals)
 
 
 @no_type_check
@@ -221,13 +234,7 @@ def shade(
                     wp.float64(first_row + fine_row),
                 )
                 w = weights * (1.0 / (weights[0] + weights[1] + weights[2]))
-                normal = (
-                    w[0] * normals[batch, face[0]] + w[1] * normals[batch, face[1]] + w[2] * normals[batch, face[2]]
-                )
-                if wp.length(normal) < 1.0e-6:
-                    a = vertices[batch, face[0]]
-                    normal = wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
-                normal = wp.normalize(normal)
+                normal = smooth_normal(w, batch, face, vertices, normals)
                 facing = wp.abs(normal[2])
                 upward = 0.5 - 0.5 * normal[1]
                 lit = light[0] + light[1] * facing + light[2] * upward
