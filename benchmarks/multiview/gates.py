@@ -18,6 +18,7 @@ The judge's error on true views is the reference of all. `report` writes docs/re
 
 import argparse
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,28 @@ def continued(policy: MultiViewPolicy, parts: Any, config: MultiViewTrainingConf
     return Loop(policy.train().requires_grad_(True), parts, loop, state=state).run()
 
 
+def view_steps(
+    bank: RingPersons,
+    config: MultiViewTrainingConfig,
+    purpose: str,
+    times: Callable[[Any, int, torch.Generator], Tensor],
+    condition: Callable[[Any, RingPersons], Tensor],
+) -> Any:
+    """Steps of the base's loss at `times(model, persons, generator)`, under a condition of one's own."""
+
+    def parts(model: Any, step: int):
+        draw = seeded(config.seed, purpose, step)
+        some = bank[torch.randint(len(bank.joints), (config.batch_size,), generator=draw)]
+        if config.turned:
+            some = turned_persons(some, config.ring, config.turned, draw)
+        x_0 = model.from_views(some.pixels.float())[:, None]
+        t = times(model, len(x_0), draw)[:, None]
+        eps = torch.randn(x_0.shape, generator=draw)
+        yield Part({"loss": model.view_loss(x_0, t, eps, condition(model, some))[:, 0] / SCALE**2})
+
+    return parts
+
+
 def regressed(
     judge: Any,
     base: MultiViewPolicy,
@@ -156,16 +179,13 @@ def regressed(
     work: Path,
 ) -> dict[str, Any]:
     """A control of gate (iii): the base goes on at the last time alone, as a regression of views from fronts."""
-
-    def parts(model: Any, step: int):
-        draw = seeded(config.seed, "regression", step)
-        some = bank[torch.randint(len(bank.joints), (config.batch_size,), generator=draw)]
-        some = turned_persons(some, config.ring, config.turned, draw)
-        x_0 = model.from_views(some.pixels.float())[:, None]
-        t = torch.full((len(x_0), 1), model.schedule.num_steps - 1)
-        eps = torch.randn(x_0.shape, generator=draw)
-        yield Part({"loss": model.view_loss(x_0, t, eps, model.context(some.pixels[:, 0].float()))[:, 0] / SCALE**2})
-
+    parts = view_steps(
+        bank,
+        config,
+        "regression",
+        lambda model, count, _: torch.full((count,), model.schedule.num_steps - 1),
+        lambda model, some: model.context(some.pixels[:, 0].float()),
+    )
     trained = continued(deepcopy(base), parts, config, work / "regression.pt")
     mm, hard = gap(judge, one_step(trained, persons), persons), is_hard(persons.joints)
     row = {kind: _interval(mm[chosen]) for kind, chosen in (("ordinary", ~hard), ("hard", hard))}
@@ -181,15 +201,13 @@ def bound(
     work: Path,
 ) -> dict[str, Any]:
     """Gate (ii): a short training with the maps, and what is read off its samples."""
-
-    def parts(model: Any, step: int):
-        draw = seeded(config.seed, "bound", step)
-        some = bank[torch.randint(len(bank.joints), (config.batch_size,), generator=draw)]
-        x_0 = model.from_views(some.pixels.float())[:, None]
-        t = torch.randint(model.schedule.num_steps, (len(x_0), 1), generator=draw)
-        eps = torch.randn(x_0.shape, generator=draw)
-        yield Part({"loss": model.view_loss(x_0, t, eps, told(some, config.ring))[:, 0] / SCALE**2})
-
+    parts = view_steps(
+        bank,
+        config,
+        "bound",
+        lambda model, count, draw: torch.randint(model.schedule.num_steps, (count,), generator=draw),
+        lambda _, some: told(some, config.ring),
+    )
     trained = continued(Told(base), parts, config, work / "bound.pt")
     made = []
     for start in range(0, len(persons.joints), 32):
@@ -289,7 +307,8 @@ def main() -> None:
         if args.gate == "held-out":
             found = held_out(judge, base, persons, bank)
         else:
-            config = MultiViewTrainingConfig(pose_file=args.pose_file, turned=0.75, **short)
+            turned = 0.75 if args.gate == "regression" else 0.0
+            config = MultiViewTrainingConfig(pose_file=args.pose_file, turned=turned, **short)
             found = (bound if args.gate == "bound" else regressed)(judge, base, bank, persons, config, args.work)
     write_json(args.work / f"{args.gate}.json", found)
     print(text_of({args.gate: found}) if args.gate != "regression" else found, flush=True)

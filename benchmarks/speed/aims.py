@@ -12,7 +12,6 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,21 +26,16 @@ from hmralign.policies.lite import LitePolicy
 from hmralign.preferences.build import GroupStoreConfig, build_groups
 from hmralign.storage.seeds import seeded
 from hmralign.studies.speed import stages
-from startup_and_pictures import child_seconds, drawn_photo
+from startup_and_pictures import child_seconds, drawn_photo, process_seconds
 
 BASE = "lite-lab"
 OPENING = "from hmralign import Recoverer; Recoverer.load(detector=None)"
 
 
-def cpu(job: Callable[[], object], repeats: int = 3) -> float:
-    """Median CPU seconds."""
+def cpu(job: Callable[[], object]) -> float:
+    """Median CPU seconds, warm."""
     job()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        job()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
+    return process_seconds(job)
 
 
 class Rows(dict[str, float]):
