@@ -1,11 +1,11 @@
 """Direct reward fine-tuning of the multi-view base, against supervised continuation at equal CPU.
 
-    python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase before
-    python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase rates --seconds 60
-    python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase run --arms reward base
-    python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase again
-    python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase variants
-    python benchmarks/multiview/direct_reward.py --work DIR --base FILE --pose-file FILE --phase report
+    python benchmarks/multiview/direct_reward.py --work DIR --pose-file FILE --phase before
+    python benchmarks/multiview/direct_reward.py --work DIR --pose-file FILE --phase rates --seconds 60
+    python benchmarks/multiview/direct_reward.py --work DIR --pose-file FILE --phase run --arms reward base
+    python benchmarks/multiview/direct_reward.py --work DIR --pose-file FILE --phase again
+    python benchmarks/multiview/direct_reward.py --work DIR --pose-file FILE --phase variants
+    python benchmarks/multiview/direct_reward.py --work DIR --pose-file FILE --phase report
 
 Arms begin at the same weights and have the same seconds of the processor in steps, one thread. `run` continues what was
 cut off. An arm with a reward goes on to its end without guard; the weights that the guard would have kept are measured
@@ -26,7 +26,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
+from direct_reward_tables import text_of
 from hmralign.alignment.methods.direct_reward import DirectRewardConfig, planned_steps, rollout
 from hmralign.alignment.methods.group import GroupConfig
 from hmralign.alignment.multiview_groups import GroupViewSteps, scored_view_groups
@@ -35,7 +37,8 @@ from hmralign.critics.view_figures import ViewCritic
 from hmralign.evaluation.multiview_arms import arm_row, spread_over_seeds
 from hmralign.evaluation.multiview_controls import at_random, most_central, one_step, retrieved
 from hmralign.metrics.intervals import bootstrap_mean
-from hmralign.reports.markdown_table import markdown_table
+from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe
+from hmralign.models.multiview.judge import Judge
 from hmralign.storage.json_file import HEADER, parse_json
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import write_json, write_whole
@@ -51,6 +54,8 @@ DRTUNE = DirectRewardConfig(10, "drtune", last_steps=2, stop_within=4, hypothese
 REWARD = MultiViewRewardConfig(rollout=DRTUNE, guarded=False, tolerance=TOLERANCE, patience=PATIENCE)
 GROUPS = GroupConfig(mode="sigmoid", std_floor=1e-6)
 GROUP_SIZE = 6
+KEPT_LOOK = "kept_look.safetensors"
+"""Weights of the look that the guard keeps, where it is not the last."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Arm:
     config: MultiViewRewardConfig
     renders: str = "base"
     """Whose renders the base loss sees: `base`, or `fine-tuning`."""
+    perceptual: bool = True
+    """Whether the reward has its perceptual term."""
     groups: int = 0
     """Persons whose groups are sampled and weighed in place of a gradient through the sampler."""
 
@@ -71,17 +78,22 @@ ARMS = {
     "strong-kl": Arm("reward, KL 300 times, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=3.0))),
     "no-kl": Arm("reward, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=0.0))),
     "bare": Arm("reward alone", replace(REWARD, base_weight=0.0, rollout=replace(DRTUNE, kappa=0.0))),
+    "sharp": Arm("reward, KL, base loss, haze costs 0.05", replace(REWARD, haze_weight=0.05)),
+    "sharper": Arm("reward, KL, base loss, haze costs 0.2", replace(REWARD, haze_weight=0.2)),
+    "bce": Arm("reward by cross-entropy alone, KL, base loss", REWARD, perceptual=False),
     "lora": Arm("reward, KL, base loss, LoRA rank 8", replace(REWARD, trainable="lora", learning_rate=5e-4)),
     "groups": Arm("groups with advantages, base loss beside", REWARD, groups=80),
     "base": Arm("continuation on base data", replace(REWARD, reward_weight=0.0)),
     "renders": Arm("continuation on the fine-tuning renders", replace(REWARD, reward_weight=0.0), "fine-tuning"),
 }
 CONTROL = "base"
-RATED_AS: dict[str, str] = dict.fromkeys(("no-base", "strong-kl", "no-kl", "bare"), "reward")
+RATED_AS: dict[str, str] = dict.fromkeys(("no-base", "strong-kl", "no-kl", "bare", "sharp", "sharper", "bce"), "reward")
 """Arms that differ from another one in a term alone have its learning rate."""
 RATE_SEED = 100
 MEAN = "mean of 8 samples of the base"
 """The rival explanation of a gain: a model that says less."""
+MEDOID = "of 8 samples of the base the nearest to their mean"
+"""The same for a gain without haze: a model that says what is most usual."""
 VARIANTS = {
     "ReFL": replace(DRTUNE, variant="refl"),
     "DRaFT-1": replace(DRTUNE, variant="draft", last_steps=1, stop_within=1),
@@ -104,6 +116,8 @@ class Setting:
     hard: np.ndarray
     """Which of them are in hard poses."""
     base_loss: Callable[..., torch.Tensor]
+    second: Judge | None = None
+    """A judge that no guard and no choice ever asks."""
 
     @cached_property
     def reference(self) -> Any:
@@ -115,6 +129,7 @@ def opened(args: argparse.Namespace) -> Setting:
     """The setting of the command line: networks from files, persons from seeds."""
     from hmralign.body.free_body import load_free_body
     from hmralign.data.synthetic.hard_poses import is_hard
+    from hmralign.models.multiview.checkpoint import view_transformer_path
     from hmralign.models.multiview.pose_score import PoseScore
     from hmralign.models.multiview.reader_checkpoint import load_judge, load_skeleton
     from hmralign.policies.multiview import MultiViewPolicy
@@ -134,12 +149,23 @@ def opened(args: argparse.Namespace) -> Setting:
         view_persons(config, args.base_persons, "base", kind=config.kind),
         view_persons(config, args.held_out, "held out", split="val"),
     )
-    return Setting(MultiViewPolicy.load(args.base), critic, data, test[chosen], hard[chosen].numpy(), base_view_loss)
+    base = MultiViewPolicy.load(view_transformer_path(args.base))
+    second = None if args.second_judge is None else judge_on_ring(load_judge(args.second_judge, skeleton), config.ring)
+    return Setting(base, critic, data, test[chosen], hard[chosen].numpy(), base_view_loss, second)
 
 
 def measured(setting: Setting, policy: Any) -> dict[str, list[float]]:
     """Figures of each test person."""
-    figures = setting.critic.figures(sampled_views(policy, setting.test, 1), setting.test)
+    return figures_of_views(setting, sampled_views(policy, setting.test, 1))
+
+
+@torch.no_grad()
+def figures_of_views(setting: Setting, views: torch.Tensor) -> dict[str, list[float]]:
+    """Figures of views of the test persons, of each; `second_...` are those of the second judge."""
+    figures = setting.critic.figures(views, setting.test)
+    if setting.second is not None:
+        read, true = setting.second(views), setting.test.joints
+        figures |= {"second_mpjpe": mpjpe(read, true, root=0), "second_pa_mpjpe": pa_mpjpe(read, true)}
     return {name: values.tolist() for name, values in figures.items()}
 
 
@@ -160,9 +186,10 @@ def trained_arm(
         assert config.seconds is not None
         config = replace(config, seconds=max(config.seconds - spent, 1.0))
         steps = GroupViewSteps(items, data.persons, base, setting.reference, setting.base_loss, GROUPS, config)
-    outcome = fine_tune(
-        policy, setting.reference, data, setting.critic, setting.base_loss, config, folder, looked, steps
-    )
+    critic = setting.critic
+    if not arm.perceptual:
+        critic = replace(critic, score=replace(critic.score, perceptual_weight=0.0))
+    outcome = fine_tune(policy, setting.reference, data, critic, setting.base_loss, config, folder, looked, steps)
     return outcome, outcome.seconds + spent
 
 
@@ -183,10 +210,20 @@ def run_arm(setting: Setting, name: str, seed: int, seconds: float, work: Path) 
     document = {"end": measured(setting, outcome.policy), "steps": outcome.steps, "seconds": spent}
     kept, _ = best_look([row["held_out_mpjpe"] for row in rows], TOLERANCE, PATIENCE)
     if kept < len(rows) - 1 and len(looks) == len(rows):
-        guarded = deepcopy(setting.policy)
-        guarded.load_state_dict(looks[kept], strict=config.trainable != "lora")
+        save_file({key: value.contiguous() for key, value in looks[kept].items()}, folder / KEPT_LOOK)
+        guarded = with_weights(setting.policy, looks[kept], config)
         document |= {"guarded": measured(setting, guarded), "kept_step": rows[kept]["step"]}
     write_json(folder / "figures.json", document | {"config": asdict(config)})
+
+
+def with_weights(policy: Any, weights: dict[str, torch.Tensor], config: MultiViewRewardConfig) -> Any:
+    """A policy with the weights of a look or of an end, low-rank updates merged."""
+    tuned = deepcopy(policy)
+    if config.trainable == "lora":
+        add_low_rank(tuned.denoiser, config.lora_rank, seeded(0, "replaced by those of the file"))
+    tuned.load_state_dict(weights)
+    merge_low_rank(tuned)
+    return tuned.eval().requires_grad_(False)
 
 
 def try_rate(setting: Setting, name: str, rate: float, seconds: float, work: Path) -> None:
@@ -202,15 +239,16 @@ def try_rate(setting: Setting, name: str, rate: float, seconds: float, work: Pat
 
 
 def measure_again(setting: Setting, work: Path) -> None:
-    """Measure the ends of arms that ran, from their states: for figures that were not taken when they did."""
+    """Measure arms that ran, from their weights: for figures that were not taken when they did."""
     for path in sorted(work.glob("*/figures.json")):
+        found = read_json(path)
+        config = MultiViewRewardConfig(trainable=found["config"]["trainable"], lora_rank=found["config"]["lora_rank"])
         state = torch.load(path.with_name("state.pt"), weights_only=True)
-        policy, found = deepcopy(setting.policy), read_json(path)
-        if found["config"]["trainable"] == "lora":
-            add_low_rank(policy.denoiser, found["config"]["lora_rank"], seeded(0, "replaced by those of the state"))
-        policy.load_state_dict(state["ema"]["module"])
-        merge_low_rank(policy)
-        write_json(path, found | {"end": measured(setting, policy.eval())})
+        found["end"] = measured(setting, with_weights(setting.policy, state["ema"]["module"], config))
+        if path.with_name(KEPT_LOOK).exists():
+            kept = load_file(path.with_name(KEPT_LOOK))
+            found["guarded"] = measured(setting, with_weights(setting.policy, kept, config))
+        write_json(path, found)
 
 
 def tried_rates(work: Path) -> list[dict[str, Any]]:
@@ -276,10 +314,12 @@ def document_of(work: Path) -> dict[str, Any]:
     controls_of = {part: figures_of(work, CONTROL, part) or base for part in ("end", "guarded")}
     kinds = {"ordinary": ~hard, "hard": hard, "all": np.ones_like(hard)}
     rows, gates = [], []
-    mean = [{key: np.array(values) for key, values in before["controls"].get(MEAN, {}).items()}]
+    own = {name: [{k: np.array(v) for k, v in before["controls"][name].items()}] for name in (MEAN, MEDOID)}
+    mean = own[MEAN]
     known: dict[str, tuple[str, Any]] = {
         "before": ("before fine-tuning", base),
-        "mean": (f"no fine-tuning: {MEAN}", mean if mean[0] else []),
+        "mean": (f"no fine-tuning: {MEAN}", mean),
+        "medoid": (f"no fine-tuning: {MEDOID}", own[MEDOID]),
     }
     for name in (*known, *ARMS):
         for part in ("end", "guarded") if name in ARMS else ("end",):
@@ -291,13 +331,14 @@ def document_of(work: Path) -> dict[str, Any]:
                 if not chosen.any():
                     continue
                 against, start = arm_row(runs, controls_of[part], chosen), arm_row(runs, base, chosen)
-                hazy = arm_row(runs, mean, chosen) if mean[0] else None
+                hazy = arm_row(runs, mean, chosen)
                 row[kind] = {
                     "mpjpe_mm": triple(against["value"], 1000.0),
                     "against_control": triple(against["change"]),
                     "against_before": triple(start["change"]),
-                    "against_mean": None if hazy is None else triple(hazy["change"]),
+                    "against_mean": triple(hazy["change"]),
                     "seed_sd_mm": 1000 * spread_over_seeds(runs, chosen) if len(runs) > 1 else None,
+                    "second": by_second_judge(runs, controls_of[part], base, mean, chosen),
                     "pa_mpjpe_mm": float(np.mean([1000 * r["pa_mpjpe"][chosen].mean() for r in runs])),
                     **{n: float(np.mean([r[n][chosen].mean() for r in runs])) for n in ("psnr", "ssim", "soft_iou")},
                     "haze": float(np.mean([r["haze"][chosen].mean() for r in runs])) if "haze" in runs[0] else None,
@@ -336,9 +377,24 @@ def document_of(work: Path) -> dict[str, Any]:
         "gates": gates,
         "rows": rows,
         "guard": [guard_row(name, found) for name, found in curves.items()],
-        "rates": tried_rates(work),
+        "rates": [row | {"says": ARMS[row["arm"]].says} for row in tried_rates(work)],
         "variants": variants,
         "curves": curves,
+    }
+
+
+def by_second_judge(runs: Any, control: Any, base: Any, mean: Any, chosen: np.ndarray) -> dict[str, Any] | None:
+    """What the second judge says of an arm: millimetres, changes as shares; None where it was not asked."""
+    name = "second_mpjpe"
+    if any(name not in one for one in (*runs, *control, *base)):
+        return None
+    against = arm_row(runs, control, chosen, name)
+    return {
+        "mpjpe_mm": triple(against["value"], 1000.0),
+        "against_control": triple(against["change"]),
+        "against_before": triple(arm_row(runs, base, chosen, name)["change"]),
+        "against_mean": triple(arm_row(runs, mean, chosen, name)["change"]) if mean and name in mean[0] else None,
+        "pa_against_control": triple(arm_row(runs, control, chosen, "second_pa_mpjpe")["change"]),
     }
 
 
@@ -365,138 +421,6 @@ def guard_row(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "score_end": scores[-1],
         "passes_its_optimum": errors[-1] > (1 + TOLERANCE) * min(errors),
     }
-
-
-def text_of(document: dict[str, Any], reading: str | None) -> str:
-    parts = ["# Direct reward fine-tuning of the multi-view base", ""]
-    parts += [reading.strip(), ""] if reading else []
-    parts += ["## Setting", "", markdown_table(["what", "value"], list(document["setting"].items()), words=2), ""]
-    parts += [
-        "## Networks that read views",
-        "",
-        "On held-out persons, true views. The judge's error here is the reference of every figure below.",
-        "",
-        markdown_table(["figure", "value"], [[k, f"{v:.4g}"] for k, v in document["readers"].items()]),
-        "",
-        "## Gate (iii): what the base has to beat",
-        "",
-        gate_table(document["gates"]),
-        "",
-        "## Before and after",
-        "",
-        "MPJPE of the judge in mm with 95 % intervals over persons; change of the mean against supervised continuation",
-        "on base data at equal CPU (paired, negative is better), guarded against guarded. `guarded`: the look that the",
-        "judge keeps on held-out persons. Own mean: views averaged over 8 samples of the base, no training.",
-        "",
-    ]
-    for kind, count in document["persons"].items():
-        if count == 0 or not any(kind in row for row in document["rows"]):
-            continue
-        true = document["true_views_mm"].get(kind)
-        parts += [f"### {kind} poses ({count} persons; the judge on true views: {true:.1f} mm)", ""]
-        parts += [arm_table(document["rows"], kind), ""]
-    parts += ["## The guard", "", guard_table(document["guard"]), ""]
-    if document["rates"]:
-        parts += ["## Learning rates", "", "Tried on held-out persons, one seed; the arms above have the best.", ""]
-        parts += [rate_table(document["rates"]), ""]
-    if document["variants"]:
-        parts += ["## Variants of the gradient", "", variant_table(document["variants"]), ""]
-    return "\n".join(parts)
-
-
-def change_cells(change: list[float] | None) -> tuple[str, str]:
-    """A change of the mean in percent, and its interval."""
-    if change is None:
-        return "-", "-"
-    return f"{100 * change[0]:+.1f} %", f"{100 * change[1]:+.1f} to {100 * change[2]:+.1f}"
-
-
-def arm_table(rows: list[dict[str, Any]], kind: str) -> str:
-    header = [
-        "arm",
-        "weights",
-        "seeds",
-        "mm",
-        "95 %",
-        "against control",
-        "95 %",
-        "against own mean",
-        "95 %",
-        "PA mm",
-        "PSNR",
-        "SSIM",
-        "IoU",
-        "haze",
-        "score",
-    ]
-    lines = []
-    for row in rows:
-        if kind not in row:
-            continue
-        f = row[kind]
-        value, changes = f["mpjpe_mm"], (f["against_control"], f["against_mean"])
-        lines.append(
-            [
-                row["says"],
-                row["part"],
-                str(row["seeds"]),
-                f"{value[0]:.1f}",
-                f"{value[1]:.1f} to {value[2]:.1f}",
-                *(cell for change in changes for cell in change_cells(change)),
-                f"{f['pa_mpjpe_mm']:.1f}",
-                f"{f['psnr']:.2f}",
-                f"{f['ssim']:.3f}",
-                f"{f['soft_iou']:.3f}",
-                "-" if f["haze"] is None else f"{f['haze']:.2f}",
-                f"{f['pose_score']:.4f}",
-            ]
-        )
-    return markdown_table(header, lines, words=2)
-
-
-def gate_table(rows: list[dict[str, Any]]) -> str:
-    kinds = [kind for kind in ("ordinary", "hard", "all") if kind in rows[0]]
-    cells = [[r["control"], *(f"{r[k][0]:.1f} ({r[k][1]:.1f} to {r[k][2]:.1f})" for k in kinds)] for r in rows]
-    return markdown_table(["views of", *(f"{kind}, mm (95 %)" for kind in kinds)], cells)
-
-
-def guard_table(rows: list[dict[str, Any]]) -> str:
-    header = ["run", "start mm", "best mm", "kept mm", "end mm", "kept at step", "steps", "score start", "score end",
-              "passes its optimum"]  # fmt: skip
-    return markdown_table(
-        header,
-        [
-            [r["run"], *(f"{r[k]:.1f}" for k in ("start_mm", "best_mm", "kept_mm", "end_mm")), str(r["kept_step"]),
-             str(r["steps"]), f"{r['score_start']:.4f}", f"{r['score_end']:.4f}",
-             "yes" if r["passes_its_optimum"] else "no"]
-            for r in rows
-        ],
-    )  # fmt: skip
-
-
-def rate_table(rows: list[dict[str, Any]]) -> str:
-    cells = [
-        [ARMS[r["arm"]].says, f"{r['rate']:g}", str(r["steps"]), f"{1000 * r['mpjpe']:.1f}", f"{r['pose_score']:.4f}"]
-        for r in rows
-    ]
-    return markdown_table(["arm", "rate", "steps", "held-out mm", "score"], cells)
-
-
-def variant_table(rows: list[dict[str, Any]]) -> str:
-    header = ["variant", "saved tensors MB", "share of full", "CPU s", "cosine with the full gradient"]
-    return markdown_table(
-        header,
-        [
-            [
-                r["variant"],
-                f"{r['megabytes']:.1f}",
-                f"{100 * r['share']:.0f} %",
-                f"{r['seconds']:.2f}",
-                f"{r['cosine']:.2f}",
-            ]
-            for r in rows
-        ],
-    )
 
 
 def measure_before(setting: Setting, said: dict[str, str], work: Path) -> None:
@@ -535,16 +459,24 @@ def controls(setting: Setting) -> dict[str, dict[str, list[float]]]:
     views = {name: bank.pixels[index].float() for name, index in chosen.items()}
     views["retrieval by image"] = retrieved(test.pixels[:, 0], bank)
     views["one call of the base"] = one_step(setting.policy, test)
-    views[MEAN] = torch.stack([sampled_views(setting.policy, test, n) for n in range(1, 9)]).mean(0)
-    figures = {name: setting.critic.figures(v, test) for name, v in views.items()}
-    return {name: {key: values.tolist() for key, values in found.items()} for name, found in figures.items()}
+    samples = torch.stack([sampled_views(setting.policy, test, n) for n in range(1, 9)])
+    views[MEAN] = samples.mean(0)
+    views[MEDOID] = nearest_to_mean(samples)
+    return {name: figures_of_views(setting, of) for name, of in views.items()}
+
+
+def nearest_to_mean(samples: torch.Tensor) -> torch.Tensor:
+    """Of samples (sample, person, view, 4, h, w) each person's nearest to the mean of all, by squared pixels."""
+    nearest = (samples - samples.mean(0)).square().flatten(2).sum(-1).argmin(0)
+    return samples[nearest, torch.arange(samples.shape[1])]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / "runs/multiview_reward", help="folder of the arms")
-    parser.add_argument("--base", type=Path, required=True, help="checkpoint of the multi-view base")
+    parser.add_argument("--base", default="multiview-base", help="name or file of the multi-view base")
     parser.add_argument("--judge", default="multiview-judge", help="name or file of the judge")
+    parser.add_argument("--second-judge", type=Path, help="file of a judge that measures and chooses nothing")
     parser.add_argument("--skeleton", default="multiview-skeleton", help="name or file of the skeleton network")
     parser.add_argument("--pose-file", type=Path, help="motion-capture poses, as the base was trained on")
     parser.add_argument("--phase", choices=["before", "rates", "run", "again", "variants", "report"], required=True)
@@ -574,7 +506,7 @@ def main() -> int:
     setting = opened(args)
     if args.phase == "before":
         said = {
-            "base": args.base.name,
+            "base": Path(args.base).name,
             "poses of base data": args.base_kind,
             "fine-tuning persons": str(args.persons),
             "poses of fine-tuning and test persons": "all",

@@ -14,6 +14,7 @@ from hmralign.alignment.multiview_reward import (
     RewardData,
     best_look,
     fine_tune,
+    haze_beyond_front,
     held_out_errors,
     sampled_views,
 )
@@ -52,7 +53,7 @@ def doubled(critic):
 
 def test_the_gradient_through_sampler_networks_and_score_is_that_of_finite_differences():
     full = DirectRewardConfig(3, "full", hypotheses=1, kappa=0.2, clamp=1e4)
-    config = replace(QUICK, rollout=full, base_weight=0.5)
+    config = replace(QUICK, rollout=full, base_weight=0.5, haze_weight=0.3)
     policy, reference = TinyViews(5).double(), TinyViews(1).double()
     critic = doubled(tiny_critic())
     target = critic.targets(tiny_persons(8, 1).joints.double())
@@ -93,7 +94,7 @@ def test_both_curves_are_logged_and_a_run_moves_only_the_denoiser(tmp_path):
     rows = curve_rows(tmp_path / "curve.jsonl")
     assert [row["step"] for row in rows] == [0, 3, 6] and outcome.steps == 6
     assert {"held_out_mpjpe", "held_out_pose_score", "held_out_psnr", "held_out_soft_iou"} <= set(rows[0])
-    assert {"reward", "drift", "base"} <= set(rows[1])
+    assert {"reward", "drift", "haze", "base"} <= set(rows[1])
     assert torch.equal(before, outcome.policy.encoder.weight)
     assert not torch.equal(weights(outcome.policy.layers), weights(TinyViews().layers))
 
@@ -103,6 +104,28 @@ def test_following_the_reward_raises_it(tmp_path):
     tuned(tmp_path, config)
     scores = [row["held_out_pose_score"] for row in curve_rows(tmp_path / "curve.jsonl")]
     assert scores[-1] > scores[0]
+
+
+def test_haze_beyond_the_front_is_that_of_side_masks_alone():
+    views = torch.zeros(1, 2, 4, 12, 12)
+    views[:, :, 3, 3:9, 3:9] = 1.0
+    front = views[:, 0].clone()
+    assert haze_beyond_front(views, front) == 0
+    hazy = views.clone()
+    hazy[:, 1, 3] *= 0.5
+    assert haze_beyond_front(hazy, front) == 2.0
+    assert haze_beyond_front(hazy, hazy[:, 1]) == 0  # a front as hazy as that allows it
+    views[:, 0, 3] *= 0.5  # the front is given, and no matter of the model
+    assert haze_beyond_front(views, front) == 0
+
+
+def test_a_price_on_haze_sharpens_side_masks(tmp_path):
+    hazes = []
+    for weight in (0.0, 10.0):
+        config = replace(QUICK, steps=40, learning_rate=5e-3, guarded=False, check_every=40, haze_weight=weight)
+        tuned(tmp_path / f"{weight:g}", config)
+        hazes.append(curve_rows(tmp_path / f"{weight:g}" / "curve.jsonl")[-1]["held_out_haze"])
+    assert hazes[1] < hazes[0]
 
 
 class Worsening(ViewCritic):
@@ -202,6 +225,7 @@ def test_samples_of_persons_are_the_same_for_the_same_seed():
     [
         ({"persons": 0}, "persons must be positive"),
         ({"reward_weight": 0.0, "base_weight": 0.0}, "nor both 0"),
+        ({"haze_weight": -1.0}, "haze_weight must not be negative"),
         ({"patience": 0}, "patience must be positive"),
         ({"tolerance": 1.0}, "tolerance and ema_decay must be in 0..1"),
         ({"steps": None}, "give steps, or seconds"),

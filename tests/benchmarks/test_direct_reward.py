@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hmralign.alignment.multiview_reward import RewardData
 from hmralign.storage.whole_file import write_json
@@ -14,13 +15,15 @@ from support.tiny_views import TinyViews, tiny_base_loss, tiny_critic, tiny_pers
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "multiview"))
 
 import direct_reward
+from direct_reward_tables import rate_table, text_of
 
 
 def tiny_setting():
     data = RewardData(tiny_persons(6, 1), tiny_persons(6, 2), tiny_persons(4, 3))
     hard = np.array([True, False, False, True, False])
     policy = TinyViews().requires_grad_(False)
-    return direct_reward.Setting(policy, tiny_critic(), data, tiny_persons(5, 4), hard, tiny_base_loss)
+    second = tiny_critic(5).judge
+    return direct_reward.Setting(policy, tiny_critic(), data, tiny_persons(5, 4), hard, tiny_base_loss, second)
 
 
 @pytest.fixture
@@ -42,21 +45,29 @@ def test_every_arm_runs_and_stands_in_the_tables_beside_the_start(tmp_path, quic
     direct_reward.measure_again(setting, tmp_path)  # the states hold what was measured
     again = direct_reward.document_of(tmp_path)["rows"]
     for first, second in zip(document["rows"], again, strict=True):
-        if first["part"] == "end":
-            assert second["all"]["mpjpe_mm"] == pytest.approx(first["all"]["mpjpe_mm"], rel=1e-4)
-    assert {row["arm"] for row in document["rows"]} == {"before", "mean", *direct_reward.ARMS}
+        assert second["all"]["mpjpe_mm"] == pytest.approx(first["all"]["mpjpe_mm"], rel=1e-4)
+        assert second["all"]["second"]["mpjpe_mm"] == pytest.approx(first["all"]["second"]["mpjpe_mm"], rel=1e-4)
+        assert first["all"]["second"]["mpjpe_mm"] != first["all"]["mpjpe_mm"]
+    assert {row["arm"] for row in document["rows"]} == {"before", "mean", "medoid", *direct_reward.ARMS}
     control = next(row for row in document["rows"] if row["arm"] == direct_reward.CONTROL)
     assert control["all"]["against_control"] == [0.0, 0.0, 0.0] and control["seeds"] == 1
     assert document["persons"] == {"ordinary": 3, "hard": 2, "all": 5}
     assert {row["run"] for row in document["guard"]} == {f"{name}-0" for name in direct_reward.ARMS}
-    text = direct_reward.text_of(document, "What it means.")
+    text = text_of(document, "What it means.")
     assert [row["control"] for row in document["gates"]][2:] == [
         "retrieval by image",
         "one call of the base",
         direct_reward.MEAN,
+        direct_reward.MEDOID,
         "the base, DDIM",
     ]
-    for words in ("What it means.", "before fine-tuning", "ordinary poses (3 persons", "DRTune, K = 2"):
+    for words in (
+        "What it means.",
+        "By the second judge",
+        "before fine-tuning",
+        "ordinary poses (3 persons",
+        "DRTune, K = 2",
+    ):
         assert words in text
 
 
@@ -88,4 +99,27 @@ def test_rates_are_chosen_on_held_out_persons_and_taken_by_runs(tmp_path, quick)
     direct_reward.run_arm(setting, "no-kl", 0, 60.0, tmp_path)
     config = direct_reward.read_json(tmp_path / "no-kl-0/figures.json")["config"]
     assert config["learning_rate"] == best
-    assert "0.0001" in direct_reward.rate_table(tried)
+    assert "0.0001" in rate_table([row | {"says": row["arm"]} for row in tried])
+
+
+def test_weights_of_a_low_rank_look_are_merged_and_not_left_out(tmp_path, quick):
+    """Weights that do not fit a policy are an error: a look that loads nothing would be measured as the start."""
+    setting = tiny_setting()
+    config = replace(direct_reward.ARMS["lora"].config, learning_rate=0.05, seconds=60.0)
+    seen = []
+    direct_reward.trained_arm(
+        setting, direct_reward.ARMS["lora"], config, tmp_path, lambda average: seen.append(average.state_dict())
+    )
+    last = {key: value.clone() for key, value in seen[-1].items()}
+    tuned = direct_reward.with_weights(setting.policy, last, config)
+    assert not torch.equal(tuned.layers[2].weight, setting.policy.layers[2].weight)
+    with pytest.raises(RuntimeError, match=r"Missing|Unexpected"):
+        direct_reward.with_weights(setting.policy, last, replace(config, trainable="all"))
+
+
+def test_the_nearest_to_the_mean_is_one_of_the_samples_for_each_person():
+    samples = torch.zeros(3, 2, 1, 4, 2, 2)
+    samples[0, 0], samples[2, 1] = 9.0, 9.0
+    samples[1] = 1.0
+    found = direct_reward.nearest_to_mean(samples)
+    assert torch.equal(found, samples[1])

@@ -79,11 +79,11 @@ def tiny_persons(n: int, seed: int = 0) -> RingPersons:
     return RingPersons(torch.rand(n, *SHAPE, generator=draw).half(), joints)
 
 
-def tiny_critic() -> ViewCritic:
+def tiny_critic(seed: int = 0) -> ViewCritic:
     """Networks that have learned nothing."""
     config = SkeletonNetworkConfig(8, 8)
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         parts = [m.eval().requires_grad_(False) for m in (SkeletonNetwork(config), MapFeatures(config))]
         reader = ViewReader(JudgeConfig(4, 1)).eval().requires_grad_(False)
     return ViewCritic(Judge(reader, RING.rotations, RING.pixels_per_metre), PoseScore(*parts), RING)

@@ -7,6 +7,8 @@ Source: DrPose, whose sampler is DRTune's and whose reward is PoseScore. What it
 - a guard: a judge that is unlike the reward looks at persons who are not trained on. Where its error stays by more than
   `tolerance` over the best one so far for `patience` looks the run stops. The result is the best look;
 - the base loss (denoising of renders) beside the reward, as a choice;
+- a price on haze, as a choice: PoseScore is a proper score, whose best answer is the mean of all poses that a front
+  leaves open, and the mean of bodies is haze. How sharp a body is drawn is known from the front that is given;
 - its control: the same loop with `reward_weight` 0 is supervised continuation, of as much time as the rest.
 """
 
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 
 from hmralign.alignment.methods.direct_reward import DirectRewardConfig, planned_steps, rollout
 from hmralign.critics.view_figures import ViewCritic
+from hmralign.metrics.image_quality import haze
 from hmralign.rendering.ring_persons import RingPersons
 from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
@@ -50,6 +53,8 @@ class MultiViewRewardConfig:
     """Weight of the reward and of its drift; 0 is supervised continuation."""
     base_weight: float = 1.0
     """Weight of the base loss beside it; 0 leaves it out."""
+    haze_weight: float = 0.0
+    """Weight of the haze of side masks beyond that of the front, beside the reward; 0 lets a mean of bodies be said."""
     persons: int = 6
     """Persons per step who are sampled for the reward."""
     base_persons: int = 12
@@ -89,6 +94,8 @@ class MultiViewRewardConfig:
         weights = self.reward_weight, self.base_weight
         if not all(0 <= w < math.inf for w in weights) or sum(weights) == 0:
             raise InputError("multi-view reward: reward_weight and base_weight must not be negative, nor both 0")
+        if not 0 <= self.haze_weight < math.inf:
+            raise InputError(f"multi-view reward: haze_weight must not be negative, got {self.haze_weight}")
         if not 0 <= self.tolerance < 1 or not 0 <= self.ema_decay < 1 or self.warmup < 0:
             raise InputError("multi-view reward: tolerance and ema_decay must be in 0..1, warmup not negative")
         if self.rollout.hypotheses != 1:
@@ -132,9 +139,10 @@ class MultiViewSteps:
         none = dict.fromkeys(self._figures, 0.0)  # the loop adds up the same figures of all parts
         if c.reward_weight > 0:
             person = torch.randperm(len(self.data.persons.joints), generator=draw)[: c.persons]
-            score, drift = self._followed(policy, person, draw)
-            figures = none | {"reward": float(score.detach().mean()), "drift": float(drift.detach().mean())}
-            yield Part({"reward": c.rollout.kappa * drift - score}, {"reward": c.reward_weight}, figures=figures)
+            terms = self._followed(policy, person, draw)
+            cost = c.rollout.kappa * terms["drift"] + c.haze_weight * terms["haze"] - terms["reward"]
+            figures = none | {name: float(term.detach().mean()) for name, term in terms.items()}
+            yield Part({"reward": cost}, {"reward": c.reward_weight}, figures=figures)
         if c.base_weight > 0:
             person = torch.randint(len(self.data.base.joints), (c.base_persons,), generator=draw)
             loss = self.base_loss(policy, self.data.base[person], draw)
@@ -142,11 +150,13 @@ class MultiViewSteps:
 
     @property
     def _figures(self) -> tuple[str, ...]:
-        return (("reward", "drift") if self.config.reward_weight > 0 else ()) + (
+        return (("reward", "drift", "haze") if self.config.reward_weight > 0 else ()) + (
             ("base",) if self.config.base_weight > 0 else ()
         )
 
-    def _followed(self, policy: Any, person: Int[Tensor, " person"], draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _followed(
+        self, policy: Any, person: Int[Tensor, " person"], draw: torch.Generator
+    ) -> dict[str, Float[Tensor, " person"]]:
         persons, place = self.data.persons[person], next(policy.parameters()).device
         fronts = persons.pixels[:, 0].to(place).float()
         ours, theirs = policy.context(fronts), self.reference.context(fronts)
@@ -155,7 +165,15 @@ class MultiViewSteps:
         plan = planned_steps(self.config.rollout, draw)
         x_0, drift = rollout(policy, self.reference, ours, theirs, x_T, self.config.rollout, plan)
         views = policy.to_views(x_0)[:, 0]
-        return self.critic.score(views, self.critic.targets(persons.joints)), drift[:, 0]
+        score = self.critic.score(views, self.critic.targets(persons.joints))
+        return {"reward": score, "drift": drift[:, 0], "haze": haze_beyond_front(views, fronts)}
+
+
+def haze_beyond_front(
+    views: Float[Tensor, "person view 4 h w"], fronts: Float[Tensor, "person 4 h w"]
+) -> Float[Tensor, " person"]:
+    """Haze of the masks of side views above that of the given front's mask, at least 0; differentiable in the views."""
+    return (haze(views[:, 1:, 3]).mean(-1) - haze(fronts[:, 3])).relu()
 
 
 @torch.no_grad()
