@@ -118,3 +118,45 @@ def test_a_head_that_is_shown_the_front_changes_that_view_and_the_one_behind(tmp
     assert again.network.config.shows_front == 1
     with pytest.raises(InputError, match="0 or 1"):
         replace(TINY, shows_front=2)
+
+
+def test_a_code_of_the_front_reaches_the_same_rows_of_every_view(tmp_path):
+    """Before any training: what a row of the front says is added to that row of all views, with the whole beside it."""
+    p = policy(replace(TINY, front_code=6))
+    code = p.network.code
+    said = code(front())
+    rows = TINY.size // TINY.patch
+    assert said.shape == (3, TINY.views, rows * rows, TINY.width)
+    by_row = said.unflatten(2, (rows, rows))
+    assert torch.equal(by_row[..., :1, :].expand_as(by_row), by_row)  # alike along a row
+    changed = front().clone()
+    changed[:, :, : TINY.patch] += 1.0
+    with torch.no_grad():
+        code.whole.weight.zero_()
+    moved = (code(changed) - code(front())).unflatten(2, (rows, rows)).abs().amax((0, 3, 4))
+    assert (moved[:, 0] > 0).all() and (moved[:, 1:] == 0).all()
+    again = MultiViewPolicy.load(p.save(tmp_path / "coded.safetensors", ()), num_steps=3)
+    assert again.network.config.front_code == 6
+    with pytest.raises(InputError, match="front_code is -1"):
+        replace(TINY, front_code=-1)
+
+
+def test_a_base_with_a_code_draws_other_sides_for_another_front():
+    """A short training on two persons: the sides of each are nearer to their own than to the other's."""
+    p = policy(replace(TINY, front_code=16))
+    x_0 = torch.zeros(2, 1, p.dims)
+    views = p.to_views(x_0)
+    views[0, :, :, 3, :8], views[1, :, :, 3, 8:] = 1.0, 1.0
+    fronts = views[:, 0, 0].clone()
+    optimiser = torch.optim.Adam(p.network.requires_grad_(True).parameters(), 3e-3)
+    t = torch.full((2, 1), 49)
+    for step in range(150):
+        eps = torch.randn(2, 1, p.dims, generator=seeded(step))
+        loss = p.view_loss(p.from_views(views[:, 0])[:, None], t, eps, p.context(fronts)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        made = p.to_views(p.predict_x_0(eps, t, p.context(fronts)))[:, 0, 1:]
+    own, other = (made - views[:, 0, 1:]).square().mean(), (made - views.flip(0)[:, 0, 1:]).square().mean()
+    assert own < 0.5 * other
