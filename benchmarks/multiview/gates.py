@@ -274,8 +274,7 @@ def text_of(found: dict[str, Any]) -> str:
         for kind, (mean, low, high) in three["base_minus_retrieval"].items():
             parts += [f"Base minus retrieval, {kind}: {mean:+.1f} mm ({low:+.1f} to {high:+.1f}).", ""]
         for kind, (mean, low, high) in three.get("base_minus_exchanged", {}).items():
-            parts += [f"Base minus the same with sides of another person's front, {kind}: {mean:+.1f} mm ({low:+.1f} to "
-                      f"{high:+.1f}).", ""]  # fmt: skip
+            parts += [f"Base minus {EXCHANGED}, {kind}: {mean:+.1f} mm ({low:+.1f} to {high:+.1f}).", ""]
         parts += ["Passed." if three["passes"] else "Not passed.", ""]
     return "\n".join(parts)
 

@@ -3,8 +3,8 @@
 Every token is a patch of one view with an embedding of its view and its place; tokens of the front, the condition,
 stand beside those of the noisy views. All cameras are at one height and look level, so that what a row of the front
 shows lies in the same row of every view: with `front_code` each patch begins with what the front says of its row (a
-small transformer that must find these rows by attention alone draws sides that do not depend on the front). Time enters through scales and shifts of the normalisations (Peebles & Xie 2023,
-DiT).
+small transformer that must find these rows by attention alone draws sides that do not depend on the front). Time
+enters through scales and shifts of the normalisations (Peebles & Xie 2023, DiT).
 Patches that are put together as blocks show their seams, so the last layers are convolutions over whole views.
 """
 
