@@ -132,12 +132,12 @@ class PSHumanPolicy(nn.Module):
 
     def _embedded(self, pictures: Float[Tensor, "picture 3 h w"]) -> Float[Tensor, "picture e"]:
         """Step 2."""
-        how = self.parts.clip_input
-        seen = []
+        how, seen = self.parts.clip_input, []
+        mean, std = np.array(how.mean, dtype=np.float32), np.array(how.std, dtype=np.float32)
         for picture in pictures:
             pixels = (picture * 255).round().byte().permute(1, 2, 0).cpu().numpy()
             small = Image.fromarray(pixels).resize((how.side, how.side), Image.Resampling.BICUBIC)
-            seen.append((np.asarray(small, dtype=np.float32) / 255 - np.float32(how.mean)) / np.float32(how.std))
+            seen.append((np.asarray(small, dtype=np.float32) / 255 - mean) / std)
         given = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).to(pictures)
         return self.image_encoder(given).image_embeds
 
