@@ -80,7 +80,7 @@ class PSHumanParts:
     """Noise of image embeddings, by its level."""
     noise: FileSchedule
     words: Float[Tensor, "2 view token d"]
-    """Of each domain (normals, colours) and view."""
+    """Text embeddings of each domain (normals, colours) and view."""
 
     @property
     def size(self) -> int:

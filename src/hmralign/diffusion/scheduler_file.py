@@ -53,7 +53,7 @@ class FileSchedule:
         return [k * (count // num_steps) + self.offset for k in reversed(range(num_steps))]
 
     def levels(self, num_steps: int) -> list[tuple[int, Float[Tensor, ""], Float[Tensor, ""]]]:
-        """Of each call its time, its alpha_bar, and that to which its step goes."""
+        """The calls of a run: time, alpha_bar there, and the alpha_bar to which the step goes."""
         stride, found = self.schedule.num_steps // num_steps, []
         for time in self.times(num_steps):
             after = time - stride if time >= stride or self.ends_clean else 0

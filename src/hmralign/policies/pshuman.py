@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +36,7 @@ from hmralign.diffusion.parameterization import add_noise, eps_from_v
 from hmralign.diffusion.schedule import Schedule
 from hmralign.storage.seeds import seeded
 from hmralign.structures import InputError
+from hmralign.structures.tensor_record import TensorRecord
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,12 @@ class PSHumanSampling:
 
 
 @dataclass(frozen=True)
-class GivenPictures:
+class GivenPictures(TensorRecord):
     """What the network sees of persons."""
 
     embeds: Float[Tensor, "person 2 view e"]
     """Image embeddings with their noise levels, of each domain and view."""
     latents: Float[Tensor, "person view c h w"]
-
-    def __getitem__(self, person: Any) -> GivenPictures:
-        return GivenPictures(self.embeds[person], self.latents[person])
-
-    def __len__(self) -> int:
-        return len(self.embeds)
 
 
 class PSHumanPolicy(nn.Module):
@@ -90,7 +84,7 @@ class PSHumanPolicy(nn.Module):
             self.register_buffer(name, getattr(parts, name), persistent=False)
         side, channels = parts.config.latent_side, parts.config.latent_channels
         self.shape = (2, parts.config.switches.views, channels, side, side)
-        """Of x_0: domain, view, channel, h, w."""
+        """Axes of x_0: domain, view, channel, h, w."""
 
     @property
     def schedule(self) -> Schedule:
@@ -111,9 +105,9 @@ class PSHumanPolicy(nn.Module):
     def context(
         self, pictures: Float[Tensor, "person 2 3 h w"], generator: torch.Generator | None = None
     ) -> GivenPictures:
-        """Of each person the front and the face, colours 0 to 1. Without a generator the embeddings' noise is always
-        the same.
+        """What the network sees of persons, whose front and face are given in colours 0 to 1.
 
+        Without a generator the noise of the embeddings is always the same.
         Raises InputError for another size, and colours that are none.
         """
         size, views = self.parts.size, self.shape[1]
@@ -200,7 +194,7 @@ class PSHumanPolicy(nn.Module):
         self, context: GivenPictures, num_hypotheses: int, generator: torch.Generator
     ) -> Float[Tensor, "person hyp dims"]:
         """Clean samples, each from noise of its own."""
-        x_t = self._drawn((len(context), num_hypotheses), generator).to(context.latents)
+        x_t = self._drawn((len(context.latents), num_hypotheses), generator).to(context.latents)
         for now, here, below in self.parts.noise.levels(self.sampling.num_steps):
             t = torch.full(x_t.shape[:2], now, device=x_t.device)
             eps = self.predict_noise(x_t, t, context)

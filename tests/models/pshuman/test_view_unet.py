@@ -22,7 +22,7 @@ FULL = {
 
 
 def needs_diffusers():
-    return pytest.importorskip("diffusers", minversion="0.42", reason="the extra [diffusers] is not installed")
+    return pytest.importorskip("diffusers", minversion="0.36", reason="the extra [diffusers] is not installed")
 
 
 def test_switches_are_read_off_the_configuration():

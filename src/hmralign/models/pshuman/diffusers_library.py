@@ -7,8 +7,8 @@ from typing import Any
 
 from hmralign.structures import InputError
 
-OLDEST = (0, 42)
-"""The version that this was tested with."""
+OLDEST = (0, 36)
+"""The oldest version that this was tested with."""
 
 
 def require_diffusers() -> Any:
@@ -18,8 +18,8 @@ def require_diffusers() -> Any:
         import diffusers
     except ImportError as error:
         raise InputError(
-            "this model needs the package diffusers (0.42 or newer): run `pip install 'hmralign[diffusers]'`"
+            "this model needs the package diffusers (0.36 or newer): run `pip install 'hmralign[diffusers]'`"
         ) from error
     if tuple(int(v) for v in diffusers.__version__.split(".")[:2]) < OLDEST:
-        raise InputError(f"diffusers is {diffusers.__version__}; expected 0.42 or newer")
+        raise InputError(f"diffusers is {diffusers.__version__}; expected 0.36 or newer")
     return diffusers
