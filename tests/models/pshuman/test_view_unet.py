@@ -18,7 +18,7 @@ FULL = {
     "down_block_types": ["CrossAttnDownBlockMV2D"] * 3 + ["DownBlock2D"], "projection_class_embeddings_input_dim": 2048,
     "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlockMV2D"] * 3,
 }  # fmt: skip
-"""Stable Diffusion 2.1 unCLIP's sizes with the changes of the public inference configuration."""
+"""Sizes of Stability AI's `v2-1-stable-unclip-h-inference.yaml`, switches of PSHuman's `inference-768-6view.yaml`."""
 
 
 def needs_diffusers():
