@@ -51,7 +51,7 @@ def with_masks(body: BodyModel, example: Example, noise: MaskNoise, generator: t
     observation = example.observation
     image_size = 2 * observation.K[:, :2, 2] + 1  # synthetic cameras are centred
     seen = crop_silhouettes(body, example.annotation.body, observation.box, observation.K)
-    masks = spoil(seen, example, image_size, noise, generator)
+    masks = spoil(seen, example, example.annotation.joints, image_size, noise, generator)
     return replace(
         example, observation=replace(observation, mask=masks, has_mask=torch.ones(len(masks), dtype=torch.bool))
     )

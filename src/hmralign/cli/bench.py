@@ -15,7 +15,16 @@ class BenchOptions:
 
     out: Path
     """Folder of the benchmark."""
-    splits: tuple[str, ...] = ("lab/val", "lab/test", "wild/val", "wild/test")
+    splits: tuple[str, ...] = (
+        "lab-v2/val",
+        "lab-v2/test",
+        "wild-v2/val",
+        "wild-v2/test",
+        "lab/val",
+        "lab/test",
+        "wild/val",
+        "wild/test",
+    )
     """Which splits; lab/train, broad/train and wild/train are needed for training, mocap/test needs --poses."""
     poses: Path | None = None
     """Motion-capture pose file, for mocap/test."""

@@ -45,7 +45,7 @@ class EvaluateOptions:
     out: Path
     """Folder for metrics.json, metrics.md, calibration.png and the errors of each person."""
     dataset: Annotated[str, tyro.conf.arg(help=_DATASET_HELP)] = "synthwild"
-    split: str = "wild/val"
+    split: str = "wild-v2/val"
     """Which persons. Test splits are for tables: every reading is logged."""
     body: Path | None = None
     """Body file that the checkpoints are bound to, such as SMPL's; the free body without it."""

@@ -22,7 +22,7 @@ class EvaluateAlignmentOptions:
     """Paths of aligned checkpoints."""
     data: Path
     """Folder of the benchmark (`hmralign bench`)."""
-    split: str = "wild/val"
+    split: str = "wild-v2/val"
     """Which persons. Test splits are for tables: every reading is logged."""
     persons: int | None = None
     """Only the first so many persons."""

@@ -3,9 +3,9 @@
     folder/lab_test/index.json, shard_00000.safetensors ...     examples (`data.shards`)
                     slices_00000.safetensors ...                properties that hard cases are sorted by
 
-The frozen file (`synthetic/assets/synthwild_v1.json`) holds, for every split, the hash of its bytes and the mean and
-spread of each array. Another processor may round otherwise, so that the hash differs while all means agree; that is
-told apart from another benchmark.
+A frozen file for each version (`synthetic/assets/synthwild_v2.json`) holds, for every split, the hash of its bytes and
+the mean and spread of each array. Another processor may round otherwise, so that the hash differs while all means
+agree; that is told apart from another benchmark.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hmralign.data.dataset import DatasetFacts
 from hmralign.data.shards import ShardSet, content_hash, open_shards, read_index, read_shard, save_whole
-from hmralign.data.synthetic.synthwild import VERSION, Slices, Split, chunk_sizes, split_of
+from hmralign.data.synthetic.synthwild import VERSIONS, Slices, Split, chunk_sizes, split_of
 from hmralign.storage.json_file import parse_json
 from hmralign.structures import Example, InputError
 from hmralign.structures.counted import counted
@@ -74,14 +74,16 @@ class BenchmarkSplit:
     def facts(self) -> DatasetFacts:
         """What the benchmark says of itself."""
         return DatasetFacts(
-            self.name, f"{VERSION}, made by `hmralign bench`", "made here, of poses under free licences (NOTICE)",
+            self.name,
+            f"{self.benchmark}, made by `hmralign bench`",
+            "made here, of poses under free licences (NOTICE)",
             "cam, metres",
-        )  # fmt: skip
+        )
 
     @property
     def benchmark(self) -> str:
         """Name and version."""
-        return VERSION
+        return split_of(self.name).version
 
     def masks(self) -> dict[str, Tensor]:
         """The reported slices by name."""
@@ -107,8 +109,9 @@ def fingerprint(tensors: dict[str, Tensor]) -> dict[str, list[float]]:
 
 def frozen_splits() -> dict[str, dict]:
     """What the frozen file says of each split."""
-    path = files("hmralign.data.synthetic") / "assets" / f"{VERSION.replace('-', '_')}.json"
-    return parse_json(path.read_bytes())["splits"]
+    assets = files("hmralign.data.synthetic") / "assets"
+    parts = (parse_json((assets / f"{version.replace('-', '_')}.json").read_bytes()) for version in VERSIONS)
+    return {name: facts for part in parts for name, facts in part["splits"].items()}
 
 
 def agreement_with(frozen: dict[str, dict], split: str, sha256: str, tensors: dict[str, Tensor]) -> Agreement:
@@ -122,8 +125,8 @@ def agreement_with(frozen: dict[str, dict], split: str, sha256: str, tensors: di
         if name not in here or not _is_rounding(here[name], (mean, spread), tensors[name]):
             found = here.get(name, [float("nan")])[0]
             raise InputError(
-                f"split {split}: '{name}' is not that of {VERSION} (mean {found:.6g}, frozen {mean:.6g}); "
-                "it was made by another version of the generator"
+                f"split {split}: '{name}' is not that of {split_of(split).version} "
+                f"(mean {found:.6g}, frozen {mean:.6g}); it was made by another version of the generator"
             )
     return "equal up to rounding"
 
@@ -169,9 +172,10 @@ def split_facts(path: Path, split: str) -> dict:
         facts = read_index(path)
     except InputError as error:
         raise InputError(f"{error}; remove the folder {path}, or use another one") from error
-    if facts.get("benchmark") != VERSION or facts.get("split") != split:
+    version = split_of(split).version
+    if facts.get("benchmark") != version or facts.get("split") != split:
         raise InputError(
-            f"{path}: holds {facts.get('split')} of {facts.get('benchmark')}, expected {split} of {VERSION}; "
+            f"{path}: holds {facts.get('split')} of {facts.get('benchmark')}, expected {split} of {version}; "
             "remove this folder, or use another one"
         )
     return facts

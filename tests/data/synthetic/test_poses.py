@@ -12,7 +12,7 @@ from hmralign.body.skeleton import JOINT_NAMES, MIRROR_JOINTS
 from hmralign.data.pose_file import PoseSet
 from hmralign.data.synthetic.pose_prior import load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource, mirror, raise_collars
-from hmralign.data.synthetic.postures import POSTURES, any_orientation, apply_posture, sample_postures
+from hmralign.data.synthetic.postures import POSTURE_SETS, POSTURES, any_orientation, apply_posture, sample_postures
 from hmralign.geometry.rotations import axis_rotmat, random_rotmat, rotmat_angle, rotmat_to_rotvec
 from hmralign.geometry.swing_twist import swing_between
 from support.synthetic_persons import BODY, seeded
@@ -265,3 +265,35 @@ def test_as_many_poses_are_mirrored_as_is_said():
         torch.testing.assert_close(found, expected)
     stayed = (half[0] - plain[0]).abs().amax((1, 2, 3)) < 1e-6
     assert 0.4 < stayed.float().mean() < 0.6
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_postures_of_a_benchmark_are_those_of_no_other_set(name):
+    """Some joint of a leg, the spine or the pelvis is at least ten degrees away from where any other set has it."""
+    turned = [JOINT_NAMES.index(n) - 1 for n in ("left_hip", "right_hip", "left_knee", "right_knee", "spine1")]
+
+    def drawn(posture, seed):
+        pose, up = apply_posture(posture, torch.eye(3).expand(300, 23, 3, 3), seeded(seed))
+        pose[:, turned[-1]] = torch.linalg.matrix_power(pose[:, turned[-1]], 3)  # three joints share the bend
+        return pose[:, turned], up
+
+    def degrees(a, b):
+        trace = torch.einsum("aij,bij->ab", a, b)
+        return torch.rad2deg(((trace - 1) / 2).clamp(-1, 1).acos())
+
+    for posture in POSTURE_SETS[name]:
+        ours, our_up = drawn(posture, 1)
+        for other in (p for among, postures in POSTURE_SETS.items() if among != name for p in postures):
+            theirs, their_up = drawn(other, 2)
+            apart = [degrees(ours[:, k], theirs[:, k]) for k in range(len(turned))]
+            apart.append(torch.rad2deg((our_up @ their_up.T).clamp(-1, 1).acos()))
+            assert torch.stack(apart).amax(0).min() > 10, (posture.name, other.name)
+
+
+def test_a_mix_names_its_postures():
+    upright = PoseMix(posture_share=1.0, perturb_deg=0.0, tumble_share=0.0, collars=False, mirror_share=0.0)
+    heads_down = {}
+    for name in POSTURE_SETS:
+        _, up = PoseSource(load_pose_prior("train"), replace(upright, postures=name)).sample(200, seeded(3))
+        heads_down[name] = float((up[:, 1] < -0.5).float().mean())
+    assert heads_down["test"] > 0.1 and heads_down["training"] == heads_down["validation"] == 0.0

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from hmralign.data.pose_file import load_pose_file
 from hmralign.data.synthetic.synthwild import (
     LABEL_NOISE_M,
     SPLITS,
+    V1,
+    V2,
     Split,
+    chunk_generator,
     chunk_sizes,
     sample_chunk,
     slices_of,
@@ -22,7 +26,7 @@ from hmralign.data.synthetic.synthwild import (
 from hmralign.data.synthwild_folder import agreement_with, content_hash, frozen_splits
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.structures import InputError
-from hmralign.systems.synth.write_synthwild import masked_chunk
+from hmralign.systems.synth.write_synthwild import masked_chunk, with_masks
 from support.shared_data import require_shared
 from support.split_tensors import split_tensors
 from support.synthetic_persons import seeded
@@ -120,7 +124,7 @@ def test_a_chunk_is_the_same_in_another_process(tmp_path):
     assert there.stdout.strip().splitlines()[-1] == here
 
 
-@pytest.mark.parametrize("name", ["lab/val", "wild/val"])
+@pytest.mark.parametrize("name", ["lab/val", "wild/val", "lab-v2/val", "wild-v2/val"])
 def test_the_generator_is_the_frozen_one(name):
     """Fails with any change of poses, cameras, noise, body or masks: that needs a new version name."""
     split = split_of(name)
@@ -147,6 +151,34 @@ def test_mocap_needs_a_pose_file():
         sample_chunk(SPLITS["mocap/test"], 0, seeded(0))
 
 
+@pytest.mark.parametrize("world", ["lab", "wild"])
+def test_nobody_is_twice_in_v2(world):
+    example, _ = sample_chunk(replace(SPLITS[f"{world}-v2/val"], size=400), 0, seeded(5))
+    assert len(example.observation.box) == 400
+    assert len(torch.unique(example.observation.keypoints, dim=0)) == 400
+    with_copies, _ = sample_chunk(replace(SPLITS["wild/val"], size=400), 0, seeded(5))
+    assert len(torch.unique(with_copies.observation.keypoints, dim=0)) < 400
+
+
+def test_holes_of_masks_follow_the_observed_body_in_v2():
+    """Persons and masks are drawn alike; only where limbs are hidden may a mask differ."""
+    split = replace(SPLITS["wild-v2/val"], size=60, mask_share=1.0)
+    observed, _ = masked_chunk(split, 0)
+    generator = chunk_generator(split, 0)
+    again, seen = sample_chunk(split, 0, generator)
+    annotated = with_masks(again, seen, 1.0, generator, "annotated")
+    hidden = (observed.observation.confidence <= 0.3).any(1)
+    assert not torch.equal(observed.observation.mask, annotated.observation.mask)
+    assert torch.equal(observed.observation.mask[~hidden], annotated.observation.mask[~hidden])
+
+
+def test_splits_of_a_version_say_so_and_v1_keeps_its_postures():
+    for name, split in SPLITS.items():
+        assert split.version == (V2 if "-v2/" in name else V1)
+        expected = name.rpartition("/")[2].replace("val", "validation") if split.version == V2 else "training"
+        assert split.postures == expected
+
+
 def test_unknown_split():
-    with pytest.raises(InputError, match="no split of synthwild-v1"):
+    with pytest.raises(InputError, match="no split of SynthWild"):
         split_of("lab/tset")

@@ -7,7 +7,7 @@ import torch
 
 from hmralign.cli.main import main
 from hmralign.data.dataset import LabelledPersons, open_dataset
-from hmralign.data.synthetic.synthwild import SPLITS, Split
+from hmralign.data.synthetic.synthwild import SPLITS, V2, Split
 from hmralign.data.synthwild_folder import open_split
 from hmralign.preferences.store import GroupStore
 from hmralign.rendering.scenes import synthwild_images
@@ -16,7 +16,11 @@ from hmralign.structures import InputError
 from hmralign.systems.synth.write_synthwild import write_benchmark
 from support.pixel_persons import tiny_pixel_checkpoint
 
-TINY = {"tiny/lab": Split("lab", "train", 70, 5, 0.5), "tiny/wild": Split("wild", "train", 66, 6, 0.5)}
+TINY = {
+    "tiny/lab": Split("lab", "train", 70, 5, 0.5),
+    "tiny/wild": Split("wild", "train", 66, 6, 0.5),
+    "tiny-v2/wild": Split("wild", "heldout", 40, 7, 0.5, version=V2, postures="test"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,13 @@ def test_the_first_persons_have_the_pictures_that_they_have_among_all(folder):
     assert len(few) == 5 and torch.equal(few.examples.observation.crop, images.examples.observation.crop[:5])
     again = open_dataset("synthwild-images", folder, "tiny/lab").examples.observation.crop
     assert torch.equal(again, images.examples.observation.crop)
+
+
+def test_persons_of_v2_have_pictures_and_their_version_is_said(folder):
+    images = open_dataset("synthwild-images", folder, "tiny-v2/wild")
+    assert images.first(3).examples.observation.crop.float().std() > 10
+    assert images.benchmark.endswith("of synthwild-v2") and images.facts.source.endswith("persons of synthwild-v2")
+    assert open_dataset("synthwild-images", folder, "tiny/wild").benchmark.endswith("of synthwild-v1")
 
 
 def test_lab_and_wild_look_different():

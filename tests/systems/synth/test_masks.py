@@ -33,7 +33,8 @@ def silhouettes():
 
 
 def spoilt(silhouettes, noise=CLEAN, example=EXAMPLE, size=None, seed=0):
-    return spoil(silhouettes, example, torch.full((8, 2), 1e5) if size is None else size, noise, seeded(seed))
+    size = torch.full((8, 2), 1e5) if size is None else size
+    return spoil(silhouettes, example, example.annotation.joints, size, noise, seeded(seed))
 
 
 def test_silhouettes_cover_the_vertices(silhouettes):

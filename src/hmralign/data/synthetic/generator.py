@@ -73,6 +73,26 @@ class Generator:
 
     def sample_seen(self, n: int, generator: torch.Generator) -> tuple[Example, SeenBody]:
         """`sample`, and the bodies as they were observed: with limbs of other lengths than the annotation's."""
+        example, seen, good = self._drawn(n, generator)
+        if not good.any():  # only in tiny batches: nobody to repeat
+            return self.sample_seen(n, generator)
+        index = torch.arange(n)
+        index[~good] = good.nonzero()[:, 0][torch.randint(int(good.sum()), (int((~good).sum()),), generator=generator)]
+        return example[index], seen[index]
+
+    def sample_distinct(self, n: int, generator: torch.Generator) -> tuple[Example, SeenBody]:
+        """`sample_seen` without repeats: whoever is hardly seen makes room for somebody new."""
+        examples, bodies, missing = [], [], n
+        while missing > 0:
+            example, seen, good = self._drawn(n, generator)
+            kept = good.nonzero()[:missing, 0]
+            examples.append(example[kept])
+            bodies.append(seen[kept])
+            missing -= len(kept)
+        return Example.cat(examples), SeenBody.cat(bodies)
+
+    def _drawn(self, n: int, generator: torch.Generator) -> tuple[Example, SeenBody, Bool[Tensor, " n"]]:
+        """Persons, and who of them is seen well enough."""
         if n < 1:
             raise InputError(f"number of synthetic persons must be at least 1, got {n}")
         body_pose, up = self.poses.sample(n, generator)
@@ -86,11 +106,7 @@ class Generator:
         good = (confidence > MIN_CONFIDENCE).sum(1) >= self.mix.min_keypoints
         good |= by_box & (seen.inside_image > 0.3)
         good &= (example.annotation.joints[..., 2] > 0.25).all(1) if example.annotation else good
-        if not good.any():  # only in tiny batches: nobody to repeat
-            return self.sample_seen(n, generator)
-        index = torch.arange(n)
-        index[~good] = good.nonzero()[:, 0][torch.randint(int(good.sum()), (int((~good).sum()),), generator=generator)]
-        return example[index], seen[index]
+        return example, seen, good
 
     def observed(
         self,

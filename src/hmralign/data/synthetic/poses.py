@@ -16,7 +16,7 @@ from torch import Tensor
 from hmralign.body.skeleton import JOINT_NAMES, MIRROR_JOINTS, NUM_JOINTS, PARENTS
 from hmralign.data.pose_file import PoseSet
 from hmralign.data.synthetic.pose_prior import PosePrior
-from hmralign.data.synthetic.postures import any_orientation, sample_postures
+from hmralign.data.synthetic.postures import PostureSet, any_orientation, sample_postures
 from hmralign.geometry.rotations import axis_rotmat, rotvec_to_rotmat
 
 _INDEX = {name: i - 1 for i, name in enumerate(JOINT_NAMES)}
@@ -41,6 +41,8 @@ class PoseMix:
 
     posture_share: float = 0.3
     """Typed postures (standing, seated, kneeling, lying ...) under a sampled upper body."""
+    postures: PostureSet = "training"
+    """Which typed postures; the others are for benchmarks alone."""
     file_share: float = 0.6
     """Share of the remaining poses that come from the pose file, when there is one; the rest come from the prior."""
     mirror_share: float = 0.5
@@ -123,7 +125,7 @@ class PoseSource:
         body_pose[flipped], up[flipped] = mirror(body_pose[flipped], up[flipped])
         body_pose = _recombine(body_pose, self.mix.recombine_share, generator)
         posed = (torch.rand(n, generator=generator) < self.mix.posture_share).nonzero()[:, 0]
-        body_pose[posed], up[posed] = sample_postures(body_pose[posed], generator)
+        body_pose[posed], up[posed] = sample_postures(body_pose[posed], generator, self.mix.postures)
         body_pose = _perturb(body_pose, self.mix, generator)
         if self.mix.collars:
             body_pose = raise_collars(body_pose, generator)

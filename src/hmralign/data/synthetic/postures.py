@@ -2,12 +2,17 @@
 
 Each posture is a box of joint angles (degrees, uniform inside) for pelvis tilt, hips, knees, ankles and spine; the
 upper body comes from elsewhere. Ranges are typed from anatomy and everyday positions, not fitted.
+
+Three sets: those of training, and others that a benchmark validates and tests with. Nobody of one set is in a posture
+of another one: a hip, the spine or the pelvis is turned otherwise.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,6 +22,9 @@ from hmralign.body.skeleton import JOINT_NAMES
 from hmralign.geometry.rotations import axis_rotmat, random_rotmat
 
 Range = tuple[int | float, int | float]
+
+PostureSet = Literal["training", "validation", "test"]
+"""Which postures are drawn."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,23 @@ POSTURES = (
     Posture("all_fours", 0.04, (60, 105), (60, 110), (60, 110), ankle=(-50, 0)),
     Posture("lying", 0.08, (-110, -70), (-10, 70), (0, 90), side=(-100, 100), one_sided=True),
 )
+
+VALIDATION_POSTURES = (
+    Posture("forward_fold", 0.35, (25, 60), (95, 125), (0, 20), spine=(35, 60)),
+    Posture("wide_squat", 0.35, (0, 35), (35, 65), (50, 100), hip_abduction=(45, 65), hip_rotation=(20, 50)),
+    Posture("curled_up", 0.30, (-110, -60), (95, 130), (110, 145), spine=(35, 60), side=(-100, 100)),
+)
+
+TEST_POSTURES = (
+    Posture("bridge", 0.25, (-95, -60), (-25, 5), (55, 100), spine=(-60, -25)),
+    Posture("wide_stance", 0.25, (-5, 30), (-10, 15), (0, 12), hip_abduction=(45, 70), hip_rotation=(0, 30)),
+    Posture("handstand", 0.25, (150, 200), (-10, 35), (0, 30), ankle=(-45, 0)),
+    Posture("prone_arch", 0.25, (75, 105), (-25, 0), (0, 30), ankle=(-50, -10), spine=(-50, -20)),
+)
+
+POSTURE_SETS: Mapping[PostureSet, tuple[Posture, ...]] = {
+    "training": POSTURES, "validation": VALIDATION_POSTURES, "test": TEST_POSTURES,
+}  # fmt: skip
 
 
 def _uniform(n: int, bounds: Range, generator: torch.Generator) -> Float[Tensor, " n"]:
@@ -100,15 +125,16 @@ def apply_posture(
 
 
 def sample_postures(
-    body_pose: Float[Tensor, "n 23 3 3"], generator: torch.Generator
+    body_pose: Float[Tensor, "n 23 3 3"], generator: torch.Generator, among: PostureSet = "training"
 ) -> tuple[Float[Tensor, "n 23 3 3"], Float[Tensor, "n 3"]]:
     """Give every upper body a posture drawn by weight; one in four lying bodies is turned face down."""
     if len(body_pose) == 0:
         return body_pose, torch.zeros(0, 3)
-    weights = torch.tensor([p.weight for p in POSTURES])
+    postures = POSTURE_SETS[among]
+    weights = torch.tensor([p.weight for p in postures])
     choice = torch.multinomial(weights, len(body_pose), replacement=True, generator=generator)
     out, up = body_pose.clone(), torch.zeros(len(body_pose), 3)
-    for k, posture in enumerate(POSTURES):
+    for k, posture in enumerate(postures):
         index = (choice == k).nonzero()[:, 0]
         if len(index):
             out[index], up[index] = apply_posture(posture, body_pose[index], generator)

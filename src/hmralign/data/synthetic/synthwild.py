@@ -1,4 +1,4 @@
-"""SynthWild v1: a benchmark of synthetic persons with a gap between lab and wild, frozen and hashed.
+"""SynthWild: a benchmark of synthetic persons with a gap between lab and wild, frozen and hashed.
 
 Three worlds. *lab*: moderate poses before level cameras, careful keypoints, hardly anything hidden. *broad*: a little
 more of everything, the same careful keypoints; its labels are noisy. *wild*: harder poses, steep, rolled and wide
@@ -6,6 +6,9 @@ cameras, people cut off and hidden, the measured noise of the shipped detector, 
 splits come from the prior fitted on clips that the training prior never saw; `mocap` takes real unseen poses where a
 pose file is at hand. Nothing here may change without a new version name: the frozen hashes and their test hold it. Why
 it is so and what it cannot show: `docs/benchmark_synthwild.md`.
+
+v2 has the worlds of v1 and new validation and test splits (`wild-v2/test`): nobody is there twice, postures are those
+that no training, no other split and no prior has, and holes of masks follow the body that was observed.
 """
 
 from __future__ import annotations
@@ -25,12 +28,15 @@ from hmralign.data.synthetic.generator import Generator, SeenBody, SyntheticMix
 from hmralign.data.synthetic.observation_noise import Failures, GenericNoise, load_measured_noise
 from hmralign.data.synthetic.pose_prior import PriorName, load_pose_prior
 from hmralign.data.synthetic.poses import PoseMix, PoseSource
+from hmralign.data.synthetic.postures import PostureSet
 from hmralign.data.synthetic.proportions import AS_MODELLED, Proportions
 from hmralign.data.synthetic.views import ViewMix
 from hmralign.geometry.rotations import rotvec_to_rotmat
+from hmralign.storage.seeds import seeded
 from hmralign.structures import Annotation, Example, InputError, TensorRecord
 
-VERSION = "synthwild-v1"
+V1, V2 = "synthwild-v1", "synthwild-v2"
+VERSIONS = (V1, V2)
 
 World = Literal["lab", "broad", "wild"]
 
@@ -101,6 +107,11 @@ class Split:
     """Whether the annotation is noisy (`LABEL_NOISE_M`)."""
     real_poses: bool = False
     """Poses come from the test split of a pose file; not hashed, since the file is the user's."""
+    version: str = V1
+    """One of `VERSIONS`. In v1 whoever is hardly seen is replaced by a copy of somebody else, and holes of masks follow
+    the annotated body."""
+    postures: PostureSet = "training"
+    """Which typed postures there are."""
 
 
 SPLITS: dict[str, Split] = {
@@ -112,6 +123,10 @@ SPLITS: dict[str, Split] = {
     "wild/val": Split("wild", "train", 1_000, 32, 0.8),
     "wild/test": Split("wild", "heldout", 2_000, 33, 0.8),
     "mocap/test": Split("wild", "heldout", 1_000, 43, 0.8, real_poses=True),
+    "lab-v2/val": Split("lab", "train", 500, 52, 0.5, version=V2, postures="validation"),
+    "lab-v2/test": Split("lab", "heldout", 1_000, 53, 0.5, version=V2, postures="test"),
+    "wild-v2/val": Split("wild", "train", 1_000, 62, 0.8, version=V2, postures="validation"),
+    "wild-v2/test": Split("wild", "heldout", 2_000, 63, 0.8, version=V2, postures="test"),
 }
 
 CHUNK = 2_500
@@ -121,7 +136,7 @@ CHUNK = 2_500
 def split_of(name: str) -> Split:
     """A split by name. Raises InputError for another name."""
     if name not in SPLITS:
-        raise InputError(f"'{name}' is no split of {VERSION}; expected one of {', '.join(SPLITS)}")
+        raise InputError(f"'{name}' is no split of SynthWild; expected one of {', '.join(SPLITS)}")
     return SPLITS[name]
 
 
@@ -130,10 +145,12 @@ def chunk_sizes(split: Split) -> list[int]:
     return [min(CHUNK, split.size - start) for start in range(0, split.size, CHUNK)]
 
 
-def world_generator(world: World, prior: PriorName, poses: PoseSet | None = None) -> Generator:
+def world_generator(
+    world: World, prior: PriorName, poses: PoseSet | None = None, postures: PostureSet = "training"
+) -> Generator:
     """The source of a world; `poses` replaces the prior's poses by real ones."""
     mix = WORLDS[world]
-    pose_mix = mix.poses
+    pose_mix = replace(mix.poses, postures=postures)
     if poses is not None:
         pose_mix = PoseMix(
             posture_share=0.0, file_share=1.0, recombine_share=0.0, perturb_deg=0.0, wide_perturb_share=0.0,
@@ -146,8 +163,10 @@ def world_generator(world: World, prior: PriorName, poses: PoseSet | None = None
 def chunk_generator(split: Split, chunk: int) -> torch.Generator:
     """What a chunk is drawn from.
 
-    Not `storage.seeds.seeded`: v1 is frozen, and other seeds would be other persons under its name.
+    v1 does not take `storage.seeds.seeded`: it is frozen, and other seeds would be other persons under its name.
     """
+    if split.version != V1:
+        return seeded(split.seed, split.version, chunk)
     return torch.Generator().manual_seed(split.seed * 1_000_003 + chunk)
 
 
@@ -157,8 +176,10 @@ def sample_chunk(
     """Persons of one chunk, without masks. Raises InputError for a `real_poses` split without poses."""
     if split.real_poses and poses is None:
         raise InputError("this split takes its poses from a pose file; give one")
-    source = world_generator(split.world, split.prior, poses if split.real_poses else None)
-    example, seen = source.sample_seen(chunk_sizes(split)[chunk], generator)
+    source = world_generator(split.world, split.prior, poses if split.real_poses else None, split.postures)
+    size = chunk_sizes(split)[chunk]
+    sampled = source.sample_seen if split.version == V1 else source.sample_distinct
+    example, seen = sampled(size, generator)
     if split.label_noise:
         example = with_label_noise(example, generator)
     return example, seen

@@ -24,7 +24,6 @@ from hmralign.data.dataset import DatasetFacts
 from hmralign.data.synthetic.generator import SeenBody
 from hmralign.data.synthetic.synthwild import (
     CHUNK,
-    VERSION,
     World,
     chunk_generator,
     chunk_sizes,
@@ -71,7 +70,7 @@ class ImageSplit:
     @property
     def benchmark(self) -> str:
         """Name and version of pictures and persons."""
-        return f"{IMAGES} of {VERSION}"
+        return f"{IMAGES} of {self.persons.benchmark}"
 
     @property
     def sha256(self) -> str:
@@ -86,7 +85,7 @@ class ImageSplit:
     @property
     def facts(self) -> DatasetFacts:
         """What the benchmark says of itself."""
-        return replace(self.persons.facts, source=f"{IMAGES}, drawn here of the persons of {VERSION}")
+        return replace(self.persons.facts, source=f"{IMAGES}, drawn here of the persons of {self.persons.benchmark}")
 
     @cached_property
     def examples(self) -> Example:
@@ -153,5 +152,6 @@ def _require_same(split: str, stored: Example, again: Example) -> None:
         here, there = (getattr(e.observation, name) for e in (stored, again))
         if not torch.allclose(here, there, rtol=1e-4, atol=1e-2):
             raise InputError(
-                f"{split}: the stored persons are not those of {VERSION} ({name} differ); write them again"
+                f"{split}: the stored persons are not those of {split_of(split).version} ({name} differ); "
+                "write them again"
             )

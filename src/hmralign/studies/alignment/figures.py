@@ -10,7 +10,7 @@ import numpy as np
 
 from hmralign.body.npz_file import read_npz
 from hmralign.body.skeleton import NUM_JOINTS
-from hmralign.data.synthetic.synthwild import VERSION
+from hmralign.data.synthetic.synthwild import V1
 from hmralign.storage.run_record import plain
 from hmralign.structures.counted import counted
 from hmralign.studies.alignment.cells import Cell, Facts, read_facts, read_measurement
@@ -94,7 +94,7 @@ def _settings(study: AlignmentStudy) -> dict[str, Any]:
     names = {"/".join(Path(b.checkpoint).parts[-2:]): b.sha256 for b in bases}  # no folders of this machine
     return plain(kept) | {
         "bases": names,
-        "benchmark": VERSION,
+        "benchmark": V1,
         "mesh": study.body.mesh_hash,
         "joints": f"{NUM_JOINTS} joints of the free body, pelvis at the origin",
         "scorer": SCORER if study.scorer is not None else None,

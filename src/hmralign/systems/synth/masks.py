@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -50,11 +51,12 @@ def crop_silhouettes(body: BodyModel, example: Example, seen: SeenBody | None = 
 def spoil(
     silhouettes: Bool[Tensor, "n fine fine"],
     example: Example,
+    joints: Float[Tensor, "n joints 3"],
     image_size: Float[Tensor, "n 2"],
     noise: MaskNoise,
     generator: torch.Generator,
 ) -> Float[Tensor, "n mask_h mask_w"]:
-    """Masks as a segmenter might give them, cut at the image border."""
+    """Masks as a segmenter might give them, cut at the image border; holes are where `joints` are not seen."""
     mask = silhouettes.float()
     n = len(mask)
 
@@ -66,7 +68,7 @@ def spoil(
     for p in (noise.grow, noise.grow / 2):
         mask = torch.where(draw(p), max_pool2d(mask[:, None], 3, 1, 1)[:, 0], mask)
     mask = torch.where(draw(noise.shrink), -max_pool2d(-mask[:, None], 3, 1, 1)[:, 0], mask)
-    mask = mask * ~(_hidden_cells(example) & draw(noise.hide))
+    mask = mask * ~(_hidden_cells(example, joints) & draw(noise.hide))
     return avg_pool2d((mask * _inside_image(example, image_size))[:, None], 2)[:, 0]
 
 
@@ -77,17 +79,21 @@ def drawn_masks(
     noise: MaskNoise,
     generator: torch.Generator,
     device: str | torch.device = "cpu",
+    holes: Literal["annotated", "observed"] = "annotated",
 ) -> Float[Tensor, "n mask_h mask_w"]:
     """Masks of bodies as they were observed; image sizes are twice the principal point, as the generator makes them.
 
-    Silhouettes are drawn on `device`; masks are on the CPU.
+    Silhouettes are drawn on `device`; masks are on the CPU. `holes` says whose joints are hidden: those of the
+    annotation, which has no stretched limbs (training and SynthWild v1 are so), or those that were observed.
     """
     parts, drawn = [], body.to(device)
     for index in torch.arange(len(example.observation.box)).split(_AT_ONCE):
         part = example[index]
         image_size = 2 * part.observation.K[:, :2, 2] + 1
         silhouettes = crop_silhouettes(drawn, part.to(device), seen[index].to(device)).cpu()
-        parts.append(spoil(silhouettes, part, image_size, noise, generator))
+        assert part.annotation is not None
+        joints = seen[index].joints if holes == "observed" else part.annotation.joints
+        parts.append(spoil(silhouettes, part, joints, image_size, noise, generator))
     return torch.cat(parts)
 
 
@@ -99,11 +105,10 @@ def _cell_pixels(example: Example, size: int) -> Float[Tensor, "n cells 2"]:
     return apply_affine(back, cells.expand(len(back), -1, 2))
 
 
-def _hidden_cells(example: Example) -> Bool[Tensor, "n fine fine"]:
+def _hidden_cells(example: Example, joints: Float[Tensor, "n joints 3"]) -> Bool[Tensor, "n fine fine"]:
     """Cells whose nearest joint belongs to a hidden keypoint."""
-    assert example.annotation is not None
-    keypoints, joints = list(JOINT_NEAR), list(JOINT_NEAR.values())
-    places = project(example.annotation.joints[:, joints], example.observation.K)
+    keypoints, near = list(JOINT_NEAR), list(JOINT_NEAR.values())
+    places = project(joints[:, near], example.observation.K)
     nearest = torch.cdist(_cell_pixels(example, MASK_SIZE), places).argmin(-1)
     hidden = example.observation.confidence[:, keypoints] <= MIN_CONFIDENCE
     coarse = hidden.gather(1, nearest).unflatten(1, (MASK_SIZE, MASK_SIZE))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,7 +17,7 @@ from hmralign.data.pose_file import PoseSet, load_pose_file
 from hmralign.data.shards import read_shards, write_index, write_shard
 from hmralign.data.synthetic.generator import SeenBody
 from hmralign.data.synthetic.synthwild import (
-    VERSION,
+    V1,
     Slices,
     Split,
     chunk_generator,
@@ -66,7 +66,7 @@ def write_benchmark(folder: Path, splits: Sequence[str], poses: Path | None = No
 def _write_split(folder: Path, name: str, split: Split, unseen: PoseSet | None) -> Agreement:
     path = folder / folder_name(name)
     source = {"pose_file_sha256": unseen.sha256} if split.real_poses and unseen is not None else {}
-    plan = {"benchmark": VERSION, "split": name, "hmralign": __version__, **source}
+    plan = {"benchmark": split.version, "split": name, "hmralign": __version__, **source}
     if (path / "index.json").exists():
         facts = split_facts(path, name)
         _require_same_poses(path, facts, plan)
@@ -145,7 +145,7 @@ def _finish(path: Path, name: str, split: Split, source: dict[str, str]) -> Agre
     agreement = agreement_with(frozen_splits(), name, sha256, tensors)
     write_index(
         path,
-        benchmark=VERSION,
+        benchmark=split.version,
         split=name,
         examples=split.size,
         sha256=sha256,
@@ -162,19 +162,24 @@ def masked_chunk(split: Split, chunk: int, unseen: PoseSet | None = None) -> tup
     try:
         generator = chunk_generator(split, chunk)
         example, seen = sample_chunk(split, chunk, generator, unseen)
-        return with_masks(example, seen, split.mask_share, generator), slices_of(example, seen)
+        holes = "annotated" if split.version == V1 else "observed"
+        return with_masks(example, seen, split.mask_share, generator, holes), slices_of(example, seen)
     finally:
         torch.set_num_threads(threads)
 
 
-def with_masks(example: Example, seen: SeenBody, share: float, generator: torch.Generator) -> Example:
+def with_masks(
+    example: Example, seen: SeenBody, share: float, generator: torch.Generator, holes: Literal["annotated", "observed"]
+) -> Example:
     """Spoilt masks for a share of the persons, of the bodies as they were observed."""
     observation = example.observation
     has_mask = torch.rand(len(observation.box), generator=generator) < share
     mask = observation.mask.clone()
     if bool(has_mask.any()):
         chosen = has_mask.nonzero()[:, 0]
-        mask[chosen] = drawn_masks(load_free_body("3k5"), example[chosen], seen[chosen], MaskNoise(), generator)
+        mask[chosen] = drawn_masks(
+            load_free_body("3k5"), example[chosen], seen[chosen], MaskNoise(), generator, holes=holes
+        )
     # Stored as bytes: what is returned is what is read back.
     mask = (mask * 255).round() / 255
     return replace(example, observation=replace(observation, mask=mask, has_mask=has_mask))
