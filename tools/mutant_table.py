@@ -633,6 +633,15 @@ _MODELS = (
         ("falls beyond the last knot", "above = 1 - (1 - y[-1]) * torch.exp((x[-1] - output).clamp(max=0))", "above = y[-1] * torch.exp((x[-1] - output).clamp(max=0))"),
         ("between the wrong knots", "x_low, x_high, y_low, y_high = x[slot - 1], x[slot], y[slot - 1], y[slot]", "x_low, x_high, y_low, y_high = x[slot - 1], x[slot], y[slot], y[slot - 1]"),
     ),
+    *_of(
+        "models/pshuman/view_block.py", "models/pshuman/test_view_block.py",
+        ("the front's share of the face", "(1 - share) * place + share * small", "share * place + (1 - share) * small"),
+        ("the face's gradient through the front", "pictures[:, -1].detach() if", "pictures[:, -1] if"),
+        ("columns over the views", "x.unflatten(2, (side, side)).transpose(1, 2)", "x.unflatten(2, (side, side)).movedim(3, 1)"),
+        ("the face in rows", "sides = groups if self.switches.face_in_rows else groups[:, :-1]", "sides = groups"),
+        ("domains for themselves", "torch.cat(x.chunk(2, dim=0), dim=1)", "torch.cat([x[: len(x) // 2]] * 2, dim=1)"),
+        ("tokens that are not normed", "x = x + self._own(self.norm1(x))  # 1", "x = x + self._own(x)  # 1"),
+    ),
 )
 
 _DATA = (

@@ -2,11 +2,22 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from hmralign.adapters.pshuman import AfterDecoding, check_folder, finished_pictures
+from hmralign.adapters.pshuman import (
+    SIZE,
+    VIEW_NAMES,
+    VIEWS,
+    AfterDecoding,
+    BeforeEncoding,
+    check_folder,
+    finished_pictures,
+    prepared_pictures,
+)
 from hmralign.cli.main import main
 from hmralign.structures import InputError
 
@@ -106,3 +117,52 @@ def test_pictures_are_finished_as_the_switches_say():
     ):  # fmt: skip
         with pytest.raises(InputError, match=said):
             finished_pictures(normals, colors, given, wrong)
+
+
+def person(width=20, height=40, at=(3, 5), of=(60, 50), color=(200, 100, 50)):
+    """A block of one colour, cut out."""
+    pixels = np.zeros((of[1], of[0], 4), np.uint8)
+    pixels[at[1] : at[1] + height, at[0] : at[0] + width] = (*color, 255)
+    return Image.fromarray(pixels)
+
+
+def test_the_person_is_brought_to_the_middle_on_white_with_the_face_in_the_upper_third():
+    whole = BeforeEncoding(person_share=1.0, drops_last_pixels=False)
+    front, face = prepared_pictures(person(), 48, whole)
+    color = torch.tensor([200, 100, 50]) / 255
+    assert torch.equal(front[:, 24, 24], color) and torch.equal(front[:, 0, 24], color)
+    assert torch.equal(front[:, :, :12], torch.ones(3, 48, 12)) and torch.equal(front[:, :, 36:], torch.ones(3, 48, 12))
+    assert torch.allclose(face, color[:, None, None].expand(3, 48, 48), atol=1e-6)  # columns 16 to 32 of rows 0 to 16
+    small, _ = prepared_pictures(person(), 48, BeforeEncoding(person_share=0.5, background=0.25))
+    there = (small[0] - 0.25).abs() > 0.1
+    rows, columns = there.any(1).nonzero(), there.any(0).nonzero()
+    assert int(rows.max() - rows.min()) + 1 == 24 and abs(int(columns.max() - columns.min()) + 1 - 12) <= 1
+    assert small[:, 0, 0].tolist() == [0.25] * 3
+    assert torch.equal(small.flip(-1)[:, 0], small[:, 0])
+    moved, _ = prepared_pictures(person(at=(30, 2)), 48, whole)
+    assert torch.equal(moved, front)
+
+
+def test_the_published_box_ends_before_the_last_pixels():
+    pixels = np.asarray(person(20, 21)).copy()
+    pixels[25, 3:23] = (0, 0, 255, 255)  # the last row of the person is blue
+    cut, uncut = (
+        prepared_pictures(Image.fromarray(pixels), 24, BeforeEncoding(drops_last_pixels=drops))[0]
+        for drops in (True, False)
+    )
+    assert cut[2, 20:].min() < 0.3 and (uncut[0] < 0.3).any() and not (cut[0] < 0.3).any()
+    assert len(VIEW_NAMES) == VIEWS and VIEW_NAMES[3:5] == ("back", "left")
+    assert AfterDecoding.of_size(SIZE) == AfterDecoding() and AfterDecoding.of_size(24).face_corner == (0, 8)
+    assert BeforeEncoding().person_share * SIZE == 740
+
+
+@pytest.mark.parametrize(
+    ("photo", "said"),
+    [
+        (person().convert("RGB"), "mode RGB, expected RGBA"), (person(0, 0), "transparent everywhere or nowhere"),
+        (person(60, 50, (0, 0)), "everywhere or nowhere"), (person(1, 5), "less than two pixels"),
+    ],
+)  # fmt: skip
+def test_a_photo_that_does_not_say_where_the_person_is_is_refused(photo, said):
+    with pytest.raises(InputError, match=said):
+        prepared_pictures(photo, 48)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, features
 
 from hmralign.data import images, photo_formats
-from hmralign.data.images import expand_inputs, load_image
+from hmralign.data.images import expand_inputs, load_cutout, load_image
 from hmralign.geometry.cameras import intrinsics_from_exif
 from hmralign.structures import InputError
 
@@ -465,3 +465,21 @@ def test_an_entry_that_names_nothing_is_an_error(folder, entry):
 def test_no_input_at_all_is_an_error():
     with pytest.raises(InputError, match="No input"):
         expand_inputs([])
+
+
+def test_a_cutout_keeps_its_transparency_and_is_turned_upright(tmp_path):
+    alpha = np.zeros((24, 40, 1), np.uint8)
+    alpha[3:9, 5:20] = 255
+    cut = Image.fromarray(np.concatenate([picture(), alpha], 2))
+    assert np.array_equal(np.asarray(load_cutout(save(tmp_path / "a.png", cut))), np.asarray(cut))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    turned = load_cutout(save(tmp_path / "b.png", cut, exif=exif))
+    assert turned.size == (24, 40) and np.array_equal(np.asarray(turned), np.rot90(np.asarray(cut), -1))
+    whole = (tmp_path / "a.png").read_bytes()
+    save(tmp_path / "c.png", Image.fromarray(picture()))
+    (tmp_path / "d.png").write_bytes(b"nothing")
+    (tmp_path / "e.png").write_bytes(whole[: len(whole) // 2])
+    for name, said in (("c", "has no transparency"), ("d", "is not an image"), ("e", "damaged"), ("f", "not exist")):
+        with pytest.raises(InputError, match=said):
+            load_cutout(tmp_path / f"{name}.png")

@@ -8,9 +8,9 @@
     clr_embeds.pt  normal_embeds.pt      fixed text embeddings, one for each of 7 images (also in a folder below)
 
 Source: Li et al. 2024 (PSHuman), its public inference script and configuration: 7 images of 768 pixels (six sides and
-the face) in two domains, colours and normals. Nothing here builds or runs the model: `UNetMV2DConditionModel` is no
-class of `diffusers`, so that a folder is checked before anybody builds on it, and what the script does to the pictures
-after they are decoded is here as a function with switches (`finished_pictures`).
+the face) in two domains, colours and normals. Nothing here builds the model (`adapters.pshuman_folder` does, and needs
+`diffusers`): a folder is looked through, the photo is prepared as the script prepares it (`prepared_pictures`), and so
+is what it does to the pictures after they are decoded (`finished_pictures`), each with switches.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from hmralign.models.checkpoint import opened_weights
@@ -32,6 +34,9 @@ from hmralign.structures.errors import shown
 
 VIEWS, SIZE, LATENT = 7, 768, 8
 """Images of each domain, pixels across one, pixels to a latent."""
+
+VIEW_NAMES = ("front", "front_right", "right", "back", "left", "front_left", "face")
+"""What the text embeddings call the images."""
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "unet": ("UNetMV2DConditionModel",),
@@ -45,7 +50,8 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
 
 EMBEDS = ("clr_embeds.pt", "normal_embeds.pt")
 _WITHOUT_WEIGHTS = ("image_noising_scheduler", "scheduler")
-_CONFIGS = {"scheduler": "scheduler_config.json", "image_noising_scheduler": "scheduler_config.json"}
+CONFIGS = {"scheduler": "scheduler_config.json", "image_noising_scheduler": "scheduler_config.json"}
+"""Component -> file of its configuration, where that is not config.json."""
 _MAX_EMBEDS = 64 * 2**20
 _SAID = (
     "num_views", "sample_size", "in_channels", "out_channels", "cross_attention_dim", "class_embed_type",
@@ -90,27 +96,28 @@ def check_folder(folder: Path) -> Folder:
     if not isinstance(index, dict):
         raise InputError(f"{folder / 'model_index.json'}: is no object with the components of a pipeline")
     components = tuple(_component(folder, name, index) for name in CLASSES)
-    embeds = {name: _embeds(path) for name in EMBEDS if (path := _found(folder, name)) is not None}
+    places = {name: path for name in EMBEDS if (path := embeds_path(folder, name)) is not None}
+    embeds = {name: tuple(read_embeds(path).shape) for name, path in places.items()}
     return Folder(components, embeds, tuple(_differences(components, embeds)))
 
 
 def _component(folder: Path, name: str, index: dict[str, Any]) -> Component:
     entry = index.get(name)
     kind = str(entry[1]) if isinstance(entry, list) and len(entry) == 2 else ""
-    path = folder / name / _CONFIGS.get(name, "config.json")
+    path = folder / name / CONFIGS.get(name, "config.json")
     config = read_json(path, f"the configuration of {name}", HEADER) if path.is_file() else {}
     if not isinstance(config, dict):
         raise InputError(f"{path}: is no object")
     kind = str(config.get("_class_name", "")) or kind
-    weights = next((p for p in _weight_files(folder / name)), None)
+    weights = next((p for p in weight_files(folder / name)), None)
     if weights is None:
         return Component(name, kind, config)
     counts = (None, None) if weights.suffix != ".safetensors" else _counted(weights)
     return Component(name, kind, config, weights.name, round(weights.stat().st_size / 2**20, 3), *counts)
 
 
-def _weight_files(place: Path) -> list[Path]:
-    """Weights in one file, safetensors first, those of training's moving average last."""
+def weight_files(place: Path) -> list[Path]:
+    """Weights of a component, each whole in one file: safetensors first, those of training's moving average last."""
     found = [p for suffix in ("*.safetensors", "*.bin", "*.pth") for p in sorted(place.glob(suffix)) if p.is_file()]
     return sorted(found, key=lambda p: "ema" in p.name)
 
@@ -122,11 +129,13 @@ def _counted(path: Path) -> tuple[int, int]:
     return len(shapes), sum(int(torch.Size(shape).numel()) for shape in shapes)
 
 
-def _found(folder: Path, name: str) -> Path | None:
+def embeds_path(folder: Path, name: str) -> Path | None:
+    """Where text embeddings lie: in the folder, or in one below it."""
     return next((p for p in (folder / name, *sorted(folder.glob(f"*/{name}"))) if p.is_file()), None)
 
 
-def _embeds(path: Path) -> tuple[int, ...]:
+def read_embeds(path: Path) -> Tensor:
+    """Text embeddings. Raises InputError for a file that holds no tensor, and for one that cannot be read as data."""
     import io
 
     try:
@@ -137,7 +146,7 @@ def _embeds(path: Path) -> tuple[int, ...]:
         raise InputError(f"{path}: no tensor that can be read ({shown(str(error), 120)})") from error
     if not isinstance(found, Tensor):
         raise InputError(f"{path}: holds a {type(found).__name__}, expected one tensor of text embeddings")
-    return tuple(found.shape)
+    return found
 
 
 def _differences(components: tuple[Component, ...], embeds: dict[str, tuple[int, ...]]) -> list[str]:
@@ -199,6 +208,55 @@ class AfterDecoding:
     """Row and column of its top left pixel in the front."""
     front_is_given: bool = True
     """Whether the front's colours are those of the picture that the model was given."""
+
+    @classmethod
+    def of_size(cls, size: int) -> AfterDecoding:
+        """As published, for pictures of another size than 768: the face has a third, in the middle above."""
+        return cls(face_side=size // 3, face_corner=(0, size // 3))
+
+
+@dataclass(frozen=True)
+class BeforeEncoding:
+    """How the public script makes the two pictures that are given out of a photo, as switches."""
+
+    person_share: float = 740 / 768
+    """Longer side of the person's box in the picture."""
+    background: float = 1.0
+    """Grey behind the person: white."""
+    drops_last_pixels: bool = True
+    """The person's box ends before its last row and column."""
+
+
+def prepared_pictures(photo: Image.Image, size: int, how: BeforeEncoding | None = None) -> Float[Tensor, "2 3 h w"]:
+    """The person in the middle of a square picture, and its face, which is the middle third of the picture's upper
+    third; colours 0 to 1.
+
+    Raises InputError for a photo that does not say where the person is: one without transparency, or all of it.
+    """
+    how = how or BeforeEncoding()
+    if photo.mode != "RGBA":
+        raise InputError(f"the photo has the mode {photo.mode}, expected RGBA: the person alone, transparent around")
+    alpha = np.asarray(photo)[..., 3]
+    if not alpha.any() or alpha.all():
+        raise InputError("the photo is transparent everywhere or nowhere, expected the person alone, cut out")
+    rows, columns = (np.flatnonzero(alpha.any(axis)) for axis in (1, 0))
+    more = 0 if how.drops_last_pixels else 1
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + more, int(rows[-1]) + more)
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise InputError("the photo shows less than two pixels of a person")
+    cut = photo.crop(box)
+    scale = int(how.person_share * size) / max(cut.size)
+    cut = cut.resize((max(1, int(scale * cut.width)), max(1, int(scale * cut.height))))
+    whole = Image.new("RGBA", (size, size), 0)
+    whole.paste(cut, ((size - cut.width) // 2, (size - cut.height) // 2))
+    third = size // 3
+    face = whole.crop((third, 0, 2 * third, third)).resize((size, size))
+    return torch.stack([_on_grey(picture, how.background) for picture in (whole, face)])
+
+
+def _on_grey(picture: Image.Image, grey: float) -> Float[Tensor, "3 h w"]:
+    pixels = torch.from_numpy(np.array(picture)).float().permute(2, 0, 1) / 255
+    return pixels[:3] * pixels[3:] + grey * (1 - pixels[3:])
 
 
 def finished_pictures(

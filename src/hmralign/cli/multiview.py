@@ -17,11 +17,15 @@ from hmralign.cli.multiview_data import (
     run_multiview_images,
     run_multiview_poses,
 )
-from hmralign.cli.multiview_views import (
+from hmralign.cli.multiview_pshuman import (
     MultiViewCheckOptions,
+    MultiViewPSHumanOptions,
+    run_multiview_check,
+    run_multiview_pshuman,
+)
+from hmralign.cli.multiview_views import (
     MultiViewSampleOptions,
     MultiViewSurfacesOptions,
-    run_multiview_check,
     run_multiview_sample,
     run_multiview_surfaces,
 )
@@ -214,5 +218,6 @@ MULTIVIEW_COMMANDS = {
     "sample": (MultiViewSampleOptions, run_multiview_sample, "draw a person from all sides out of one view"),
     "evaluate": (MultiViewEvaluateOptions, run_multiview_evaluate, "measure multi-view models by a judge"),
     "check": (MultiViewCheckOptions, run_multiview_check, "look through a folder of PSHuman's published model"),
+    "pshuman": (MultiViewPSHumanOptions, run_multiview_pshuman, "draw a person from six sides by PSHuman's model"),
     "surfaces": (MultiViewSurfacesOptions, run_multiview_surfaces, "carve meshes out of views and measure them"),
 }

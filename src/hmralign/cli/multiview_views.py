@@ -1,4 +1,4 @@
-"""`hmralign multiview sample`, `surfaces`, `check`: views out of one view, meshes out of views, a published model."""
+"""`hmralign multiview sample`, `surfaces`: views out of one view, meshes out of views."""
 
 from __future__ import annotations
 
@@ -132,40 +132,3 @@ def run_multiview_surfaces(options: MultiViewSurfacesOptions, terminal: Terminal
     if options.out is not None:
         terminal.say(f"\nPictures are in {options.out / 'report.html'}")
     return 0
-
-
-@dataclass(frozen=True)
-class MultiViewCheckOptions:
-    """Look through a local folder of PSHuman's model: components, classes, sizes, and what differs from the published.
-
-    Nothing of the folder is run. Exit code 1 says that something differs."""
-
-    folder: Annotated[Path, Positional]
-    """Folder with model_index.json."""
-    quiet: bool = False
-    """Say nothing but errors."""
-    json: bool = False
-    """One JSON document on stdout instead of words."""
-
-
-def run_multiview_check(options: MultiViewCheckOptions, terminal: Terminal) -> int:
-    """Look and tell."""
-    from dataclasses import asdict
-
-    from hmralign.adapters.pshuman import check_folder, said_of
-
-    found = check_folder(options.folder)
-    terminal.answer(asdict(found))
-    for one in found.components:
-        facts = "".join(f", {key} {value}" for key, value in said_of(one).items())
-        size = "" if one.parameters is None else f", {one.parameters:,} parameters in {one.tensors} tensors"
-        weights = f"; {one.weights}, {one.megabytes:g} MB{size}" if one.weights else ""
-        terminal.say(f"{one.name}: {one.kind or 'not there'}{facts}{weights}")
-    for name, shape in found.embeds.items():
-        terminal.say(f"{name}: {shape}")
-    for line in found.differs:
-        terminal.say(f"differs: {line}")
-    if not found.differs:
-        terminal.say("nothing differs from the published layout")
-    terminal.say("This check was written from the public script and never run on the published weights here.")
-    return 1 if found.differs else 0

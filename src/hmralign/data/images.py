@@ -130,6 +130,26 @@ def load_image(source: ImageSource) -> LoadedImage:
     return _load(_open(data, name), name, hashlib.sha256(data).hexdigest())
 
 
+def load_cutout(path: str | Path) -> Image.Image:
+    """A picture of somebody who was cut out, RGBA with transparency around, upright, of its own size.
+
+    Raises `InputError` as `load_image`, and for a picture without transparency.
+    """
+    name, data = str(path), _read_file(Path(path))
+    image = _open(data, name)
+    _require_size(*image.size, name)
+    try:
+        image.load()
+        if not image.has_transparency_data:
+            raise InputError(f"'{name}' has no transparency; expected a person who was cut out, or their mask beside.")
+        orientation, rgba = _read_exif(image, name)[0], image.convert("RGBA")
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # decoders of foreign bytes raise whatever they like
+        raise InputError(f"'{name}' is damaged or cut off ({error}); expected a complete image.") from error
+    return rgba.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgba
+
+
 def expand_inputs(inputs: Iterable[str | Path]) -> list[Path]:
     """Image files named by files, folders and glob patterns (`**` crosses folders), sorted, each once.
 

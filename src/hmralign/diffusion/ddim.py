@@ -69,7 +69,8 @@ def step(
     # 4. x_{t-1} (eq. 12)
     x_prev = alpha_bar_prev.sqrt() * x_0 + direction
     if eta > 0:
-        x_prev = x_prev + sigma_t * torch.randn(x_t.shape, generator=generator, device=x_t.device)
+        where = x_t.device if generator is None else generator.device  # the same draw wherever x_t is
+        x_prev = x_prev + sigma_t * torch.randn(x_t.shape, generator=generator, device=where).to(x_t.device)
     return x_prev
 
 
