@@ -18,8 +18,8 @@ PLAIN = Situation((), has_truth=False, persons=2000, sampled_by_us=True, trained
         ({"critics": ("scorer",)}, ["scorer"]),
         ({"critics": ("scorer",), "trained_on": ("prior:train", "shards:train")}, ["scorer, saturated"]),
         ({"critics": ("reprojection", "scorer-lab"), "has_truth": True}, ["labels", "scorer", "evidence"]),
-        ({"critics": ("limb-tilt", "vlm")}, ["pixels", "words"]),
-        ({"critics": ("mine.make",)}, []),
+        ({"critics": ("limb-tilt", "vlm")}, ["pixels", "words", "a judge"]),
+        ({"critics": ("mine.make",)}, ["a judge"]),
         ({"persons": 99, "sampled_by_us": False}, ["others", "few"]),
     ],
 )
@@ -47,6 +47,8 @@ def test_each_row_names_a_page_and_the_recipe_says_all_of_them():
         ("cameras", ("-6.0 (-8.4 to -3.9)", "-3.6 (-4.6 to -2.5)", "-1.4 (-2.1 to -0.9)", "0.1 (-0.1 to +0.3)")),
         ("cameras", ("-1.4 mm (-1.9 to -1.0",)),
         ("words", ("-12.9", "-14.6", "-11.2")),
+        ("a judge", ("-1.9 (-2.8 to -1.0)", "-3.2 (-4.3 to -2.2)", "-5.0 (-6.5 to -3.7)", "-5.4 (-7.0 to -3.9)")),
+        ("bad labels", ("(2.7 to 6.2)", "14.4 (9.9 to 18.7)")),
     ],
 )
 def test_figures_are_those_of_the_page(row, figures):
