@@ -131,4 +131,5 @@ class KeypointEncoder(nn.Module):
 
 
 def _per_keypoint(features: KeypointFeatures) -> Float[Tensor, "*batch 27 4"]:
-    return features.vector[..., : NUM_KEYPOINTS * 4].unflatten(-1, (NUM_KEYPOINTS, 4))
+    vector = features.vector[..., : NUM_KEYPOINTS * 4]
+    return vector.reshape(*vector.shape[:-1], NUM_KEYPOINTS, 4)  # of `unflatten` a trace to ONNX keeps no free axis
