@@ -1,9 +1,6 @@
 """Two processes of `accelerate launch` (gloo) train as one does, and a run goes on with another number of processes."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,22 +9,7 @@ from hmralign.structures import InputError
 from hmralign.training import processes
 from hmralign.training.processes import by_the_first, own_number, own_parts
 from support import many_processes
-
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1",
-          "--mixed_precision", "no", "--dynamo_backend", "no"]  # fmt: skip
-"""Several processes on a CPU go by the name of GPUs, with ACCELERATE_USE_CPU; `--cpu` starts one."""
-
-
-def launched(number, folder, *steps):
-    """What each process says."""
-    paths = os.pathsep.join(sys.path)
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    command = [*LAUNCH, "--num_processes", str(number), "--main_process_port", "0", many_processes.__file__]
-    done = subprocess.run(
-        [*command, str(folder), *map(str, steps)], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads((folder / f"said_{k}_of_{number}.json").read_text()) for k in range(number)]
+from support.launched import launched
 
 
 def in_this_process(folder, *steps):
@@ -49,7 +31,7 @@ def apart(a, b):
 def test_two_processes_train_as_one_and_one_goes_on_where_two_were(tmp_path):
     one = in_this_process(tmp_path / "one", 8)
     (tmp_path / "two").mkdir()
-    first, second = launched(2, tmp_path / "two", 8)
+    first, second = launched(many_processes, 2, tmp_path / "two", 8)
     largest, mean = apart(first["weights"], one["weights"])
     print(f"two processes against one after 8 steps: largest residual {largest:.2e}, mean {mean:.2e}")
     assert largest < 1e-9 and mean < 1e-10 and first["weights"] == second["weights"]
@@ -77,7 +59,11 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after)
     straight = in_this_process(tmp_path / "one", 8)
     (tmp_path / "cut").mkdir()
     for number, steps in ((before, 5), (after, 8)):
-        said = launched(number, tmp_path / "cut", steps) if number > 1 else [in_this_process(tmp_path / "cut", steps)]
+        said = (
+            launched(many_processes, number, tmp_path / "cut", steps)
+            if number > 1
+            else [in_this_process(tmp_path / "cut", steps)]
+        )
     largest, mean = apart(said[0]["weights"], straight["weights"])
     print(f"{before} processes, then {after}: largest residual {largest:.2e}, mean {mean:.2e}")
     assert largest < 1e-9 and mean < 1e-10

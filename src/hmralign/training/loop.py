@@ -237,16 +237,21 @@ class Loop:
         return True
 
     def _backward(self) -> tuple[list[dict[str, float]], bool]:
-        """Figures of this process's parts, whose gradients are added; False where a loss is not finite."""
-        rows = []
+        """Figures of this process's parts, whose gradients are added; False where a loss is not finite.
+
+        Where others train too, the parts after that one are taken all the same: what processes tell each other inside
+        of a model, such as statistics of norms, they tell each other in the same order.
+        """
+        rows, finite = [], True
         for part in self.parts_of(self.prepared, self.progress.step):
             loss = part.loss()
-            if not bool(torch.isfinite(loss)):
+            finite = finite and bool(torch.isfinite(loss))
+            if not finite and not self.shared:
                 return rows, False
             self.accelerator.backward(loss)
             said = {k: part.share * v for k, v in part.figures.items()}
             rows.append({_SHARE: part.share, "loss": float(loss.detach()), **said})
-        return rows, True
+        return rows, finite
 
     def _added_up(self, figures: dict[str, float]) -> dict[str, float]:
         """The step's gradient and figures, summed over processes.
