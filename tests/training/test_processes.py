@@ -7,7 +7,8 @@ import torch
 
 from hmralign.structures import InputError
 from hmralign.training import processes
-from hmralign.training.processes import by_the_first, own_number, own_parts
+from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.processes import by_the_first, own_draw, own_number, own_parts, require_parts_for_all
 from support import many_processes
 from support.launched import launched
 
@@ -81,10 +82,28 @@ def test_parts_of_all_processes_are_the_batch_once(monkeypatch, items, parts, co
     assert sorted(torch.cat([part for own in found for part in own]).tolist()) == list(range(items))
 
 
+def test_each_process_has_as_many_parts_and_draws_its_own(monkeypatch):
+    require_parts_for_all(2, 2)
+    assert own_draw("dropout", 3) == ("dropout", 3)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "2")
+    require_parts_for_all(6, 2)
+    assert own_draw("dropout", 3) == ("dropout", 3, 2)
+    with pytest.raises(InputError, match="a batch of 5 items in 2 parts for 3 processes: expected at least 6 items"):
+        require_parts_for_all(5, 2)
+
+
 def test_a_batch_that_is_smaller_than_its_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(InputError, match="a batch has 2 items for 3 processes"):
         list(own_parts(torch.arange(2), 1))
+
+
+@pytest.mark.parametrize(("variable", "name"), [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")])
+def test_a_launch_that_wants_shards_is_refused(monkeypatch, variable, name):
+    monkeypatch.setenv(f"ACCELERATE_USE_{variable}", "true")
+    with pytest.raises(InputError, match=f"the launcher asks for {name}, and trainings keep their weights whole"):
+        Loop(torch.nn.Linear(1, 1), lambda model, step: [], LoopConfig(rate=lambda *_: 0.1, steps=1))
 
 
 def test_one_process_holds_a_folder(monkeypatch):

@@ -31,6 +31,7 @@ from hmralign.training.processes import (
     of_the_first,
     own_number,
     require_agreement,
+    require_whole_weights,
     sum_figures,
     sum_gradients,
 )
@@ -130,7 +131,7 @@ class Loop:
     """One run of a model: its optimiser, its average, and what it takes to continue them.
 
     Without `state` nothing can be continued, without `curve` nothing is written; `checks` are made at its lines.
-    Raises InputError where nothing of the model is trainable, or the device is not there.
+    Raises InputError where nothing of the model is trainable, the device is not there, or a launcher wants shards.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Loop:
 
         if checks is not None and curve is None:
             raise ValueError("checks are made at lines of the curve, and there is none")
+        require_whole_weights()
         trained = [p for p in model.parameters() if p.requires_grad]
         if not trained:
             raise InputError("no parameter of the model is trainable")

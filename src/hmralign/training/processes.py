@@ -55,6 +55,16 @@ def own_parts(items: Int[Tensor, " n"], parts: int) -> Iterator[Int[Tensor, " m"
     yield from items.tensor_split(min(parts * count, len(items)))[own_number() :: count]
 
 
+def require_whole_weights() -> None:
+    """Raise InputError where a launcher asks for weights in shards: every process has all of them."""
+    for variable, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        if os.environ.get(variable, "false").lower() == "true":
+            raise InputError(
+                f"the launcher asks for {name}, and trainings keep their weights whole in every process; expected "
+                "`accelerate launch --multi_gpu`, or docs/recipes/accelerate_gpus.yaml"
+            )
+
+
 def require_parts_for_all(items: int, parts: int) -> None:
     """Raise InputError unless every process gets as many parts of a batch: inside of one they wait for each other."""
     count = number_of_processes()
