@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from support import many_papers
+from support import many_papers, sharded_paper
 from support.launched import launched
 
 RUNS = ("hyponet", "parts", "scorenet")
@@ -68,3 +68,15 @@ def test_two_go_on_where_one_was(tmp_path):
     in_this_process(tmp_path / "cut", 2)
     launched(many_papers, 2, tmp_path / "cut", 3)
     require_equal(weights(tmp_path / "cut", of=2), weights(tmp_path / "one"))
+
+
+@pytest.mark.slow
+def test_weights_in_shards_train_as_whole_ones(tmp_path):
+    """Of the model; the loop does not shard (docs/paper_models.md)."""
+    sharded_paper.main(tmp_path, 3)
+    one = json.loads((tmp_path / "said_0_of_1.json").read_text())
+    two = launched(sharded_paper, 2, tmp_path, 3)
+    for said in two:
+        assert said["losses"] == pytest.approx(one["losses"], rel=1e-5)
+        assert said["held"] < 0.6 * one["held"]
+    print([abs(a / b - 1) for a, b in zip(two[0]["losses"], one["losses"], strict=True)])
