@@ -24,7 +24,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs/recipes").glob("*.md")),
     *sorted((ROOT / "src/hmralign/models/weights").glob("*.md")),
 ]
-OTHERS = ("ACCELERATE_USE_CPU=true", "cat", "cd", "git", "ollama", "OLLAMA_NUM_PARALLEL=2", "pip", "vllm")
+OTHERS = ("ACCELERATE_USE_CPU=true", "accelerate", "cat", "cd", "git", "ollama", "OLLAMA_NUM_PARALLEL=2", "pip", "vllm")
 """Programs that are no part of the project: their lines are shown, and neither read nor run here."""
 
 PARSE = """

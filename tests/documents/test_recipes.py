@@ -92,3 +92,15 @@ def test_fields_of_a_job(job):
 def test_the_page_leads_to_both():
     page = (RECIPES / "many_machines.md").read_text()
     assert f"]({SCRIPT.name})" in page and f"]({JOBS.name})" in page
+
+
+def test_accelerate_takes_the_configuration_for_gpus():
+    from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
+
+    path = RECIPES / "accelerate_gpus.yaml"
+    config = load_config_from_file(str(path))  # refuses keys that it does not know
+    assert isinstance(config, ClusterConfig) and config.distributed_type == "MULTI_GPU"
+    assert (config.num_machines, config.num_processes, config.mixed_precision, config.use_cpu) == (1, 8, "no", False)
+    assert not config.fsdp_config and not config.deepspeed_config  # trainings refuse both
+    command = " ".join(re.findall(r"^#   (.*)$", path.read_text(), re.MULTILINE))
+    assert "-m hmralign train paper" in command and f"--config_file docs/recipes/{path.name}" in command

@@ -1,33 +1,16 @@
 """Two processes of `accelerate launch` (gloo) train as one does, and a run goes on with another number of processes."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from hmralign.structures import InputError
 from hmralign.training import processes
-from hmralign.training.processes import by_the_first, own_number, own_parts
+from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.processes import by_the_first, own_draw, own_number, own_parts, require_parts_for_all
 from support import many_processes
-
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1",
-          "--mixed_precision", "no", "--dynamo_backend", "no"]  # fmt: skip
-"""Several processes on a CPU go by the name of GPUs, with ACCELERATE_USE_CPU; `--cpu` starts one."""
-
-
-def launched(number, folder, *steps):
-    """What each process says."""
-    paths = os.pathsep.join(sys.path)
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    command = [*LAUNCH, "--num_processes", str(number), "--main_process_port", "0", many_processes.__file__]
-    done = subprocess.run(
-        [*command, str(folder), *map(str, steps)], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads((folder / f"said_{k}_of_{number}.json").read_text()) for k in range(number)]
+from support.launched import launched
 
 
 def in_this_process(folder, *steps):
@@ -49,7 +32,7 @@ def apart(a, b):
 def test_two_processes_train_as_one_and_one_goes_on_where_two_were(tmp_path):
     one = in_this_process(tmp_path / "one", 8)
     (tmp_path / "two").mkdir()
-    first, second = launched(2, tmp_path / "two", 8)
+    first, second = launched(many_processes, 2, tmp_path / "two", 8)
     largest, mean = apart(first["weights"], one["weights"])
     print(f"two processes against one after 8 steps: largest residual {largest:.2e}, mean {mean:.2e}")
     assert largest < 1e-9 and mean < 1e-10 and first["weights"] == second["weights"]
@@ -77,7 +60,11 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after)
     straight = in_this_process(tmp_path / "one", 8)
     (tmp_path / "cut").mkdir()
     for number, steps in ((before, 5), (after, 8)):
-        said = launched(number, tmp_path / "cut", steps) if number > 1 else [in_this_process(tmp_path / "cut", steps)]
+        said = (
+            launched(many_processes, number, tmp_path / "cut", steps)
+            if number > 1
+            else [in_this_process(tmp_path / "cut", steps)]
+        )
     largest, mean = apart(said[0]["weights"], straight["weights"])
     print(f"{before} processes, then {after}: largest residual {largest:.2e}, mean {mean:.2e}")
     assert largest < 1e-9 and mean < 1e-10
@@ -95,10 +82,28 @@ def test_parts_of_all_processes_are_the_batch_once(monkeypatch, items, parts, co
     assert sorted(torch.cat([part for own in found for part in own]).tolist()) == list(range(items))
 
 
+def test_each_process_has_as_many_parts_and_draws_its_own(monkeypatch):
+    require_parts_for_all(2, 2)
+    assert own_draw("dropout", 3) == ("dropout", 3)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "2")
+    require_parts_for_all(6, 2)
+    assert own_draw("dropout", 3) == ("dropout", 3, 2)
+    with pytest.raises(InputError, match="a batch of 5 items in 2 parts for 3 processes: expected at least 6 items"):
+        require_parts_for_all(5, 2)
+
+
 def test_a_batch_that_is_smaller_than_its_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(InputError, match="a batch has 2 items for 3 processes"):
         list(own_parts(torch.arange(2), 1))
+
+
+@pytest.mark.parametrize(("variable", "name"), [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")])
+def test_a_launch_that_wants_shards_is_refused(monkeypatch, variable, name):
+    monkeypatch.setenv(f"ACCELERATE_USE_{variable}", "true")
+    with pytest.raises(InputError, match=f"the launcher asks for {name}, and trainings keep their weights whole"):
+        Loop(torch.nn.Linear(1, 1), lambda model, step: [], LoopConfig(rate=lambda *_: 0.1, steps=1))
 
 
 def test_one_process_holds_a_folder(monkeypatch):

@@ -20,6 +20,7 @@ from hmralign.cli.demo import DemoOptions, run_demo
 from hmralign.cli.evaluate import EvaluateOptions, run_evaluate
 from hmralign.cli.evaluate_alignment import EvaluateAlignmentOptions, run_evaluate_alignment
 from hmralign.cli.export import ExportOptions, run_export
+from hmralign.cli.export_onnx import ExportOnnxOptions, run_export_onnx
 from hmralign.cli.groups import run_groups
 from hmralign.cli.groups_options import GroupsOptions
 from hmralign.cli.multiview import MULTIVIEW_COMMANDS
@@ -44,6 +45,7 @@ COMMANDS = {
     "recover": Command(RecoverOptions, run_recover, "photos in, ranked human meshes with their uncertainty out"),
     "refine": Command(RefineOptions, run_refine, "make an answer better by keypoints and words"),
     "export": Command(ExportOptions, run_export, "recovered people as skinned GLB, BVH, AMASS-style npz"),
+    "export onnx": Command(ExportOnnxOptions, run_export_onnx, "networks of a checkpoint as ONNX graphs"),
     "demo": Command(DemoOptions, run_demo, "recover a bundled photo and a rendered scene of known truth"),
     "data list": Command(DataListOptions, run_data_list, "published data sets that can be read, and their files"),
     "data check": Command(

@@ -51,7 +51,8 @@ class RecoverOptions:
     out: Path = Path("runs/recover")
     """Folder for the results."""
     checkpoint: str = "lite"
-    """Weights: "lite", which come with the package, or the path of a .safetensors checkpoint."""
+    """Weights: "lite", which come with the package, the path of a .safetensors checkpoint, or a folder that
+    `hmralign export onnx` wrote."""
     body: Path | None = None
     """Your SMPL, SMPL-H or SMPL-X file (.npz, .pkl) instead of the free body; results are then retargeted."""
     num_hypotheses: int | None = None
@@ -62,6 +63,8 @@ class RecoverOptions:
     export: tuple[str, ...] = ()
     """More forms of the fused bodies: glb (all people, skinned), bvh, npz (in AMASS' layout); see `hmralign export`."""
     device: Device = CPU
+    runtime: Literal["torch", "onnx"] = "torch"
+    """What computes the networks: torch, or on the CPU ONNX Runtime, which is faster (pip install 'hmralign[onnx]')."""
     detector: Annotated[str, tyro.conf.arg(help=_DETECTOR_HELP)] = "mediapipe"
     detector_folder: Path | None = None
     """Folder of the models of --detector vitpose: person/ (RT-DETR) and pose/ (ViTPose)."""
@@ -186,6 +189,7 @@ def load_recoverer(options: RecoverOptions) -> Recoverer:
         detector="none" if options.keypoints is not None else options.detector,
         detector_folder=None if options.keypoints is not None else options.detector_folder,
         device=options.device,
+        runtime=options.runtime,
         num_hypotheses=PHOTO_HYPOTHESES if options.num_hypotheses is None else options.num_hypotheses,
         refine=options.refine,
         weighed_by=options.weighed_by,

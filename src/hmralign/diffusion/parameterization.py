@@ -23,7 +23,7 @@ GUARD = 0.1
 
 
 def _spread(alpha_bar: Float[Tensor, "*batch"], like: Tensor) -> Tensor:
-    return alpha_bar.reshape(alpha_bar.shape + (1,) * (like.ndim - alpha_bar.ndim))  # (*B, 1, ...)
+    return alpha_bar[(..., *[None] * (like.ndim - alpha_bar.ndim))]  # (*B, 1, ...)
 
 
 def add_noise(x_0: Float[Tensor, "*any"], eps: Float[Tensor, "*any"], alpha_bar: Float[Tensor, "*batch"]) -> Tensor:

@@ -120,7 +120,7 @@ class KeypointEncoder(nn.Module):
         x = self.embed(torch.cat([features.vector, limbs], dim=-1))  # (*B, W)
         if bool(features.has_mask.any()):
             mask = features.mask.reshape(-1, 1, MASK_SIZE, MASK_SIZE) - 0.5  # (B, 1, 48, 48)
-            x = x + features.has_mask[..., None] * self.mask(mask).reshape(x.shape)
+            x = x + features.has_mask[..., None] * self.mask(mask).reshape_as(x)
         return x
 
     def encoded(self, x: Float[Tensor, "*batch width"], features: KeypointFeatures) -> Context:
@@ -131,4 +131,5 @@ class KeypointEncoder(nn.Module):
 
 
 def _per_keypoint(features: KeypointFeatures) -> Float[Tensor, "*batch 27 4"]:
-    return features.vector[..., : NUM_KEYPOINTS * 4].unflatten(-1, (NUM_KEYPOINTS, 4))
+    vector = features.vector[..., : NUM_KEYPOINTS * 4]
+    return vector.reshape(*vector.shape[:-1], NUM_KEYPOINTS, 4)  # of `unflatten` a trace to ONNX keeps no free axis

@@ -32,6 +32,8 @@ class JointFeatures(nn.Module):
         x = self.mix(nn.functional.silu(self.embed(per_keypoint) + self.keypoint))  # (*B, 27, W)
         key_value = self.key_value(x).view(-1, NUM_KEYPOINTS, 2, HEADS, x.shape[-1] // HEADS)  # (B, 27, 2, H, W/H)
         key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, 27, W/H)
-        query = self.query.unflatten(-1, (HEADS, -1)).transpose(0, 1).expand(len(key), -1, -1, -1)  # (B, H, 28, W/H)
+        query = (
+            self.query.unflatten(-1, (HEADS, -1)).transpose(0, 1).expand(key.shape[0], -1, -1, -1)
+        )  # (B, H, 28, W/H)
         attended = nn.functional.scaled_dot_product_attention(query, key, value)  # (B, H, 28, W/H)
         return self.norm(attended.transpose(1, 2).reshape(*x.shape[:-2], len(self.query), x.shape[-1]))

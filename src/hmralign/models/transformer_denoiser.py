@@ -47,7 +47,7 @@ class _SelfAttention(nn.Module):
         # One batch axis: torch's fused kernel takes (batch, heads, tokens, channels) only.
         qkv = self.qkv(x).view(-1, x.shape[-2], 3, self.heads, HEAD_CHANNELS).permute(2, 0, 3, 1, 4)
         attended = nn.functional.scaled_dot_product_attention(*qkv.unbind(0))  # (B, H, 28, 32)
-        return self.out(attended.transpose(1, 2).reshape(x.shape))
+        return self.out(attended.transpose(1, 2).reshape_as(x))
 
 
 class AdaptiveBlock(nn.Module):

@@ -8,19 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from hmralign.body.model import BodyModel
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_kind, checkpoint_skeleton, trained_on
+from hmralign.models.onnx.lite import is_onnx_folder, onnx_skeleton, read_onnx
 from hmralign.policies.hyponet import HypoNetPolicy
 from hmralign.policies.lite import LitePolicy
+from hmralign.policies.onnx_lite import OnnxLitePolicy
 from hmralign.policies.pixel import PixelLitePolicy
 from hmralign.policies.policy import BodyProposer, DiffusionPolicy, state_hash
 from hmralign.policies.regressor import RegressorPolicy
 from hmralign.structures import InputError
 from hmralign.structures.extensions import is_extension, load_extension, made_by
+
+Runtime = Literal["torch", "onnx"]
+"""What computes networks."""
 
 KINDS: Mapping[str, Callable[..., BodyProposer]] = {
     "lite": LitePolicy.load,
@@ -55,13 +60,24 @@ class OpenedPolicy:
 
 
 def open_policy(
-    policy: str | Path | BodyProposer, body: BodyModel, *, num_steps: int = 5, detector: str = "mediapipe"
+    policy: str | Path | BodyProposer,
+    body: BodyModel,
+    *,
+    num_steps: int = 5,
+    detector: str = "mediapipe",
+    runtime: Runtime = "torch",
 ) -> OpenedPolicy:
     """The policy of a checkpoint's name or path, of `FILE.py:FUNCTION` (called with the body), or the given one.
 
-    `num_steps` are the sampler's, `detector` says whose noise places bodies where the policy does so itself. Raises
-    InputError as `load_checkpoint`, for a kind of checkpoint that is not known, and for code that gives no policy.
+    `num_steps` are the sampler's, `detector` says whose noise places bodies where the policy does so itself. A folder
+    of ONNX graphs is computed by ONNX Runtime whatever `runtime` says. Raises InputError as `load_checkpoint`, for a
+    kind of checkpoint that is not known, or not written as ONNX where that is asked for, and for code that gives no
+    policy.
     """
+    if is_onnx_folder(policy):
+        return _of_onnx(Path(str(policy)), body)
+    if runtime == "onnx":
+        return _by_onnx(policy, body)
     if not isinstance(policy, str | Path):
         return _own(policy, type(policy).__name__, body)
     name = str(policy)
@@ -76,9 +92,23 @@ def open_policy(
 
 def policy_skeleton(policy: str | Path | BodyProposer) -> str | None:
     """Hash of the skeleton that a policy is bound to; None where that is only known once it is made for a body."""
+    if is_onnx_folder(policy):
+        return onnx_skeleton(Path(str(policy)))
     if not isinstance(policy, str | Path):
         return policy.body.skeleton_hash if isinstance(policy, BodyProposer) else None
     return None if is_extension("policies", str(policy)) else checkpoint_skeleton(policy)
+
+
+def _of_onnx(folder: Path, body: BodyModel) -> OpenedPolicy:
+    found = read_onnx(folder, body.skeleton_hash)
+    return OpenedPolicy(OnnxLitePolicy(found.model, body), str(folder), found.sha256, found.trained_on)
+
+
+def _by_onnx(policy: str | Path | BodyProposer, body: BodyModel) -> OpenedPolicy:
+    if not isinstance(policy, str | Path) or is_extension("policies", str(policy)):
+        raise InputError("ONNX Runtime computes checkpoints of kind 'lite'; a policy of your own computes as it does")
+    made = OnnxLitePolicy.of_checkpoint(policy, body)
+    return OpenedPolicy(made, str(policy), checkpoint_hash(policy), trained_on(policy))
 
 
 def _own(policy: Any, name: str, body: BodyModel) -> OpenedPolicy:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,16 +18,62 @@ from torch import Tensor
 from hmralign.body.lbs import rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.diffusion import ddim
-from hmralign.models.context import Context
-from hmralign.models.denoiser import Prepared
-from hmralign.models.lite import LiteModel
+from hmralign.diffusion.schedule import Schedule
+from hmralign.models.context import Context, KeypointFeatures
+from hmralign.models.denoiser import LiteConfig, Prepared
 from hmralign.models.person_frame import PersonFrame, person_frame
-from hmralign.models.pose_vector import POSE_DIM
+from hmralign.models.pose_vector import POSE_DIM, PoseCodec
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError, Observation, PersonGroup
 
 Guidance = Callable[[Tensor, Tensor, bool], Tensor]
 """`(x_0, alpha_bar_t, mirrored) -> x_0`: may displace the predicted clean sample; told which half it is in."""
+
+
+@runtime_checkable
+class StepNetwork(Protocol):
+    """What a step of sampling asks of a denoiser."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Noise levels."""
+        ...
+
+    def prepare(self, context: Context) -> Prepared:
+        """Project the context once for all steps and hypotheses."""
+        ...
+
+    def __call__(self, x_t: Tensor, t: Tensor, prepared: Prepared, /) -> Tensor:
+        """eps of each sample."""
+        ...
+
+
+@runtime_checkable
+class LiteNetworks(Protocol):
+    """What sampling asks of a model: a `LiteModel`, or one that something else than torch computes."""
+
+    @property
+    def config(self) -> LiteConfig:
+        """Its `clamp` bounds samples."""
+        ...
+
+    @property
+    def codec(self) -> PoseCodec:
+        """Statistics of poses."""
+        ...
+
+    @property
+    def denoiser(self) -> StepNetwork:
+        """What predicts noise."""
+        ...
+
+    def features(self, observation: Observation, frame: PersonFrame, *, mirrored: bool = False) -> KeypointFeatures:
+        """What the encoder sees of persons, or of their mirror images."""
+        ...
+
+    def context(self, features: KeypointFeatures, /) -> Context:
+        """Encode persons."""
+        ...
 
 
 def paired_noise(
@@ -48,7 +95,7 @@ def paired_noise(
 
 @torch.no_grad()
 def sample_group(
-    model: LiteModel,
+    model: LiteNetworks,
     body: BodyModel,
     observation: Observation,
     config: SamplerConfig,
@@ -66,7 +113,7 @@ def sample_group(
     return PersonGroup(rotmats, shape)
 
 
-def both_contexts(model: LiteModel, observation: Observation, frame: PersonFrame) -> tuple[Context, Context]:
+def both_contexts(model: LiteNetworks, observation: Observation, frame: PersonFrame) -> tuple[Context, Context]:
     """What the model sees of each person, and of its mirror image."""
     plain, mirrored = (
         model.context(model.features(observation, frame, mirrored=mirrored)) for mirrored in (False, True)
@@ -81,7 +128,7 @@ def shapes(plain: Context, mirrored: Context) -> Float[Tensor, "person betas"]:
 
 @torch.no_grad()
 def sample_vectors(
-    model: LiteModel,
+    model: LiteNetworks,
     plain: Context,
     mirrored: Context,
     config: SamplerConfig,
@@ -106,7 +153,7 @@ def _guided(guidance: Guidance, mirrored: bool, x_0: Tensor, alpha_bar_t: Tensor
 
 
 def _run(
-    model: LiteModel,
+    model: LiteNetworks,
     prepared: Prepared,
     noise: Tensor,
     config: SamplerConfig,

@@ -31,6 +31,7 @@ from hmralign.training.processes import (
     of_the_first,
     own_number,
     require_agreement,
+    require_whole_weights,
     sum_figures,
     sum_gradients,
 )
@@ -130,7 +131,7 @@ class Loop:
     """One run of a model: its optimiser, its average, and what it takes to continue them.
 
     Without `state` nothing can be continued, without `curve` nothing is written; `checks` are made at its lines.
-    Raises InputError where nothing of the model is trainable, or the device is not there.
+    Raises InputError where nothing of the model is trainable, the device is not there, or a launcher wants shards.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Loop:
 
         if checks is not None and curve is None:
             raise ValueError("checks are made at lines of the curve, and there is none")
+        require_whole_weights()
         trained = [p for p in model.parameters() if p.requires_grad]
         if not trained:
             raise InputError("no parameter of the model is trainable")
@@ -237,16 +239,21 @@ class Loop:
         return True
 
     def _backward(self) -> tuple[list[dict[str, float]], bool]:
-        """Figures of this process's parts, whose gradients are added; False where a loss is not finite."""
-        rows = []
+        """Figures of this process's parts, whose gradients are added; False where a loss is not finite.
+
+        Where others train too, the parts after that one are taken all the same: what processes tell each other inside
+        of a model, such as statistics of norms, they tell each other in the same order.
+        """
+        rows, finite = [], True
         for part in self.parts_of(self.prepared, self.progress.step):
             loss = part.loss()
-            if not bool(torch.isfinite(loss)):
+            finite = finite and bool(torch.isfinite(loss))
+            if not finite and not self.shared:
                 return rows, False
             self.accelerator.backward(loss)
             said = {k: part.share * v for k, v in part.figures.items()}
             rows.append({_SHARE: part.share, "loss": float(loss.detach()), **said})
-        return rows, True
+        return rows, finite
 
     def _added_up(self, figures: dict[str, float]) -> dict[str, float]:
         """The step's gradient and figures, summed over processes.

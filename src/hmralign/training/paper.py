@@ -42,7 +42,8 @@ from hmralign.training.crop_augmentation import augmented, draw_crops
 from hmralign.training.curve import Curve
 from hmralign.training.loop import Loop, LoopConfig
 from hmralign.training.paper_configuration import MixedData, PaperTrainingConfig
-from hmralign.training.processes import own_parts
+from hmralign.training.processes import number_of_processes, own_draw, own_number, own_parts, require_parts_for_all
+from hmralign.training.shared_norms import share_norms
 from hmralign.training.step import Part, Step
 
 HEADS = ("final_feat_layer", "pred_beta", "fmap_layer", "fmap_layer_local", "hmap_layer")
@@ -161,7 +162,9 @@ def hyponet_step(config: PaperTrainingConfig, sources: Sequence[PicturedPersons]
         model.train()
         if config.finetune:
             keep_statistics(model)
-        torch.manual_seed(derived_seed(config.seed, "dropout", step))  # dropout draws from the global generator
+        torch.manual_seed(
+            derived_seed(config.seed, *own_draw("dropout", step))
+        )  # dropout draws from the global generator
         place = next(model.parameters()).device
         batch = hyponet_batch(sources, config, step, place)
         for part in own_parts(torch.arange(config.batch_size), config.accumulate):
@@ -191,14 +194,18 @@ def train_hyponet(
 ) -> PaperModel:
     """Train, resuming from `folder` where it holds an unfinished run; returns the averaged model, on the CPU.
 
-    Writes `state.pt` and `curve.jsonl`. `steps` replaces the configuration's epochs. Raises InputError where there are
-    no persons, for a start and states that are missing, damaged or of another body, and RuntimeError for a loss that is
-    not finite.
+    Several processes share each batch, norms included (`shared_norms`); the first writes. Writes `state.pt` and
+    `curve.jsonl`. `steps` replaces the configuration's epochs. Raises InputError where there are no persons, for a
+    batch that is too small for the processes, for a start and states that are missing, damaged or of another body, and
+    RuntimeError for a loss that is not finite.
     """
     if not sources or any(len(source.crop) == 0 for source in sources):
         raise InputError("training of HypoNet: there are no persons; expected `data` with pictures and labels")
+    require_parts_for_all(config.batch_size, config.accumulate)
     folder.mkdir(parents=True, exist_ok=True)
     model = starting_hyponet(config, body)
+    if number_of_processes() > 1:
+        share_norms(model)
     config = replace(config, model=model.config)
     epoch = max(1, round(2 * max(len(source.crop) for source in sources) / config.batch_size))
     loop = Loop(
@@ -270,8 +277,14 @@ def train_hyponet_file(
     opened = [opened_data(data, body, config.model.image_size) for data in config.data]
     sources = [pictured_persons(persons, body, data) for persons, data in zip(opened, config.data, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
-    plain = TypeAdapter(dict[str, Any]).dump_python(asdict(config), mode="json")
-    write_whole(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
+    write_configuration(folder, config)
     model = train_hyponet(config, sources, body, folder, device)
-    names = tuple(dict.fromkeys(persons.name for persons in opened))
-    return save_hyponet(folder / "hyponet.safetensors", model, body.skeleton_hash, sources=names)
+    names, path = tuple(dict.fromkeys(persons.name for persons in opened)), folder / "hyponet.safetensors"
+    return save_hyponet(path, model, body.skeleton_hash, sources=names) if own_number() == 0 else path
+
+
+def write_configuration(folder: Path, config: Any) -> None:
+    """`config.yaml` of a dataclass, by the first process."""
+    if own_number() == 0:
+        plain = TypeAdapter(dict[str, Any]).dump_python(asdict(config), mode="json")
+        write_whole(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False))

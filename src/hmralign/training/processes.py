@@ -55,6 +55,31 @@ def own_parts(items: Int[Tensor, " n"], parts: int) -> Iterator[Int[Tensor, " m"
     yield from items.tensor_split(min(parts * count, len(items)))[own_number() :: count]
 
 
+def require_whole_weights() -> None:
+    """Raise InputError where a launcher asks for weights in shards: every process has all of them."""
+    for variable, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        if os.environ.get(variable, "false").lower() == "true":
+            raise InputError(
+                f"the launcher asks for {name}, and trainings keep their weights whole in every process; expected "
+                "`accelerate launch --multi_gpu`, or docs/recipes/accelerate_gpus.yaml"
+            )
+
+
+def require_parts_for_all(items: int, parts: int) -> None:
+    """Raise InputError unless every process gets as many parts of a batch: inside of one they wait for each other."""
+    count = number_of_processes()
+    if count > 1 and items < parts * count:
+        raise InputError(
+            f"a batch of {counted(items, 'item')} in {counted(parts, 'part')} for {count} processes: expected at least "
+            f"{parts * count} items, so that each has as many parts"
+        )
+
+
+def own_draw(*words: str | int) -> tuple[str | int, ...]:
+    """Words of a seed for what is drawn anew for every part, such as dropout: the first process's are those of one."""
+    return (*words, own_number()) if own_number() else words
+
+
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Let every process have the sum of all gradients; a parameter without one counts as zero."""
     by_type: dict[torch.dtype, list[nn.Parameter]] = {}

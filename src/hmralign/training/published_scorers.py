@@ -17,14 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from jaxtyping import Float, UInt8
-from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from hmralign.body.free_body import load_free_body
@@ -44,16 +42,16 @@ from hmralign.policies.catalogue import open_policy
 from hmralign.policies.hyponet import HypoNetPolicy
 from hmralign.policies.policy import sample_each
 from hmralign.storage.seeds import derived_seed, seeded
-from hmralign.storage.whole_file import write_whole
 from hmralign.structures import BodyParams, InputError, Observation, TensorRecord
 from hmralign.structures.counted import counted
 from hmralign.training.curve import Curve
 from hmralign.training.hypothesis_sets import PUBLISHED_NOISE, body_errors, perturbed_truth
 from hmralign.training.loop import Loop, LoopConfig
-from hmralign.training.paper import HEADS, keep_statistics, opened_data
+from hmralign.training.paper import HEADS, keep_statistics, opened_data, write_configuration
 from hmralign.training.paper_configuration import MixedData
-from hmralign.training.processes import own_parts
+from hmralign.training.processes import number_of_processes, own_draw, own_number, own_parts, require_parts_for_all
 from hmralign.training.scorer_losses import ranknet
+from hmralign.training.shared_norms import share_norms
 from hmralign.training.step import Part, Step
 
 Metric = Literal["mpjpe", "pa_mpjpe", "pve", "pa_pve"]
@@ -266,7 +264,9 @@ def ranking_step(config: RankingConfig, persons: RankedPersons) -> Step:
         model.train()
         if not config.train_encoder:
             keep_statistics(model)
-        torch.manual_seed(derived_seed(config.seed, "dropout", step))  # dropout draws from the global generator
+        torch.manual_seed(
+            derived_seed(config.seed, *own_draw("dropout", step))
+        )  # dropout draws from the global generator
         draw, place = seeded(config.seed, "step", step), next(model.parameters()).device
         batch = persons[torch.randint(len(persons.crop), (config.batch_size,), generator=draw)]
         for part in own_parts(torch.arange(config.batch_size), config.accumulate):
@@ -291,8 +291,11 @@ def train_ranking(
     Writes `state.pt` and `curve.jsonl`. `steps` replaces the epochs. Raises InputError as `starting_scorer`, and for a
     state that is damaged or of another model.
     """
+    require_parts_for_all(config.batch_size, config.accumulate)
     folder.mkdir(parents=True, exist_ok=True)
     network = starting_scorer(config, body)
+    if number_of_processes() > 1:
+        share_norms(network)
     epoch = max(1, round(len(persons.crop) / config.batch_size))
     heads = {id(p) for name, p in network.encoder.named_parameters() if name.split(".")[0] in HEADS}
     encoder = set(map(id, network.encoder.parameters()))
@@ -330,8 +333,8 @@ def train_ranking_file(
     opened = [opened_data(data, body, config.model.image_size) for data in config.data]
     persons = RankedPersons.cat([ranked_persons(one, body, config) for one in opened])
     folder.mkdir(parents=True, exist_ok=True)
-    plain = TypeAdapter(dict[str, Any]).dump_python(asdict(config), mode="json")
-    write_whole(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
+    write_configuration(folder, config)
     network = train_ranking(config, persons, body, folder, device)
     names = tuple(dict.fromkeys(one.name for one in opened))
-    return save_published_scorer(folder / f"{config.kind}.safetensors", network, body.skeleton_hash, names)
+    path = folder / f"{config.kind}.safetensors"
+    return save_published_scorer(path, network, body.skeleton_hash, names) if own_number() == 0 else path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,6 +53,8 @@ class Provenance:
     config: RecoverConfig
     device: str = "cpu"
     detector_versions: Mapping[str, str] = field(default_factory=dict)
+    runtime: str = "torch"
+    """What computed the networks."""
 
     @property
     def retargeted(self) -> bool:
@@ -69,7 +71,8 @@ class Provenance:
             "detector": {"name": self.detector, "versions": dict(self.detector_versions)},
             "config": asdict(self.config),
             "device": self.device,
-            "versions": library_versions(),
+            **({} if self.runtime == "torch" else {"runtime": self.runtime}),  # results of before say nothing of it
+            "versions": library_versions(("onnxruntime",) if self.runtime == "onnx" else ()),
         }
 
     def fingerprint(self, *inputs: str) -> str:
@@ -80,10 +83,10 @@ class Provenance:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def library_versions() -> dict[str, str]:
-    """hmralign, Python and the libraries that decide numbers."""
+def library_versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """hmralign, Python and the libraries that decide numbers, and `more` of them."""
     found = {"hmralign": __version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
+    for name in (*_LIBRARIES, *more):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
