@@ -14,9 +14,8 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from hmralign.rendering.shading import SKY_BLUE, blend, shaded_parts
+from hmralign.rendering.shading import SKY_BLUE, drawn_over
 from hmralign.rendering.views import framed, side_view, window_camera
-from hmralign.rendering.zbuffer import PixelWindow
 from hmralign.structures import Camera, InputError
 from hmralign.structures.counted import counted
 
@@ -111,8 +110,7 @@ def draw_overlays(
     people of the photo, who are not drawn: where one of them is nearer the body is faint.
     """
     picture, K = _background(image, camera, window, size, max_side)
-    layers = shaded_parts(vertices, faces, K, picture.shape[:2], color, vertex_colors, supersample, in_front=in_front)
-    return _over(picture, *layers, alpha)
+    return drawn_over(picture, vertices, faces, K, color, vertex_colors, supersample, in_front=in_front, alpha=alpha)
 
 
 def draw_people(
@@ -141,8 +139,7 @@ def draw_people(
     if len(chosen) != people:
         raise InputError(f"{counted(len(chosen), 'colour')} are given for {people} people; expected one each")
     painted = torch.tensor(chosen, device=vertices.device).repeat_interleave(num_vertices, dim=0)[None]
-    layer = shaded_parts(vertices.reshape(1, -1, 3), scene_faces, K, picture.shape[:2], vertex_colors=painted)
-    return _over(picture, *layer, alpha)[0]
+    return drawn_over(picture, vertices.reshape(1, -1, 3), scene_faces, K, vertex_colors=painted, alpha=alpha)[0]
 
 
 def draw_side_views(
@@ -161,8 +158,7 @@ def draw_side_views(
 
 def _draw_framed(vertices, faces, size, color, vertex_colors) -> np.ndarray:
     placed, K = framed(vertices, size)
-    layers = shaded_parts(placed, faces, K, size, color, vertex_colors)
-    return _over(np.full((*size, 3), PAPER, np.uint8), *layers)
+    return drawn_over(np.full((*size, 3), PAPER, np.uint8), placed, faces, K, color, vertex_colors)
 
 
 def _background(image, camera: Camera, window, size, max_side) -> tuple[np.ndarray, Tensor]:
@@ -174,15 +170,3 @@ def _background(image, camera: Camera, window, size, max_side) -> tuple[np.ndarr
         )
     picture, window = cut_photo(photo, window, size, max_side)
     return picture, window_camera(camera.K, window, (picture.shape[0], picture.shape[1]))
-
-
-def _over(
-    picture: Picture, layers: Float[Tensor, "hyp part_height part_width 4"], window: PixelWindow, alpha: float = 1.0
-) -> UInt8[np.ndarray, "hyp height width 3"]:
-    """Each layer over its own copy of the picture, which is left as it is outside the layers' window."""
-    left, top, right, bottom = window
-    drawn = np.repeat(picture[None], len(layers), axis=0)
-    below = torch.from_numpy(picture[top:bottom, left:right]).to(layers.device).float() / 255
-    part = blend(below, layers, alpha).clamp(0, 1) * 255
-    drawn[:, top:bottom, left:right] = part.round().to(torch.uint8).cpu().numpy()
-    return drawn

@@ -76,11 +76,13 @@ def rasterize(
     near: float,
     first_column: int,
     first_row: int,
+    fronts_only: int,
     keys: wp.array3d(dtype=wp.int64),
 ):
     """One thread per triangle: walk its bounding box and offer its key to every covered pixel.
 
-    `keys` is the part of the picture that begins at the first column and row.
+    `keys` is the part of the picture that begins at the first column and row. With `fronts_only` triangles that turn
+    their inside to the camera are left out: on screen, y down, their corners run clockwise.
     """
     batch, triangle = wp.tid()
     face = faces[triangle]
@@ -101,7 +103,7 @@ def rasterize(
     if right < left or bottom < top:
         return
     area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
-    if area == wp.float64(0.0):
+    if area == wp.float64(0.0) or (fronts_only != 0 and area > wp.float64(0.0)):
         return
     inverse_area = wp.float64(1.0) / area
     for row in range(top, bottom + 1):
@@ -198,50 +200,107 @@ def resolve(
         normal_image[batch, row, column] = smooth_normal(w, batch, face, vertices, normals)
 
 
+class _Surface:
+    """What is seen of a batch of meshes: the winners of a part of a picture that begins at the first column and row.
+
+    Each coarse pixel is `finer` x `finer` of those.
+    """
+
+    keys: wp.array3d(dtype=wp.int64)  # pyright: ignore[reportInvalidTypeForm]
+    screen: wp.array2d(dtype=wp.vec3)  # pyright: ignore[reportInvalidTypeForm]
+    vertices: wp.array2d(dtype=wp.vec3)  # pyright: ignore[reportInvalidTypeForm]
+    faces: wp.array(dtype=wp.vec3i)  # pyright: ignore[reportInvalidTypeForm]
+    normals: wp.array2d(dtype=wp.vec3)  # pyright: ignore[reportInvalidTypeForm]
+    first_column: int
+    first_row: int
+    finer: int
+
+
+class _Paint:
+    """What a surface looks like: `colors` of the vertices, where there are any, or one `color`, in a `light` of
+    ambient, headlight and sky; a fine pixel before which something is `nearest` (if anything is) counts `faint` times.
+    """
+
+    color: wp.vec3
+    colors: wp.array2d(dtype=wp.vec3)  # pyright: ignore[reportInvalidTypeForm]
+    light: wp.vec3
+    nearest: wp.array2d(dtype=wp.float32)  # pyright: ignore[reportInvalidTypeForm]
+    faint: float
+
+
+# Called, not written above the classes: runtime type checkers wrap classes, and Warp's structs are none.
+Surface, Paint = wp.struct(_Surface), wp.struct(_Paint)
+
+
+@no_type_check
+@wp.func
+def pooled_light(seen: Surface, paint: Paint, batch: int, row: int, column: int):
+    """Mean colour and coverage of the fine pixels of a coarse one: normals as `resolve` has them, lit as
+    `shading.shade` lights them, added row by row.
+    """
+    total = wp.vec4(0.0, 0.0, 0.0, 0.0)
+    for fine_row in range(row * seen.finer, row * seen.finer + seen.finer):
+        for fine_column in range(column * seen.finer, column * seen.finer + seen.finer):
+            key = seen.keys[batch, fine_row, fine_column]
+            if key != wp.static(wp.int64(EMPTY_KEY)):
+                face = seen.faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
+                weights = inverse_depth_weights(
+                    seen.screen[batch, face[0]],
+                    seen.screen[batch, face[1]],
+                    seen.screen[batch, face[2]],
+                    wp.float64(seen.first_column + fine_column),
+                    wp.float64(seen.first_row + fine_row),
+                )
+                z = 1.0 / (weights[0] + weights[1] + weights[2])
+                w = weights * z
+                normal = smooth_normal(w, batch, face, seen.vertices, seen.normals)
+                base = paint.color
+                if paint.colors.shape[0] > 0:
+                    base = (
+                        w[0] * paint.colors[batch, face[0]]
+                        + w[1] * paint.colors[batch, face[1]]
+                        + w[2] * paint.colors[batch, face[2]]
+                    )
+                lit = paint.light[0] + paint.light[1] * wp.abs(normal[2]) + paint.light[2] * (0.5 - 0.5 * normal[1])
+                share = wp.float32(1.0)
+                if paint.nearest.shape[0] > 0:
+                    if paint.nearest[fine_row, fine_column] < z:
+                        share = paint.faint
+                total += share * wp.vec4(
+                    wp.clamp(base[0] * lit, 0.0, 1.0),
+                    wp.clamp(base[1] * lit, 0.0, 1.0),
+                    wp.clamp(base[2] * lit, 0.0, 1.0),
+                    1.0,
+                )
+    return total / float(seen.finer * seen.finer)
+
+
 @no_type_check
 @wp.kernel(enable_backward=False)
-def shade(
-    keys: wp.array3d(dtype=wp.int64),
-    screen: wp.array2d(dtype=wp.vec3),
-    vertices: wp.array2d(dtype=wp.vec3),
-    faces: wp.array(dtype=wp.vec3i),
-    normals: wp.array2d(dtype=wp.vec3),
-    first_column: int,
-    first_row: int,
-    finer: int,
-    color: wp.vec3,
-    light: wp.vec3,
-    layers: wp.array3d(dtype=wp.vec4),
-):
-    """Mean colour and coverage of the `finer` x `finer` pixels of each coarse one: normals as `resolve` has them, lit
-    as `shading.shade` lights them (`light` is ambient, headlight, sky), added row by row.
-    """
+def shade(seen: Surface, paint: Paint, layers: wp.array3d(dtype=wp.vec4)):
+    """RGBA of each pixel, colours already multiplied by their coverage (`pooled_light`)."""
     batch, row, column = wp.tid()
-    red = wp.float32(0.0)
-    green = wp.float32(0.0)
-    blue = wp.float32(0.0)
-    count = wp.float32(0.0)
-    for fine_row in range(row * finer, row * finer + finer):
-        for fine_column in range(column * finer, column * finer + finer):
-            key = keys[batch, fine_row, fine_column]
-            if key != wp.static(wp.int64(EMPTY_KEY)):
-                face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
-                weights = inverse_depth_weights(
-                    screen[batch, face[0]],
-                    screen[batch, face[1]],
-                    screen[batch, face[2]],
-                    wp.float64(first_column + fine_column),
-                    wp.float64(first_row + fine_row),
-                )
-                w = weights * (1.0 / (weights[0] + weights[1] + weights[2]))
-                normal = smooth_normal(w, batch, face, vertices, normals)
-                facing = wp.abs(normal[2])
-                upward = 0.5 - 0.5 * normal[1]
-                lit = light[0] + light[1] * facing + light[2] * upward
-                red += wp.clamp(color[0] * lit, 0.0, 1.0)
-                green += wp.clamp(color[1] * lit, 0.0, 1.0)
-                blue += wp.clamp(color[2] * lit, 0.0, 1.0)
-                count += 1.0
-    if count > 0.0:
-        share = float(finer * finer)
-        layers[batch, row, column] = wp.vec4(red / share, green / share, blue / share, count / share)
+    pixel = pooled_light(seen, paint, batch, row, column)
+    if pixel[3] > 0.0:
+        layers[batch, row, column] = pixel
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def draw(seen: Surface, paint: Paint, alpha: float, pictures: wp.array3d(dtype=wp.vec3ub)):
+    """Blend what `shade` gives into whole 8-bit pictures, as `shading.blend` does, where there is anything to blend."""
+    batch, row, column = wp.tid()
+    pixel = pooled_light(seen, paint, batch, row, column)
+    if pixel[3] > 0.0:
+        place_row = row + seen.first_row / seen.finer
+        place_column = column + seen.first_column / seen.finer
+        photo = pictures[batch, place_row, place_column]
+        through = 1.0 - alpha * pixel[3]
+        red = float(photo[0]) / 255.0 * through + alpha * pixel[0]
+        green = float(photo[1]) / 255.0 * through + alpha * pixel[1]
+        blue = float(photo[2]) / 255.0 * through + alpha * pixel[2]
+        pictures[batch, place_row, place_column] = wp.vec3ub(
+            wp.uint8(wp.rint(wp.clamp(red, 0.0, 1.0) * 255.0)),
+            wp.uint8(wp.rint(wp.clamp(green, 0.0, 1.0) * 255.0)),
+            wp.uint8(wp.rint(wp.clamp(blue, 0.0, 1.0) * 255.0)),
+        )
