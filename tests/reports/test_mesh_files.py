@@ -73,3 +73,38 @@ def test_a_refused_mesh_leaves_no_file(tmp_path):
     with pytest.raises(InputError, match="finite"):
         write_glb(tmp_path / "body.glb", vertices * np.nan, faces)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_obj_file_is_what_trimesh_writes(tmp_path):
+    from trimesh.exchange.obj import export_obj
+
+    vertices, faces = _mesh()
+    header = "hmralign: metres, y up, camera at the origin looking along -z"
+    mesh = trimesh.Trimesh(vertices.astype(np.float64) * [1, -1, -1], faces, process=False)
+    expected = export_obj(mesh, include_normals=False, include_color=False, header=header)
+    assert write_obj(tmp_path / "a.obj", vertices, faces).read_text() == expected
+    fewer = faces[:-5]  # faces are kept as text: others are not mistaken for them
+    again = write_obj(tmp_path / "b.obj", vertices, fewer).read_text()
+    assert again.count("\nf ") == len(fewer) and again != expected
+    assert write_obj(tmp_path / "c.obj", vertices, faces.astype(np.int32)).read_text() == expected
+
+
+def test_normals_of_a_glb_file_are_those_of_trimesh_and_unit(tmp_path):
+    vertices, faces = _mesh()
+    path = write_glb(tmp_path / "body.glb", vertices, faces)
+    content = path.read_bytes()
+    length = struct.unpack("<I", content[12:16])[0]
+    header = json.loads(content[20 : 20 + length])
+    accessor = header["accessors"][header["meshes"][0]["primitives"][0]["attributes"]["NORMAL"]]
+    start = 28 + length + header["bufferViews"][accessor["bufferView"]]["byteOffset"]
+    found = np.frombuffer(content, "<f4", 3 * accessor["count"], start).reshape(-1, 3)
+    mesh = trimesh.Trimesh(vertices.astype(np.float64) * [1, -1, -1], faces, process=False)
+    np.testing.assert_allclose(found, mesh.vertex_normals, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+
+
+def test_a_vertex_without_faces_and_a_face_without_area_have_unit_normals(tmp_path):
+    vertices = np.array([[0.0, 0, 3], [1, 0, 3], [0, 1, 3], [5, 5, 5]], np.float32)
+    path = write_glb(tmp_path / "body.glb", vertices, np.array([[0, 1, 2], [1, 1, 2]]))
+    report = validator_report(path)
+    assert report["issues"]["numErrors"] == 0
