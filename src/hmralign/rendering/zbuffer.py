@@ -156,23 +156,24 @@ def _paint(
         # Behind the fronts of a closed mesh nothing is seen, unless a part of it is cut off by the near plane.
         fronts_only = topology.closed and bool((vertices[..., 2] > NEAR).all())
         keys = _winning_keys(vertices, faces, cameras, fine, screen, fronts_only)
-        surface, paint = kernels.Surface(), kernels.Paint()
-        surface.keys, surface.faces = wp.from_torch(keys), wp.from_torch(faces, dtype=wp.vec3i)
-        surface.screen, surface.vertices = (wp.from_torch(t, dtype=wp.vec3) for t in (screen, vertices))
-        normals = _vertex_normals(vertices, faces, topology)
-        surface.normals = wp.from_torch(normals, dtype=wp.vec3)
-        surface.first_column, surface.first_row, surface.finer = fine[0], fine[1], finer
-        paint.color, paint.light, paint.faint = wp.vec3(*look.color), wp.vec3(*look.light), look.faint
+        vectors = [screen, vertices, _vertex_normals(vertices, faces, topology)]
+        warp_screen, warp_vertices, normals = (wp.from_torch(t, dtype=wp.vec3) for t in vectors)
+        mesh = [wp.from_torch(keys), warp_screen, warp_vertices, wp.from_torch(faces, dtype=wp.vec3i), normals]
         colors, nearest = _look_arrays(look, vertices)
-        paint.colors, paint.nearest = wp.from_torch(colors, dtype=wp.vec3), wp.from_torch(nearest)
-        shape = len(vertices), bottom - top, right - left
-        device = surface.screen.device
-        if alpha is None:
-            layers = wp.from_torch(into, dtype=wp.vec4)
-            wp.launch(kernels.shade, shape, [surface, paint, layers], device=device)
-        else:
-            pictures = wp.from_torch(into, dtype=wp.vec3ub)
-            wp.launch(kernels.draw, shape, [surface, paint, alpha, pictures], device=device)
+        paint = [wp.vec3(*look.color), wp.from_torch(colors, dtype=wp.vec3), wp.vec3(*look.light)]
+        paint += [wp.from_torch(nearest), look.faint]
+        none = torch.zeros(0, 0, 0, 4, device=into.device) if alpha is not None else into.new_zeros(0, 0, 0, 3).byte()
+        layers, pictures = (into, none) if alpha is None else (none, into)
+        targets = [wp.from_torch(layers, dtype=wp.vec4), alpha or 0.0, wp.from_torch(pictures, dtype=wp.vec3ub)]
+        shape = len(vertices), bottom - top, _runs(right - left)
+        wp.launch(kernels.paint, shape, [*mesh, *fine[:2], finer, *paint, *targets], device=warp_screen.device)
+
+
+def _runs(count: int) -> int:
+    """Threads for that many pixels, triangles or vertices."""
+    from hmralign.rendering.zbuffer_kernels import RUN
+
+    return (count + RUN - 1) // RUN
 
 
 def _look_arrays(look: Look, vertices: Tensor) -> tuple[Tensor, Tensor]:
@@ -270,7 +271,7 @@ def _winning_keys(
     warp_vertices, warp_cameras = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(cameras, dtype=wp.mat33)
     device = warp_keys.device
     wp.launch(kernels.project, tuple(vertices.shape[:2]), [warp_vertices, warp_cameras, warp_screen], device=device)
-    triangles = (vertices.shape[0], faces.shape[0])
+    triangles = (vertices.shape[0], _runs(faces.shape[0]))
     warp_faces = wp.from_torch(faces, dtype=wp.vec3i)
     where = [NEAR, left, top, int(fronts_only)]
     wp.launch(kernels.rasterize, triangles, [warp_screen, warp_faces, *where, warp_keys], device=device)
@@ -330,7 +331,7 @@ def _vertex_normals(vertices: Tensor, faces: Tensor, topology: _Topology) -> Ten
     inputs = [warp_vertices, warp_faces, wp.from_torch(topology.start), wp.from_torch(topology.incident)]
     wp.launch(
         kernels.vertex_normals,
-        tuple(vertices.shape[:2]),
+        (vertices.shape[0], _runs(vertices.shape[1])),
         [*inputs, wp.from_torch(normals, dtype=wp.vec3)],
         device=warp_vertices.device,
     )

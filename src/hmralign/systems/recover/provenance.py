@@ -7,6 +7,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,13 @@ class Provenance:
 
 def library_versions() -> dict[str, str]:
     """hmralign, Python and the libraries that decide numbers."""
-    found = {"hmralign": __version__, "python": platform.python_version()}
+    return {"hmralign": __version__, "python": platform.python_version(), **_installed()}
+
+
+@cache
+def _installed() -> Mapping[str, str]:
+    """Read once: each is a file that is parsed, and what a process has imported stays."""
+    found = {}
     for name in _LIBRARIES:
         try:
             found[name] = version(name)
@@ -96,8 +103,10 @@ def digest(value: str | Path | np.ndarray | float | None) -> str:
     if value is None:
         return "none"
     if isinstance(value, np.ndarray):
-        content = f"{value.shape} {value.dtype}".encode() + np.ascontiguousarray(value).tobytes()
-    elif isinstance(value, float | int):
+        said = hashlib.sha256(f"{value.shape} {value.dtype}".encode())
+        said.update(np.ascontiguousarray(value).data)
+        return said.hexdigest()
+    if isinstance(value, float | int):
         content = repr(float(value)).encode()
     elif Path(value).is_file():
         content = Path(value).read_bytes()
