@@ -62,7 +62,7 @@ from hmralign.systems.recover.exports import EXPORT_FORMATS, ExportedPerson, wri
 from hmralign.systems.recover.many_photos import each_answer, photo_sources
 from hmralign.systems.recover.outputs import Keep, Wanted, is_finished, require_replaceable, write_person, write_photo
 from hmralign.systems.recover.people import RecoverConfig, RecoveredPerson, RecoveredPhoto, measured, recover_people
-from hmralign.systems.recover.pictures import photo_overlay
+from hmralign.systems.recover.pictures import photo_overlay, plain_photo
 from hmralign.systems.recover.provenance import BodyIdentity, Provenance, digest
 from hmralign.systems.recover.report import agreement_words
 from hmralign.systems.recover.retarget_photo import retarget_photo
@@ -644,7 +644,7 @@ class People(Sequence[Person]):
     def overlay(self) -> Image.Image:
         """The fused bodies over the photo."""
         meshes = [person.vertices("fused") for person in self]
-        return Image.fromarray(photo_overlay(self._photo, meshes, self._body))
+        return Image.fromarray(photo_overlay(self._photo, plain_photo(self._photo), meshes, self._body))
 
     def save(
         self, folder: str | Path, *, keep: Keep = 1, pictures: bool = True, report: bool = True,

@@ -154,8 +154,8 @@ def test_one_call_of_the_renderer_per_view(monkeypatch):
     calls = []
     from hmralign.rendering import shading
 
-    real = shading.render_shaded
-    monkeypatch.setattr(shading, "render_shaded", lambda v, *rest: calls.append(len(v)) or real(v, *rest))
+    real = shading.render_over
+    monkeypatch.setattr(shading, "render_over", lambda p, *rest: calls.append(len(p)) or real(p, *rest))
     drawn(5)
     assert calls == [5, 5, 5]
 

@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 from hmralign.geometry.cameras import scaled_intrinsics
 from hmralign.rendering.colormap import magnitude_colors
 from hmralign.rendering.shading import (
+    HIDDEN_OPACITY,
     SKY_BLUE,
     Lighting,
     blend,
+    drawn_over,
     interpolate_vertex_colors,
     shade,
     shaded_layers,
     shaded_parts,
 )
-from hmralign.rendering.zbuffer import render, render_shaded
+from hmralign.rendering.zbuffer import Look, render, render_shaded
 from hmralign.structures import InputError
 from support.capsule_figure import capsule_figure
 
@@ -138,9 +140,45 @@ def test_one_colour_is_shaded_as_by_normals_colours_and_pooling(finer):
     layer = torch.cat([lit, out.silhouette[..., None].float()], -1).permute(0, 3, 1, 2)
     expected = torch.nn.functional.avg_pool2d(layer, finer).permute(0, 2, 3, 1)
     light = Lighting()
-    found = render_shaded(
-        vertices, faces, K, SIZE, SKY_BLUE, (light.ambient, light.headlight, light.sky), finer, window
-    )
+    look = Look(SKY_BLUE, (light.ambient, light.headlight, light.sky), finer)
+    found = render_shaded(vertices, faces, K, SIZE, look, window)
     left, top, right, bottom = window
     torch.testing.assert_close(found, expected[:, top:bottom, left:right], atol=1e-6, rtol=0)
     assert found[..., 3].max() == 1 and found[..., 3].min() == 0
+
+
+@pytest.mark.parametrize("colored", [False, True])
+@pytest.mark.parametrize("faint", [False, True])
+def test_drawing_over_a_picture_is_blending_the_layers(colored, faint):
+    """The kernel that draws into 8-bit pictures against layers blended in torch; rounding alone may differ."""
+    vertices, faces = capsule_figure(3)
+    draw = torch.Generator().manual_seed(2)
+    picture = torch.randint(0, 256, (*SIZE, 3), generator=draw, dtype=torch.uint8).numpy()
+    more = {
+        "vertex_colors": torch.rand(vertices.shape, generator=draw) if colored else None,
+        "in_front": vertices[:1] - torch.tensor([0.1, 0.0, 0.5]) if faint else None,
+    }
+    found = drawn_over(picture, vertices, faces, K, alpha=0.7, **more)
+    layers = shaded_layers(vertices, faces, K, SIZE, **more)
+    expected = 255 * blend(torch.from_numpy(picture).float() / 255, layers, 0.7).clamp(0, 1).numpy()
+    assert np.abs(found - expected).max() <= 0.5 + 1e-3
+    beside = layers[..., 3].numpy() == 0
+    assert np.array_equal(found[beside], np.broadcast_to(picture, found.shape)[beside]) and not beside.all()
+
+
+@pytest.mark.parametrize("supersample", [1, 2])
+def test_vertex_colours_and_somebody_in_front_are_as_by_normals_colours_and_pooling(supersample):
+    vertices, faces = capsule_figure(2)
+    colors = torch.rand(vertices.shape, generator=torch.Generator().manual_seed(3))
+    nearer = vertices[:1] - torch.tensor([0.1, 0.0, 0.5])
+    found = shaded_layers(vertices, faces, K, SIZE, vertex_colors=colors, supersample=supersample, in_front=nearer)
+    fine_K, fine = scaled_intrinsics(K, (float(supersample),) * 2), (SIZE[0] * supersample, SIZE[1] * supersample)
+    out = render(vertices, faces, fine_K, fine, ("normals", "face_index", "barycentric", "depth"))
+    base = interpolate_vertex_colors(colors, faces, out.face_index, out.barycentric)
+    seen = (out.face_index >= 0)[..., None]
+    layer = torch.cat([shade(out.normals, base) * seen, seen.float()], -1)
+    depth = render(nearer, faces, fine_K, fine, ("depth",)).depth
+    layer = torch.where((depth < out.depth)[..., None], HIDDEN_OPACITY * layer, layer)
+    expected = torch.nn.functional.avg_pool2d(layer.permute(0, 3, 1, 2), supersample).permute(0, 2, 3, 1)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    assert ((found[..., 3] > 0.25) & (found[..., 3] < 0.35)).any()

@@ -1,11 +1,13 @@
 """The z-buffer against an independent oracle, and the properties a scorer relies on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import trimesh
 
-from hmralign.rendering.zbuffer import render, vertex_normals
+from hmralign.rendering.zbuffer import Look, render, render_shaded, vertex_normals
 from hmralign.structures import InputError
 from support.raster_oracle import rasterize
 
@@ -190,3 +192,37 @@ def test_gpu_and_cpu_agree():
     assert (here.silhouette != there.silhouette.cpu()).float().mean() < 1e-3
     both = here.silhouette & there.silhouette.cpu()
     assert (here.depth[both] - there.depth.cpu()[both]).abs().max() < 1e-4
+
+
+def test_what_depends_on_the_faces_alone_is_that_of_these_faces():
+    """Kept for each list of faces: another one of the same length, or of other vertices, is not mistaken for it."""
+    vertices, faces = _figure()
+    turned_over = faces.flip(1)
+    fewer = faces[:-3]
+    expected = [vertex_normals(vertices[None], f.clone()) for f in (faces, turned_over, fewer)]
+    torch.testing.assert_close(expected[1], -expected[0], atol=1e-6, rtol=0)
+    for _ in range(2):
+        for f, normals in zip((faces, turned_over, fewer), expected, strict=True):
+            assert torch.equal(vertex_normals(vertices[None], f.clone()), normals)
+    changed = faces.clone()
+    before = vertex_normals(vertices[None], changed)
+    changed[:20] = 0  # the same tensor with other content
+    assert not torch.equal(vertex_normals(vertices[None], changed), before)
+    longer = torch.cat([vertices, vertices[:1]])
+    assert (vertex_normals(longer[None], faces)[0, -1] == 0).all()
+
+
+def test_only_closed_meshes_are_drawn_by_their_fronts_alone():
+    """A sheet turned away from the camera is seen from behind; of a closed mesh no inner side is left out wrongly."""
+    square = torch.tensor([[-1.0, -1, 3], [1, -1, 3], [1, 1, 3], [-1, 1, 3]])
+    look = Look((1.0, 1.0, 1.0), (1.0, 0.0, 0.0))
+    for sheet in (torch.tensor([[0, 1, 2], [0, 2, 3]]), torch.tensor([[0, 2, 1], [0, 3, 2]])):
+        assert render_shaded(square[None], sheet, K, SIZE, look)[..., 3].any()
+    vertices, faces = _figure()
+    for shift in (0.0, -2.6):  # at the second place the near plane cuts the mesh open
+        moved = (vertices + torch.tensor([0.0, 0.0, shift]))[None]
+        alone = replace(look, finer=1, light=(0.2, 0.6, 0.2))
+        drawn = render_shaded(moved, faces, K, SIZE, alone)
+        assert torch.equal(drawn[..., 3] > 0, render(moved, faces, K, SIZE).silhouette)
+        both_sides = render_shaded(moved, torch.cat([faces, faces[:1]]), K, SIZE, alone)  # a face twice: not closed
+        torch.testing.assert_close(drawn, both_sides, atol=1e-4, rtol=0)

@@ -73,3 +73,17 @@ def test_a_refused_mesh_leaves_no_file(tmp_path):
     with pytest.raises(InputError, match="finite"):
         write_glb(tmp_path / "body.glb", vertices * np.nan, faces)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_obj_file_is_what_trimesh_writes(tmp_path):
+    from trimesh.exchange.obj import export_obj
+
+    vertices, faces = _mesh()
+    header = "hmralign: metres, y up, camera at the origin looking along -z"
+    mesh = trimesh.Trimesh(vertices.astype(np.float64) * [1, -1, -1], faces, process=False)
+    expected = export_obj(mesh, include_normals=False, include_color=False, header=header)
+    assert write_obj(tmp_path / "a.obj", vertices, faces).read_text() == expected
+    fewer = faces[:-5]  # faces are kept as text: others are not mistaken for them
+    again = write_obj(tmp_path / "b.obj", vertices, fewer).read_text()
+    assert again.count("\nf ") == len(fewer) and again != expected
+    assert write_obj(tmp_path / "c.obj", vertices, faces.astype(np.int32)).read_text() == expected

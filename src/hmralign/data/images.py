@@ -117,7 +117,7 @@ def load_image(source: ImageSource) -> LoadedImage:
     missing, unreadable, empty, of another format, truncated, above 100 MP, or smaller than 16 x 16.
     """
     if isinstance(source, np.ndarray):
-        return _load(_from_array(source), "array", None)
+        return _load_array(source)
     if isinstance(source, Image.Image):
         name = str(getattr(source, "filename", "") or "image")
         if source.format != _MPO and not is_open_format(source.format):
@@ -266,6 +266,16 @@ def _open(data: bytes, name: str) -> Image.Image:
         raise InputError(f"'{name}' is {said}; expected {', '.join(FORMATS)}.") from error
 
 
+def _load_array(array: np.ndarray) -> LoadedImage:
+    """An RGB photo of fitting size is copied once; all others go the way of files."""
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+        height, width = array.shape[:2]
+        _require_size(width, height, "array")
+        if _target_size(width, height) == (width, height):
+            return LoadedImage(np.array(array, order="C"), "array", (width, height))
+    return _load(_from_array(array), "array", None)
+
+
 def _from_array(array: np.ndarray) -> Image.Image:
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype != np.uint8:
@@ -348,7 +358,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         white = Image.new("RGB", rgba.size, "white")
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_8_bit(image: Image.Image, name: str) -> Image.Image:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from PIL import Image, ImageDraw, ImageFont
@@ -41,6 +43,11 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile], columns: int | None = None, title: str = "") -> Image.Image:
+    """`sheet_picture` as an image."""
+    return Image.fromarray(sheet_picture(tiles, columns, title))
+
+
+def sheet_picture(tiles: Sequence[Tile], columns: int | None = None, title: str = "") -> Picture:
     """Lay the tiles out in a grid, row by row; without `columns` the sheet comes out about as wide as high.
 
     Every tile gets the width of the widest and the height of the highest.
@@ -54,14 +61,16 @@ def contact_sheet(tiles: Sequence[Tile], columns: int | None = None, title: str 
     columns = columns or max(1, min(len(tiles), round(math.sqrt(len(tiles) * height / width * 1.4))))
     rows = math.ceil(len(tiles) / columns)
     head = round(text * 2.4) if title else 0
-    sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, head + rows * (height + _GAP) + _GAP), _PAGE)
-    pen = ImageDraw.Draw(sheet)
+    sheet = np.full((head + rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _PAGE[0], np.uint8)
     if title:
-        _write(pen, title, (_GAP, _GAP + text * 0.9), round(text * 1.25), _INK, sheet.width - 2 * _GAP)
+        strip = Image.new("RGB", (sheet.shape[1], head + _GAP), _PAGE)
+        place, room = (_GAP, _GAP + text * 0.9), strip.width - 2 * _GAP
+        _write(ImageDraw.Draw(strip), title, place, round(text * 1.25), _INK, room)
+        sheet[: head + _GAP] = np.asarray(strip)
     for number, tile in enumerate(tiles):
         left = _GAP + (number % columns) * (width + _GAP)
         top = head + _GAP + (number // columns) * (height + _GAP)
-        _paste_tile(sheet, pen, tile, (left, top), (width, picture_height), text)
+        _paste_tile(sheet[top : top + height, left : left + width], tile, picture_height, text)
     return sheet
 
 
@@ -78,16 +87,19 @@ def hypothesis_tiles(
     confidence: Float[Tensor, " kp"] | None = None,
     up: Float[Tensor, "#hyp 3"] | None = None,
     in_front: Float[Tensor, "others vert 3"] | None = None,
+    photo: Picture | None = None,
     side: int = 256,
     limit: int = 20,
 ) -> list[Tile]:
     """Photo with keypoints, the fused answer, then the hypotheses, best score first: overlay and side view each.
 
     At most `limit` hypotheses, in the given order when there are no scores. `side` is the side of each square picture
-    in pixels; `up` as in `draw_side_views`, `in_front` as in `draw_overlays`.
+    in pixels; `up` as in `draw_side_views`, `in_front` as in `draw_overlays`. `photo` is the `person_window` of the box
+    where it is cut out already, of that side.
     """
     window = person_window(box)
-    photo, _ = cut_photo(image, window, (side, side))
+    if photo is None:
+        photo, _ = cut_photo(image, window, (side, side))
     view = picture_camera(camera, window, (side, side))
     if keypoints is not None:
         seen = torch.ones(len(keypoints)) if confidence is None else confidence
@@ -111,24 +123,33 @@ def hypothesis_tiles(
     return tiles
 
 
-def _paste_tile(sheet, pen, tile: Tile, place: tuple[int, int], size: tuple[int, int], text: int) -> None:
-    left, top = place
-    x = left
+def _paste_tile(place: Picture, tile: Tile, picture_height: int, text: int) -> None:
+    """Fill the tile's place on the sheet: pictures in a frame, words below."""
+    height, width = place.shape[:2]
+    x = 0
     for picture in tile.pictures:
-        sheet.paste(Image.fromarray(picture), (x, top))
+        place[: picture.shape[0], x : x + picture.shape[1]] = picture
         x += picture.shape[1]
-    pen.rectangle((left, top, left + size[0] - 1, top + size[1] - 1), outline=_RULE)
-    baseline = top + size[1] + text * 0.9
-    used = _write(pen, tile.label, (left + 2, baseline), text, _INK, size[0] - 4)
-    _write(pen, tile.note, (left + size[0] - 2, baseline), text, _FAINT, size[0] - used - 12, anchor="rm")
+    framed = place[:picture_height]
+    framed[[0, -1]] = framed[:, [0, -1]] = _RULE
+    strip = Image.new("RGB", (width, height - picture_height), _PAGE)
+    pen, baseline = ImageDraw.Draw(strip), text * 0.9
+    used = _write(pen, tile.label, (2, baseline), text, _INK, width - 4)
+    _write(pen, tile.note, (width - 2, baseline), text, _FAINT, width - used - 12, anchor="rm")
+    place[picture_height:] = np.asarray(strip)
 
 
 def _write(pen, words: str, place, size: int, ink, room: float | int, anchor: str = "lm") -> float:
     """One line of text, cut with an ellipsis where there is no room; returns its width."""
-    font = ImageFont.load_default(size)
+    font = _font(size)
     if pen.textlength(words, font=font) > room:
         while words and pen.textlength(words + "...", font=font) > room:
             words = words[:-1]
         words = words + "..." if words else ""
     pen.text(place, words, font=font, fill=ink, anchor=anchor)
     return pen.textlength(words, font=font)
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -24,14 +24,13 @@ from io import BytesIO
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hmralign.overlays.keypoints import draw_keypoints
 from hmralign.overlays.overlay import PAPER, Picture, Window, draw_overlays
-from hmralign.rendering.shading import SKY_BLUE, blend, shaded_layers
+from hmralign.rendering.shading import drawn_over
 from hmralign.rendering.views import framed, side_view, top_view
 from hmralign.structures import Camera, InputError, Observation
 
@@ -192,9 +191,7 @@ def _draw_turned(views: Sequence[Tensor], faces: Tensor, side: int, scale: float
     for (vertices, K), fit in zip(placed, fits, strict=True):
         K = K.clone()
         K[[0, 1], [0, 1]] *= common / fit
-        layers = shaded_layers(vertices, faces, K, (side, side), SKY_BLUE)
-        over = blend(torch.tensor(PAPER, device=layers.device) / 255.0, layers)
-        pictures.append((over.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
+        pictures.append(drawn_over(np.full((side, side, 3), PAPER, np.uint8), vertices, faces, K))
     return pictures
 
 

@@ -8,8 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from hmralign.overlays.overlay import Picture, Window
-from hmralign.rendering.shading import blend, shaded_layers
-from hmralign.rendering.views import window_camera
+from hmralign.rendering.shading import drawn_over
 
 
 def people_over(
@@ -25,21 +24,14 @@ def people_over(
 
     Bodies of which a part is behind the camera lose that part.
     """
-    window = bodies_window(vertices, K, (picture.shape[1], picture.shape[0]))
-    if window is None:
+    if bodies_window(vertices, K, (picture.shape[1], picture.shape[0])) is None:
         return picture
     people, count = vertices.shape[:2]
-    left, top, right, bottom = window
-    size = (bottom - top, right - left)
     scene = (faces.long() + torch.arange(people)[:, None, None] * count).reshape(-1, 3)
-    of_vertices = colors.repeat_interleave(count, dim=0)[None]
-    camera = window_camera(K, window, size)
-    layer = shaded_layers(vertices.reshape(1, -1, 3), scene, camera, size, vertex_colors=of_vertices, supersample=1)
-    part = torch.from_numpy(picture[top:bottom, left:right].copy()).float() / 255
-    drawn = (blend(part, layer, alpha)[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    out = picture.copy()
-    out[top:bottom, left:right] = drawn
-    return out
+    painted = colors.repeat_interleave(count, dim=0)[None]
+    return drawn_over(picture, vertices.reshape(1, -1, 3), scene, K, vertex_colors=painted, supersample=1, alpha=alpha)[
+        0
+    ]
 
 
 def bodies_window(

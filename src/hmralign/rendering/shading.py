@@ -6,15 +6,16 @@ relief readable. Pictures are float32 in [0, 1]; a *layer* is RGBA with colours 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from hmralign.geometry.cameras import project, scaled_intrinsics
-from hmralign.rendering.zbuffer import NEAR, PixelWindow, render, render_shaded
+from hmralign.rendering.zbuffer import NEAR, Look, PixelWindow, render, render_over, render_shaded
 from hmralign.structures import InputError
 
 SKY_BLUE = (0.55, 0.70, 0.88)
@@ -29,7 +30,8 @@ HIDDEN_OPACITY = 0.3
 MANNEQUIN = (0.80, 0.78, 0.74)
 """Colour of a body in a file, where nothing is to be told by it."""
 
-_PIXELS_AT_ONCE = 2**23
+_PIXELS_AT_ONCE = 2**21
+"""Finer pixels of a part: larger buffers are given back to the system each time, and fetched anew page by page."""
 
 
 @dataclass(frozen=True)
@@ -111,40 +113,82 @@ def shaded_parts(
 
     Bodies fill a small part of most pictures, and what is not computed costs nothing.
     """
-    n = supersample
-    fine_K = scaled_intrinsics(K, (float(n), float(n)))
-    fine_size = (size[0] * n, size[1] * n)
     window = _seen_window(vertices, K, size)
-    left, top, right, bottom = window
-    fine_window = (left * n, top * n, right * n, bottom * n)
-    per_part = max(1, _PIXELS_AT_ONCE // ((bottom - top) * (right - left) * n * n))
-    layers = [torch.zeros(0, bottom - top, right - left, 4, device=vertices.device)]
-    seen_at = _View(fine_size, fine_window)
-    nearest = None if in_front is None or len(in_front) == 0 else _nearest(in_front, faces, fine_K, seen_at)
-    for first in range(0, len(vertices), per_part):
-        part = slice(first, first + per_part)
-        if vertex_colors is None and nearest is None:
-            part_K = K[part] if K.ndim == 3 else K
-            layers.append(render_shaded(vertices[part], faces, part_K, size, color, _light(lighting), n, window))
-            continue
-        part_K = fine_K[part] if fine_K.ndim == 3 else fine_K
-        part_colors = None if vertex_colors is None else vertex_colors[part]
-        fine = _fine_layers(vertices[part], faces, part_K, seen_at, color, part_colors, lighting, nearest)
-        layers.append(functional.avg_pool2d(fine.permute(0, 3, 1, 2), n).permute(0, 2, 3, 1) if n > 1 else fine)
+    height, width = window[3] - window[1], window[2] - window[0]
+    layers = [torch.zeros(0, height, width, 4, device=vertices.device)]
+    paint = _Painting(faces, K, size, color, vertex_colors, supersample, lighting, in_front, window)
+    for part, camera, look in paint.parts(vertices):
+        layers.append(render_shaded(vertices[part], faces, camera, size, look, window))
     return torch.cat(layers), window
+
+
+def drawn_over(
+    picture: UInt8[np.ndarray, "height width 3"],
+    vertices: Float[Tensor, "batch vert 3"],
+    faces: Int[Tensor, "face 3"],
+    K: Float[Tensor, "*cameras 3 3"],
+    color: tuple[float, float, float] = SKY_BLUE,
+    vertex_colors: Float[Tensor, "batch vert 3"] | None = None,
+    supersample: int = 2,
+    lighting: Lighting | None = None,
+    in_front: Float[Tensor, "others vert 3"] | None = None,
+    alpha: float = 1.0,
+) -> UInt8[np.ndarray, "batch height width 3"]:
+    """Each mesh over its own copy of the picture: `blend` of `shaded_layers`, rounded to 8 bits.
+
+    Arguments are those of `shaded_layers`; beside the bodies the picture is as it was.
+    """
+    size = (picture.shape[0], picture.shape[1])
+    window = _seen_window(vertices, K, size)
+    drawn = torch.from_numpy(np.repeat(picture[None], len(vertices), axis=0)).to(vertices.device)
+    paint = _Painting(faces, K, size, color, vertex_colors, supersample, lighting, in_front, window)
+    for part, camera, look in paint.parts(vertices):
+        render_over(drawn[part], vertices[part], faces, camera, look, window, alpha)
+    return drawn.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class _Painting:
+    """Arguments of `shaded_layers`, and the window that is drawn."""
+
+    faces: Tensor
+    K: Tensor
+    size: tuple[int, int]
+    color: tuple[float, float, float]
+    vertex_colors: Tensor | None
+    finer: int
+    lighting: Lighting | None
+    in_front: Tensor | None
+    window: PixelWindow
+
+    def parts(self, vertices: Tensor) -> Iterator[tuple[slice, Tensor, Look]]:
+        """Meshes that are drawn at once, with their camera and look: as many as stay within a few megabytes."""
+        n, (left, top, right, bottom) = self.finer, self.window
+        at_once = max(1, _PIXELS_AT_ONCE // ((bottom - top) * (right - left) * n * n))
+        nearest = None if self.in_front is None or len(self.in_front) == 0 else self._nearest(self.in_front)
+        for first in range(0, len(vertices), at_once):
+            part = slice(first, first + at_once)
+            colors = None if self.vertex_colors is None else self.vertex_colors[part]
+            look = Look(self.color, _light(self.lighting), n, colors, nearest, HIDDEN_OPACITY)
+            yield part, self.K[part] if self.K.ndim == 3 else self.K, look
+
+    def _nearest(self, meshes: Tensor) -> Float[Tensor, "fine_height fine_width"]:
+        """Depth of the nearest of several meshes, infinity where none is seen; one camera sees them all."""
+        if self.K.ndim != 2:
+            raise InputError("meshes stand in front of others, but the cameras differ; expected one camera")
+        n = self.finer
+        left, top, right, bottom = (edge * n for edge in self.window)
+        first = torch.arange(len(meshes), device=self.faces.device)[:, None, None] * meshes.shape[1]
+        together = (self.faces.long() + first).reshape(-1, 3)
+        K, size = scaled_intrinsics(self.K, (float(n), float(n))), (self.size[0] * n, self.size[1] * n)
+        depth = render(meshes.reshape(1, -1, 3), together, K, size, ("depth",), (left, top, right, bottom)).depth
+        assert depth is not None
+        return depth[0]
 
 
 def _light(lighting: Lighting | None) -> tuple[float, float, float]:
     lighting = lighting or Lighting()
     return lighting.ambient, lighting.headlight, lighting.sky
-
-
-@dataclass(frozen=True)
-class _View:
-    """A picture's size (height, width) and the part of it that is rendered."""
-
-    size: tuple[int, int]
-    window: PixelWindow
 
 
 def _seen_window(vertices: Tensor, K: Tensor, size: tuple[int, int]) -> PixelWindow:
@@ -161,39 +205,6 @@ def _seen_window(vertices: Tensor, K: Tensor, size: tuple[int, int]) -> PixelWin
     high = (pixels.amax(0).ceil() + 2).clamp(min=0).minimum(edges)
     (left, top), (right, bottom) = low.int().tolist(), high.int().tolist()
     return (left, top, right, bottom) if left < right and top < bottom else (0, 0, 1, 1)
-
-
-def _nearest(meshes: Tensor, faces: Tensor, K: Tensor, view: _View) -> Float[Tensor, "height width"]:
-    """Depth of the nearest of several meshes at each pixel, infinity where none is seen; one camera sees them all."""
-    if K.ndim != 2:
-        raise InputError("meshes stand in front of others, but the cameras differ; expected one camera")
-    first = torch.arange(len(meshes), device=faces.device)[:, None, None] * meshes.shape[1]
-    together = (faces.long() + first).reshape(-1, 3)
-    depth = render(meshes.reshape(1, -1, 3), together, K, view.size, ("depth",), view.window).depth
-    assert depth is not None
-    return depth[0]
-
-
-def _fine_layers(vertices, faces, K, view: _View, color, vertex_colors, lighting, nearest) -> Tensor:
-    wanted = ("normals", "silhouette") if vertex_colors is None else ("normals", "face_index", "barycentric")
-    out = render(vertices, faces, K, view.size, wanted if nearest is None else (*wanted, "depth"), view.window)
-    assert out.normals is not None
-    if vertex_colors is None:
-        assert out.silhouette is not None
-        # Indices once, not masks again and again: most pixels are empty.
-        seen = out.silhouette.flatten().nonzero()[:, 0]
-        base = torch.tensor(color, device=vertices.device)
-    else:
-        assert out.face_index is not None and out.barycentric is not None
-        seen = (out.face_index.flatten() >= 0).nonzero()[:, 0]
-        base = interpolate_vertex_colors(vertex_colors, faces, out.face_index, out.barycentric).view(-1, 3)[seen]
-    layer = torch.zeros(*out.normals.shape[:3], 4, device=vertices.device)
-    shaded = shade(out.normals.view(-1, 3)[seen], base, lighting)
-    layer.view(-1, 4)[seen] = functional.pad(shaded, (0, 1), value=1.0)
-    if nearest is not None:
-        assert out.depth is not None
-        layer[nearest.expand_as(out.depth) < out.depth] *= HIDDEN_OPACITY
-    return layer
 
 
 def blend(

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from hmralign.geometry.cameras import scaled_intrinsics
@@ -75,42 +77,110 @@ def render(
         return _render(vertices, faces, cameras, window, wanted)
 
 
+@dataclass(frozen=True)
+class Look:
+    """How meshes are painted: one `color`, or `colors` of the vertices, in `light` (ambient, headlight, sky).
+
+    Each pixel is the mean of `finer` squared ones. A finer pixel before which something is `nearest` (depth of the
+    window's finer pixels, one picture for all meshes) counts `faint` times.
+    """
+
+    color: tuple[float, float, float]
+    light: tuple[float, float, float]
+    finer: int = 2
+    colors: Float[Tensor, "batch vert 3"] | None = None
+    nearest: Float[Tensor, "fine_height fine_width"] | None = None
+    faint: float = 1.0
+
+
 def render_shaded(
     vertices: Float[Tensor, "batch vert 3"],
     faces: Int[Tensor, "face 3"],
     K: Float[Tensor, "*cameras 3 3"],
     size: tuple[int, int],
-    color: tuple[float, float, float],
-    light: tuple[float, float, float],
-    finer: int,
+    look: Look,
     window: PixelWindow | None = None,
 ) -> Float[Tensor, "batch height width 4"]:
-    """Each mesh in one colour, lit by `light` (ambient, headlight, sky; `shading.Lighting`): RGBA, colours already
-    multiplied by their coverage, each pixel the mean of `finer` squared ones.
+    """Each mesh as RGBA, colours already multiplied by their coverage.
 
     What `render`, `shading.shade` and a pooling give, without keeping a normal of any finer pixel. `size`, `window` and
     `K` are those of the picture that is made. Raises `InputError` as `render`.
     """
-    _check_mesh(vertices, faces, size)
     left, top, right, bottom = _checked_window(window, size)
+    layers = torch.zeros(len(vertices), bottom - top, right - left, 4, device=vertices.device)
+    _paint(vertices, faces, K, size, look, (left, top, right, bottom), layers, None)
+    return layers
+
+
+def render_over(
+    pictures: UInt8[Tensor, "batch height width 3"],
+    vertices: Float[Tensor, "batch vert 3"],
+    faces: Int[Tensor, "face 3"],
+    K: Float[Tensor, "*cameras 3 3"],
+    look: Look,
+    window: PixelWindow | None = None,
+    alpha: float = 1.0,
+) -> None:
+    """Draw each mesh into its own 8-bit RGB picture, with opacity `alpha`: `shading.blend` of `render_shaded`, rounded.
+
+    `pictures` (contiguous, on the device of `vertices`) are changed; without a body a pixel stays as it is. Raises
+    `InputError` as `render`.
+    """
+    size = (pictures.shape[1], pictures.shape[2])
+    _paint(vertices, faces, K, size, look, _checked_window(window, size), pictures, alpha)
+
+
+def _paint(
+    vertices: Tensor,
+    faces: Tensor,
+    K: Tensor,
+    size: tuple[int, int],
+    look: Look,
+    window: PixelWindow,
+    into: Tensor,
+    alpha: float | None,
+) -> None:
+    """Fill layers, or draw over pictures where there is an `alpha`."""
+    _check_mesh(vertices, faces, size)
+    finer, (left, top, right, bottom) = look.finer, window
     vertices = vertices.detach().to(torch.float32).contiguous()
     faces = faces.to(device=vertices.device, dtype=torch.int32).contiguous()
     cameras = _one_camera_per_mesh(scaled_intrinsics(K, (float(finer), float(finer))), vertices)
-    layers = torch.zeros(len(vertices), bottom - top, right - left, 4, device=vertices.device)
-    if layers.numel() == 0 or len(faces) == 0:
-        return layers
+    if into.numel() == 0 or len(faces) == 0:
+        return
     with _torch_stream(vertices.device):
         from hmralign.rendering import zbuffer_kernels as kernels
 
-        wp, screen = kernels.wp, torch.empty_like(vertices)
+        wp, screen, topology = kernels.wp, torch.empty_like(vertices), _topology_of(faces, vertices.shape[1])
         fine = (left * finer, top * finer, right * finer, bottom * finer)
-        keys = _winning_keys(vertices, faces, cameras, fine, screen)
-        vectors = [wp.from_torch(t, dtype=wp.vec3) for t in (screen, vertices, vertex_normals(vertices, faces))]
-        mesh = [vectors[0], vectors[1], wp.from_torch(faces, dtype=wp.vec3i), vectors[2]]
-        look = [*fine[:2], finer, wp.vec3(*color), wp.vec3(*light), wp.from_torch(layers, dtype=wp.vec4)]
-        inputs = [wp.from_torch(keys), *mesh, *look]
-        wp.launch(kernels.shade, tuple(layers.shape[:3]), inputs, device=vectors[0].device)
-    return layers
+        # Behind the fronts of a closed mesh nothing is seen, unless a part of it is cut off by the near plane.
+        fronts_only = topology.closed and bool((vertices[..., 2] > NEAR).all())
+        keys = _winning_keys(vertices, faces, cameras, fine, screen, fronts_only)
+        vectors = [screen, vertices, _vertex_normals(vertices, faces, topology)]
+        warp_screen, warp_vertices, normals = (wp.from_torch(t, dtype=wp.vec3) for t in vectors)
+        mesh = [wp.from_torch(keys), warp_screen, warp_vertices, wp.from_torch(faces, dtype=wp.vec3i), normals]
+        colors, nearest = _look_arrays(look, vertices)
+        paint = [wp.vec3(*look.color), wp.from_torch(colors, dtype=wp.vec3), wp.vec3(*look.light)]
+        paint += [wp.from_torch(nearest), look.faint]
+        none = torch.zeros(0, 0, 0, 4, device=into.device) if alpha is not None else into.new_zeros(0, 0, 0, 3).byte()
+        layers, pictures = (into, none) if alpha is None else (none, into)
+        targets = [wp.from_torch(layers, dtype=wp.vec4), alpha or 0.0, wp.from_torch(pictures, dtype=wp.vec3ub)]
+        shape = len(vertices), bottom - top, _runs(right - left)
+        wp.launch(kernels.paint, shape, [*mesh, *fine[:2], finer, *paint, *targets], device=warp_screen.device)
+
+
+def _runs(count: int) -> int:
+    """Threads for that many pixels, triangles or vertices."""
+    from hmralign.rendering.zbuffer_kernels import RUN
+
+    return (count + RUN - 1) // RUN
+
+
+def _look_arrays(look: Look, vertices: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours of the vertices and nearest depth as the kernels take them: empty where there are none."""
+    colors = torch.zeros(0, 0, 3, device=vertices.device) if look.colors is None else look.colors.to(vertices)
+    nearest = torch.zeros(0, 0, device=vertices.device) if look.nearest is None else look.nearest.to(vertices)
+    return colors if look.colors is None else colors.contiguous(), nearest
 
 
 def _checked_window(window: PixelWindow | None, size: tuple[int, int]) -> PixelWindow:
@@ -181,7 +251,12 @@ def _render(
 
 
 def _winning_keys(
-    vertices: Tensor, faces: Tensor, cameras: Tensor, window: PixelWindow, screen: Tensor
+    vertices: Tensor,
+    faces: Tensor,
+    cameras: Tensor,
+    window: PixelWindow,
+    screen: Tensor,
+    fronts_only: bool = False,
 ) -> Int[Tensor, "batch height width"]:
     """Project (filling `screen`) and rasterise."""
     from hmralign.rendering import zbuffer_kernels as kernels
@@ -196,9 +271,10 @@ def _winning_keys(
     warp_vertices, warp_cameras = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(cameras, dtype=wp.mat33)
     device = warp_keys.device
     wp.launch(kernels.project, tuple(vertices.shape[:2]), [warp_vertices, warp_cameras, warp_screen], device=device)
-    triangles = (vertices.shape[0], faces.shape[0])
+    triangles = (vertices.shape[0], _runs(faces.shape[0]))
     warp_faces = wp.from_torch(faces, dtype=wp.vec3i)
-    wp.launch(kernels.rasterize, triangles, [warp_screen, warp_faces, NEAR, left, top, warp_keys], device=device)
+    where = [NEAR, left, top, int(fronts_only)]
+    wp.launch(kernels.rasterize, triangles, [warp_screen, warp_faces, *where, warp_keys], device=device)
     return keys
 
 
@@ -241,30 +317,52 @@ def vertex_normals(
 
     Summed per vertex in the order of the faces, so the result is the same to the bit on every run.
     """
-    from hmralign.rendering import zbuffer_kernels as kernels
-
-    wp = kernels.wp
     vertices = vertices.detach().to(torch.float32).contiguous()
     faces = faces.to(device=vertices.device, dtype=torch.int32).contiguous()
-    start, incident = _incident_faces(faces, vertices.shape[1])
-    normals = torch.zeros_like(vertices)
-    warp_vertices, warp_faces = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(faces, dtype=wp.vec3i)
-    inputs = [warp_vertices, warp_faces, wp.from_torch(start), wp.from_torch(incident)]
     with _torch_stream(vertices.device):
-        wp.launch(
-            kernels.vertex_normals,
-            tuple(vertices.shape[:2]),
-            [*inputs, wp.from_torch(normals, dtype=wp.vec3)],
-            device=warp_vertices.device,
-        )
+        return _vertex_normals(vertices, faces, _topology_of(faces, vertices.shape[1]))
+
+
+def _vertex_normals(vertices: Tensor, faces: Tensor, topology: _Topology) -> Tensor:
+    from hmralign.rendering import zbuffer_kernels as kernels
+
+    wp, normals = kernels.wp, torch.zeros_like(vertices)
+    warp_vertices, warp_faces = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(faces, dtype=wp.vec3i)
+    inputs = [warp_vertices, warp_faces, wp.from_torch(topology.start), wp.from_torch(topology.incident)]
+    wp.launch(
+        kernels.vertex_normals,
+        (vertices.shape[0], _runs(vertices.shape[1])),
+        [*inputs, wp.from_torch(normals, dtype=wp.vec3)],
+        device=warp_vertices.device,
+    )
     return normals
 
 
-def _incident_faces(faces: Tensor, num_vertices: int) -> tuple[Tensor, Tensor]:
-    """Compressed rows: faces of vertex `v` are `incident[start[v]:start[v + 1]]`, ascending."""
-    corner = faces.flatten().long()
+@dataclass(frozen=True)
+class _Topology:
+    """What depends on the faces alone. Faces of vertex `v` are `incident[start[v]:start[v + 1]]`, ascending.
+
+    `closed`: every edge belongs to as many faces in one direction as in the other, so that from outside no inner side
+    is the nearest surface, whatever place the vertices take.
+    """
+
+    start: Int[Tensor, " rows"]
+    incident: Int[Tensor, " corner"]
+    closed: bool
+
+
+def _topology_of(faces: Tensor, num_vertices: int) -> _Topology:
+    """By the content of `faces`: bodies of one model are drawn again and again, with equal faces in new tensors."""
+    return _topology(faces.cpu().numpy().tobytes(), num_vertices, faces.device)
+
+
+@lru_cache(maxsize=8)
+def _topology(content: bytes, num_vertices: int, device: torch.device) -> _Topology:
+    faces = torch.from_numpy(np.frombuffer(content, np.int32).reshape(-1, 3).astype(np.int64))
+    corner = faces.flatten()
     incident = (torch.sort(corner, stable=True).indices // 3).to(torch.int32)
-    counts = torch.bincount(corner, minlength=num_vertices)
-    start = torch.zeros(num_vertices + 1, dtype=torch.int32, device=faces.device)
-    start[1:] = counts.cumsum(0)
-    return start, incident
+    start = torch.zeros(num_vertices + 1, dtype=torch.int32)
+    start[1:] = torch.bincount(corner, minlength=num_vertices).cumsum(0)
+    here, there = corner, faces.roll(-1, dims=1).flatten()
+    one_way, other_way = (here * num_vertices + there).sort()[0], (there * num_vertices + here).sort()[0]
+    return _Topology(start.to(device), incident.to(device), bool(torch.equal(one_way, other_way)))

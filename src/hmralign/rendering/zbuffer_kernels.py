@@ -25,6 +25,9 @@ STEPS_PER_METRE = 65536.0
 
 _MAX_STEPS = 2.0e9
 
+RUN = 16
+"""Triangles, vertices or pixels of a row that one thread works through: a CPU pays for each thread as for a pixel."""
+
 # `no_type_check` stands above every kernel because Warp compiles the source itself: runtime type checkers that wrap
 # functions would hand it the wrapper.
 
@@ -76,46 +79,47 @@ def rasterize(
     near: float,
     first_column: int,
     first_row: int,
+    fronts_only: int,
     keys: wp.array3d(dtype=wp.int64),
 ):
-    """One thread per triangle: walk its bounding box and offer its key to every covered pixel.
+    """Walk the bounding box of each of a run of triangles and offer its key to every covered pixel.
 
-    `keys` is the part of the picture that begins at the first column and row.
+    `keys` is the part of the picture that begins at the first column and row. With `fronts_only` triangles that turn
+    their inside to the camera are left out: on screen, y down, their corners run clockwise.
     """
-    batch, triangle = wp.tid()
-    face = faces[triangle]
-    a = screen[batch, face[0]]
-    b = screen[batch, face[1]]
-    c = screen[batch, face[2]]
-    if wp.min(a[2], wp.min(b[2], c[2])) <= near:
-        return
-    # Clamp before the cast: a vertex close to the camera projects further out than an int can say.
+    batch, run = wp.tid()
     low_column = float(first_column)
     low_row = float(first_row)
     last_column = float(first_column + keys.shape[2] - 1)
     last_row = float(first_row + keys.shape[1] - 1)
-    left = int(wp.ceil(wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), low_column, last_column + 1.0)))
-    top = int(wp.ceil(wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), low_row, last_row + 1.0)))
-    right = int(wp.floor(wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), low_column - 1.0, last_column)))
-    bottom = int(wp.floor(wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), low_row - 1.0, last_row)))
-    if right < left or bottom < top:
-        return
-    area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
-    if area == wp.float64(0.0):
-        return
-    inverse_area = wp.float64(1.0) / area
-    for row in range(top, bottom + 1):
-        for column in range(left, right + 1):
-            x = wp.float64(column)
-            y = wp.float64(row)
-            w0 = edge(b, c, x, y) * inverse_area
-            w1 = edge(c, a, x, y) * inverse_area
-            w2 = edge(a, b, x, y) * inverse_area
-            if w0 >= wp.float64(0.0) and w1 >= wp.float64(0.0) and w2 >= wp.float64(0.0):
-                inverse_depth = float(w0) / a[2] + float(w1) / b[2] + float(w2) / c[2]
-                steps = wp.min(wp.static(STEPS_PER_METRE) / inverse_depth, wp.static(_MAX_STEPS))
-                key = (wp.int64(steps) << wp.int64(32)) | wp.int64(triangle)
-                wp.atomic_min(keys, batch, row - first_row, column - first_column, key)
+    for triangle in range(run * wp.static(RUN), wp.min(run * wp.static(RUN) + wp.static(RUN), faces.shape[0])):
+        face = faces[triangle]
+        a = screen[batch, face[0]]
+        b = screen[batch, face[1]]
+        c = screen[batch, face[2]]
+        if wp.min(a[2], wp.min(b[2], c[2])) <= near:
+            continue
+        area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
+        if area == wp.float64(0.0) or (fronts_only != 0 and area > wp.float64(0.0)):
+            continue
+        # Clamp before the cast: a vertex close to the camera projects further out than an int can say.
+        left = int(wp.ceil(wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), low_column, last_column + 1.0)))
+        top = int(wp.ceil(wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), low_row, last_row + 1.0)))
+        right = int(wp.floor(wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), low_column - 1.0, last_column)))
+        bottom = int(wp.floor(wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), low_row - 1.0, last_row)))
+        inverse_area = wp.float64(1.0) / area
+        for row in range(top, bottom + 1):
+            for column in range(left, right + 1):
+                x = wp.float64(column)
+                y = wp.float64(row)
+                w0 = edge(b, c, x, y) * inverse_area
+                w1 = edge(c, a, x, y) * inverse_area
+                w2 = edge(a, b, x, y) * inverse_area
+                if w0 >= wp.float64(0.0) and w1 >= wp.float64(0.0) and w2 >= wp.float64(0.0):
+                    inverse_depth = float(w0) / a[2] + float(w1) / b[2] + float(w2) / c[2]
+                    steps = wp.min(wp.static(STEPS_PER_METRE) / inverse_depth, wp.static(_MAX_STEPS))
+                    key = (wp.int64(steps) << wp.int64(32)) | wp.int64(triangle)
+                    wp.atomic_min(keys, batch, row - first_row, column - first_column, key)
 
 
 @no_type_check
@@ -128,13 +132,14 @@ def vertex_normals(
     normals: wp.array2d(dtype=wp.vec3),
 ):
     """Area-weighted mean of the incident faces' normals, added in list order: bit-reproducible on every device."""
-    batch, vert = wp.tid()
-    total = wp.vec3(0.0, 0.0, 0.0)
-    for i in range(incident_start[vert], incident_start[vert + 1]):
-        face = faces[incident_faces[i]]
-        a = vertices[batch, face[0]]
-        total += wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
-    normals[batch, vert] = wp.normalize(total)
+    batch, run = wp.tid()
+    for vert in range(run * wp.static(RUN), wp.min(run * wp.static(RUN) + wp.static(RUN), vertices.shape[1])):
+        total = wp.vec3(0.0, 0.0, 0.0)
+        for i in range(incident_start[vert], incident_start[vert + 1]):
+            face = faces[incident_faces[i]]
+            a = vertices[batch, face[0]]
+            total += wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
+        normals[batch, vert] = wp.normalize(total)
 
 
 @no_type_check
@@ -200,7 +205,7 @@ def resolve(
 
 @no_type_check
 @wp.kernel(enable_backward=False)
-def shade(
+def paint(
     keys: wp.array3d(dtype=wp.int64),
     screen: wp.array2d(dtype=wp.vec3),
     vertices: wp.array2d(dtype=wp.vec3),
@@ -210,38 +215,68 @@ def shade(
     first_row: int,
     finer: int,
     color: wp.vec3,
+    colors: wp.array2d(dtype=wp.vec3),
     light: wp.vec3,
+    nearest: wp.array2d(dtype=wp.float32),
+    faint: float,
     layers: wp.array3d(dtype=wp.vec4),
+    alpha: float,
+    pictures: wp.array3d(dtype=wp.vec3ub),
 ):
-    """Mean colour and coverage of the `finer` x `finer` pixels of each coarse one: normals as `resolve` has them, lit
-    as `shading.shade` lights them (`light` is ambient, headlight, sky), added row by row.
+    """Mean colour and coverage of the `finer` x `finer` pixels of each coarse one of a run: normals as `resolve` has
+    them, lit as `shading.shade` lights them (`light` is ambient, headlight, sky), added row by row.
+
+    `colors` are those of the vertices; where there are none all is of one `color`. A finer pixel before which something
+    is `nearest` (if anything is) counts `faint` times. Goes into `layers`, colours multiplied by coverage, or is
+    blended into whole 8-bit `pictures` as `shading.blend` does; one of the two is empty.
     """
-    batch, row, column = wp.tid()
-    red = wp.float32(0.0)
-    green = wp.float32(0.0)
-    blue = wp.float32(0.0)
-    count = wp.float32(0.0)
-    for fine_row in range(row * finer, row * finer + finer):
-        for fine_column in range(column * finer, column * finer + finer):
-            key = keys[batch, fine_row, fine_column]
-            if key != wp.static(wp.int64(EMPTY_KEY)):
-                face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
-                weights = inverse_depth_weights(
-                    screen[batch, face[0]],
-                    screen[batch, face[1]],
-                    screen[batch, face[2]],
-                    wp.float64(first_column + fine_column),
-                    wp.float64(first_row + fine_row),
+    batch, row, run = wp.tid()
+    share = float(finer * finer)
+    columns = keys.shape[2] / finer
+    for column in range(run * wp.static(RUN), wp.min(run * wp.static(RUN) + wp.static(RUN), columns)):
+        red = wp.float32(0.0)
+        green = wp.float32(0.0)
+        blue = wp.float32(0.0)
+        count = wp.float32(0.0)
+        for fine_row in range(row * finer, row * finer + finer):
+            for fine_column in range(column * finer, column * finer + finer):
+                key = keys[batch, fine_row, fine_column]
+                if key != wp.static(wp.int64(EMPTY_KEY)):
+                    face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
+                    weights = inverse_depth_weights(
+                        screen[batch, face[0]],
+                        screen[batch, face[1]],
+                        screen[batch, face[2]],
+                        wp.float64(first_column + fine_column),
+                        wp.float64(first_row + fine_row),
+                    )
+                    z = 1.0 / (weights[0] + weights[1] + weights[2])
+                    w = weights * z
+                    normal = smooth_normal(w, batch, face, vertices, normals)
+                    base = color
+                    if colors.shape[0] > 0:
+                        base = w[0] * colors[batch, face[0]] + w[1] * colors[batch, face[1]]
+                        base += w[2] * colors[batch, face[2]]
+                    lit = light[0] + light[1] * wp.abs(normal[2]) + light[2] * (0.5 - 0.5 * normal[1])
+                    part = wp.float32(1.0)
+                    if nearest.shape[0] > 0:
+                        if nearest[fine_row, fine_column] < z:
+                            part = faint
+                    red += part * wp.clamp(base[0] * lit, 0.0, 1.0)
+                    green += part * wp.clamp(base[1] * lit, 0.0, 1.0)
+                    blue += part * wp.clamp(base[2] * lit, 0.0, 1.0)
+                    count += part
+        if count > 0.0:
+            pixel = wp.vec4(red / share, green / share, blue / share, count / share)
+            if layers.shape[0] > 0:
+                layers[batch, row, column] = pixel
+            else:
+                place_row = row + first_row / finer
+                place_column = column + first_column / finer
+                photo = pictures[batch, place_row, place_column]
+                through = 1.0 - alpha * pixel[3]
+                pictures[batch, place_row, place_column] = wp.vec3ub(
+                    wp.uint8(wp.rint(wp.clamp(float(photo[0]) / 255.0 * through + alpha * pixel[0], 0.0, 1.0) * 255.0)),
+                    wp.uint8(wp.rint(wp.clamp(float(photo[1]) / 255.0 * through + alpha * pixel[1], 0.0, 1.0) * 255.0)),
+                    wp.uint8(wp.rint(wp.clamp(float(photo[2]) / 255.0 * through + alpha * pixel[2], 0.0, 1.0) * 255.0)),
                 )
-                w = weights * (1.0 / (weights[0] + weights[1] + weights[2]))
-                normal = smooth_normal(w, batch, face, vertices, normals)
-                facing = wp.abs(normal[2])
-                upward = 0.5 - 0.5 * normal[1]
-                lit = light[0] + light[1] * facing + light[2] * upward
-                red += wp.clamp(color[0] * lit, 0.0, 1.0)
-                green += wp.clamp(color[1] * lit, 0.0, 1.0)
-                blue += wp.clamp(color[2] * lit, 0.0, 1.0)
-                count += 1.0
-    if count > 0.0:
-        share = float(finer * finer)
-        layers[batch, row, column] = wp.vec4(red / share, green / share, blue / share, count / share)

@@ -7,6 +7,7 @@ it on its head. The turn is its own inverse.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def write_glb(
     from trimesh.visual import TextureVisuals
     from trimesh.visual.material import PBRMaterial
 
-    mesh = _viewing_mesh(vertices, faces, colors)
+    mesh = _mesh(vertices, faces, colors)
     if colors is None:
         base = [*srgb_to_linear(np.array(MANNEQUIN)), 1.0]
         surface = PBRMaterial(name="mannequin", baseColorFactor=base, metallicFactor=0.0, roughnessFactor=0.75)
@@ -43,20 +44,29 @@ def write_glb(
     return write_whole(path, content)
 
 
-def write_obj(path: Path, vertices: Float[np.ndarray, "vert 3"], faces: Int[np.ndarray, "face 3"]) -> Path:
-    """Write a Wavefront OBJ file, whole or not at all; `vertices` are `cam` metres."""
-    from trimesh.exchange.obj import export_obj
-
-    header = "hmralign: metres, y up, camera at the origin looking along -z"
-    text = export_obj(_viewing_mesh(vertices, faces), include_normals=False, include_color=False, header=header)
-    assert isinstance(text, str)
-    return write_whole(path, text)
-
-
-def _viewing_mesh(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None):
+def _mesh(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None):
     import trimesh
 
+    rgb = None if colors is None else np.rint(np.clip(colors, 0, 1) * 255).astype(np.uint8)
+    return trimesh.Trimesh(_viewing_vertices(vertices), faces, vertex_colors=rgb, process=False)
+
+
+def write_obj(path: Path, vertices: Float[np.ndarray, "vert 3"], faces: Int[np.ndarray, "face 3"]) -> Path:
+    """Write a Wavefront OBJ file, whole or not at all; `vertices` are `cam` metres, written to 8 decimals."""
+    placed = _viewing_vertices(vertices)
+    head = "# hmralign: metres, y up, camera at the origin looking along -z\n"
+    points = "v %.8f %.8f %.8f\n" * len(placed) % tuple(placed.ravel().tolist())
+    return write_whole(path, f"{head}{points}{_face_lines(np.ascontiguousarray(faces, np.int64).tobytes())}\n")
+
+
+@lru_cache(maxsize=4)
+def _face_lines(content: bytes) -> str:
+    """The lines of the faces, counted from 1; all bodies of one model share them."""
+    corners = (np.frombuffer(content, np.int64) + 1).tolist()
+    return "f %d %d %d\n" * (len(corners) // 3) % tuple(corners)
+
+
+def _viewing_vertices(vertices: np.ndarray) -> Float[np.ndarray, "vert 3"]:
     if not np.isfinite(vertices).all():
         raise InputError("Mesh vertices contain NaN or infinity; expected finite metres.")
-    rgb = None if colors is None else np.rint(np.clip(colors, 0, 1) * 255).astype(np.uint8)
-    return trimesh.Trimesh(vertices.astype(np.float64) * _TURN, faces, vertex_colors=rgb, process=False)
+    return vertices.astype(np.float64) * _TURN

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hmralign.overlays.overlay import SHRINKING
 from hmralign.rendering.colormap import magnitude_colors
 from hmralign.reports.mesh_packing import base64_text, packed_vertices, page_data
 from hmralign.reports.report_data import LimbRow, Report, ReportPerson, ReportPhoto
@@ -276,9 +277,9 @@ def figure(picture: np.ndarray, side: int, alt: str, caption: str) -> str:
 def data_uri(picture: np.ndarray, max_side: int) -> str:
     """The picture as JPEG inside the page, shrunk so that no side exceeds `max_side` pixels."""
     image = Image.fromarray(picture)
-    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    image.thumbnail((max_side, max_side), SHRINKING)
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=86, optimize=True)
+    image.save(file, "JPEG", quality=86)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 

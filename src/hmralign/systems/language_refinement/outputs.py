@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from hmralign.body.lbs import posed_joints, vertices
@@ -30,13 +29,14 @@ from hmralign.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from hmralign.geometry.rotations import rotmat_to_rotvec
 from hmralign.reports.mesh_files import write_glb, write_obj
 from hmralign.reports.refinement_report import write_refinement_report
+from hmralign.storage.png_file import write_png
 from hmralign.storage.whole_file import write_json
 from hmralign.storage.whole_folder import finished_folder
 from hmralign.structures import BodyParams
 from hmralign.systems.language_refinement.pictures import RefinedPictures, refined_overlay, refined_pictures
 from hmralign.systems.language_refinement.refined import RefinedPeople, RefinedPerson, moved_limbs
 from hmralign.systems.language_refinement.report import refinement_report
-from hmralign.systems.recover.outputs import PERSON_RECORD, PHOTO_RECORD, PNG_LEVEL, require_replaceable
+from hmralign.systems.recover.outputs import PERSON_RECORD, PHOTO_RECORD, require_replaceable
 from hmralign.systems.recover.provenance import BodyIdentity, library_versions
 from hmralign.systems.recover.summary import camera_record, person_folder
 
@@ -68,7 +68,7 @@ def write_refined(
         ]
         overlay = refined_overlay(refined, [mesh[-1] for mesh in meshes], body)
         if overlay is not None:
-            _save_png(draft / "overlay.png", overlay)
+            write_png(draft / "overlay.png", overlay)
         write_refinement_report(draft / "report.html", refinement_report(refined, meshes, pictures, body))
         for number, (person, mesh, drawn) in enumerate(zip(refined.persons, meshes, pictures, strict=True)):
             into = draft / person_folder(number)
@@ -86,8 +86,8 @@ def _write_person(
     drawn: RefinedPictures,
     body: BodyModel,
 ) -> None:
-    _save_png(folder / "overlay_before.png", drawn.before)
-    _save_png(folder / "overlay.png", drawn.after)
+    write_png(folder / "overlay_before.png", drawn.before)
+    write_png(folder / "overlay.png", drawn.after)
     for name, one in (("before", mesh[0]), ("after", mesh[-1])):
         write_glb(folder / f"{name}.glb", one.numpy(), body.faces.numpy())
         write_obj(folder / f"{name}.obj", one.numpy(), body.faces.numpy())
@@ -201,7 +201,3 @@ def _image_size(refined: RefinedPeople) -> list[int]:
 
 def _rounded(values: Float[Tensor, " step"]) -> list[float]:
     return [round(float(value), 5) for value in values]
-
-
-def _save_png(path: Path, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(path, compress_level=PNG_LEVEL)

@@ -27,7 +27,6 @@ from urllib.parse import quote
 
 import numpy as np
 import torch
-from PIL import Image
 
 from hmralign.body.lbs import vertices
 from hmralign.body.model import BodyModel
@@ -38,6 +37,7 @@ from hmralign.hypotheses.sides import mode_of_hypotheses
 from hmralign.reports.mesh_files import write_glb, write_obj
 from hmralign.reports.person_report import write_report
 from hmralign.storage.json_file import read_json
+from hmralign.storage.png_file import write_png
 from hmralign.storage.run_record import plain
 from hmralign.storage.whole_file import write_json
 from hmralign.storage.whole_folder import finished_folder
@@ -50,6 +50,7 @@ from hmralign.systems.recover.pictures import (
     person_pictures,
     person_sheet,
     photo_overlay,
+    plain_photo,
 )
 from hmralign.systems.recover.provenance import FORMAT_VERSION, Provenance
 from hmralign.systems.recover.report import photo_report
@@ -85,9 +86,6 @@ class Wanted:
         """How many bodies of a person are written as meshes."""
         return 0 if not self.pictures else 1 + (hypotheses if self.keep == "all" else min(self.keep, hypotheses))
 
-
-PNG_LEVEL = 1
-"""The fastest: a better one takes several times as long and saves a few per cent of a photo."""
 
 PHOTO_RECORD = "photo.json"
 PERSON_RECORD = "summary.json"
@@ -160,11 +158,13 @@ def _drawn_files(
             others = [mesh.fused for i, mesh in enumerate(meshes) if i != number]
             pictures.append(person_pictures(photo, person, meshes[number], body, others))
             on_person()
-        overlay = photo_overlay(photo, [m.fused for m in meshes], body)
-        _save_png(draft / "overlay.png", overlay)
+        plain = plain_photo(photo)
+        overlay = photo_overlay(photo, plain, [m.fused for m in meshes], body)
+        write_png(draft / "overlay.png", overlay)
     if wanted.report:
         with measured(photo.seconds, "report"):
-            write_report(draft / "report.html", photo_report(photo, meshes, pictures, overlay, body, provenance, up))
+            report = photo_report(photo, meshes, pictures, plain, overlay, body, provenance, up)
+            write_report(draft / "report.html", report)
     for number in range(len(photo.persons)):
         into = draft / person_folder(number)
         into.mkdir()
@@ -220,8 +220,8 @@ def _picture_files(
     keep: Keep,
 ) -> None:
     person = photo.persons[number]
-    _save_png(folder / "overlay.png", pictures.fused)
-    person_sheet(photo, number, pictures).save(folder / "contact_sheet.png", compress_level=PNG_LEVEL)
+    write_png(folder / "overlay.png", pictures.fused)
+    write_png(folder / "contact_sheet.png", person_sheet(photo, number, pictures))
     _write_meshes(folder, person, meshes, body, keep)
 
 
@@ -317,7 +317,3 @@ def _read_object(path: Path) -> dict[str, Any] | None:
 def page_link(folder: Path, page: Path) -> str:
     """The link from a page in `folder` to another page; names that are not UTF-8 are quoted byte by byte."""
     return quote(os.fsencode(os.path.relpath(page, folder).replace(os.sep, "/")))
-
-
-def _save_png(path: Path, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(path, compress_level=PNG_LEVEL)

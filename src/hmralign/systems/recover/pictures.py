@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.body.lbs import vertices
@@ -16,9 +14,10 @@ from hmralign.body.model import BodyModel
 from hmralign.detection.observe import photo_title
 from hmralign.geometry.cameras import project
 from hmralign.hypotheses.spread import surface_spread
-from hmralign.overlays.contact_sheet import Tile, contact_sheet, hypothesis_tiles
+from hmralign.overlays.contact_sheet import Tile, hypothesis_tiles, sheet_picture
 from hmralign.overlays.keypoints import draw_keypoints
 from hmralign.overlays.overlay import (
+    SHRINKING,
     Picture,
     Window,
     cut_photo,
@@ -93,7 +92,8 @@ def person_pictures(
     image, camera, observation = photo.image.rgb, photo.camera, person.observation
     box, best = picture_box(person), person.ranking[:MAX_HYPOTHESES]
     window, size = person_window(box), (PERSON_SIDE, PERSON_SIDE)
-    plain, _ = cut_photo(image, window, size)
+    plain, _ = cut_photo(image, window, size, resampling=SHRINKING)
+    small, _ = cut_photo(plain, size=(TILE_SIDE, TILE_SIDE), resampling=SHRINKING)
     view = picture_camera(camera, window, size)
     near = [mesh for mesh in others if _may_be_seen(mesh, camera, window)]
     in_front = torch.stack(near) if near else None
@@ -107,6 +107,7 @@ def person_pictures(
         keypoints=observation.keypoints,
         confidence=observation.confidence,
         in_front=in_front,
+        photo=small,
         side=TILE_SIDE,
     )
     tiles[2:] = [_labelled(tile, person, rank) for rank, tile in enumerate(tiles[2:])]
@@ -140,20 +141,23 @@ def _labelled(tile: Tile, person: RecoveredPerson, rank: int) -> Tile:
     return replace(tile, label=f"#{rank + 1}  (hyp {index})", note=f"score {float(person.scores[index]):.3f}")
 
 
-def person_sheet(photo: RecoveredPhoto, number: int, pictures: PersonPictures) -> Image.Image:
+def person_sheet(photo: RecoveredPhoto, number: int, pictures: PersonPictures) -> Picture:
     """The contact sheet of one person."""
     count = photo.persons[number].hypotheses.num_hypotheses
     shown = len(pictures.tiles) - 2
     group = f"{shown} of {counted(count, 'hypothesis')}"
     title = f"{shown_name(photo_title(photo.image))}, person {number}: fused, the answer, and {group}"
-    return contact_sheet(pictures.tiles, title=title)
+    return sheet_picture(pictures.tiles, title=title)
 
 
-def photo_overlay(photo: RecoveredPhoto, fused: list[Float[Tensor, "vert 3"]], body: BodyModel) -> Picture:
-    """All people's fused bodies over the whole photo."""
-    return draw_people(photo.image.rgb, torch.stack(fused), body.faces, photo.camera, max_side=PHOTO_SIDE)
+def photo_overlay(
+    photo: RecoveredPhoto, plain: Picture, fused: list[Float[Tensor, "vert 3"]], body: BodyModel
+) -> Picture:
+    """All people's fused bodies over the whole photo, which `plain` shows."""
+    camera = picture_camera(photo.camera, (0, 0, photo.camera.width, photo.camera.height), plain.shape[:2])
+    return draw_people(plain, torch.stack(fused), body.faces, camera, max_side=PHOTO_SIDE)
 
 
-def plain_photo(photo: RecoveredPhoto) -> UInt8[np.ndarray, "height width 3"]:
-    """The photo, reduced as the overlay is."""
-    return cut_photo(photo.image.rgb, max_side=PHOTO_SIDE)[0]
+def plain_photo(photo: RecoveredPhoto) -> Picture:
+    """The photo, reduced as far as it is shown."""
+    return cut_photo(photo.image.rgb, max_side=PHOTO_SIDE, resampling=SHRINKING)[0]

@@ -7,6 +7,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,17 @@ class Provenance:
 
 def library_versions(more: Sequence[str] = ()) -> dict[str, str]:
     """hmralign, Python and the libraries that decide numbers, and `more` of them."""
-    found = {"hmralign": __version__, "python": platform.python_version()}
-    for name in (*_LIBRARIES, *more):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+    found = {name: _installed(name) for name in (*_LIBRARIES, *more)}
+    return {"hmralign": __version__, "python": platform.python_version(), **found}
+
+
+@cache
+def _installed(name: str) -> str:
+    """Read once: it is a file that is parsed, and what a process has imported stays."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def digest(value: str | Path | np.ndarray | float | None) -> str:
@@ -99,8 +104,10 @@ def digest(value: str | Path | np.ndarray | float | None) -> str:
     if value is None:
         return "none"
     if isinstance(value, np.ndarray):
-        content = f"{value.shape} {value.dtype}".encode() + np.ascontiguousarray(value).tobytes()
-    elif isinstance(value, float | int):
+        said = hashlib.sha256(f"{value.shape} {value.dtype}".encode())
+        said.update(np.ascontiguousarray(value).data)
+        return said.hexdigest()
+    if isinstance(value, float | int):
         content = repr(float(value)).encode()
     elif Path(value).is_file():
         content = Path(value).read_bytes()

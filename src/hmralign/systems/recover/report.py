@@ -17,7 +17,7 @@ from hmralign.systems.recover.doubtful_sides import doubt_in_words
 from hmralign.systems.recover.expected_error import expected_error
 from hmralign.systems.recover.limbs import LIMBS
 from hmralign.systems.recover.people import RecoveredPerson, RecoveredPhoto
-from hmralign.systems.recover.pictures import PersonMeshes, PersonPictures, plain_photo
+from hmralign.systems.recover.pictures import PersonMeshes, PersonPictures
 from hmralign.systems.recover.provenance import Provenance
 
 CAMERA_WORDS = {
@@ -50,18 +50,19 @@ def photo_report(
     photo: RecoveredPhoto,
     meshes: list[PersonMeshes],
     pictures: list[PersonPictures],
+    plain: Picture,
     overlay: Picture,
     body: BodyModel,
     provenance: Provenance,
     index: str | None = None,
 ) -> Report:
-    """The report of one photo; `overlay` shows all its people, `index` is the link to the page of all photos."""
+    """The report of one photo: `plain` shows it, `overlay` all its people, `index` leads to the page of all photos."""
     persons = [
         report_person(person, number, photo, m, p, body, provenance)
         for number, (person, m, p) in enumerate(zip(photo.persons, meshes, pictures, strict=True))
     ]
     title = shown_name(photo_title(photo.image))
-    page = ReportPhoto(title, plain_photo(photo), overlay, persons, _photo_facts(photo))
+    page = ReportPhoto(title, plain, overlay, persons, _photo_facts(photo))
     caveats = CAVEATS if photo.camera.known else (*CAVEATS, GUESSED_CAMERA)
     bare = ", ".join(str(number) for number, person in enumerate(photo.persons) if person.box_only)
     caveats = (f"Person {bare}: {BOX_ONLY}", *caveats) if bare else caveats
