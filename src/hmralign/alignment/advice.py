@@ -65,7 +65,7 @@ ADVICE = {
         "fit one body to all views and train on the fits (SFT), at a rate of which a higher one is worse on "
         "validation; preference by nearness to the fits only when SFT gains no more",
         "on a model with a gap SFT -6.0 (-8.4 to -3.9) where DPO from the same start gives -3.6 (-4.6 to -2.5); where "
-        "SFT is saturated DPO -1.4 (-2.1 to -0.9), SFT going on 0.0; on `lite` DPO -1.4 (-1.9 to -1.0), SFT +0.1 "
+        "SFT is saturated DPO -1.7 (-2.3 to -1.1), SFT going on 0.0; on `lite` DPO -1.4 (-1.9 to -1.0), SFT +0.1 "
         "(-0.1 to +0.3)",
         "40 CPU s for 2,000 persons, their groups and the fits",
         "results/other_cameras_reading.md",
