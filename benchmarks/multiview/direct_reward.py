@@ -39,7 +39,7 @@ from hmralign.evaluation.multiview_controls import at_random, most_central, one_
 from hmralign.metrics.intervals import bootstrap_mean
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe
 from hmralign.models.multiview.judge import Judge
-from hmralign.storage.json_file import HEADER, parse_json
+from hmralign.storage.json_file import parse_json
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import write_json, write_whole
 from hmralign.training.curve import curve_rows
@@ -297,7 +297,7 @@ def variant_rows(setting: Setting, persons: int = 4) -> list[dict[str, Any]]:
 
 
 def read_json(path: Path) -> Any:
-    return parse_json(path.read_text(encoding="utf-8"), HEADER, nan=True)
+    return parse_json(path.read_text(encoding="utf-8"), nan=True)
 
 
 def figures_of(work: Path, name: str, part: str = "end") -> list[dict[str, np.ndarray]]:
