@@ -23,7 +23,7 @@ from hmralign.critics.critic import Critic, judge
 from hmralign.critics.mix import LAB_WEIGHTS
 from hmralign.critics.names import CriticChoice, is_descriptions_file, score_name
 from hmralign.models.checkpoint import checkpoint_hash
-from hmralign.policies.policy import DiffusionPolicy, sample_each
+from hmralign.policies.policy import DiffusionPolicy, bodies_in, sample_each
 from hmralign.preferences.parts import PartsOfStore, require_own_parts
 from hmralign.preferences.person_source import GroupSource, SourceBatch, as_stored
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
@@ -158,8 +158,9 @@ def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupStore
     generators = [seeded(config.seed, "groups", group) for group in batch.ids]
     seen = observation.to(policy.body.device)
     with torch.no_grad():
-        x_0 = sample_each(policy, policy.context(seen), config.group_size, generators)
-        hypotheses = policy.to_body(x_0, seen).to("cpu")
+        context = policy.context(seen)
+        x_0 = sample_each(policy, context, config.group_size, generators)
+        hypotheses = bodies_in(policy, x_0, seen, context).to("cpu")
     annotation = example.annotation if config.with_truth else None
     kept = Example(observation, annotation, example.landmarks3d)
     return PreferenceGroups(batch.ids, x_0.cpu(), hypotheses, kept, batch.crops, batch.crop_windows)
