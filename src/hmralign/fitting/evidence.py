@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 from hmralign.body.keypoint_bones import offset_bones
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.model import BodyModel
-from hmralign.body.skeleton import NUM_JOINTS, PARENTS
+from hmralign.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, PARENTS
 
 SIGMA_EDGES = (0.3, 0.6, 0.8, 0.95)
 """Confidence edges between which the noise of a keypoint was measured."""
@@ -64,10 +64,15 @@ class _Parts:
     """1 where the keypoint's offset is in the axes of this joint."""
     to_keypoint: Float[Tensor, "27 pair"]
     """Sums the parts of each keypoint."""
-    moved: Int[Tensor, " lever"]
     mover: Int[Tensor, " lever"]
     below: Float[Tensor, "lever pair"]
     """Sums those parts of the moved keypoint that hang below the mover."""
+    columns: Int[Tensor, " entry"]
+    """Entry (keypoint, axis, turn) of the derivative -> its place among (axis, column, lever); the last is a zero."""
+    by_shape: Float[Tensor, "72 shapes"]
+    """(joint, column) x (keypoint, betas): the rest of a keypoint is linear in the shape, and joints turn it."""
+    root_by_shape: Float[Tensor, "27 3 betas"]
+    """What no joint turns: where the pelvis is."""
 
 
 @lru_cache(maxsize=16)
@@ -78,23 +83,40 @@ def _parts_of(body: BodyModel) -> _Parts:
     # Without values, on the `meta` device, any joint may carry any keypoint.
     carries = ((share != 0) | (bone != 0)).cpu() if share.device.type != "meta" else torch.ones(share.shape).bool()
     keypoint, joint = carries.nonzero(as_tuple=True)
-    below = _subtree()[:, joint].bool()  # (24, P): below joint j
+    below = _BELOW[:, joint].bool()  # (24, P): below joint j
     moves = torch.stack([below[:, keypoint == k].any(1) for k in range(len(share))])  # (27, 24)
     moved, mover = moves.nonzero(as_tuple=True)
     own = share[keypoint, joint][:, None]
-    there = (lambda t: t.to(share.device)) if share.device.type != "meta" else (lambda t: t.to("meta"))
+    dirs = body.keypoint_moment_dirs[keypoint, joint, :3] - own[..., None] * body.J_shapedirs[joint]
+    hangs = share @ _BELOW.mT.to(share)  # (27, 24): how much of a keypoint moves with each joint
+    above, bones = list(body.parents[1:NUM_JOINTS]), body.J_shapedirs[1:NUM_JOINTS]
+    by_shape = share.new_zeros(NUM_JOINTS, len(share), *dirs.shape[1:])  # (24, 27, 3, betas)
+    by_shape = by_shape.index_put((joint, keypoint), dirs)
+    by_bone = hangs[:, 1:].mT[..., None, None] * (bones - body.J_shapedirs[above])[:, None]  # (23, 27, 3, betas)
+    by_shape = by_shape.index_add(0, torch.tensor(above, device=share.device), by_bone)
     return _Parts(
-        keypoint=there(keypoint),
-        joint=there(joint),
+        keypoint=keypoint.to(share.device),
+        joint=joint.to(share.device),
         share=own,
         template=body.keypoint_moments[keypoint, joint, :3] - own * body.J_template[joint],
-        dirs=body.keypoint_moment_dirs[keypoint, joint, :3] - own[..., None] * body.J_shapedirs[joint],
+        dirs=dirs,
         is_bone=bone[keypoint, joint][:, None].to(share),
-        to_keypoint=there(one_hot(keypoint, len(share)).mT).to(share),
-        moved=there(moved),
-        mover=there(mover),
-        below=there(below[mover] & (keypoint == moved[:, None])).to(share),
+        to_keypoint=one_hot(keypoint, len(share)).mT.to(share),
+        mover=mover.to(share.device),
+        below=(below[mover] & (keypoint == moved[:, None])).to(share),
+        columns=_entries(moved, mover).to(share.device),
+        by_shape=by_shape.transpose(1, 2).flatten(2).flatten(0, 1),
+        root_by_shape=hangs[:, :1, None] * body.J_shapedirs[0],
     )
+
+
+def _entries(moved: Int[Tensor, " lever"], mover: Int[Tensor, " lever"]) -> Int[Tensor, " entry"]:
+    levers = len(moved)
+    places = torch.full((NUM_KEYPOINTS, 3, NUM_JOINTS, 3), 9 * levers)
+    for axis in range(3):
+        for column in range(3):
+            places[moved, axis, mover, column] = (3 * axis + column) * levers + torch.arange(levers)
+    return places.flatten()
 
 
 def _subtree() -> Float[Tensor, "24 24"]:
@@ -143,32 +165,27 @@ def predict(
     points = parts.to_keypoint @ carried  # (*B, 27, 3)
     if not derivatives:
         return Prediction(points, None, None)
-    lever = parts.below @ carried - (parts.below @ parts.share) * joints[..., parts.mover, :]  # (*B, R, 3)
-    return Prediction(points, _by_turns(G, lever, parts), _by_shape(body, G, turn, parts))
+    # One product for the whole batch, not one for each body.
+    hanging = carried.mT @ parts.below.mT  # (*B, 3, R)
+    lever = hanging - (parts.below @ parts.share)[:, 0] * joints.mT[..., parts.mover]
+    return Prediction(points, _by_turns(G, lever, parts), _by_shape(G, parts))
 
 
 def _by_turns(
-    G: Float[Tensor, "*batch 24 3 3"], lever: Float[Tensor, "*batch lever 3"], parts: _Parts
+    G: Float[Tensor, "*batch 24 3 3"], lever: Float[Tensor, "*batch 3 lever"], parts: _Parts
 ) -> Float[Tensor, "*batch 27 3 72"]:
     """Columns of (G delta) x lever by delta: cross products of G's columns with the levers, written out.
 
-    `torch.linalg.cross` on the broadcast tensors takes several times as long.
+    The levers are the last axis: products over axes of length 3 take several times as long.
     """
-    x, y, z = G[..., parts.mover, :, :].unbind(-2)  # (*B, R, 3): rows of G, last axis its columns
-    u, v, w = (c[..., None] for c in lever.unbind(-1))  # (*B, R, 1)
-    columns = torch.stack([y * w - z * v, z * u - x * w, x * v - y * u], dim=-2)  # (*B, R, 3, 3)
-    found = columns.new_zeros(*columns.shape[:-3], len(parts.to_keypoint), NUM_JOINTS, 3, 3)
-    found[..., parts.moved, parts.mover, :, :] = columns
-    return found.transpose(-3, -2).flatten(-2)  # (*B, 27, 3, 24, 3), the last two in one
+    x, y, z = G.movedim(-3, -1)[..., parts.mover].unbind(-3)  # (*B, 3, R): rows of G, first axis its columns
+    u, v, w = lever[..., None, :].unbind(-3)  # (*B, 1, R)
+    columns = torch.stack([y * w - z * v, z * u - x * w, x * v - y * u], dim=-3).flatten(-3)  # (*B, 9 R)
+    columns = torch.nn.functional.pad(columns, (0, 1))
+    return columns.index_select(-1, parts.columns).unflatten(-1, (NUM_KEYPOINTS, 3, -1))
 
 
-def _by_shape(
-    body: BodyModel, G: Float[Tensor, "*batch 24 3 3"], turn: Float[Tensor, "*batch pair 3 3"], parts: _Parts
-) -> Float[Tensor, "*batch 27 3 betas"]:
+def _by_shape(G: Float[Tensor, "*batch 24 3 3"], parts: _Parts) -> Float[Tensor, "*batch 27 3 betas"]:
     """Derivative by the shape: joints and parts are linear in it, so the shape directions are posed like bodies."""
-    above = list(body.parents[1:NUM_JOINTS])
-    bones = body.J_shapedirs[1:NUM_JOINTS] - body.J_shapedirs[above]  # (23, 3, betas)
-    turned = (G[..., above, :, :] @ bones).flatten(-2)  # (*B, 23, 3 * betas)
-    joints = _BELOW[1:].mT.to(turned) @ turned + body.J_shapedirs[0].flatten()  # (*B, 24, 3 * betas)
-    posed = (turn @ parts.dirs).flatten(-2) + parts.share * joints[..., parts.joint, :]  # (*B, P, 3 * betas)
-    return (parts.to_keypoint @ posed).unflatten(-1, (3, -1))
+    turned = G.transpose(-3, -2).flatten(-2) @ parts.by_shape  # (*B, 3, 27 * betas)
+    return turned.unflatten(-1, (NUM_KEYPOINTS, -1)).transpose(-3, -2) + parts.root_by_shape

@@ -196,21 +196,17 @@ def gauss_newton_update(
         model = predict(body, rotmats, betas, evidence.noise.offsets, derivatives=True)
         residual = place(model.points, evidence, config)
         J = observation_jacobian(model.d_rotation, model.d_betas, model.points, residual.transl)  # (B, N, 54, S)
-        away = torch.cat(
-            [
-                rotmat_to_rotvec(start_rotmats.mT @ rotmats).flatten(-2),
-                betas - start_betas,
-                torch.zeros_like(residual.transl),
-            ],
-            dim=-1,
-        )
         weight = geman_mcclure(residual.error.norm(dim=-1) / residual.sigma, config.cutoff(step))  # (B, N, 27)
         variance = residual.sigma.square() / weight.clamp(min=1e-6)
         variance = torch.where(evidence.confidence[:, None] > 0, variance, 1e6).repeat_interleave(2, dim=-1)
-        PJ = P[:, None] @ J.mT  # (B, N, S, 54)
-        innovation = residual.error.flatten(-2) + (J @ away[..., None])[..., 0]  # (B, N, 54)
-        solved = torch.linalg.solve(J @ PJ + torch.diag_embed(variance), innovation[..., None])  # (B, N, 54, 1)
-        state = (PJ @ solved)[..., 0]  # (B, N, S)
+        JP = (J.flatten(1, 2) @ P).view_as(J)  # (B, N, 54, S): one product for all bodies of a person
+        innovation = residual.error.flatten(-2)  # (B, N, 54)
+        if step > 0:
+            turned = rotmat_to_rotvec(start_rotmats.mT @ rotmats).flatten(-2)
+            away = torch.cat([turned, betas - start_betas, torch.zeros_like(residual.transl)], dim=-1)
+            innovation = innovation + (J @ away[..., None])[..., 0]
+        solved = torch.linalg.solve(JP @ J.mT + torch.diag_embed(variance), innovation[..., None])  # (B, N, 54, 1)
+        state = (JP.mT @ solved)[..., 0]  # (B, N, S)
         rotmats = start_rotmats @ rotvec_to_rotmat(_bounded(state[..., :72]).unflatten(-1, (24, 3)))
         betas = (start_betas + state[..., 72:-3]).clamp(-4, 4)
     return rotmats, betas
