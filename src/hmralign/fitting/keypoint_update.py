@@ -26,6 +26,10 @@ from hmralign.fitting.evidence import Evidence, predict
 from hmralign.geometry.placement import solve_translation
 from hmralign.geometry.rotations import mean_rotmat, rotmat_to_rotvec, rotvec_to_rotmat
 
+_BODIES_AT_ONCE = 512
+"""Persons are refined in parts of about so many bodies: the derivatives of more leave the processor's caches, and those
+of all persons of an evaluation at once were gigabytes."""
+
 
 @dataclass(frozen=True)
 class RefinementConfig:
@@ -138,6 +142,27 @@ def refine_group(
     """
     if config.method == "none":
         return rotmats, betas
+    at_once = max(_BODIES_AT_ONCE // rotmats.shape[1], 1)
+    parts = []
+    for start in range(0, len(rotmats), at_once):
+        some = slice(start, start + at_once)
+        seen = Evidence(evidence.tangents[some], evidence.confidence[some], evidence.noise)
+        prior = None if prior_group is None else prior_group[some]
+        parts.append(_refine_persons(body, rotmats[some], betas[some], seen, config, prior))
+    if not parts:
+        return rotmats, betas
+    refined, shapes = zip(*parts, strict=True)
+    return torch.cat(refined), torch.cat(shapes)
+
+
+def _refine_persons(
+    body: BodyModel,
+    rotmats: Float[Tensor, "person hyp 24 3 3"],
+    betas: Float[Tensor, "person hyp betas"],
+    evidence: Evidence,
+    config: RefinementConfig,
+    prior_group: Float[Tensor, "person other 24 3 3"] | None,
+) -> tuple[Float[Tensor, "person hyp 24 3 3"], Float[Tensor, "person hyp betas"]]:
     if config.method == "ensemble" and rotmats.shape[1] > 2:
         refined = ensemble_update(body, rotmats, betas, evidence, config), betas
     else:

@@ -85,7 +85,9 @@ def _closed_form(matrix: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 3 3"]:
     R = ((kappa + 1) * m + largest * minors - cubed.flatten(0, 1)) / zeta
     R = R.mT.reshape(-1, 3, 3)
     ambiguous = zeta <= _UNIQUE
-    return _decomposed(matrix, R, ambiguous) if bool(ambiguous.any()) else R
+    if R.is_meta or not bool(ambiguous.any()):  # tensors of the `meta` device have no values to ask
+        return R
+    return _decomposed(matrix, R, ambiguous)
 
 
 def _largest(cofactors: Float[Tensor, " n"], det: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

@@ -48,7 +48,7 @@ def swing_between(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"]) ->
     reversed_bone = cos < -1 + 1e-9 if a.dtype == torch.float64 else cos < -1 + 1e-6
     swing = eye + cross + cross @ cross / (1 + cos).masked_fill(reversed_bone, 1.0)
     nearly = cos < _NEARLY_REVERSED
-    if not bool(nearly.any()):
+    if not nearly.is_meta and not bool(nearly.any()):
         return swing
     # Near the reversal 1 + cos has few digits left, and the formula is no rotation any more; two half turns are always.
     between = torch.where(reversed_bone[..., 0], perpendicular(a), a + b)
