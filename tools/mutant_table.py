@@ -286,8 +286,9 @@ _DIFFUSION = (
 _HYPOTHESES = (
     *_of(
         "policies/lite_sampling.py", "policies/test_lite_sampling.py",
-        ("mirrored half not mirrored back", "halves.append(model.codec.mirror(x_0) if is_mirrored else x_0)", "halves.append(x_0)"),
-        ("both halves from the plain context", "model.denoiser.prepare(context), noise", "model.denoiser.prepare(plain), noise"),
+        ("mirrored half not mirrored back", "*(model.codec.mirror(half) for half in halves[1:])", "*halves[1:]"),
+        ("both halves from the plain context", "[model.denoiser.prepare(context) for", "[model.denoiser.prepare(plain) for"),
+        ("of an odd number the wrong ones are left out", "x_0[persons:, : noise[1].shape[-2]]", "x_0[persons:, -noise[1].shape[-2] :]"),
         ("the first is no mode", "    noise[0] = 0\n", ""),
         ("shape from one side", "return (plain.betas + mirrored.betas) / 2", "return plain.betas"),
     ),
@@ -433,6 +434,14 @@ _GEOMETRY = (
         ("the mean is no rotation", "return project_to_rotmat(rotmats.mean(dim=-3))", "return rotmats.mean(dim=-3)"),
     ),
     *_of(
+        "geometry/nearest_rotation.py", "geometry/test_nearest_rotation.py",
+        ("reflections are allowed", "torch.linalg.det(U) * torch.linalg.det(Vh)).sign()", "torch.linalg.det(U) * torch.linalg.det(Vh)).abs()"),
+        ("another root", "largest = _largest(minors.square().sum(0), det)", "largest = _largest(minors.square().sum(0), det.abs())"),
+        ("never decomposed", "bool(ambiguous.any())", "False"),
+        ("derivative turned back", "turned = _axial(R.mT @ gradients[0])", "turned = -_axial(R.mT @ gradients[0])"),
+        ("derivative of a sphere", "C @ turned[..., None]", "turned[..., None]"),
+    ),
+    *_of(
         "geometry/procrustes.py", "geometry/test_procrustes.py metrics/test_joint_errors.py",
         ("turned back", "covariance = (share * y).mT @ x", "covariance = (share * x).mT @ y"),
         ("scale of the target", "variance = (share * x.square())", "variance = (share * y.square())"),
@@ -455,10 +464,10 @@ _BODY = (
     *_of(
         "body/inverse_kinematics.py", "body/test_inverse_kinematics.py",
         ("the spine points to a collar", "{9: 12}", "{9: 13}"),
-        ("directions in the child's frame", "(parent_world.mT @ (joints[..., child, :]", "(parent_world @ (joints[..., child, :]"),
-        ("world rotations of the parent alone", "world[joint] = parent_world[..., slot, :, :] @ rotmat[..., slot, :, :]", "world[joint] = parent_world[..., slot, :, :]"),
-        ("twists of the next joint", "twist_about(bone, twist_cos_sin[..., index - 1, :])", "twist_about(bone, twist_cos_sin[..., index % 23, :])"),
-        ("twist before swing", "swing_between(bone, unit_or(direction, bone)) @ twist_about(bone, twist_cos_sin[..., index - 1, :])", "twist_about(bone, twist_cos_sin[..., index - 1, :]) @ swing_between(bone, unit_or(direction, bone))"),
+        ("directions in the child's frame", "(parent_world.mT @ offset[..., None])", "(parent_world @ offset[..., None])"),
+        ("world rotations of the parent alone", "world.append(parent_world @ own[-1])", "world.append(parent_world)"),
+        ("twists of the next joint", "twist_about(bones, twist_cos_sin)", "twist_about(bones, twist_cos_sin.roll(1, -2))"),
+        ("twist before swing", "swing_between(bone, unit_or(direction, bone)) @ twist[..., here, :, :]", "twist[..., here, :, :] @ swing_between(bone, unit_or(direction, bone))"),
     ),
     *_of(
         "body/joint_limits.py", "body/test_joint_limits.py",

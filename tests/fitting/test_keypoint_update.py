@@ -7,6 +7,7 @@ import torch
 
 from hmralign.body.lbs import forward_kinematics, rest_joints
 from hmralign.body.skeleton import MIRROR_JOINTS
+from hmralign.fitting import keypoint_update
 from hmralign.fitting.evidence import Evidence, KeypointNoise, predict
 from hmralign.fitting.keypoint_update import (
     RefinementConfig,
@@ -271,6 +272,17 @@ def test_bodies_are_placed_where_they_are():
     rest = rest_joints(BODY, TRUE_BODY.betas)[:, 0]
     pelvis = ((TRUE_BODY.transl + rest)[:, None] @ FRAME.R_person_cam.mT)[:, 0]
     torch.testing.assert_close(transl + rest, pelvis, atol=0.01, rtol=5e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_of_the_persons_give_what_all_at_once_give(method, monkeypatch):
+    config = RefinementConfig(method=method)
+    together = refine_group(BODY, START, BETAS, EVIDENCE, config, START)
+    monkeypatch.setattr(keypoint_update, "_BODIES_AT_ONCE", 1)
+    for one, other in zip(together, refine_group(BODY, START, BETAS, EVIDENCE, config, START), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+    nobody = Evidence(EVIDENCE.tangents[:0], EVIDENCE.confidence[:0], NOISE)
+    assert refine_group(BODY, START[:0], BETAS[:0], nobody, config)[0].shape == START[:0].shape
 
 
 @pytest.mark.parametrize("method", METHODS)

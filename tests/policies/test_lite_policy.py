@@ -6,6 +6,7 @@ import torch
 
 from hmralign.diffusion.parameterization import add_noise
 from hmralign.policies.lite_sampling import SamplerConfig, sample_group, shapes
+from hmralign.policies.policy import bodies_in
 from support.synthetic_persons import BODY, mirrored, persons, seeded
 from support.toy_policy import tiny_policy
 
@@ -47,3 +48,12 @@ def test_a_person_has_one_shape_seen_from_both_sides():
         torch.testing.assert_close(group.betas, mean[:, None].expand(-1, 3, -1), atol=1e-4, rtol=0)
     bodies = POLICY.to_body(X_0, replace(OBSERVED))
     torch.testing.assert_close(bodies.body.betas, mean[:, None].expand(-1, 3, -1))
+
+
+def test_bodies_are_the_same_with_the_context_at_hand():
+    policy, seen = tiny_policy(), persons(3).observation
+    context = policy.context(seen)
+    x_0 = policy.sample(context, 6, seeded(1))
+    with_it, without = bodies_in(policy, x_0, seen, context), policy.to_body(x_0, seen)
+    assert torch.equal(with_it.joints, without.joints) and torch.equal(with_it.body.betas, without.body.betas)
+    assert not with_it.body.betas.requires_grad, "shapes are not learned through the bodies"

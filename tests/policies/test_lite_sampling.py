@@ -15,6 +15,7 @@ from hmralign.geometry.rotations import rotmat_angle
 from hmralign.hypotheses.fusion import fuse_rotations
 from hmralign.hypotheses.spread import joint_spread
 from hmralign.models.lite import LiteConfig, LiteModel
+from hmralign.policies import lite_sampling
 from hmralign.policies.lite_sampling import sample_group
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError, Observation
@@ -83,6 +84,13 @@ def test_a_person_does_not_depend_on_the_others():
 @pytest.mark.parametrize("m", [1, 2, 5])
 def test_group_sizes(m):
     assert group(observations(2), m).rotmats.shape == (2, m, 24, 3, 3)
+
+
+@pytest.mark.parametrize("persons, m", [(1, 10), (3, 11), (2, 64)])
+def test_both_halves_at_once_are_what_each_is_alone(persons, m, monkeypatch):
+    together = group(observations(persons), m)
+    monkeypatch.setattr(lite_sampling, "_LARGE_HALF", 10**9)
+    assert torch.equal(together.rotmats, group(observations(persons), m).rotmats)
 
 
 def test_no_hypotheses_is_refused():

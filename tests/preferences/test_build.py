@@ -15,6 +15,7 @@ import torch
 from hmralign.body.lbs import posed_joints
 from hmralign.critics.controls import OracleCritic
 from hmralign.critics.critic import judge
+from hmralign.models.scorer_checkpoint import scorer_path
 from hmralign.preferences import build as build_module
 from hmralign.preferences.build import GroupStoreConfig, build_groups, score_store
 from hmralign.preferences.person_source import ShardSource, SourceBatch
@@ -486,6 +487,18 @@ def test_scores_do_not_depend_on_the_order_of_shards(policy, shards, tmp_path):
         (tmp_path / "scores" / name / "scores_00002.safetensors").unlink()
     store = built(policy, shards, tmp_path, CRITICS[::-1])
     assert all(torch.equal(store.scores(name), before[name]) for name in CRITICS)
+
+
+def test_a_learned_critic_is_opened_once_and_again_where_its_file_is_another(policy, shards, tmp_path, monkeypatch):
+    made, real = [], build_module.make_critic
+    monkeypatch.setattr(build_module, "make_critic", lambda name, *rest, **more: made.append(name) or real(name, *rest))
+    scorer = tmp_path / "mine.safetensors"
+    scorer.write_bytes(scorer_path("scorer").read_bytes())
+    store = built(policy, shards, tmp_path / "groups", [str(scorer)])
+    assert store.num_shards > 1 and made == [str(scorer)]
+    scorer.write_bytes(scorer_path("scorer-lab").read_bytes())
+    built(policy, shards, tmp_path / "others", [str(scorer)], persons=2)
+    assert made == [str(scorer)] * 2
 
 
 def test_scores_by_another_seed_need_another_name(policy, shards, tmp_path):

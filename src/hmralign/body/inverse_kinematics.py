@@ -25,8 +25,12 @@ BONE_CHILD = tuple(
 ROOT_CHILDREN = tuple(c for c in range(NUM_JOINTS) if PARENTS[c] == 0)
 
 
-_LEVELS = tuple(joints for joints, _ in joint_levels(PARENTS))
-"""Non-root joints by depth, so that one level is one batched operation."""
+_LEVELS = joint_levels(PARENTS)
+"""Non-root joints by depth, and where their parents are in the level above: one level is one batched operation."""
+
+_BY_DEPTH = (0, *(joint for joints, _ in _LEVELS for joint in joints))
+_PLACES = [_BY_DEPTH.index(joint) for joint in range(NUM_JOINTS)]
+"""Where each joint is when all levels are put one after the other."""
 
 
 def rest_bones(rest_joints: Float[Tensor, "*batch 29 3"]) -> Float[Tensor, "*batch 23 3"]:
@@ -60,19 +64,17 @@ def joints_twists_to_pose(
     root = root_rotation(
         rest_joints[..., children, :] - rest_joints[..., :1, :], joints[..., children, :] - joints[..., :1, :]
     )
-    local: list[Tensor] = [root] * NUM_JOINTS
-    world: list[Tensor] = [root] * NUM_JOINTS
-    for level in _LEVELS:
-        index = torch.tensor(level)
-        bone = bones[..., index - 1, :]
-        child = torch.tensor([BONE_CHILD[j - 1] for j in level])
-        parent_world = torch.stack([world[PARENTS[j]] for j in level], dim=-3)
-        direction = (parent_world.mT @ (joints[..., child, :] - joints[..., index, :])[..., None])[..., 0]
-        rotmat = swing_between(bone, unit_or(direction, bone)) @ twist_about(bone, twist_cos_sin[..., index - 1, :])
-        for slot, joint in enumerate(level):
-            local[joint] = rotmat[..., slot, :, :]
-            world[joint] = parent_world[..., slot, :, :] @ rotmat[..., slot, :, :]
-    return torch.stack(local, dim=-3)
+    twist = twist_about(bones, twist_cos_sin)  # (*B, 23, 3, 3): does not depend on the joints above
+    own, world = [root[..., None, :, :]], [root[..., None, :, :]]
+    for level, above in _LEVELS:
+        here = [joint - 1 for joint in level]
+        bone, child = bones[..., here, :], [BONE_CHILD[slot] for slot in here]
+        parent_world = world[-1] if len(above) == 1 else world[-1][..., list(above), :, :]
+        offset = joints[..., child, :] - joints[..., list(level), :]
+        direction = (parent_world.mT @ offset[..., None])[..., 0]
+        own.append(swing_between(bone, unit_or(direction, bone)) @ twist[..., here, :, :])
+        world.append(parent_world @ own[-1])
+    return torch.cat(own, dim=-3)[..., _PLACES, :, :]
 
 
 assert len(BONE_CHILD) == NUM_TWISTS

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.critics.critic import Critic, judge
-from hmralign.policies.policy import DiffusionPolicy, sample_each
+from hmralign.policies.policy import DiffusionPolicy, bodies_in, sample_each
 from hmralign.storage.seeds import seeded
 from hmralign.structures import Example, InputError, Observation
 
@@ -36,5 +36,6 @@ class SampleReference:
     def scores(self, critic: Critic, observation: Observation, ids: Sequence[str]) -> Float[Tensor, " person"]:
         """The critic's mean score of each person's samples. Raises InputError as the critic does."""
         draws = [seeded(self.seed, "clean", name) for name in ids]
-        x_0 = sample_each(self.policy, self.policy.context(observation), self.num_samples, draws)
-        return judge(critic, self.policy.to_body(x_0, observation), Example(observation)).mean(1)
+        context = self.policy.context(observation)
+        x_0 = sample_each(self.policy, context, self.num_samples, draws)
+        return judge(critic, bodies_in(self.policy, x_0, observation, context), Example(observation)).mean(1)

@@ -26,6 +26,10 @@ from hmralign.fitting.evidence import Evidence, predict
 from hmralign.geometry.placement import solve_translation
 from hmralign.geometry.rotations import mean_rotmat, rotmat_to_rotvec, rotvec_to_rotmat
 
+_BODIES_AT_ONCE = 512
+"""Persons are refined in parts of about so many bodies: the derivatives of more leave the processor's caches, and those
+of all persons of an evaluation at once were gigabytes."""
+
 
 @dataclass(frozen=True)
 class RefinementConfig:
@@ -138,6 +142,27 @@ def refine_group(
     """
     if config.method == "none":
         return rotmats, betas
+    at_once = max(_BODIES_AT_ONCE // rotmats.shape[1], 1)
+    parts = []
+    for start in range(0, len(rotmats), at_once):
+        some = slice(start, start + at_once)
+        seen = Evidence(evidence.tangents[some], evidence.confidence[some], evidence.noise)
+        prior = None if prior_group is None else prior_group[some]
+        parts.append(_refine_persons(body, rotmats[some], betas[some], seen, config, prior))
+    if not parts:
+        return rotmats, betas
+    refined, shapes = zip(*parts, strict=True)
+    return torch.cat(refined), torch.cat(shapes)
+
+
+def _refine_persons(
+    body: BodyModel,
+    rotmats: Float[Tensor, "person hyp 24 3 3"],
+    betas: Float[Tensor, "person hyp betas"],
+    evidence: Evidence,
+    config: RefinementConfig,
+    prior_group: Float[Tensor, "person other 24 3 3"] | None,
+) -> tuple[Float[Tensor, "person hyp 24 3 3"], Float[Tensor, "person hyp betas"]]:
     if config.method == "ensemble" and rotmats.shape[1] > 2:
         refined = ensemble_update(body, rotmats, betas, evidence, config), betas
     else:
@@ -196,21 +221,17 @@ def gauss_newton_update(
         model = predict(body, rotmats, betas, evidence.noise.offsets, derivatives=True)
         residual = place(model.points, evidence, config)
         J = observation_jacobian(model.d_rotation, model.d_betas, model.points, residual.transl)  # (B, N, 54, S)
-        away = torch.cat(
-            [
-                rotmat_to_rotvec(start_rotmats.mT @ rotmats).flatten(-2),
-                betas - start_betas,
-                torch.zeros_like(residual.transl),
-            ],
-            dim=-1,
-        )
         weight = geman_mcclure(residual.error.norm(dim=-1) / residual.sigma, config.cutoff(step))  # (B, N, 27)
         variance = residual.sigma.square() / weight.clamp(min=1e-6)
         variance = torch.where(evidence.confidence[:, None] > 0, variance, 1e6).repeat_interleave(2, dim=-1)
-        PJ = P[:, None] @ J.mT  # (B, N, S, 54)
-        innovation = residual.error.flatten(-2) + (J @ away[..., None])[..., 0]  # (B, N, 54)
-        solved = torch.linalg.solve(J @ PJ + torch.diag_embed(variance), innovation[..., None])  # (B, N, 54, 1)
-        state = (PJ @ solved)[..., 0]  # (B, N, S)
+        JP = (J.flatten(1, 2) @ P).view_as(J)  # (B, N, 54, S): one product for all bodies of a person
+        innovation = residual.error.flatten(-2)  # (B, N, 54)
+        if step > 0:
+            turned = rotmat_to_rotvec(start_rotmats.mT @ rotmats).flatten(-2)
+            away = torch.cat([turned, betas - start_betas, torch.zeros_like(residual.transl)], dim=-1)
+            innovation = innovation + (J @ away[..., None])[..., 0]
+        solved = torch.linalg.solve(JP @ J.mT + torch.diag_embed(variance), innovation[..., None])  # (B, N, 54, 1)
+        state = (JP.mT @ solved)[..., 0]  # (B, N, S)
         rotmats = start_rotmats @ rotvec_to_rotmat(_bounded(state[..., :72]).unflatten(-1, (24, 3)))
         betas = (start_betas + state[..., 72:-3]).clamp(-4, 4)
     return rotmats, betas

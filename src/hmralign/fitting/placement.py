@@ -40,9 +40,10 @@ def place_in_image(
     by_box = (observation.confidence > 0).sum(-1) < 2
     unknown = ~observation.knows_camera & ~by_box
     if bool(unknown.any()):
-        guessed_turn, guessed_transl = _replace(points, residual, observation, frame)
-        turn = torch.where(unknown[:, None, None, None], guessed_turn, turn)
-        transl = torch.where(unknown[:, None, None], guessed_transl, transl)
+        some = unknown.nonzero()[:, 0]
+        box, K = observation.box[some], observation.K[some]
+        guessed_turn, guessed_transl = _replace(points[some], residual.tangents[some], box, K, frame[some])
+        turn, transl = turn.index_copy(0, some, guessed_turn), transl.index_copy(0, some, guessed_transl)
     pelvis = rest_joints(body, betas)[..., 0, :]  # (B, N, 3)
     # `points` were turned about the origin; the body turns about its pelvis.
     transl = transl + (turn @ back @ pelvis[..., None])[..., 0] - pelvis
@@ -65,14 +66,18 @@ def _into_boxes(
 
 
 def _replace(
-    points: Tensor, residual: Residuals, observation: Observation, frame: PersonFrame
+    points: Float[Tensor, "person hyp 27 3"],
+    tangents: Float[Tensor, "person hyp 27 2"],
+    box: Float[Tensor, "person 4"],
+    K: Float[Tensor, "person 3 3"],
+    frame: PersonFrame,
 ) -> tuple[Float[Tensor, "person hyp 3 3"], Float[Tensor, "person hyp 3"]]:
     """Rigid fit of the landmarks to the pixels at which the nominal camera saw them."""
-    centre = (observation.box[:, :2] + observation.box[:, 2:]) / 2
-    longest = ((observation.box[:, 2:] - observation.box[:, :2]) / 2).amax(-1)
-    plane = residual.tangents / frame.tan_half_size[:, None, None, None]  # (B, N, 27, 2)
+    centre = (box[:, :2] + box[:, 2:]) / 2
+    longest = ((box[:, 2:] - box[:, :2]) / 2).amax(-1)
+    plane = tangents / frame.tan_half_size[:, None, None, None]  # (B, N, 27, 2)
     pixels = centre[:, None, None] + plane * longest[:, None, None, None]
-    ray = rays(pixels, observation.K[:, None])  # (B, N, 27, 3)
+    ray = rays(pixels, K[:, None])  # (B, N, 27, 3)
     back = frame.R_person_cam.mT[:, None]
     # A landmark outside the photo still says where the body is, but rays far off the axis say little.
     weights = (ray[..., 2] > 0.3).float()

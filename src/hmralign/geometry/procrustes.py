@@ -39,8 +39,9 @@ def procrustes(
     target_mean = (share * target).sum(dim=-2, keepdim=True)
     x, y = source - source_mean, target - target_mean
 
-    one_point = _is_one_point(share, x, source)
-    if with_scale and bool(_is_one_point(share, y, target).any()):
+    variance = (share * x.square()).sum(dim=(-2, -1))
+    one_point = _is_one_point(variance, source_mean)
+    if with_scale and bool(_is_one_point((share * y.square()).sum(dim=(-2, -1)), target_mean).any()):
         raise InputError("procrustes: the points of a target coincide; expected a set with an extent to scale to.")
 
     covariance = (share * y).mT @ x
@@ -48,8 +49,8 @@ def procrustes(
     R = torch.where(one_point[..., None, None], eye, project_to_rotmat(_unit_norm(covariance)))
     s = torch.ones_like(source_mean[..., 0, 0])
     if with_scale:
-        variance = (share * x.square()).sum(dim=(-2, -1)).masked_fill(one_point, 1.0)
-        s = torch.where(one_point, s, (R * covariance).sum(dim=(-2, -1)) / variance)
+        fitted = (R * covariance).sum(dim=(-2, -1)) / variance.masked_fill(one_point, 1.0)
+        s = torch.where(one_point, s, fitted)
     turned = s[..., None, None] * (x @ R.mT)
     t = (target_mean - s[..., None, None] * (source_mean @ R.mT))[..., 0, :]
     # Adding the centroid to centred points loses fewer digits than s R source + t does far from the origin.
@@ -62,17 +63,19 @@ def _unit_norm(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3
     return matrix / norm.masked_fill(norm == 0, 1.0)
 
 
-def _is_one_point(
-    share: Float[Tensor, "*batch n 1"], centred: Float[Tensor, "*batch n 3"], points: Float[Tensor, "*batch n 3"]
-) -> Tensor:
-    """Whether what is left of the points after centring is rounding."""
-    spread = (share * centred.square()).sum(dim=(-2, -1))
-    return spread <= _DEGENERATE_SPREAD * (share * points.square()).sum(dim=(-2, -1))
+def _is_one_point(spread: Float[Tensor, "*batch"], mean: Float[Tensor, "*batch 1 3"]) -> Tensor:
+    """Whether what is left of the points after centring is rounding: their mean square about the mean, and the mean."""
+    return spread <= _DEGENERATE_SPREAD * (spread + mean.square().sum(dim=(-2, -1)))
+
+
+def all_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite. One sum tells it, unless it overflows."""
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
 
 
 def _require_usable(source: Tensor, target: Tensor, weights: Tensor) -> None:
     for name, values in (("source", source), ("target", target), ("weights", weights)):
-        if not bool(torch.isfinite(values).all()):
+        if not all_finite(values):
             raise InputError(f"procrustes: {name} has values that are not finite; expected finite numbers.")
     if bool((weights < 0).any()) or bool((weights.sum(dim=-1) <= 0).any()):
         raise InputError("procrustes: weights are negative or all zero; expected weights >= 0 with a positive sum.")

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmralign.geometry.nearest_rotation import nearest_rotation
+
 
 def rotvec_to_rotmat(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Axis-angle (radians) to matrix."""
@@ -51,15 +53,8 @@ def rotmat_angle(a: Float[Tensor, "*batch 3 3"], b: Float[Tensor, "*batch 3 3"])
 
 
 def project_to_rotmat(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Nearest rotation (determinant +1) in the Frobenius norm.
-
-    Newton's polar iteration would not repair a negative determinant, hence the SVD.
-    """
-    import roma
-
-    nearest = roma.special_procrustes(matrix)
-    assert isinstance(nearest, Tensor)
-    return nearest
+    """Nearest rotation (determinant +1) in the Frobenius norm."""
+    return nearest_rotation(matrix)
 
 
 def mean_rotmat(

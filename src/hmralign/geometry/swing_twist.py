@@ -47,10 +47,13 @@ def swing_between(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"]) ->
     eye = torch.eye(3, dtype=a.dtype, device=a.device)
     reversed_bone = cos < -1 + 1e-9 if a.dtype == torch.float64 else cos < -1 + 1e-6
     swing = eye + cross + cross @ cross / (1 + cos).masked_fill(reversed_bone, 1.0)
+    nearly = cos < _NEARLY_REVERSED
+    if not nearly.is_meta and not bool(nearly.any()):
+        return swing
     # Near the reversal 1 + cos has few digits left, and the formula is no rotation any more; two half turns are always.
     between = torch.where(reversed_bone[..., 0], perpendicular(a), a + b)
     two_turns = _half_turn(between / between.norm(dim=-1, keepdim=True)) @ _half_turn(a)
-    swing = torch.where(cos < _NEARLY_REVERSED, two_turns, swing)
+    swing = torch.where(nearly, two_turns, swing)
     return torch.where(reversed_bone, _half_turn(perpendicular(a)), swing)
 
 

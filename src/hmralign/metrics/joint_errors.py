@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmralign.geometry.procrustes import procrustes
+from hmralign.geometry.procrustes import all_finite, procrustes
 from hmralign.structures import InputError
 
 
@@ -73,7 +73,7 @@ def _require_comparable(pred: Tensor, target: Tensor) -> None:
             "expected the same, with size 1 where an axis is shared."
         )
     for name, points in (("prediction", pred), ("target", target)):
-        if not bool(torch.isfinite(points).all()):
+        if not all_finite(points):
             raise InputError(f"The {name} has values that are not finite; expected points in metres.")
 
 

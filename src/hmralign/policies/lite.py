@@ -160,6 +160,12 @@ class LitePolicy(nn.Module):
         """Bodies where the keypoints put them, `cam` frame, metres. Shapes are those the encoder predicts."""
         return PersonFit.of(self.body, observation, self.noise).hypotheses(self.to_group(x_0, observation))
 
+    def to_body_in(
+        self, x_0: Float[Tensor, "person hyp 130"], observation: Observation, context: LiteContext
+    ) -> Hypotheses:
+        """As `to_body`, with the context of the observation at hand."""
+        return PersonFit.of(self.body, observation, self.noise).hypotheses(self._group(x_0, context))
+
     def from_body(self, body: BodyParams, observation: Observation) -> Float[Tensor, "person hyp 130"]:
         """Pose vectors of bodies in the `cam` frame, as a base model is trained on them."""
         R = person_frame(observation).R_person_cam[:, None]
@@ -170,7 +176,10 @@ class LitePolicy(nn.Module):
         """Rotations in the person frame, and the shapes that the encoder predicts."""
         with torch.no_grad():
             context = self.context(observation)
-        betas = shapes(context.plain, context.mirrored)[:, None].expand(-1, x_0.shape[1], -1)
+        return self._group(x_0, context)
+
+    def _group(self, x_0: Tensor, context: LiteContext) -> PersonGroup:
+        betas = shapes(context.plain, context.mirrored).detach()[:, None].expand(-1, x_0.shape[1], -1)
         return PersonGroup(self.model.codec.to_rotmats(x_0, rest_joints(self.body, betas)), betas)
 
     def from_group(self, group: PersonGroup, observation: Observation) -> Float[Tensor, "person hyp 130"]:

@@ -26,6 +26,10 @@ from hmralign.models.pose_vector import POSE_DIM, PoseCodec
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import InputError, Observation, PersonGroup
 
+_LARGE_HALF = 5
+"""Hypotheses of a half from which both halves are one batch. Products of fewer rows are rounded in another way, and
+samples of a seed shall stay what they were when halves were run one after the other."""
+
 Guidance = Callable[[Tensor, Tensor, bool], Tensor]
 """`(x_0, alpha_bar_t, mirrored) -> x_0`: may displace the predicted clean sample; told which half it is in."""
 
@@ -138,14 +142,27 @@ def sample_vectors(
     """Standardised pose vectors of M hypotheses per person, all as seen in the photo. Raises InputError for M < 1."""
     if config.num_hypotheses < 1:
         raise InputError(f"number of hypotheses must be at least 1, got {config.num_hypotheses}")
-    halves = []
-    contexts = zip((False, True), (plain, mirrored), paired_noise(config.num_hypotheses, generator), strict=True)
-    for is_mirrored, context, noise in contexts:
-        if noise.shape[-2]:
-            guide = None if guidance is None else partial(_guided, guidance, is_mirrored)
-            x_0 = _run(model, model.denoiser.prepare(context), noise.to(context.betas.device), config, guide)
-            halves.append(model.codec.mirror(x_0) if is_mirrored else x_0)
-    return _interleave(halves)
+    prepared = [model.denoiser.prepare(context) for context in (plain, mirrored)]
+    noise = [half.to(plain.betas.device) for half in paired_noise(config.num_hypotheses, generator)]
+    if guidance is None and noise[1].shape[-2] >= _LARGE_HALF:
+        halves = _run_together(model, prepared, noise, config)
+    else:
+        guides = [
+            None if guidance is None else partial(_guided, guidance, is_mirrored) for is_mirrored in (False, True)
+        ]
+        each = zip(prepared, noise, guides, strict=True)
+        halves = [_run(model, own, start, config, guide) for own, start, guide in each if start.shape[-2]]
+    return _interleave([halves[0], *(model.codec.mirror(half) for half in halves[1:])])
+
+
+def _run_together(
+    model: LiteModel, prepared: list[Prepared], noise: list[Tensor], config: SamplerConfig
+) -> list[Tensor]:
+    """Both halves as one batch, which reads the weights once per step; the same numbers as one after the other."""
+    persons, longer = len(prepared[0].modulation), noise[0]
+    start = longer.expand(persons, *longer.shape[-2:])
+    x_0 = _run(model, Prepared.cat(prepared), torch.cat([start, start]), config, None)
+    return [x_0[:persons], x_0[persons:, : noise[1].shape[-2]]]  # of an odd number one more was run than is asked for
 
 
 def _guided(guidance: Guidance, mirrored: bool, x_0: Tensor, alpha_bar_t: Tensor) -> Tensor:

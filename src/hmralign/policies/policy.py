@@ -210,6 +210,24 @@ class PersonProposer(Protocol):
         ...
 
 
+@runtime_checkable
+class ContextBodies(Protocol):
+    """A policy whose bodies need the context, and which need not encode the persons again where it is at hand."""
+
+    def to_body_in(self, x_0: Float[Tensor, "person hyp dims"], observation: Observation, context: Any) -> Hypotheses:
+        """As `to_body`; `context` is that of the observation."""
+        ...
+
+
+def bodies_in(
+    policy: DiffusionPolicy, x_0: Float[Tensor, "person hyp dims"], observation: Observation, context: Any
+) -> Hypotheses:
+    """`to_body` of samples whose context is at hand."""
+    if isinstance(policy, ContextBodies):
+        return policy.to_body_in(x_0, observation, context)
+    return policy.to_body(x_0, observation)
+
+
 def propose_each(
     policy: BodyProposer, observation: Observation, sampler: SamplerConfig, generators: Sequence[torch.Generator]
 ) -> PersonGroup:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from hmralign.body.model import BodyModel
 from hmralign.critics.catalogue import make_critic, weights_of
 from hmralign.critics.critic import Critic, judge
 from hmralign.critics.mix import LAB_WEIGHTS
-from hmralign.critics.names import CriticChoice, score_name
+from hmralign.critics.names import CriticChoice, is_descriptions_file, score_name
 from hmralign.models.checkpoint import checkpoint_hash
-from hmralign.policies.policy import DiffusionPolicy, sample_each
+from hmralign.policies.policy import DiffusionPolicy, bodies_in, sample_each
 from hmralign.preferences.parts import PartsOfStore, require_own_parts
 from hmralign.preferences.person_source import GroupSource, SourceBatch, as_stored
 from hmralign.preferences.store import CriticFacts, GroupStore, GroupWriter, StoreFacts, writing
@@ -157,20 +158,42 @@ def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupStore
     generators = [seeded(config.seed, "groups", group) for group in batch.ids]
     seen = observation.to(policy.body.device)
     with torch.no_grad():
-        x_0 = sample_each(policy, policy.context(seen), config.group_size, generators)
-        hypotheses = policy.to_body(x_0, seen).to("cpu")
+        context = policy.context(seen)
+        x_0 = sample_each(policy, context, config.group_size, generators)
+        hypotheses = bodies_in(policy, x_0, seen, context).to("cpu")
     annotation = example.annotation if config.with_truth else None
     kept = Example(observation, annotation, example.landmarks3d)
     return PreferenceGroups(batch.ids, x_0.cpu(), hypotheses, kept, batch.crops, batch.crop_windows)
 
 
 def named_critic(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> CriticOf:
-    """Critics by name."""
+    """Critics by name. A learned one is the same for everybody, and its file is not opened again for every shard."""
+    if _is_learned(name):
+        critic = _made(name, body, config)
+        return lambda ids: critic
 
     def critic_of(ids: tuple[str, ...]) -> Critic:
         return make_critic(name, body, config.detector, config.seed, config.correlation, persons=ids)
 
     return critic_of
+
+
+def _is_learned(name: CriticChoice) -> bool:
+    weights = weights_of(name)
+    return weights is not None and weights.is_file() and not is_descriptions_file(name)
+
+
+def _made(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> Critic:
+    """A critic that will judge anybody."""
+    if _is_learned(name):
+        return _learned(name, checkpoint_hash(weights_of(name) or name), body, config.detector)
+    return make_critic(name, body, config.detector)
+
+
+@lru_cache(maxsize=2)
+def _learned(name: CriticChoice, sha256: str, body: BodyModel, detector: str) -> Critic:
+    """Held by the content of its file: one that is written anew is another critic."""
+    return make_critic(name, body, detector)
 
 
 def critic_facts(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> CriticFacts:
@@ -186,7 +209,7 @@ def critic_facts(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) 
         settings["correlation"] = config.correlation
     if (code := extension_code(name)) is not None:
         settings |= {"code_sha256": code, "seed": config.seed}
-    return CriticFacts(score_name(name), make_critic(name, body, config.detector).needs_truth, settings)
+    return CriticFacts(score_name(name), _made(name, body, config).needs_truth, settings)
 
 
 def checked_critics(

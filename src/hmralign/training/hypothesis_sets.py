@@ -20,7 +20,7 @@ from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.metrics.joint_errors import mpjpe, pa_mpjpe, pa_pve, pve
 from hmralign.models.scorer_features import scorer_input
-from hmralign.policies.policy import DiffusionPolicy, sample_each
+from hmralign.policies.policy import DiffusionPolicy, bodies_in, sample_each
 from hmralign.storage.seeds import seeded
 from hmralign.structures import Annotation, BodyParams, Example, InputError
 from hmralign.training.scorer import HypothesisSet
@@ -119,7 +119,8 @@ def sampling(policy: DiffusionPolicy, hypotheses: int, seed: int) -> Proposer:
     @torch.no_grad()
     def propose(example: Example, numbers: range) -> BodyParams:
         seen, draws = example.observation, [seeded(seed, "samples", number) for number in numbers]
-        return policy.to_body(sample_each(policy, policy.context(seen), hypotheses, draws), seen).body
+        context = policy.context(seen)
+        return bodies_in(policy, sample_each(policy, context, hypotheses, draws), seen, context).body
 
     return propose
 
