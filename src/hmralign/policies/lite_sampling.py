@@ -156,7 +156,7 @@ def sample_vectors(
 
 
 def _run_together(
-    model: LiteModel, prepared: list[Prepared], noise: list[Tensor], config: SamplerConfig
+    model: LiteNetworks, prepared: list[Prepared], noise: list[Tensor], config: SamplerConfig
 ) -> list[Tensor]:
     """Both halves as one batch, which reads the weights once per step; the same numbers as one after the other."""
     persons, longer = len(prepared[0].modulation), noise[0]
