@@ -27,7 +27,7 @@ ADVICE = {
     "labels": Advice(
         "3D labels of some persons, simpler ones too",
         "train on them, seen again as your photos see people (`train base`, or `align sft` with the truth as target)",
-        "-20.7 (-25.1 to -15.8) on a model that had not seen them, and lab +9.0 forgotten; nothing on one that has "
+        "-20.3 (-27.0 to -14.0) on a model that had not seen them, and lab +15.2 forgotten; nothing on one that has "
         "(+0.1, -0.6 to +0.8)",
         "20 CPU s for 2,000 persons",
         "results/alignment_reading.md#labels-first",
@@ -35,7 +35,7 @@ ADVICE = {
     "scorer": Advice(
         "photos without labels, a learned scorer, and a model that has not seen the scorer's labels",
         "`align` as it is: DPO on the scorer",
-        "-10.3 (-12.2 to -8.4), lab +1.5: half of what the scorer's labels give when trained on",
+        "-14.5 (-17.9 to -11.3), lab +10.6: 5.8 mm (0.7 to 11.1) less than the scorer's labels give when trained on",
         "20 CPU s for 2,000 persons, and their groups",
         "results/alignment_reading.md#labels-first",
     ),
