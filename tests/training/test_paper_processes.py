@@ -35,7 +35,7 @@ def require_equal(ours, theirs):
         assert gap.max() < 5e-3 and gap.mean() < 5e-6
 
 
-def test_two_processes_train_as_one_and_one_goes_on_where_two_were(tmp_path):
+def test_two_processes_train_as_one(tmp_path):
     one = in_this_process(tmp_path / "one", 2)
     (tmp_path / "two").mkdir()
     first, second = launched(many_papers, 2, tmp_path / "two", 2)
@@ -57,17 +57,18 @@ def test_two_processes_train_as_one_and_one_goes_on_where_two_were(tmp_path):
         assert "expected at least 10 items, so that each has as many parts" in said["refused"]
     assert one["diverged"] == first["diverged"] and one["refused"] == ""
 
-    for folder in ("two", "one"):
-        in_this_process(tmp_path / folder, 3)
-    require_equal(weights(tmp_path / "two"), weights(tmp_path / "one"))
-
 
 @pytest.mark.slow
-def test_two_go_on_where_one_was(tmp_path):
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after):
     in_this_process(tmp_path / "one", 3)
-    in_this_process(tmp_path / "cut", 2)
-    launched(many_papers, 2, tmp_path / "cut", 3)
-    require_equal(weights(tmp_path / "cut", of=2), weights(tmp_path / "one"))
+    (tmp_path / "cut").mkdir()
+    for number, steps in ((before, 2), (after, 3)):
+        if number > 1:
+            launched(many_papers, number, tmp_path / "cut", steps)
+        else:
+            in_this_process(tmp_path / "cut", steps)
+    require_equal(weights(tmp_path / "cut", of=after), weights(tmp_path / "one"))
 
 
 @pytest.mark.slow
