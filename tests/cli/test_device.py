@@ -42,6 +42,7 @@ DO_NOT_COMPUTE = {
     "bench speed": "what it times and holds against the roofline is this machine's CPU",
     "setup-detector": "installs",
     "export": "writes what is there in other forms",
+    "export onnx": "traces networks once, and what it writes runs on processors",
     "multiview poses": "chooses among poses by distances of joints, once",
     "multiview benchmark": "draws a few persons, whose hashes are those of the processor",
     "multiview images": "draws pictures, whose hashes are those of the processor",

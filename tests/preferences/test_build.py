@@ -351,14 +351,14 @@ def test_masks_are_sampled_from_as_they_are_stored(policy, tmp_path):
 
 
 def test_samples_that_are_not_finite_are_named(policy, tmp_path, monkeypatch):
-    real = policy.to_body
+    real = policy.to_body_in
 
-    def broken(x_0, observation):
-        bodies = real(x_0, observation)
+    def broken(x_0, observation, context):
+        bodies = real(x_0, observation, context)
         bodies.joints[1, 2, 3] = torch.nan
         return bodies
 
-    monkeypatch.setattr(policy, "to_body", broken)
+    monkeypatch.setattr(policy, "to_body_in", broken)
     source = ListSource(SourceBatch(("a", "culprit"), persons(8)[torch.arange(2)]))
     with pytest.raises(InputError, match="of group 'culprit' is not finite"):
         built(policy, None, tmp_path, source=source)

@@ -91,7 +91,7 @@ def _parts_of(body: BodyModel) -> _Parts:
     hangs = share @ _BELOW.mT.to(share)  # (27, 24): how much of a keypoint moves with each joint
     above, bones = list(body.parents[1:NUM_JOINTS]), body.J_shapedirs[1:NUM_JOINTS]
     by_shape = share.new_zeros(NUM_JOINTS, len(share), *dirs.shape[1:])  # (24, 27, 3, betas)
-    by_shape = by_shape.index_put((joint, keypoint), dirs)
+    by_shape = by_shape.index_put((joint.to(share.device), keypoint.to(share.device)), dirs)
     by_bone = hangs[:, 1:].mT[..., None, None] * (bones - body.J_shapedirs[above])[:, None]  # (23, 27, 3, betas)
     by_shape = by_shape.index_add(0, torch.tensor(above, device=share.device), by_bone)
     return _Parts(

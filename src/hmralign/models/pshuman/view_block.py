@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 
 DOMAINS = ("normal", "color")
 """In the order of a batch."""
@@ -158,7 +159,7 @@ class ViewBlock(nn.Module):
 
     def _require_groups(self, x: Tensor) -> None:
         if len(x) % (2 * self.switches.views):
-            raise InputError(f"{len(x)} pictures; expected two domains of groups of {self.switches.views}")
+            raise InputError(f"{counted(len(x), 'picture')}; expected two domains of groups of {self.switches.views}")
         side = _side(x)
         if self.switches.joint_domains and self.switches.face_share > 0 and side % 3:
             raise InputError(f"pictures of {side} tokens a side, in whose front the face's third has no place")

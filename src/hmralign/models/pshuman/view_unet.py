@@ -26,6 +26,7 @@ from torch import nn
 from hmralign.models.pshuman.diffusers_library import require_diffusers
 from hmralign.models.pshuman.view_block import ViewBlock, ViewSwitches
 from hmralign.structures import InputError
+from hmralign.structures.counted import counted
 from hmralign.structures.errors import shown
 
 CLASS = "UNetMV2DConditionModel"
@@ -175,7 +176,7 @@ def _list(path: Path, key: str, value: object) -> int | tuple[int, ...]:
     if not isinstance(value, list):
         return _count(path, key, value)
     if len(value) > _MOST_BLOCKS:
-        raise InputError(f"{path}: says {len(value)} numbers of {key}")
+        raise InputError(f"{path}: says {counted(len(value), 'number')} of {key}")
     return tuple(_count(path, key, one) for one in value)
 
 
