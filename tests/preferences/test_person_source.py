@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from hmralign.data.shards import write_index, write_shard
-from hmralign.data.synthetic.synthwild import VERSION, Slices
+from hmralign.data.synthetic.synthwild import V1, Slices
 from hmralign.data.synthwild_folder import content_hash, slice_tensors, write_slices
 from hmralign.detection.detection import Detection
 from hmralign.detection.find_people import people_from_array
@@ -78,7 +78,7 @@ def benchmark_split(folder: Path) -> Path:
     write_shard(folder, 0, example)
     write_slices(folder, 0, slices)
     sha256 = content_hash(split_tensors(example, slices))
-    write_index(folder, benchmark=VERSION, split="mocap/test", examples=4, sha256=sha256)
+    write_index(folder, benchmark=V1, split="mocap/test", examples=4, sha256=sha256)
     assert set(slice_tensors(slices)) <= set(split_tensors(example, slices))
     return folder
 
@@ -100,7 +100,7 @@ def test_the_folder_that_is_given_is_read_and_not_its_neighbour(tmp_path):
     write_shard(damaged, 0, persons(4, seed=6))
     with pytest.raises(InputError, match="damaged: its arrays are not those"):
         ShardSource.open(damaged)
-    write_index(damaged, benchmark=VERSION, examples=4)
+    write_index(damaged, benchmark=V1, examples=4)
     with pytest.raises(InputError, match="remove this folder, or use another one"):
         ShardSource.open(damaged)
 
