@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hmralign.data.dataset import DatasetFacts
 from hmralign.data.shards import ShardSet, content_hash, open_shards, read_index, read_shard, save_whole
-from hmralign.data.synthetic.synthwild import VERSIONS, Slices, Split, chunk_sizes, split_of
+from hmralign.data.synthetic.synthwild import SPLITS, VERSIONS, Slices, Split, chunk_sizes, split_of
 from hmralign.storage.json_file import parse_json
 from hmralign.structures import Example, InputError
 from hmralign.structures.counted import counted
@@ -172,10 +172,11 @@ def split_facts(path: Path, split: str) -> dict:
         facts = read_index(path)
     except InputError as error:
         raise InputError(f"{error}; remove the folder {path}, or use another one") from error
-    version = split_of(split).version
-    if facts.get("benchmark") != version or facts.get("split") != split:
+    known = SPLITS.get(split)
+    if known is None or facts.get("benchmark") != known.version or facts.get("split") != split:
+        expected = "a split of SynthWild" if known is None else f"{split} of {known.version}"
         raise InputError(
-            f"{path}: holds {facts.get('split')} of {facts.get('benchmark')}, expected {split} of {version}; "
+            f"{path}: holds {facts.get('split')} of {facts.get('benchmark')}, expected {expected}; "
             "remove this folder, or use another one"
         )
     return facts
