@@ -194,3 +194,13 @@ def test_wrong_arrays_are_named(key: str):
     arrays[key] = np.full_like(arrays[key], np.nan)
     with pytest.raises(InputError, match="not finite"):
         BodyModel.from_arrays(name="bad", leaf_vertex_ids=(0, 1, 2, 3, 4), **arrays)
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 5), (1, 9)])
+def test_many_bodies_are_skinned_in_parts(shape, monkeypatch):
+    body, some = random_params(shape), torch.tensor([3, 1])
+    whole = lbs.vertices(toy_body(), body), lbs.vertices(toy_body(), body, some)
+    monkeypatch.setattr(lbs, "_BODIES_AT_ONCE", 3)
+    parts = lbs.vertices(toy_body(), body), lbs.vertices(toy_body(), body, some)
+    for one, other in zip(parts, whole, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)

@@ -11,6 +11,7 @@ rest geometry once. The body turns about its pelvis, which stays where the rest 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -22,6 +23,10 @@ from torch import Tensor
 from hmralign.body.model import BodyModel
 from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.structures import BodyParams, InputError
+
+_BODIES_AT_ONCE = 64
+"""Bodies that are skinned at once: what is blended for more is too large for the memory that a process uses again, and
+every call would be given new pages, which cost more than the arithmetic."""
 
 
 @lru_cache(maxsize=8)
@@ -173,6 +178,16 @@ def vertices(
     model: BodyModel, body: BodyParams, vertex_ids: Int[Tensor, " vert"] | None = None
 ) -> Float[Tensor, "*batch vert 3"]:
     """Skinned vertices, metres, in the frame of `body`; only those of `vertex_ids` are computed."""
+    axes = len(body.batch_shape)
+    if math.prod(body.batch_shape) <= _BODIES_AT_ONCE:
+        return _vertices(model, body, vertex_ids)
+    bodies = body.map(lambda part: part.flatten(0, axes - 1))
+    starts = range(0, len(bodies.transl), _BODIES_AT_ONCE)
+    parts = [_vertices(model, bodies[start : start + _BODIES_AT_ONCE], vertex_ids) for start in starts]
+    return torch.cat(parts).unflatten(0, body.batch_shape)
+
+
+def _vertices(model: BodyModel, body: BodyParams, vertex_ids: Tensor | None) -> Float[Tensor, "*batch vert 3"]:
     global_rotmats, joints = forward_kinematics(rest_joints(model, body.betas), body.rotmats, model.parents)
     joints = joints + body.transl[..., None, :]
     return vertices_from_fk(model, body.betas, body.body_pose, global_rotmats, joints, vertex_ids)
