@@ -25,8 +25,8 @@ from hmralign.body.skeleton import NUM_JOINTS
 from hmralign.structures import BodyParams, InputError
 
 _BODIES_AT_ONCE = 64
-"""Bodies that are skinned at once: what is blended for more is too large for the memory that a process uses again, and
-every call would be given new pages, which cost more than the arithmetic."""
+"""More than twice as many bodies are skinned in parts of that many: what is blended for them all is too large for the
+memory that a process uses again, and new pages at every call cost more than the arithmetic."""
 
 
 @lru_cache(maxsize=8)
@@ -179,7 +179,7 @@ def vertices(
 ) -> Float[Tensor, "*batch vert 3"]:
     """Skinned vertices, metres, in the frame of `body`; only those of `vertex_ids` are computed."""
     axes = len(body.batch_shape)
-    if math.prod(body.batch_shape) <= _BODIES_AT_ONCE:
+    if math.prod(body.batch_shape) <= 2 * _BODIES_AT_ONCE:
         return _vertices(model, body, vertex_ids)
     bodies = body.map(lambda part: part.flatten(0, axes - 1))
     starts = range(0, len(bodies.transl), _BODIES_AT_ONCE)
