@@ -81,7 +81,7 @@ ADVICE = {
         "a judge of your own, and persons with truth to audit it on (`critic audit`)",
         "DPO where it orders clearly more than half of the pairs rightly; in three rounds if it is cheap",
         "59 % of the pairs: -1.9 (-2.8 to -1.0); 68 %: -3.2 (-4.3 to -2.2); 79 %: -5.0 (-6.5 to -3.7); the truth: -5.4 "
-        "(-7.0 to -3.9); three rounds add a quarter to a half; 50 %: nothing",
+        "(-7.0 to -3.9); three rounds add a fifth to a half; 50 %: nothing",
         "one judgement of each group, three for three rounds",
         "results/judge_accuracy_reading.md",
     ),
