@@ -310,7 +310,7 @@ def main() -> None:
         return
     drawn = MultiViewTrainingConfig(pose_file=args.pose_file, kind=args.base_kind)
     judge = judge_on_ring(load_judge(args.judge, load_free_body("3k5").skeleton_hash), drawn.ring)
-    shape = ViewTransformerConfig(shows_front=1)
+    shape = ViewTransformerConfig(shows_front=1, front_reader=384)
     short = {"model": shape, "max_cpu_minutes": args.minutes, "learning_rate": args.rate, "ema_decay": 0.99}
     if args.gate == "overfit":
         config = MultiViewTrainingConfig(pose_file=args.pose_file, persons=OVERFITTED, **short)

@@ -101,10 +101,10 @@ def view_persons(
 
 def base_view_loss(policy: Any, persons: RingPersons, generator: torch.Generator) -> Float[Tensor, " person"]:
     """The base's loss for one time and noise each, half of the persons mirrored."""
-    return _view_loss(policy, _half_mirrored(persons, generator), generator)
+    return _view_loss(policy, half_mirrored(persons, generator), generator)
 
 
-def _half_mirrored(persons: RingPersons, generator: torch.Generator) -> RingPersons:
+def half_mirrored(persons: RingPersons, generator: torch.Generator) -> RingPersons:
     """In full precision, each as a mirror shows it or not."""
     pixels, joints = persons.pixels.float(), persons.joints
     flip = torch.rand(len(pixels), generator=generator) < 0.5
@@ -126,8 +126,8 @@ def _view_loss(policy: Any, persons: RingPersons, generator: torch.Generator) ->
     return policy.view_loss(x_0.to(place), t.to(place), eps.to(place), context)[:, 0] / SCALE**2
 
 
-def _front_joint_loss(policy: Any, persons: RingPersons) -> Float[Tensor, " person"]:
-    """Square metres by which the joints that are read off the fronts err."""
+def front_joint_loss(policy: Any, persons: RingPersons) -> Float[Tensor, " person"]:
+    """Square metres by which the joints that the policy's `front_reader` reads off the fronts err."""
     place = next(policy.parameters()).device
     read = policy.network.reader.joints(persons.pixels[:, 0].to(place))
     return (read - persons.joints.to(place)).square().mean((1, 2))
@@ -145,11 +145,11 @@ def train_multiview(config: MultiViewTrainingConfig, folder: Path, device: str |
         some = bank[torch.randint(len(bank.joints), (config.batch_size,), generator=draw)]
         if config.turned:
             some = turned_persons(some, config.ring, config.turned, draw)
-        some = _half_mirrored(some, draw)
+        some = half_mirrored(some, draw)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.bfloat16):
             terms = {"loss": _view_loss(policy, some, draw)}
             if config.front_joints_weight:
-                terms["front_joints"] = _front_joint_loss(policy, some)
+                terms["front_joints"] = front_joint_loss(policy, some)
         figures = {name: float(term.detach().float().mean()) for name, term in terms.items() if name != "loss"}
         terms = {name: term.float() for name, term in terms.items()}
         yield Part(terms, {"front_joints": config.front_joints_weight}, figures=figures)
