@@ -63,6 +63,8 @@ class MultiViewTrainingConfig:
     learning_rate: float = 5e-4
     """Peak of AdamW, falling as a cosine after 100 steps of warm-up."""
     weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    """Gradient norm is clipped to this."""
     ema_decay: float = 0.998
     save_every: int = 250
     """Steps between states to resume from."""
@@ -162,6 +164,7 @@ def train_multiview(config: MultiViewTrainingConfig, folder: Path, device: str |
         steps=config.steps,
         seconds=None if config.max_cpu_minutes is None else 60 * config.max_cpu_minutes,
         weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
         ema_decay=config.ema_decay,
         log_every=50,
         save_every=config.save_every,

@@ -30,7 +30,8 @@ class FrontReader(nn.Module):
             for before, after in pairwise(channels)
             for layer in (nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU())
         ]
-        self.read = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * places, code), nn.GELU())
+        last = nn.Linear(channels[-1] * places, code), nn.LayerNorm(code), nn.GELU()
+        self.read = nn.Sequential(*layers, nn.Flatten(), *last)
         self.to_joints = nn.Linear(code, 3 * NUM_JOINTS)
         self.to_time = nn.Linear(code, width)
         self.to_places = nn.Sequential(nn.Linear(code, places * (width // 2)), nn.GELU())
