@@ -29,10 +29,10 @@ def pose_surprise(body_pose: Float[Tensor, "*batch 23 3 3"]) -> Float[Tensor, "*
 def tilt_surprise(
     body_pose: Float[Tensor, "*batch 23 3 3"], up_in_pelvis: Float[Tensor, "*batch 3"], doubt: float = 0.1
 ) -> Float[Tensor, "*batch"]:
-    """Minus the log density of which way is up, given the pose, under the shipped training prior; nats.
+    """How unusual it is for the pose that this way is up, under the shipped training prior; nats, up to a constant.
 
     Who stands is seldom tilted, who bends is tilted forward. With the probability `doubt` up is anywhere, so that
-    nobody who lies or climbs costs without bound. `up_in_pelvis` is unit.
+    nobody who lies or climbs costs without bound. `up_in_pelvis` is unit; the density is that of its three numbers.
     """
     prior, angles = load_pose_prior("train"), _angles(body_pose)
     known = _log_density(prior, torch.cat([angles, up_in_pelvis], -1)) - _log_density(prior, angles)

@@ -44,7 +44,7 @@ class PoseClips:
             gap = key[after] - key[at]
             # Clips are further apart in `key` than any gap that is filled in.
             good &= (self.clip[at] == self.clip) & (self.clip[after] == self.clip)
-            good &= (key[at] <= key + offset) & (gap >= 0) & (gap <= longest_gap)
+            good &= (key[at] <= key + offset) & (key[after] >= key + offset) & (gap <= longest_gap)
             before.append(torch.stack([at, after], -1))
             share.append((key + offset - key[at]) / gap.clamp(min=1))
         if not good.any():

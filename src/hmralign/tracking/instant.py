@@ -23,18 +23,23 @@ from hmralign.tracking.video_config import VideoConfig
 
 
 def smoothed_instants(
-    body: BodyModel, groups: PersonGroup, seconds: tuple[float, ...], middle: int, config: VideoConfig | None = None
+    body: BodyModel,
+    rotmats: Float[Tensor, "person frame hyp 24 3 3"],
+    betas: Float[Tensor, "person frame hyp betas"],
+    seconds: tuple[float, ...],
+    middle: int,
+    config: VideoConfig | None = None,
 ) -> PersonGroup:
-    """The middle body of each person, as a group of one; `groups` have axes (person, frame, hyp).
+    """The middle body of each person, as a group of one.
 
     Rotations are those of the camera, which stands still. Frames of which the sequence takes nothing are left out, the
     middle one too: the curve is then read off at its time. Raises InputError for times that do not grow.
     """
     config = config or VideoConfig()
-    shapes = groups.betas.mean(2).numpy()  # (person, frame, betas)
-    betas = torch.from_numpy(np.stack([one_shape(s, np.ones(len(s))) for s in shapes])).to(groups.betas)
-    bodies = [_instant(body, r, b, seconds, middle, config) for r, b in zip(groups.rotmats, betas, strict=True)]
-    return PersonGroup(torch.stack(bodies)[:, None], betas[:, None])
+    of_frames = betas.mean(2).numpy()  # (person, frame, betas)
+    shapes = torch.from_numpy(np.stack([one_shape(s, np.ones(len(s))) for s in of_frames])).to(betas)
+    bodies = [_instant(body, r, b, seconds, middle, config) for r, b in zip(rotmats, shapes, strict=True)]
+    return PersonGroup(torch.stack(bodies)[:, None], shapes[:, None])
 
 
 def _instant(
