@@ -308,7 +308,9 @@ def command() -> str:
     """What was typed, without the places of files."""
     words, kept = sys.argv[1:], []
     for word, before in zip(words, ["", *words], strict=False):
-        if not {word, before} & {"--data", "--work", "--out"}:
+        if before == "--poses":
+            kept.append(Path(word).name)
+        elif not {word, before} & {"--data", "--work", "--out"}:
             kept.append(f'"{word}"' if " " in word else word)
     return " ".join(kept)
 

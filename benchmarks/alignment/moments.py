@@ -1,8 +1,9 @@
-"""What else is known of an instant: the frames before and after it, or which way is up.
+"""What else is known of an instant: the frames before and after it, which way is up, or what its pixels show.
 
     hmralign bench --out runs/synthwild --splits wild/val
     python benchmarks/alignment/moments.py time --poses poses.npz --base lite [--phase all|critics] [--sequence STEPS]
     python benchmarks/alignment/moments.py gravity --poses poses.npz
+    python benchmarks/alignment/moments.py pixels --phase critics
 
 Unlabelled persons of the wild world who move before one camera (`data/synthetic/clips.py`), in the frame of rows and
 controls of `other_cameras.py` (`evidence_frame.py`); `--poses` is a pose file with clips, whose training split moves
@@ -14,6 +15,9 @@ are held against. The rival explanation has rows of its own: the same with the b
 
 `gravity`: which way is up is known to some degrees (`critics/gravity.py`): the critic scores hypotheses by their tilt
 and balance, and the label is the base's own hypotheses weighed by it.
+
+`pixels`: rendered persons of wild/val, the base's samples held against the answer of the pixel base, and against the
+limbs' tilts that the pixels show; audited alone, with the next person's picture as a control.
 
 Before anything is trained the critics are audited, on persons of the wild world and on such as were captured in the
 poses that they move through (the validation split), whose physics is real.
@@ -54,20 +58,24 @@ from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.critics.consistency import ConsistencyCritic
 from hmralign.critics.critic import Critic, judge
 from hmralign.critics.gravity import GravityCritic
+from hmralign.critics.limb_tilt import LimbTiltCritic
 from hmralign.critics.plausibility import PlausibilityCritic
 from hmralign.critics.weighing import Weighing
+from hmralign.data.dataset import open_dataset
 from hmralign.data.pose_clips import load_pose_clips
 from hmralign.data.synthetic.clips import ClipConfig, ClipPersons, sample_clips
 from hmralign.data.synthetic.synthwild import world_generator
 from hmralign.fitting.detector_noise import noise_of
 from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.geometry.rotations import rotvec_to_rotmat
-from hmralign.hypotheses.estimate import Estimate, estimate_bodies
+from hmralign.hypotheses.estimate import Estimate, Weigh, estimate_bodies
 from hmralign.metrics.intervals import paired_difference
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.metrics.ranking import spearman
+from hmralign.models.pixel.checkpoint import load_pixel
+from hmralign.policies.catalogue import open_policy
 from hmralign.policies.lite import LitePolicy
-from hmralign.policies.policy import SamplerConfig
+from hmralign.policies.policy import BodyProposer, SamplerConfig
 from hmralign.preferences.build import score_store
 from hmralign.preferences.store import CriticFacts, writing
 from hmralign.reports.markdown_table import markdown_table
@@ -80,7 +88,7 @@ from hmralign.tracking.placing import place_by_keypoints
 
 ROOT = Path(__file__).parents[2]
 SEED, RATE, LONGEST_GAP, PERSONS_AT_ONCE, HYPOTHESES = 74, 30.0, 6, 200, 10
-EVIDENCE = ("time", "gravity")
+EVIDENCE = ("time", "gravity", "pixels")
 UP_DEGREES = 5.0
 """Root mean square error of the direction of gravity that rows are trained with."""
 
@@ -126,10 +134,13 @@ def middle(persons: ClipPersons) -> Example:
     return persons.frames[:, persons.frames.observation.box.shape[1] // 2]
 
 
-def answered(base: str, seen: Observation, start: int, weigh: Any = None) -> Estimate:
+def answered(base: str, seen: Observation, start: int, weigh: Weigh | None = None) -> Estimate:
     """What the base says of one frame of some persons; each has the same noise in all frames, as a clip has."""
+    return estimated(LitePolicy.load(base, BODY), seen, start, weigh)
+
+
+def estimated(policy: BodyProposer, seen: Observation, start: int, weigh: Weigh | None = None) -> Estimate:
     draws = [seeded(SEED, "guess", start + i) for i in range(len(seen.box))]
-    policy = LitePolicy.load(base, BODY)
     return estimate_bodies(
         policy, seen, SamplerConfig(HYPOTHESES), RefinementConfig(), noise_of("mediapipe"), draws, weigh
     )
@@ -258,7 +269,7 @@ class Audited:
     def said(self, scores: Tensor, rival: Tensor | None = None) -> dict[str, Any]:
         """How well scores order the samples, also along the line of sight, and beyond a rival's."""
         rank = self.rank(scores)
-        found = {
+        found: dict[str, Any] = {
             "srcc": float(rank.mean()),
             "depth": float(spearman(scores.numpy(), self.depth.numpy()).mean()),
             "picked": float(self.errors[torch.arange(len(scores)), scores.argmax(1)].mean()),
@@ -326,6 +337,33 @@ def gravity_audit(args: argparse.Namespace) -> list[dict]:
             row = audited.said(told, None if critic == "group's own mean" else mean)
             found.append({"where": name, "critic": critic, "label": None, "truth": of_truth, **row})
             print(found[-1], flush=True)
+    return found
+
+
+def pixels_audit(args: argparse.Namespace) -> list[dict]:
+    example = open_dataset("synthwild-images", args.data, "wild/val").first(args.critic_persons).examples
+    seen, found = example.observation, []
+    assert seen.crop is not None
+    elsewhere = replace(example, observation=replace(seen, crop=seen.crop.roll(1, dims=0)))
+    audited, pixel = Audited.of(args.base, example), open_policy("pixel", BODY).policy
+    tilts = LimbTiltCritic(BODY, load_pixel("pixel", BODY.skeleton_hash))
+    mean = judge(ConsistencyCritic(), audited.hypotheses, example)
+    alone = BodyParams.cat([answered(args.base, seen[p], p.start).fused for p in parts(len(seen.box))])
+    rows: dict[str, tuple[Tensor, BodyParams | None]] = {
+        "group's own mean": (mean, None),
+        "the base's own answer": (audited.near(alone), alone),
+    }
+    for called, shown in {"": example, ", next person's picture": elsewhere}.items():
+        by_pixels = BodyParams.cat(
+            [estimated(pixel, shown.observation[p], p.start).fused for p in parts(len(seen.box))]
+        )
+        rows[f"the pixel base's answer{called}"] = (audited.near(by_pixels), by_pixels)
+        rows[f"limbs' tilts{called}"] = (judge(tilts, audited.hypotheses, shown), None)
+    for critic, (scores, at) in rows.items():
+        off = None if at is None else audited.off(at)
+        told = audited.said(scores, None if critic == "the base's own answer" else audited.near(alone))
+        found.append({"where": "wild/val, rendered", "critic": critic, "label": off, **told})
+        print(found[-1], flush=True)
     return found
 
 
@@ -410,15 +448,18 @@ def labels(args: argparse.Namespace, persons: ClipPersons) -> dict[str, BodyPara
 WHAT = {
     "time": "the frames around an instant teach",
     "gravity": "knowing which way is up teaches",
+    "pixels": "pixels could teach",
 }
 INTRODUCTION = {
-    "time": "{persons} unlabelled persons of the wild world who move before one camera; eight frames around the "
+    "time": "Unlabelled persons of the wild world who move before one camera; eight frames around the "
     "middle one, within 0.4 s, whose keypoint errors are forgotten to e^-1 in 0.15 s. Each frame is answered by the "
     "base alone; the label, and what hypotheses are held against, is the middle body of the linked and smoothed track. "
     "*The frame alone* is the same with the base's answer to the middle frame.",
-    "gravity": "{persons} unlabelled persons of the wild world of whom it is known which way is up, to 5 degrees. The "
+    "gravity": "Unlabelled persons of the wild world of whom it is known which way is up, to 5 degrees. The "
     "critic scores the tilt of the pelvis for the pose and the balance over what carries; the label is the base's own "
     "hypotheses weighed by it.",
+    "pixels": "The base that sees keypoints alone samples rendered persons of wild/val; its samples are held against "
+    "the answer of the pixel base, which is also the control: who has pixels can use that base itself.",
 }
 
 
@@ -427,11 +468,11 @@ def report(document: dict, args: argparse.Namespace) -> None:
     start = f"`{s['base']}`" + (f" after {s['sequence']} steps of SFT on the evidence" if s["sequence"] else "")
     start += f" at {document['start']['rate']:g}" if document.get("start") else ""
     beyond = " (and on beyond an edge that is the best)" if s.get("extend") else ""
-    lines = [f"# What {WHAT[args.evidence]}: {start}", "", INTRODUCTION[args.evidence].format(**s), ""]
+    lines = [f"# What {WHAT[args.evidence]}: {start}", "", INTRODUCTION[args.evidence], ""]
     if "rows" in document:
         rates = ", ".join(f"{r:g}" for r in s["rates"])
         lines += [
-            f"Groups of 16, {s['steps']} steps; rates from {rates}{beyond}, chosen on "
+            f"{s['persons']} persons, groups of 16, {s['steps']} steps; rates from {rates}{beyond}, chosen on "
             f"{s['val_persons']} persons of wild/val for every row alike; {document['persons']} {s['test']}, M = {M}, "
             f"mean over {len(s['seeds'])} fine-tuning seeds. Differences to the base paired over persons with 95 % "
             "intervals. ",
@@ -439,7 +480,7 @@ def report(document: dict, args: argparse.Namespace) -> None:
     lines += [
         "Millimetres on the free body. The evidence has no 3D label; rows named truth have, for comparison.", "",
         f"Command: `python benchmarks/alignment/moments.py {s['command']}`; {s['cpu_minutes']} CPU minutes.", "",
-        "## How well the evidence orders the base's samples", "",
+        f"## How well the evidence orders the samples of `{s['base']}` ({s['critic_persons']} persons a row)", "",
         audit_table(document["critics"], args.evidence),
     ]  # fmt: skip
     if "rows" in document:
@@ -448,14 +489,15 @@ def report(document: dict, args: argparse.Namespace) -> None:
 
 
 def audit_table(critics: list[dict], evidence: str) -> str:
-    rival = "the frame alone" if evidence == "time" else "group's own mean"
-    extra = "label errs" if evidence == "time" else "true body liked better, %"
+    rival = {"time": "the frame alone", "pixels": "the base's own answer"}.get(evidence, "group's own mean")
+    by_label = evidence != "gravity"
+    extra = "label errs" if by_label else "true body liked better, %"
     head = ["persons", "critic", extra, "Spearman in a group", f"beyond {rival}", "along depth", "picked",
             "group's mean", "best"]  # fmt: skip
     body = []
     for c in critics:
-        told = c["label"] if evidence == "time" else c["truth"]
-        first = "" if told is None else f"{1000 * told:.0f}" if evidence == "time" else f"{100 * told:.0f}"
+        told = c["label"] if by_label else c["truth"]
+        first = "" if told is None else f"{1000 * told:.0f}" if by_label else f"{100 * told:.0f}"
         beyond = "{:+.2f} ({:+.2f} to {:+.2f})".format(*c["beyond"]) if "beyond" in c else ""
         body.append([c["where"], c["critic"], first, f"{c['srcc']:.2f}", beyond, f"{c['depth']:.2f}",
                      *(f"{1000 * c[k]:.0f}" for k in ("picked", "group", "best"))])  # fmt: skip
@@ -464,7 +506,11 @@ def audit_table(critics: list[dict], evidence: str) -> str:
 
 def audited(args: argparse.Namespace) -> list[dict]:
     """The audit, kept in --work."""
-    audits: dict[str, Callable[[argparse.Namespace], list[dict]]] = {"time": time_audit, "gravity": gravity_audit}
+    audits: dict[str, Callable[[argparse.Namespace], list[dict]]] = {
+        "time": time_audit,
+        "gravity": gravity_audit,
+        "pixels": pixels_audit,
+    }
     kept = args.work / f"critics_{args.evidence}.json"
     if not kept.exists():
         kept.write_text(json.dumps(audits[args.evidence](args)))
@@ -474,25 +520,30 @@ def audited(args: argparse.Namespace) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("evidence", choices=EVIDENCE)
-    parser.add_argument("--poses", type=Path, required=True, help="a pose file with clips")
+    parser.add_argument("--poses", type=Path, help="a pose file with clips; needed for all but pixels")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/moments")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/moments")
     add_options(parser)
     args = parser.parse_args()
     args.evidence_seed = SEED
+    if args.evidence == "pixels" and args.phase == "all":
+        raise SystemExit("pixels are audited alone; give --phase critics")
+    if args.evidence != "pixels" and args.poses is None:
+        raise SystemExit("--poses: expected a pose file with clips")
     rows_of(args)  # a mistyped name is told before an hour of work
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
     started, spent = time.process_time(), args.work / f"cpu_seconds_{args.evidence}.json"
     before = json.loads(spent.read_text()) if spent.exists() else 0.0
     document: dict[str, Any] = {"critics": audited(args)}
+    spent.write_text(json.dumps(before + time.process_time() - started))  # what is killed later has had its audit
     if args.phase == "all":
         document |= trained(args)
     total = before + time.process_time() - started
     spent.write_text(json.dumps(total))
-    names = ("base", "persons", "steps", "sequence", "rates", "extend", "seeds", "val_persons")
+    names = ("base", "persons", "steps", "sequence", "rates", "extend", "seeds", "val_persons", "critic_persons")
     settings = {n: getattr(args, n) for n in names} | {
-        "cpu_minutes": round(total / 60), "command": command(), "test": "new persons of held-out poses, without masks",
+        "cpu_minutes": f"{total / 60:.1f}", "command": command(), "test": "new persons of held-out poses, without masks",
     }  # fmt: skip
     report({"settings": settings, **document}, args)
 
