@@ -543,7 +543,8 @@ def main() -> None:
     spent.write_text(json.dumps(total))
     names = ("base", "persons", "steps", "sequence", "rates", "extend", "seeds", "val_persons", "critic_persons")
     settings = {n: getattr(args, n) for n in names} | {
-        "cpu_minutes": f"{total / 60:.1f}", "command": command(), "test": "new persons of held-out poses, without masks",
+        "cpu_minutes": f"{total / 60:.1f}", "command": command(),
+        "test": "new persons of held-out poses, without masks",
     }  # fmt: skip
     report({"settings": settings, **document}, args)
 
