@@ -477,9 +477,10 @@ def report(document: dict, args: argparse.Namespace) -> None:
             f"mean over {len(s['seeds'])} fine-tuning seeds. Differences to the base paired over persons with 95 % "
             "intervals. ",
         ]  # fmt: skip
+    took = f"; {s['cpu_minutes']} CPU minutes" if "rows" in document else ""
     lines += [
         "Millimetres on the free body. The evidence has no 3D label; rows named truth have, for comparison.", "",
-        f"Command: `python benchmarks/alignment/moments.py {s['command']}`; {s['cpu_minutes']} CPU minutes.", "",
+        f"Command: `python benchmarks/alignment/moments.py {s['command']}`{took}.", "",
         f"## How well the evidence orders the samples of `{s['base']}` ({s['critic_persons']} persons a row)", "",
         audit_table(document["critics"], args.evidence),
     ]  # fmt: skip
