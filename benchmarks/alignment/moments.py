@@ -1,9 +1,8 @@
-"""What else is known of an instant: the frames before and after it, which way is up, or what its pixels show.
+"""What else is known of an instant: the frames before and after it, or which way is up.
 
     hmralign bench --out runs/synthwild --splits wild/val
     python benchmarks/alignment/moments.py time --poses poses.npz --base lite [--phase all|critics] [--sequence STEPS]
     python benchmarks/alignment/moments.py gravity --poses poses.npz
-    python benchmarks/alignment/moments.py pixels --phase critics
 
 Unlabelled persons of the wild world who move before one camera (`data/synthetic/clips.py`), in the frame of rows and
 controls of `other_cameras.py` (`evidence_frame.py`); `--poses` is a pose file with clips, whose training split moves
@@ -15,9 +14,6 @@ are held against. The rival explanation has rows of its own: the same with the b
 
 `gravity`: which way is up is known to some degrees (`critics/gravity.py`): the critic scores hypotheses by their tilt
 and balance, and the label is the base's own hypotheses weighed by it.
-
-`pixels`: rendered persons of wild/val, the base's samples held against the answer of the pixel base, and against the
-limbs' tilts that the pixels show; audited alone, with the next person's picture as a control.
 
 Before anything is trained the critics are audited, on persons of the wild world and on such as were captured in the
 poses that they move through (the validation split), whose physics is real.
@@ -58,10 +54,8 @@ from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.critics.consistency import ConsistencyCritic
 from hmralign.critics.critic import Critic, judge
 from hmralign.critics.gravity import GravityCritic
-from hmralign.critics.limb_tilt import LimbTiltCritic
 from hmralign.critics.plausibility import PlausibilityCritic
 from hmralign.critics.weighing import Weighing
-from hmralign.data.dataset import open_dataset
 from hmralign.data.pose_clips import load_pose_clips
 from hmralign.data.synthetic.clips import ClipConfig, ClipPersons, sample_clips
 from hmralign.data.synthetic.synthwild import world_generator
@@ -72,10 +66,8 @@ from hmralign.hypotheses.estimate import Estimate, Weigh, estimate_bodies
 from hmralign.metrics.intervals import paired_difference
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.metrics.ranking import spearman
-from hmralign.models.pixel.checkpoint import load_pixel
-from hmralign.policies.catalogue import open_policy
 from hmralign.policies.lite import LitePolicy
-from hmralign.policies.policy import BodyProposer, SamplerConfig
+from hmralign.policies.policy import SamplerConfig
 from hmralign.preferences.build import score_store
 from hmralign.preferences.store import CriticFacts, writing
 from hmralign.reports.markdown_table import markdown_table
@@ -88,7 +80,7 @@ from hmralign.tracking.placing import place_by_keypoints
 
 ROOT = Path(__file__).parents[2]
 SEED, RATE, LONGEST_GAP, PERSONS_AT_ONCE, HYPOTHESES = 74, 30.0, 6, 200, 10
-EVIDENCE = ("time", "gravity", "pixels")
+EVIDENCE = ("time", "gravity")
 UP_DEGREES = 5.0
 """Root mean square error of the direction of gravity that rows are trained with."""
 
@@ -136,11 +128,8 @@ def middle(persons: ClipPersons) -> Example:
 
 def answered(base: str, seen: Observation, start: int, weigh: Weigh | None = None) -> Estimate:
     """What the base says of one frame of some persons; each has the same noise in all frames, as a clip has."""
-    return estimated(LitePolicy.load(base, BODY), seen, start, weigh)
-
-
-def estimated(policy: BodyProposer, seen: Observation, start: int, weigh: Weigh | None = None) -> Estimate:
     draws = [seeded(SEED, "guess", start + i) for i in range(len(seen.box))]
+    policy = LitePolicy.load(base, BODY)
     return estimate_bodies(
         policy, seen, SamplerConfig(HYPOTHESES), RefinementConfig(), noise_of("mediapipe"), draws, weigh
     )
@@ -340,33 +329,6 @@ def gravity_audit(args: argparse.Namespace) -> list[dict]:
     return found
 
 
-def pixels_audit(args: argparse.Namespace) -> list[dict]:
-    example = open_dataset("synthwild-images", args.data, "wild/val").first(args.critic_persons).examples
-    seen, found = example.observation, []
-    assert seen.crop is not None
-    elsewhere = replace(example, observation=replace(seen, crop=seen.crop.roll(1, dims=0)))
-    audited, pixel = Audited.of(args.base, example), open_policy("pixel", BODY).policy
-    tilts = LimbTiltCritic(BODY, load_pixel("pixel", BODY.skeleton_hash))
-    mean = judge(ConsistencyCritic(), audited.hypotheses, example)
-    alone = BodyParams.cat([answered(args.base, seen[p], p.start).fused for p in parts(len(seen.box))])
-    rows: dict[str, tuple[Tensor, BodyParams | None]] = {
-        "group's own mean": (mean, None),
-        "the base's own answer": (audited.near(alone), alone),
-    }
-    for called, shown in {"": example, ", next person's picture": elsewhere}.items():
-        by_pixels = BodyParams.cat(
-            [estimated(pixel, shown.observation[p], p.start).fused for p in parts(len(seen.box))]
-        )
-        rows[f"the pixel base's answer{called}"] = (audited.near(by_pixels), by_pixels)
-        rows[f"limbs' tilts{called}"] = (judge(tilts, audited.hypotheses, shown), None)
-    for critic, (scores, at) in rows.items():
-        off = None if at is None else audited.off(at)
-        told = audited.said(scores, None if critic == "the base's own answer" else audited.near(alone))
-        found.append({"where": "wild/val, rendered", "critic": critic, "label": off, **told})
-        print(found[-1], flush=True)
-    return found
-
-
 def likes_truth(critic: Critic, audited: Audited, scores: Tensor) -> float:
     """Share of hypotheses that are liked less than the true body, ties half; 0.5 for who knows nothing."""
     assert audited.example.annotation is not None
@@ -448,7 +410,6 @@ def labels(args: argparse.Namespace, persons: ClipPersons) -> dict[str, BodyPara
 WHAT = {
     "time": "the frames around an instant teach",
     "gravity": "knowing which way is up teaches",
-    "pixels": "pixels could teach",
 }
 INTRODUCTION = {
     "time": "Unlabelled persons of the wild world who move before one camera; eight frames around the "
@@ -458,8 +419,6 @@ INTRODUCTION = {
     "gravity": "Unlabelled persons of the wild world of whom it is known which way is up, to 5 degrees. The "
     "critic scores the tilt of the pelvis for the pose and the balance over what carries; the label is the base's own "
     "hypotheses weighed by it.",
-    "pixels": "The base that sees keypoints alone samples rendered persons of wild/val; its samples are held against "
-    "the answer of the pixel base, which is also the control: who has pixels can use that base itself.",
 }
 
 
@@ -490,8 +449,8 @@ def report(document: dict, args: argparse.Namespace) -> None:
 
 
 def audit_table(critics: list[dict], evidence: str) -> str:
-    rival = {"time": "the frame alone", "pixels": "the base's own answer"}.get(evidence, "group's own mean")
-    by_label = evidence != "gravity"
+    rival = "the frame alone" if evidence == "time" else "group's own mean"
+    by_label = evidence == "time"
     extra = "label errs" if by_label else "true body liked better, %"
     head = ["persons", "critic", extra, "Spearman in a group", f"beyond {rival}", "along depth", "picked",
             "group's mean", "best"]  # fmt: skip
@@ -510,7 +469,6 @@ def audited(args: argparse.Namespace) -> list[dict]:
     audits: dict[str, Callable[[argparse.Namespace], list[dict]]] = {
         "time": time_audit,
         "gravity": gravity_audit,
-        "pixels": pixels_audit,
     }
     kept = args.work / f"critics_{args.evidence}.json"
     if not kept.exists():
@@ -521,16 +479,12 @@ def audited(args: argparse.Namespace) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("evidence", choices=EVIDENCE)
-    parser.add_argument("--poses", type=Path, help="a pose file with clips; needed for all but pixels")
+    parser.add_argument("--poses", type=Path, required=True, help="a pose file with clips")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/moments")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/moments")
     add_options(parser)
     args = parser.parse_args()
     args.evidence_seed = SEED
-    if args.evidence == "pixels" and args.phase == "all":
-        raise SystemExit("pixels are audited alone; give --phase critics")
-    if args.evidence != "pixels" and args.poses is None:
-        raise SystemExit("--poses: expected a pose file with clips")
     rows_of(args)  # a mistyped name is told before an hour of work
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
