@@ -338,3 +338,25 @@ def test_the_rate_rises_to_the_peak_and_falls_to_the_floor(steps, warmup, floor,
     assert 0 < rate <= 2.0 and rate <= 2.0 * (step + 1) / max(warmup, 1)
     end = warm_cosine(steps + warmup, steps, steps, peak=2.0, warmup=warmup, floor=floor, falls=falls)
     assert end == pytest.approx(2.0 * (floor if falls else 1.0))
+
+
+def test_a_loss_that_leaps_ends_the_run_before_its_state_is_saved(tmp_path):
+    """Finite, but out of all proportion: the state of before is kept, and a run that falls from far is none of this."""
+
+    def leaping(model, step):
+        scale = 1e4 if step >= 7 else 1.0
+        for part in parts_of()(model, step):
+            yield Part({"error": scale * part.terms["error"]}, figures=part.figures)
+
+    with pytest.raises(RuntimeError, match=r"diverged before step 9.*which is kept"):
+        run(tmp_path / "leaping", step=leaping)
+    kept = torch.load(tmp_path / "leaping" / "state.pt", weights_only=True)
+    assert kept["step"] == 6
+    straight = run(tmp_path / "straight", config=replace(CONFIG, steps=6, rate=CONFIG.rate))[1]
+    assert torch.equal(kept["model"]["slope"], straight.model.slope)
+
+    def falling(model, step):
+        for part in parts_of()(model, step):
+            yield Part({"error": 10.0**-step * part.terms["error"]}, figures=part.figures)
+
+    assert run(tmp_path / "falling", step=falling)[1].progress.step == STEPS

@@ -10,6 +10,7 @@ parts of a step (`training.processes`).
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -121,6 +122,9 @@ class Progress:
 _EPS = 1e-8
 """AdamW's own."""
 
+_LEAP = 30.0
+"""A mean loss so many times the lowest before it is that of a run which will not come back."""
+
 _SHARE = "share of the batch"
 """Among the figures of a step; 1 where all of it was taken once."""
 
@@ -171,6 +175,8 @@ class Loop:
         if self.shared and not torch.distributed.is_initialized():
             raise InputError("WORLD_SIZE says that other processes train too; start them with `accelerate launch`")
         self.progress, self.saved = Progress(), True
+        self._losses: list[float] = []
+        self._lowest = math.inf
 
     def begin_from(self, path: Path) -> None:
         """Take weights and average from the state of another run; steps and optimiser start anew.
@@ -184,8 +190,9 @@ class Loop:
         """Train to the end, from the state where there is one; returns the average on the CPU, in eval mode.
 
         A loss that is not finite stops a run with checks, as their guard does; the average is then the one at the last
-        look that was good. Raises RuntimeError for such a loss where there are no checks, the last state being kept,
-        and InputError for a state that is damaged, of another format or of another model.
+        look that was good. Where there are no checks, RuntimeError is raised for such a loss and, before a state would
+        be saved, for one that has leapt: the last state is kept, which is of before. Raises InputError for a state that
+        is damaged, of another format or of another model.
         """
         self._restore()
         if self.shared:
@@ -199,8 +206,10 @@ class Loop:
             if self._line_is_due():
                 self._write_line()
             if self.progress.step % self.config.save_every == 0:
+                self._require_no_leap()
                 self._save()
         if not self.saved:
+            self._require_no_leap()
             self._save()
         keeps_best = self.checks is not None and self.checks.better is not None
         if (keeps_best or self.progress.stopped is not None) and self.progress.good is not None:
@@ -235,6 +244,7 @@ class Loop:
         spent = self.config.clock() - started
         self.progress.seconds += of_the_first(spent, self.device) if self.shared else spent
         self.progress.pending.append({"gradient_norm": float(norm), **figures})
+        self._losses.append(figures["loss"])
         self.saved = False
         return True
 
@@ -281,6 +291,18 @@ class Loop:
         if self.checks is None:
             raise RuntimeError(f"training diverged at step {self.progress.step}: the loss is not finite")
         self._stop("the loss is not finite")
+
+    def _require_no_leap(self) -> None:
+        """Raise RuntimeError where the mean loss since the last state is out of all proportion to those before."""
+        if self.checks is not None or self.state_file is None or not self._losses:
+            return  # a guard judges these runs, or there is no state to go back to
+        mean, self._losses = sum(self._losses) / len(self._losses), []
+        if self._lowest > 0 and mean > _LEAP * self._lowest:
+            raise RuntimeError(
+                f"training diverged before step {self.progress.step}: the loss is {mean:.3g} on average since the last "
+                f"state, which is kept, and was {self._lowest:.3g} before; try a lower rate or a lower clip_norm"
+            )
+        self._lowest = min(self._lowest, mean)
 
     def _stop(self, reason: str) -> None:
         self.progress.stopped, self.saved = f"{reason} at step {self.progress.step}", False
