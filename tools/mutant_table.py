@@ -476,6 +476,13 @@ _BODY = (
         ("only upper limits", "(low - angles).clamp(min=0) + (angles - high).clamp(min=0)", "(angles - high).clamp(min=0)"),
     ),
     *_of(
+        "body/support.py", "body/test_support.py",
+        ("what carries is the highest", "height <= height.amin(-1, keepdim=True) + TOUCHING",
+         "height >= height.amax(-1, keepdim=True) - TOUCHING"),
+        ("seen from the side", "(level.mean(-2) * mass[:, None]).sum(-2)[..., [0, 2]]",
+         "(level.mean(-2) * mass[:, None]).sum(-2)[..., [0, 1]]"),
+    ),
+    *_of(
         "body/capsules.py", "body/test_capsules.py",
         ("bodies apart are rewarded", "- _FLESH - distance).clamp(min=0).sum(-1)", "- _FLESH - distance).sum(-1)"),
         ("distance of infinite lines", "s = ((b * t - d) / a.clamp(min=tiny)).clamp(0, 1)", "s = ((b * t - d) / a.clamp(min=tiny))"),

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from evidence_frame import command
 from hmralign.body.free_body import load_free_body
 from hmralign.body.model import BodyModel
 from hmralign.data.shards import write_index, write_shard
@@ -46,7 +47,6 @@ from hmralign.studies.alignment.measure import Kind, MeasureConfig, Persons, mea
 from hmralign.systems.align.configuration import recommended
 from hmralign.systems.align.run import align_policy
 from hmralign.systems.evaluate.predict import PredictConfig
-from other_cameras import command
 
 ROOT = Path(__file__).parents[2]
 BODY = load_free_body("3k5")

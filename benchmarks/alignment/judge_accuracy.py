@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from evidence_frame import M, command, differences, measured, said, test_persons
 from hmralign.critics.names import CriticChoice
 from hmralign.preferences.store import GroupStore
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.systems.align.configuration import RefreshConfig, recommended
 from lying_labels import Row, aligned, own_groups, whole, written
-from other_cameras import M, command, differences, measured, said, test_persons
 
 ROOT = Path(__file__).parents[2]
 TEST_SEED = 281

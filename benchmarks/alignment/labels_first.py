@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from evidence_frame import M, best_rate, command, differences, measured, said, test_persons, validation
 from hmralign.alignment.methods.sft import SftConfig
 from hmralign.data.shards import write_index, write_shard
 from hmralign.data.synthetic.observation_noise import load_measured_noise
@@ -37,7 +38,6 @@ from hmralign.structures import Example
 from hmralign.studies.alignment.measure import Persons
 from hmralign.systems.align.configuration import recommended
 from lying_labels import BODY, FORM_RATES, Row, aligned
-from other_cameras import M, best_rate, command, differences, measured, said, test_persons, validation
 
 ROOT = Path(__file__).parents[2]
 SEED, TEST_SEED = 301, 311

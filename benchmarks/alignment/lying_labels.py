@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from evidence_frame import M, best_rate, command, differences, measured, replace_first, said, test_persons
 from hmralign.alignment.methods.dpo import DpoConfig
 from hmralign.alignment.methods.sft import SftConfig
 from hmralign.body.free_body import load_free_body
@@ -59,7 +60,6 @@ from hmralign.structures import Annotation, BodyParams, Example, Hypotheses, Pre
 from hmralign.studies.alignment.measure import Persons
 from hmralign.systems.align.configuration import AlignConfig, recommended
 from hmralign.systems.align.run import align_policy
-from other_cameras import M, best_rate, command, differences, measured, replace_first, said, test_persons
 
 ROOT = Path(__file__).parents[2]
 BODY = load_free_body("3k5")

@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "alignment"))
 
+import evidence_frame
 import other_cameras
 
 
@@ -22,7 +23,7 @@ import other_cameras
     ],
 )
 def test_a_grid_goes_on_until_its_best_rate_lies_inside_or_the_ladder_ends(best, extend, chosen, tried):
-    found = other_cameras.best_rate(lambda rate: abs(rate - best), (1e-4, 3e-4), extend)
+    found = evidence_frame.best_rate(lambda rate: abs(rate - best), (1e-4, 3e-4), extend)
     assert found["rate"] == pytest.approx(chosen) and list(found["trials"]) == tried
 
 

@@ -70,6 +70,23 @@ ADVICE = {
         "40 CPU s for 2,000 persons, their groups and the fits",
         "results/other_cameras_reading.md",
     ),
+    "frames": Advice(
+        "video without labels: the frames around an instant",
+        "answer the clip as a clip (`recover` links and smooths it); audit the track before anything follows it",
+        "the smoothed track of frames within 0.4 s errs 147 mm where the frame's own answer errs 150, and orders "
+        "samples no better than that answer (+0.03, -0.02 to +0.08); were the errors of frames independent "
+        "+0.10 (+0.04 to +0.15)",
+        "a group of samples for each frame",
+        "results/moments_reading.md",
+    ),
+    "gravity": Advice(
+        "which way is up in the photo (a phone's sense of it), without labels",
+        "no alignment was measured; audit `GravityCritic` on poses like yours",
+        "it orders samples at 0.20 where their own mean has 0.43, and adds +0.00 (-0.01 to +0.02) to the mean; on "
+        "captured poses +0.05 (+0.04 to +0.07), with gravity known to 5 degrees",
+        "",
+        "results/moments_reading.md",
+    ),
     "words": Advice(
         "descriptions of the poses, or a vision-language model",
         "audit them first (`critic audit`); then refine single answers with them (`refine`); no alignment was measured",

@@ -2,7 +2,7 @@
 
 Support is not judged. Without a known ground and direction of gravity the only sign of floating is that both feet are
 clearly above the rest of an upright body; of 1,000 motion-capture poses, true or disturbed by up to 0.4 rad per joint,
-fewer than 0.2 % show it.
+fewer than 0.2 % show it. Where the direction is known, `critics.gravity` judges balance and tilt.
 
 Two terms are off unless asked for. How unlikely the pose is under the shipped pose prior: it prefers common poses
 to rare true ones (docs/results/mix_weights.md has what it gains and costs). And bones that differ between left and

@@ -27,7 +27,7 @@ MAX_POSES = 2_000_000
 """In one file, 18 hours at 30 per second: more would take more than 4 GB of memory."""
 
 _POSES_AT_ONCE = 50_000
-_SPLIT_CODE = {"train": 0, "val": 1, "test": 2}
+SPLIT_CODE = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def load_pose_file(path: str | Path, split: Split) -> PoseSet:
         raise InputError(
             f"{path}: has {counted(len(poses), 'pose')}, expected at most {MAX_POSES}; keep fewer per second"
         )
-    chosen = poses[code == _SPLIT_CODE[split]]
+    chosen = poses[code == SPLIT_CODE[split]]
     if len(chosen) == 0:
         raise InputError(f"{path}: split '{split}' is empty")
     if not np.isfinite(chosen).all():

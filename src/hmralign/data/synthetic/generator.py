@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hmralign.body.keypoint_bones import landmark_points
-from hmralign.body.lbs import forward_kinematics, rest_joints
+from hmralign.body.lbs import forward_kinematics, posed_joints, rest_joints
 from hmralign.body.model import BodyModel
 from hmralign.data.keypoint_box import MIN_CONFIDENCE, keypoint_box
-from hmralign.data.synthetic.observation_noise import Failures, GenericNoise, MeasuredNoise
+from hmralign.data.synthetic.observation_noise import Failures, GenericNoise, MeasuredNoise, Reported
 from hmralign.data.synthetic.poses import PoseSource
 from hmralign.data.synthetic.proportions import Proportions
 from hmralign.data.synthetic.views import ViewMix, Views, sample_views
@@ -120,21 +120,40 @@ class Generator:
 
         `stretched` are their joints at rest (metres) with limbs of their own lengths; those `by_box` have no keypoints.
         """
-        n = len(views.width)
-        rest = rest_joints(self.model, body.betas)
-        _, true_joints = forward_kinematics(rest, body.rotmats, self.model.parents)
+        plain, offset, seen = self.landmarks(body, stretched, views)
+        reported = self.mix.generic.report(plain, generator)
+        if self.noise is not None:
+            measured = self.noise.report(offset, generator)
+            use = torch.rand(len(plain), generator=generator) < self.mix.measured_share
+            reported = measured.where(use, reported)
+        reported = self.mix.failures.apply(reported, generator)
+        return self.example(body, plain, reported, views, by_box, generator), seen
+
+    def landmarks(
+        self, body: BodyParams, stretched: Float[Tensor, "n 29 3"], views: Views
+    ) -> tuple[Float[Tensor, "n 27 2"], Float[Tensor, "n 27 2"], SeenBody]:
+        """True keypoints in pixels, those where the detector of `noise` puts them, and the body that has them."""
         global_rotmats, joints = forward_kinematics(stretched, body.rotmats, self.model.parents)
         joints = joints + body.transl[:, None]
         plain = project(landmark_points(self.model, body.betas, global_rotmats, joints, None), views.K)
-        reported = self.mix.generic.report(plain, generator)
+        offset = plain
         if self.noise is not None:
-            offset = project(
-                landmark_points(self.model, body.betas, global_rotmats, joints, self.noise.offsets), views.K
-            )
-            measured = self.noise.report(offset, generator)
-            use = torch.rand(n, generator=generator) < self.mix.measured_share
-            reported = measured.where(use, reported)
-        reported = self.mix.failures.apply(reported, generator)
+            displaced = landmark_points(self.model, body.betas, global_rotmats, joints, self.noise.offsets)
+            offset = project(displaced, views.K)
+        in_view = _inside(plain[:, :17], views).float().mean(-1)
+        return plain, offset, SeenBody(global_rotmats, joints, in_view, views.pitch)
+
+    def example(
+        self,
+        body: BodyParams,
+        plain: Float[Tensor, "n 27 2"],
+        reported: Reported,
+        views: Views,
+        by_box: Bool[Tensor, " n"],
+        generator: torch.Generator,
+    ) -> Example:
+        """Persons of whom that was reported; what lies outside the image is not observed. `plain` as `landmarks`."""
+        n = len(plain)
         confidence = reported.confidence * _inside(reported.keypoints, views)
         confidence = confidence * ~by_box[:, None]
         keypoints = torch.where(confidence[..., None] > 0, reported.keypoints, torch.zeros(()))
@@ -149,9 +168,7 @@ class Generator:
             mask=torch.zeros(n, MASK_SIZE, MASK_SIZE),
             has_mask=torch.zeros(n, dtype=torch.bool),
         )
-        annotation = Annotation(body, true_joints + body.transl[:, None])
-        in_view = _inside(plain[:, :17], views).float().mean(-1)
-        return Example(observation, annotation), SeenBody(global_rotmats, joints, in_view, views.pitch)
+        return Example(observation, Annotation(body, posed_joints(self.model, body)))
 
 
 def hand_box(
