@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from hmralign.geometry.cameras import scaled_intrinsics
+from hmralign.rendering.warp_start import launch
 from hmralign.structures import InputError
 
 NEAR = 0.05
@@ -166,7 +167,7 @@ def _paint(
         layers, pictures = (into, none) if alpha is None else (none, into)
         targets = [wp.from_torch(layers, dtype=wp.vec4), alpha or 0.0, wp.from_torch(pictures, dtype=wp.vec3ub)]
         shape = len(vertices), bottom - top, _runs(right - left)
-        wp.launch(kernels.paint, shape, [*mesh, *fine[:2], finer, *paint, *targets], device=warp_screen.device)
+        launch(kernels.paint, shape, [*mesh, *fine[:2], finer, *paint, *targets], warp_screen.device)
 
 
 def _runs(count: int) -> int:
@@ -270,11 +271,11 @@ def _winning_keys(
     warp_screen, warp_keys = wp.from_torch(screen, dtype=wp.vec3), wp.from_torch(keys)
     warp_vertices, warp_cameras = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(cameras, dtype=wp.mat33)
     device = warp_keys.device
-    wp.launch(kernels.project, tuple(vertices.shape[:2]), [warp_vertices, warp_cameras, warp_screen], device=device)
+    launch(kernels.project, tuple(vertices.shape[:2]), [warp_vertices, warp_cameras, warp_screen], device)
     triangles = (vertices.shape[0], _runs(faces.shape[0]))
     warp_faces = wp.from_torch(faces, dtype=wp.vec3i)
     where = [NEAR, left, top, int(fronts_only)]
-    wp.launch(kernels.rasterize, triangles, [warp_screen, warp_faces, *where, warp_keys], device=device)
+    launch(kernels.rasterize, triangles, [warp_screen, warp_faces, *where, warp_keys], device)
     return keys
 
 
@@ -306,7 +307,7 @@ def _resolve(
         winners = [wp.from_torch(covered), wp.from_torch(keys), warp_screen]
         mesh = [warp_vertices, wp.from_torch(faces, dtype=wp.vec3i), warp_normals]
         pictures = [*window[:2], wp.from_torch(depth), bary_image, normal_image]
-        wp.launch(kernels.resolve, len(covered), [*winners, *mesh, *pictures], device=warp_screen.device)
+        launch(kernels.resolve, len(covered), [*winners, *mesh, *pictures], warp_screen.device)
     return depth if asked[0] else None, bary if asked[1] else None, normals if asked[2] else None
 
 
@@ -329,12 +330,8 @@ def _vertex_normals(vertices: Tensor, faces: Tensor, topology: _Topology) -> Ten
     wp, normals = kernels.wp, torch.zeros_like(vertices)
     warp_vertices, warp_faces = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(faces, dtype=wp.vec3i)
     inputs = [warp_vertices, warp_faces, wp.from_torch(topology.start), wp.from_torch(topology.incident)]
-    wp.launch(
-        kernels.vertex_normals,
-        (vertices.shape[0], _runs(vertices.shape[1])),
-        [*inputs, wp.from_torch(normals, dtype=wp.vec3)],
-        device=warp_vertices.device,
-    )
+    shape = vertices.shape[0], _runs(vertices.shape[1])
+    launch(kernels.vertex_normals, shape, [*inputs, wp.from_torch(normals, dtype=wp.vec3)], warp_vertices.device)
     return normals
 
 

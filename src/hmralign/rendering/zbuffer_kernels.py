@@ -47,14 +47,22 @@ def edge(a: wp.vec3, b: wp.vec3, x: wp.float64, y: wp.float64) -> wp.float64:
 
 @no_type_check
 @wp.func
-def inverse_depth_weights(a: wp.vec3, b: wp.vec3, c: wp.vec3, x: wp.float64, y: wp.float64) -> wp.vec3:
-    """Screen-space weights divided by depth: their sum is 1 / z, and normalised they are the perspective weights."""
+def seen_point(screen: wp.array2d(dtype=wp.vec3), batch: int, face: wp.vec3i, column: int, row: int) -> wp.vec4:
+    """Perspective-correct weights of a triangle's three vertices at a pixel of the whole picture, and the depth there.
+
+    Screen-space weights divided by depth add up to 1 / z; times z they are the perspective-correct ones.
+    """
+    a = screen[batch, face[0]]
+    b = screen[batch, face[1]]
+    c = screen[batch, face[2]]
+    x = wp.float64(column)
+    y = wp.float64(row)
     area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
-    return wp.vec3(
-        float(edge(b, c, x, y) / area) / a[2],
-        float(edge(c, a, x, y) / area) / b[2],
-        float(edge(a, b, x, y) / area) / c[2],
-    )
+    wa = float(edge(b, c, x, y) / area) / a[2]
+    wb = float(edge(c, a, x, y) / area) / b[2]
+    wc = float(edge(a, b, x, y) / area) / c[2]
+    z = 1.0 / (wa + wb + wc)
+    return wp.vec4(wa * z, wb * z, wc * z, z)
 
 
 @no_type_check
@@ -186,17 +194,10 @@ def resolve(
     row = int((pixel % area) / width)
     column = int(pixel % width)
     face = faces[wp.int32(keys[batch, row, column] & wp.int64(0xFFFFFFFF))]
-    weights = inverse_depth_weights(
-        screen[batch, face[0]],
-        screen[batch, face[1]],
-        screen[batch, face[2]],
-        wp.float64(first_column + column),
-        wp.float64(first_row + row),
-    )
-    z = 1.0 / (weights[0] + weights[1] + weights[2])
-    w = weights * z
+    point = seen_point(screen, batch, face, first_column + column, first_row + row)
+    w = wp.vec3(point[0], point[1], point[2])
     if depth_image.shape[0] > 0:
-        depth_image[batch, row, column] = z
+        depth_image[batch, row, column] = point[3]
     if bary_image.shape[0] > 0:
         bary_image[batch, row, column] = w
     if normal_image.shape[0] > 0:
@@ -243,15 +244,8 @@ def paint(
                 key = keys[batch, fine_row, fine_column]
                 if key != wp.static(wp.int64(EMPTY_KEY)):
                     face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
-                    weights = inverse_depth_weights(
-                        screen[batch, face[0]],
-                        screen[batch, face[1]],
-                        screen[batch, face[2]],
-                        wp.float64(first_column + fine_column),
-                        wp.float64(first_row + fine_row),
-                    )
-                    z = 1.0 / (weights[0] + weights[1] + weights[2])
-                    w = weights * z
+                    point = seen_point(screen, batch, face, first_column + fine_column, first_row + fine_row)
+                    w = wp.vec3(point[0], point[1], point[2])
                     normal = smooth_normal(w, batch, face, vertices, normals)
                     base = color
                     if colors.shape[0] > 0:
@@ -260,7 +254,7 @@ def paint(
                     lit = light[0] + light[1] * wp.abs(normal[2]) + light[2] * (0.5 - 0.5 * normal[1])
                     part = wp.float32(1.0)
                     if nearest.shape[0] > 0:
-                        if nearest[fine_row, fine_column] < z:
+                        if nearest[fine_row, fine_column] < point[3]:
                             part = faint
                     red += part * wp.clamp(base[0] * lit, 0.0, 1.0)
                     green += part * wp.clamp(base[1] * lit, 0.0, 1.0)
