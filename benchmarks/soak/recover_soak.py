@@ -87,7 +87,8 @@ def soak(place: Path, args: argparse.Namespace) -> dict:
     early, late = statistics.median(megabytes[quarter : 2 * quarter]), statistics.median(megabytes[-quarter:])
     return {
         "minutes": round((time.monotonic() - started) / 60, 2), "detector": args.detector, "pictures": args.pictures,
-        "way": "call by call" if args.by_call else "folder", "hypotheses": args.hypotheses, "cycles": cycles, "files": len({path for path, _ in files}), **dict(counts), "reasons": dict(reasons),
+        "way": "call by call" if args.by_call else "folder", "hypotheses": args.hypotheses, "cycles": cycles,
+        "files": len({path for path, _ in files}), **dict(counts), "reasons": dict(reasons),
         "megabytes": {"second_quarter": round(early, 1), "last_quarter": round(late, 1), "most": max(megabytes)},
         "handles": {"second_quarter": handles[quarter], "last": handles[-1]},
         "threads": {"second_quarter": threads[quarter], "last": threads[-1]},

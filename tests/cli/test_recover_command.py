@@ -13,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from hmralign.cli import ctrl_c
 from hmralign.cli import recover as recover_module
 from hmralign.cli.main import main
 from hmralign.cli.terminal import Terminal
@@ -107,7 +108,74 @@ def test_the_bar_counts_people(monkeypatch):
         steps.more(2)
         steps.done(3)
         steps.done()
-    assert (steps.finished, steps.added) == (4, 2)
+        one = steps.of_one()
+        one.more(2)
+        one.done()
+        one.over()
+    assert (one.finished, one.added) == (3, 2) and (steps.finished, steps.added) == (7, 4)
+
+
+def folder_of(example, count):
+    photos = example.folder / "photos"
+    photos.mkdir()
+    for number in range(count):
+        Image.fromarray(np.roll(example.rgb, number, axis=1)).save(photos / f"{number}.png")
+    return photos, example.write_keypoints(*(f"{n}.png" for n in range(count)))
+
+
+def files_of(folder):
+    """Content of what is the same on every run: numbers, pictures and meshes."""
+    kinds = {".npz", ".png", ".obj", ".glb"}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.suffix in kinds}
+
+
+def test_photos_side_by_side_give_the_files_of_one_after_the_other(example, tmp_path, monkeypatch):
+    photos, keypoints = folder_of(example, 7)
+    (photos / "bad.png").write_text("no image")
+    monkeypatch.setattr(recover_module, "_at_once", lambda photos, options: 3)
+    assert example.recover(photos, keypoints=keypoints) == 3
+    monkeypatch.setattr(recover_module, "_at_once", lambda photos, options: 1)
+    assert example.recover(photos, keypoints=keypoints, out=tmp_path / "one") == 3
+    there = files_of(example.out)
+    assert len(there) == 7 * 8 and there == files_of(tmp_path / "one")
+    assert "bad.png" in (example.out / "failures.jsonl").read_text()
+
+
+def test_photos_are_alone_where_an_error_stops_or_the_model_is_somebody_elses():
+    two = ["a.jpg", "b.jpg"]
+    alone = [recover_module.RecoverOptions(skip_bad=False), recover_module.RecoverOptions(checkpoint="mine.py:make")]
+    assert [recover_module._at_once(two, o) for o in alone] == [1, 1]
+    assert recover_module._at_once(two[:1], recover_module.RecoverOptions()) == 1
+    assert recover_module._at_once(two, recover_module.RecoverOptions()) > 1
+
+
+def stopped_in_a_folder(words):
+    """Ctrl-C while the third photo is drawn: the signal reaches the main thread, and the others see it."""
+    ctrl_c.notice()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ctrl_c.notice()
+    drawn, write = [], outputs.write_report
+
+    def press(*arguments):
+        drawn.append(1)
+        if len(drawn) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return write(*arguments)
+
+    outputs.write_report = press
+    return main(words)
+
+
+def test_ctrl_c_in_a_folder_leaves_whole_photos_alone(example, monkeypatch):
+    photos, keypoints = folder_of(example, 12)
+    monkeypatch.setattr(recover_module, "_at_once", lambda photos, options: 3)
+    words = ["recover", photos, "--checkpoint", example.checkpoint, "--keypoints", keypoints, "--out", example.out,
+             "--num-hypotheses", "2", "--quiet"]  # fmt: skip
+    assert forked.run(lambda: stopped_in_a_folder([str(w) for w in words])) == 130
+    left = [p for p in example.out.iterdir() if p.is_dir()]
+    assert 0 < len(left) < 12 and all((p / "photo.json").is_file() for p in left)
+    assert main([str(w) for w in words]) == 0
+    assert len([p for p in example.out.iterdir() if p.is_dir()]) == 12
 
 
 def test_keep_writes_more_meshes(example):

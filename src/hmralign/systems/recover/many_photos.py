@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
 from hmralign.data.images import ImageSource, expand_inputs
 from hmralign.structures import InputError
 
@@ -42,6 +44,8 @@ def side_by_side(work: Callable[[Item], Answer], items: Iterable[Item], threads:
         yield from (_worked_on(work, item) for item in items)
         return
     rest, pool = iter(items), ThreadPoolExecutor(threads, thread_name_prefix="photo")
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, torch_threads // threads))  # more than cores only wait for one another
     try:
         under_way = deque(pool.submit(work, item) for item in islice(rest, 2 * threads))
         while under_way:
@@ -50,6 +54,7 @@ def side_by_side(work: Callable[[Item], Answer], items: Iterable[Item], threads:
             under_way.extend(pool.submit(work, item) for item in islice(rest, 1))
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(torch_threads)
 
 
 def _worked_on(work: Callable[[Item], Answer], item: Item) -> Future[Answer]:
