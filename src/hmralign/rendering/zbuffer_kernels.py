@@ -80,6 +80,25 @@ def project(vertices: wp.array2d(dtype=wp.vec3), K: wp.array(dtype=wp.mat33), sc
 
 
 @no_type_check
+@wp.func
+def pixel_box(a: wp.vec3, b: wp.vec3, c: wp.vec3, first_column: int, first_row: int, columns: int, rows: int):
+    """First and last column and row (left, top, right, bottom) of the window that a triangle may cover.
+
+    Clamped before the cast: a vertex close to the camera projects further out than an int can say.
+    """
+    low_column = float(first_column)
+    low_row = float(first_row)
+    last_column = float(first_column + columns - 1)
+    last_row = float(first_row + rows - 1)
+    return wp.vec4i(
+        int(wp.ceil(wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), low_column, last_column + 1.0))),
+        int(wp.ceil(wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), low_row, last_row + 1.0))),
+        int(wp.floor(wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), low_column - 1.0, last_column))),
+        int(wp.floor(wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), low_row - 1.0, last_row))),
+    )
+
+
+@no_type_check
 @wp.kernel(enable_backward=False)
 def rasterize(
     screen: wp.array2d(dtype=wp.vec3),
@@ -96,10 +115,6 @@ def rasterize(
     their inside to the camera are left out: on screen, y down, their corners run clockwise.
     """
     batch, run = wp.tid()
-    low_column = float(first_column)
-    low_row = float(first_row)
-    last_column = float(first_column + keys.shape[2] - 1)
-    last_row = float(first_row + keys.shape[1] - 1)
     for triangle in range(run * wp.static(RUN), wp.min(run * wp.static(RUN) + wp.static(RUN), faces.shape[0])):
         face = faces[triangle]
         a = screen[batch, face[0]]
@@ -110,14 +125,10 @@ def rasterize(
         area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
         if area == wp.float64(0.0) or (fronts_only != 0 and area > wp.float64(0.0)):
             continue
-        # Clamp before the cast: a vertex close to the camera projects further out than an int can say.
-        left = int(wp.ceil(wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), low_column, last_column + 1.0)))
-        top = int(wp.ceil(wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), low_row, last_row + 1.0)))
-        right = int(wp.floor(wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), low_column - 1.0, last_column)))
-        bottom = int(wp.floor(wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), low_row - 1.0, last_row)))
+        box = pixel_box(a, b, c, first_column, first_row, keys.shape[2], keys.shape[1])
         inverse_area = wp.float64(1.0) / area
-        for row in range(top, bottom + 1):
-            for column in range(left, right + 1):
+        for row in range(box[1], box[3] + 1):
+            for column in range(box[0], box[2] + 1):
                 x = wp.float64(column)
                 y = wp.float64(row)
                 w0 = edge(b, c, x, y) * inverse_area
@@ -128,6 +139,43 @@ def rasterize(
                     steps = wp.min(wp.static(STEPS_PER_METRE) / inverse_depth, wp.static(_MAX_STEPS))
                     key = (wp.int64(steps) << wp.int64(32)) | wp.int64(triangle)
                     wp.atomic_min(keys, batch, row - first_row, column - first_column, key)
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def cover(
+    screen: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    near: float,
+    first_column: int,
+    first_row: int,
+    fronts_only: int,
+    covered: wp.array3d(dtype=wp.uint8),
+):
+    """The pixels that `rasterize` would offer a key to, without depth: whoever is there first says so for all."""
+    batch, run = wp.tid()
+    for triangle in range(run * wp.static(RUN), wp.min(run * wp.static(RUN) + wp.static(RUN), faces.shape[0])):
+        face = faces[triangle]
+        a = screen[batch, face[0]]
+        b = screen[batch, face[1]]
+        c = screen[batch, face[2]]
+        if wp.min(a[2], wp.min(b[2], c[2])) <= near:
+            continue
+        box = pixel_box(a, b, c, first_column, first_row, covered.shape[2], covered.shape[1])
+        if box[2] < box[0] or box[3] < box[1]:
+            continue
+        area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
+        if area == wp.float64(0.0) or (fronts_only != 0 and area > wp.float64(0.0)):
+            continue
+        turn = wp.sign(area)
+        for row in range(box[1], box[3] + 1):
+            for column in range(box[0], box[2] + 1):
+                if covered[batch, row - first_row, column - first_column] == wp.uint8(0):
+                    x = wp.float64(column)
+                    y = wp.float64(row)
+                    inside = wp.min(turn * edge(b, c, x, y), wp.min(turn * edge(c, a, x, y), turn * edge(a, b, x, y)))
+                    if inside >= wp.float64(0.0):
+                        covered[batch, row - first_row, column - first_column] = wp.uint8(1)
 
 
 @no_type_check
