@@ -119,6 +119,10 @@ def _lite(stages: dict[str, float]) -> float:
     )
 
 
+def _short(factor: float) -> str:
+    return f"{factor:.0f}" if factor >= 10 else f"{factor:.2g}"
+
+
 def page(found: list[Row], bench: dict[str, Any]) -> str:
     """The table as Markdown."""
     lines = [
@@ -139,7 +143,7 @@ def page(found: list[Row], bench: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: | --- | --- |",
     ]
     for row in found:
-        cells = row.stage, f"{1000 * row.theirs:,.1f}", f"{1000 * row.ours:,.1f}", f"{row.factor:,.2g}", row.work
+        cells = row.stage, f"{1000 * row.theirs:,.1f}", f"{1000 * row.ours:,.1f}", _short(row.factor), row.work
         lines.append(f"| {' | '.join(cells)} | {row.difference} |")
     return "\n".join([
         *lines, "",

@@ -149,33 +149,35 @@ def test_photos_are_alone_where_an_error_stops_or_the_model_is_somebody_elses():
     assert recover_module._at_once(two, recover_module.RecoverOptions()) > 1
 
 
-def stopped_in_a_folder(words):
-    """Ctrl-C while the third photo is drawn: the signal reaches the main thread, and the others see it."""
-    ctrl_c.notice()
+def ended_in_a_folder(words, number):
+    """A signal while the third photo is drawn; Ctrl-C reaches the main thread alone, and the others have to see it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     ctrl_c.notice()
     drawn, write = [], outputs.write_report
 
-    def press(*arguments):
+    def end(*arguments):
         drawn.append(1)
         if len(drawn) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return write(*arguments)
 
-    outputs.write_report = press
+    outputs.write_report = end
     return main(words)
 
 
-def test_ctrl_c_in_a_folder_leaves_whole_photos_alone(example, monkeypatch):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_folder_that_was_ended_has_whole_photos_alone_and_goes_on(example, monkeypatch, number, code):
     photos, keypoints = folder_of(example, 12)
     monkeypatch.setattr(recover_module, "_at_once", lambda photos, options: 3)
     words = ["recover", photos, "--checkpoint", example.checkpoint, "--keypoints", keypoints, "--out", example.out,
              "--num-hypotheses", "2", "--quiet"]  # fmt: skip
-    assert forked.run(lambda: stopped_in_a_folder([str(w) for w in words])) == 130
+    assert forked.run(lambda: ended_in_a_folder([str(w) for w in words], number)) == code
     left = [p for p in example.out.iterdir() if p.is_dir()]
-    assert 0 < len(left) < 12 and all((p / "photo.json").is_file() for p in left)
+    drafts = [p for p in left if p.name.startswith(".hmralign-part-")]
+    assert len(drafts) <= (3 if number == signal.SIGKILL else 0) and len(left) < 12
+    assert all((p / "photo.json").is_file() for p in left if p not in drafts)
     assert main([str(w) for w in words]) == 0
-    assert len([p for p in example.out.iterdir() if p.is_dir()]) == 12
+    assert {p.name for p in example.out.iterdir() if p.is_dir()} == {str(n) for n in range(12)}
 
 
 def test_keep_writes_more_meshes(example):

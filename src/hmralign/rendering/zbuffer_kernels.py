@@ -50,19 +50,26 @@ def edge(a: wp.vec3, b: wp.vec3, x: wp.float64, y: wp.float64) -> wp.float64:
 def seen_point(screen: wp.array2d(dtype=wp.vec3), batch: int, face: wp.vec3i, column: int, row: int) -> wp.vec4:
     """Perspective-correct weights of a triangle's three vertices at a pixel of the whole picture, and the depth there.
 
-    Screen-space weights divided by depth add up to 1 / z; times z they are the perspective-correct ones.
+    Screen-space weights divided by depth, made to add up to one; all are multiplied by the three depths and twice the
+    area, so that one division is left.
     """
     a = screen[batch, face[0]]
     b = screen[batch, face[1]]
     c = screen[batch, face[2]]
     x = wp.float64(column)
     y = wp.float64(row)
-    area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
-    wa = float(edge(b, c, x, y) / area) / a[2]
-    wb = float(edge(c, a, x, y) / area) / b[2]
-    wc = float(edge(a, b, x, y) / area) / c[2]
-    z = 1.0 / (wa + wb + wc)
-    return wp.vec4(wa * z, wb * z, wc * z, z)
+    za = wp.float64(a[2])
+    zb = wp.float64(b[2])
+    zc = wp.float64(c[2])
+    ea = edge(b, c, x, y)
+    eb = edge(c, a, x, y)
+    ec = edge(a, b, x, y)
+    wa = ea * zb * zc
+    wb = eb * zc * za
+    wc = ec * za * zb
+    share = wp.float64(1.0) / (wa + wb + wc)
+    z = (ea + eb + ec) * za * zb * zc * share
+    return wp.vec4(float(wa * share), float(wb * share), float(wc * share), float(z))
 
 
 @no_type_check
@@ -209,10 +216,11 @@ def smooth_normal(
 ):
     """Unit normal at perspective-correct weights of a triangle."""
     normal = w[0] * normals[batch, face[0]] + w[1] * normals[batch, face[1]] + w[2] * normals[batch, face[2]]
-    if wp.length(normal) < 1.0e-6:  # the vertex normals cancel: take the flat one
+    length = wp.length(normal)
+    if length < 1.0e-6:  # the vertex normals cancel: take the flat one
         a = vertices[batch, face[0]]
-        normal = wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
-    return wp.normalize(normal)
+        return wp.normalize(wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a))
+    return normal / length
 
 
 @no_type_check
