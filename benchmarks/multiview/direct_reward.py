@@ -68,6 +68,8 @@ class Arm:
     """Whose renders the base loss sees: `base`, or `fine-tuning`."""
     perceptual: bool = True
     """Whether the reward has its perceptual term."""
+    labels: bool = False
+    """Whether the joints of the fine-tuning persons are labels of what reads the front, beside the base loss."""
     groups: int = 0
     """Persons whose groups are sampled and weighed in place of a gradient through the sampler."""
 
@@ -83,6 +85,7 @@ ARMS = {
     "bce": Arm("reward by cross-entropy alone, KL, base loss", REWARD, perceptual=False),
     "lora": Arm("reward, KL, base loss, LoRA rank 8", replace(REWARD, trainable="lora", learning_rate=5e-4)),
     "groups": Arm("groups with advantages, base loss beside", REWARD, groups=80),
+    "labels": Arm("the same joints as labels of what reads the front", replace(REWARD, reward_weight=0.0), labels=True),
     "base": Arm("continuation on base data", replace(REWARD, reward_weight=0.0)),
     "renders": Arm("continuation on the fine-tuning renders", replace(REWARD, reward_weight=0.0), "fine-tuning"),
 }
@@ -189,8 +192,21 @@ def trained_arm(
     critic = setting.critic
     if not arm.perceptual:
         critic = replace(critic, score=replace(critic.score, perceptual_weight=0.0))
-    outcome = fine_tune(policy, setting.reference, data, critic, setting.base_loss, config, folder, looked, steps)
+    base_loss = with_labels(setting) if arm.labels else setting.base_loss
+    outcome = fine_tune(policy, setting.reference, data, critic, base_loss, config, folder, looked, steps)
     return outcome, outcome.seconds + spent
+
+
+def with_labels(setting: Setting) -> Callable[..., torch.Tensor]:
+    """The base's loss, and beside it what the reader of fronts errs by on as many of the fine-tuning persons."""
+    from hmralign.training.multiview_base import front_joint_loss, half_mirrored
+
+    def loss(policy: Any, persons: Any, generator: torch.Generator) -> torch.Tensor:
+        some = torch.randint(len(setting.data.persons.joints), (len(persons.joints),), generator=generator)
+        seen = half_mirrored(setting.data.persons[some], generator)
+        return setting.base_loss(policy, persons, generator) + front_joint_loss(policy, seen)
+
+    return loss
 
 
 def run_arm(setting: Setting, name: str, seed: int, seconds: float, work: Path) -> None:

@@ -4,6 +4,7 @@
     python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate regression
     python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate overfit
     python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate bound
+    python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate sides
     python benchmarks/multiview/gates.py --work DIR --gate report
 
 - (i) `overfit`: can the network and its sampler show 8 bodies that it has learned by heart? Passes within 2 mm of the
@@ -13,7 +14,9 @@
 - (iii) `held-out`: does it say more of unseen persons than memory, which is retrieval by image among the training
   persons? Passes where its error is lower, interval included, on ordinary and on hard poses.
 
-The judge's error on true views is the reference of all. `report` writes docs/results/multiview_gates.md and .json.
+`sides` asks whether sides hang on the front at all: do masks of two persons from one noise overlap more than theirs in
+truth? It also draws docs/images/multiview_sides.png. The judge's error on true views is the reference of all.
+`report` writes docs/results/multiview_gates.md and .json.
 """
 
 import argparse
@@ -23,18 +26,22 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from hmralign.alignment.multiview_reward import sampled_views
 from hmralign.body.free_body import load_free_body
 from hmralign.data.synthetic.hard_poses import is_hard
 from hmralign.evaluation.multiview_controls import at_random, most_central, one_step, retrieved
+from hmralign.metrics.image_quality import soft_iou
 from hmralign.metrics.intervals import bootstrap_mean
 from hmralign.metrics.joint_errors import mpjpe
 from hmralign.models.multiview.reader_checkpoint import load_judge
 from hmralign.models.multiview.skeleton_maps import NUM_BONES, skeleton_maps
 from hmralign.models.multiview.view_transformer import ViewTransformerConfig
+from hmralign.overlays.view_strips import view_strip
 from hmralign.policies.multiview import SCALE, MultiViewPolicy
 from hmralign.rendering.ring_persons import RingPersons, joint_pixels, turned_persons
 from hmralign.reports.markdown_table import markdown_table
@@ -47,9 +54,12 @@ from hmralign.training.multiview_base import MultiViewTrainingConfig, train_mult
 from hmralign.training.multiview_readers import judge_on_ring
 from hmralign.training.step import Part
 
-GATES = ("overfit", "bound", "held-out", "regression")
+GATES = ("overfit", "bound", "held-out", "regression", "sides")
 RESULTS = Path(__file__).parents[2] / "docs/results"
+PICTURE = Path(__file__).parents[2] / "docs/images/multiview_sides.png"
 OVERFITTED = 8
+COMPARED, DRAWN = 64, 3
+"""Persons whose sides are compared, and ordinary and hard ones that are drawn."""
 EXCHANGED = "the base, DDIM 10, sides of another person's front"
 """No worse than the base itself where sides do not depend on the front at all."""
 REGRESSION = "one call, trained as a regression"
@@ -117,6 +127,34 @@ def with_sides_of_another(views: Tensor) -> Tensor:
 def with_front(views: Tensor, fronts: Tensor) -> Tensor:
     """Views with the front that is known in place of the made one."""
     return torch.cat([fronts[:, None], views[:, 1:]], 1)
+
+
+@torch.no_grad()
+def from_one_noise(policy: Any, persons: RingPersons) -> Tensor:
+    """A sample for each person's front, all from the same noise: what differs comes from the front."""
+    fronts = persons.pixels[:, 0].float()
+    x_0 = [policy.sample(policy.context(front[None]), 1, seeded(1, "one noise")) for front in fronts]
+    return policy.to_views(torch.cat(x_0))[:, 0]
+
+
+def sides(policy: Any, persons: RingPersons, picture: Path | None = None) -> dict[str, Any]:
+    """How much masks of sides overlap: made ones of two persons, made and true ones, true ones of two persons."""
+    made, true = from_one_noise(policy, persons[:COMPARED]), persons.pixels[:COMPARED].float()
+    seen = [view for view in range(made.shape[1]) if view not in (0, made.shape[1] // 2)]
+    ours, theirs = made[:, seen, 3].clamp(0, 1), true[:, seen, 3]
+    if picture is not None:
+        hard = is_hard(persons.joints[:COMPARED])
+        chosen = [int(row) for kind in (~hard, hard) for row in kind.nonzero()[:DRAWN, 0]]
+        rows = [np.concatenate([view_strip(true[row]), view_strip(made[row])], 1) for row in chosen]
+        Image.fromarray(np.concatenate(rows)).save(picture)
+    return {
+        "persons": len(made),
+        "rows": {
+            "made for two persons from one noise": _interval(soft_iou(ours, ours.roll(1, 0)).mean(-1)),
+            "made and true": _interval(soft_iou(ours, theirs).mean(-1)),
+            "true ones of two persons": _interval(soft_iou(theirs, theirs.roll(1, 0)).mean(-1)),
+        },
+    }
 
 
 class Told(MultiViewPolicy):
@@ -276,6 +314,16 @@ def text_of(found: dict[str, Any]) -> str:
         for kind, (mean, low, high) in three.get("base_minus_exchanged", {}).items():
             parts += [f"Base minus {EXCHANGED}, {kind}: {mean:+.1f} mm ({low:+.1f} to {high:+.1f}).", ""]
         parts += ["Passed." if three["passes"] else "Not passed.", ""]
+    if (fourth := found.get("sides")) is not None:
+        cells = [[name, f"{mean:.2f} ({low:.2f} to {high:.2f})"] for name, (mean, low, high) in fourth["rows"].items()]
+        parts += ["## Do sides hang on the front?", ""]
+        parts += [f"Overlap (soft IoU) of masks at 90 and 270 degrees, {fourth['persons']} persons of both kinds.", ""]
+        parts += [markdown_table(["masks of sides", "overlap"], cells), ""]
+        parts += ["![true views, and views made from one noise](../images/multiview_sides.png)", ""]
+        parts += [
+            "Left the true views, right those made, all from one noise; three ordinary poses, three hard ones.",
+            "",
+        ]
     return "\n".join(parts)
 
 
@@ -310,16 +358,19 @@ def main() -> None:
         return
     drawn = MultiViewTrainingConfig(pose_file=args.pose_file, kind=args.base_kind)
     judge = judge_on_ring(load_judge(args.judge, load_free_body("3k5").skeleton_hash), drawn.ring)
-    shape = ViewTransformerConfig(shows_front=1)
+    shape = ViewTransformerConfig(shows_front=1, front_reader=384)
     short = {"model": shape, "max_cpu_minutes": args.minutes, "learning_rate": args.rate, "ema_decay": 0.99}
     if args.gate == "overfit":
         config = MultiViewTrainingConfig(pose_file=args.pose_file, persons=OVERFITTED, **short)
         found = overfit(judge, config, args.work)
     else:
         persons = view_persons(drawn, args.test, "test", split="test")
-        bank, base = view_persons(drawn, args.bank, "base", kind=drawn.kind), MultiViewPolicy.load(args.base)
+        asked = 1 if args.gate == "sides" else args.bank
+        bank, base = view_persons(drawn, asked, "base", kind=drawn.kind), MultiViewPolicy.load(args.base)
         if args.gate == "held-out":
             found = held_out(judge, base, persons, bank)
+        elif args.gate == "sides":
+            found = sides(base, persons, PICTURE)
         else:
             turned = 0.75 if args.gate == "regression" else 0.0
             config = MultiViewTrainingConfig(pose_file=args.pose_file, turned=turned, **short)

@@ -2,6 +2,7 @@
 
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,24 @@ def test_a_regression_is_trained_at_the_last_time_alone_and_leaves_the_base(judg
     assert all(torch.equal(value, before[name]) for name, value in base.state_dict().items())
     whole = gates.held_out(judge, base, persons, persons)
     assert gates.REGRESSION in gates.text_of({"held-out": whole, "regression": found})
+
+
+def test_sides_that_ignore_the_front_overlap_wholly_from_one_noise(tmp_path):
+    four, ring = replace(MODEL, views=4), RingCameras(size=16, supersampling=1)
+    persons = view_persons(replace(CONFIG, model=four, ring=ring), 8, "base")
+    network = ViewTransformer(four).eval().requires_grad_(False)
+
+    class Blind(MultiViewPolicy):
+        def context(self, front):
+            return super().context(torch.zeros_like(front))
+
+    class Seeing(MultiViewPolicy):
+        def sample(self, context, num_hypotheses, generator):
+            return self.from_views(context[:, None, None].expand(-1, 1, 4, -1, -1, -1))
+
+    blind = gates.sides(Blind(network, num_steps=2), persons, tmp_path / "sides.png")
+    made = "made for two persons from one noise"
+    assert blind["persons"] == 8 and blind["rows"][made][0] == pytest.approx(1.0, abs=1e-4)
+    seeing = gates.sides(Seeing(network), persons)
+    assert seeing["rows"][made][0] < 0.9 and (tmp_path / "sides.png").stat().st_size > 0
+    assert "Do sides hang on the front" in gates.text_of({"sides": blind})

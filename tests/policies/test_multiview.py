@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hmralign.diffusion.schedule import ScheduleConfig
-from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig, front_in_views
+from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig, attention, front_in_views
 from hmralign.policies.multiview import MultiViewPolicy
 from hmralign.policies.policy import Denoiser, NoisePredictor, SavedPolicy
 from hmralign.structures import InputError
@@ -120,30 +120,36 @@ def test_a_head_that_is_shown_the_front_changes_that_view_and_the_one_behind(tmp
         replace(TINY, shows_front=2)
 
 
-def test_a_code_of_the_front_reaches_the_same_rows_of_every_view(tmp_path):
-    """Before any training: what a row of the front says is added to that row of all views, with the whole beside it."""
-    p = policy(replace(TINY, front_code=6))
-    code = p.network.code
-    said = code(front())
-    rows = TINY.size // TINY.patch
-    assert said.shape == (3, TINY.views, rows * rows, TINY.width)
-    by_row = said.unflatten(2, (rows, rows))
-    assert torch.equal(by_row[..., :1, :].expand_as(by_row), by_row)  # alike along a row
-    changed = front().clone()
-    changed[:, :, : TINY.patch] += 1.0
+def test_a_reader_of_the_front_speaks_to_every_view_and_is_kept(tmp_path):
+    """What changes in the front changes every view of the answer at the noisiest time; the file holds the reader."""
+    p = policy(replace(TINY, front_reader=12))
+    t = torch.full((3, 2), 49)
+    before, other = (p.predict_x_0(noise(), t, seen) for seen in (front(), front().flip(-1)))
+    moved = p.to_views(other - before).abs().amax((0, 1, 3, 4, 5))
+    assert (moved > 0).all()
     with torch.no_grad():
-        code.whole.weight.zero_()
-    moved = (code(changed) - code(front())).unflatten(2, (rows, rows)).abs().amax((0, 3, 4))
-    assert (moved[:, 0] > 0).all() and (moved[:, 1:] == 0).all()
-    again = MultiViewPolicy.load(p.save(tmp_path / "coded.safetensors", ()), num_steps=3)
-    assert again.network.config.front_code == 6
-    with pytest.raises(InputError, match="front_code is -1"):
-        replace(TINY, front_code=-1)
+        p.network.front.weight.zero_()  # the reader alone, without the patches of the front
+    before, other = (p.predict_x_0(noise(), t, seen) for seen in (front(), front().flip(-1)))
+    assert (p.to_views(other - before).abs().amax((0, 1, 3, 4, 5)) > 0).all()
+    again = MultiViewPolicy.load(p.save(tmp_path / "read.safetensors", ()), num_steps=3)
+    assert again.network.config.front_reader == 12
+    assert again.network.reader.joints(front()).shape == (3, 24, 3)
+    with pytest.raises(InputError, match="front_reader is -1"):
+        replace(TINY, front_reader=-1)
+    with pytest.raises(InputError, match="power of two, not 3"):
+        replace(TINY, front_reader=4, size=9, patch=3)
 
 
-def test_a_base_with_a_code_draws_other_sides_for_another_front():
+def test_attention_in_half_the_digits_is_the_one_of_the_library():
+    q, k, v = torch.randn(3, 2, 3, 5, 4, generator=seeded(1)).bfloat16()
+    whole = torch.nn.functional.scaled_dot_product_attention(q.float(), k.float(), v.float())
+    assert torch.allclose(attention(q, k, v).float(), whole, atol=0.03)
+    assert torch.equal(attention(q.float(), k.float(), v.float()), whole)
+
+
+def test_a_base_with_a_reader_draws_other_sides_for_another_front():
     """A short training on two persons: the sides of each are nearer to their own than to the other's."""
-    p = policy(replace(TINY, front_code=16))
+    p = policy(replace(TINY, front_reader=16))
     x_0 = torch.zeros(2, 1, p.dims)
     views = p.to_views(x_0)
     views[0, :, :, 3, :8], views[1, :, :, 3, 8:] = 1.0, 1.0

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hmralign.body.skeleton import MIRROR_JOINTS, NUM_JOINTS
 from hmralign.data.synthetic.hard_poses import is_hard
 from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
 from hmralign.policies.multiview import MultiViewPolicy
@@ -98,3 +99,27 @@ def test_a_base_learns_as_well_from_turned_rings_in_half_the_digits(tmp_path):
         turned = turned_persons(view_persons(TINY, 4, "base"), TINY.ring, 1.0, seeded(3))
         losses[name] = float(base_view_loss(policy, turned, seeded(0)).mean())
     assert losses["turned"] < losses["as they are"]
+
+
+def test_a_reader_of_fronts_learns_where_joints_are_beside_the_views(tmp_path):
+    """With its own loss the reader says the joints of persons it has seen, of their mirror images too."""
+    model = replace(TINY.model, front_reader=32)
+    config = replace(TINY, model=model, front_joints_weight=1.0, steps=400, save_every=400, clip_norm=0.5)
+    policy = MultiViewPolicy.load(train_multiview(config, tmp_path))
+    assert {"front_joints", "loss"} <= set(curve_rows(tmp_path / "curve.jsonl")[-1])
+    persons = view_persons(config, 4, "base")
+    plain = persons.pixels[:, 0].float()
+    fronts = torch.cat([plain, plain.flip(-1) * torch.tensor([-1.0, 1.0, 1.0, 1.0])[:, None, None]])
+    mirrored = persons.joints[:, list(MIRROR_JOINTS[:NUM_JOINTS])] * torch.tensor([-1.0, 1.0, 1.0])
+    joints = torch.cat([persons.joints, mirrored])
+    with torch.no_grad():
+        off = (policy.network.reader.joints(fronts) - joints).norm(dim=-1).mean()
+    mean = (joints.mean(0) - joints).norm(dim=-1).mean()
+    assert off < 0.4 * mean
+
+
+def test_a_weight_of_joints_needs_a_reader():
+    with pytest.raises(InputError, match=r"front_joints_weight is 1\.0"):
+        replace(TINY, front_joints_weight=1.0)
+    with pytest.raises(InputError, match=r"front_joints_weight is -1\.0"):
+        replace(TINY, model=replace(TINY.model, front_reader=4), front_joints_weight=-1.0)

@@ -40,9 +40,11 @@ def held_out(n=100):
 def test_a_resumed_run_is_the_straight_run_and_learns(tmp_path, codes):
     config = dataclasses.replace(SMALL, model=dataclasses.replace(SMALL.model, codes=codes))
     straight = train_pose_vqvae_file(config, tmp_path / "straight")
-    whole = pose_vqvae._loop
+    whole = pose_vqvae.falling_loop
     with pytest.MonkeyPatch.context() as patch:  # a run that ends early, at the rates of the whole one
-        patch.setattr(pose_vqvae, "_loop", lambda *given: dataclasses.replace(whole(*given), steps=20))
+        patch.setattr(
+            pose_vqvae, "falling_loop", lambda *given, **more: dataclasses.replace(whole(*given, **more), steps=20)
+        )
         train_pose_vqvae_file(config, tmp_path / "resumed")
     resumed = train_pose_vqvae_file(config, tmp_path / "resumed")
     first, second = (load_pose_space(path, BODY.skeleton_hash) for path in (straight, resumed))

@@ -97,9 +97,9 @@ def test_a_body_behind_the_camera_has_a_finite_loss():
 def test_a_resumed_run_is_the_straight_run(tmp_path):
     known = synthetic_persons(CONFIG, "train", CONFIG.persons)
     straight = train_regressor(CONFIG, known, tmp_path / "a")
-    whole = regressor._loop
+    whole = regressor.falling_loop
     with pytest.MonkeyPatch.context() as patch:  # a run that ends early, at the rates of the whole one
-        patch.setattr(regressor, "_loop", lambda *given: replace(whole(*given), steps=4))
+        patch.setattr(regressor, "falling_loop", lambda *given, **more: replace(whole(*given, **more), steps=4))
         train_regressor(CONFIG, known, tmp_path / "b")
     resumed = train_regressor(CONFIG, known, tmp_path / "b")
     for one, other in zip(straight.parameters(), resumed.parameters(), strict=True):

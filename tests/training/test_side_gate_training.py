@@ -33,9 +33,11 @@ SMALL = SideGateTrainingConfig(
 
 def test_a_resumed_run_is_the_straight_run_and_learns(tmp_path):
     straight = train_side_gate_file(SMALL, tmp_path / "straight")
-    whole = side_gate._loop
+    whole = side_gate.falling_loop
     with pytest.MonkeyPatch.context() as patch:  # a run that ends early, at the rates of the whole one
-        patch.setattr(side_gate, "_loop", lambda *given: dataclasses.replace(whole(*given), steps=100))
+        patch.setattr(
+            side_gate, "falling_loop", lambda *given, **more: dataclasses.replace(whole(*given, **more), steps=100)
+        )
         train_side_gate_file(SMALL, tmp_path / "resumed")
     resumed = train_side_gate_file(SMALL, tmp_path / "resumed")
     first, gate = load_side_gate(straight), load_side_gate(resumed)

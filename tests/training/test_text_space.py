@@ -49,9 +49,11 @@ def pose_space(tmp_path_factory):
 def test_a_resumed_run_is_the_straight_run(tmp_path, pose_space, kind):
     config = dataclasses.replace(SMALL, pose_space=pose_space, words=dataclasses.replace(SMALL.words, kind=kind))
     straight = train_text_space_file(config, tmp_path / "straight")
-    whole = text_space._loop
+    whole = text_space.falling_loop
     with pytest.MonkeyPatch.context() as patch:  # a run that ends early, at the rates of the whole one
-        patch.setattr(text_space, "_loop", lambda *given: dataclasses.replace(whole(*given), steps=20))
+        patch.setattr(
+            text_space, "falling_loop", lambda *given, **more: dataclasses.replace(whole(*given, **more), steps=20)
+        )
         train_text_space_file(config, tmp_path / "resumed")
     resumed = train_text_space_file(config, tmp_path / "resumed")
     first, second = (load_text_space(path, BODY.skeleton_hash) for path in (straight, resumed))

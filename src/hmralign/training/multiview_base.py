@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.body.free_body import load_free_body
+from hmralign.body.skeleton import MIRROR_JOINTS, NUM_JOINTS
 from hmralign.data.pose_file import Split
 from hmralign.data.synthetic.poses import PoseMix
 from hmralign.data.synthetic.views import ViewMix
@@ -50,6 +51,8 @@ class MultiViewTrainingConfig:
     """Poses that the base is trained on."""
     turned: float = 0.0
     """Share of the persons whose ring begins at another of its views, drawn at random, which is their front then."""
+    front_joints_weight: float = 0.0
+    """Weight of what the front's reader errs by in square metres, beside the loss of views; needs `front_reader`."""
     bfloat16: bool = False
     """Whether products are of half the digits: a quarter more persons a second where the processor has them."""
     batch_size: int = 16
@@ -60,6 +63,8 @@ class MultiViewTrainingConfig:
     learning_rate: float = 5e-4
     """Peak of AdamW, falling as a cosine after 100 steps of warm-up."""
     weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    """Gradient norm is clipped to this."""
     ema_decay: float = 0.998
     save_every: int = 250
     """Steps between states to resume from."""
@@ -73,6 +78,11 @@ class MultiViewTrainingConfig:
             raise InputError("multi-view training: model and ring differ in the number or the size of views")
         if not 0 <= self.turned <= 1:
             raise InputError(f"multi-view training: turned is {self.turned}; expected a share of 0 to 1")
+        if self.front_joints_weight < 0 or (self.front_joints_weight and not self.model.front_reader):
+            raise InputError(
+                f"multi-view training: front_joints_weight is {self.front_joints_weight}; expected 0 or more, and a "
+                "model with front_reader where it is more"
+            )
         even = tuple(360.0 * view / self.ring.num_views for view in range(self.ring.num_views))
         needing = [name for name, given in (("shows_front", self.model.shows_front), ("turned", self.turned)) if given]
         if needing and self.ring.azimuths != even:
@@ -93,10 +103,21 @@ def view_persons(
 
 def base_view_loss(policy: Any, persons: RingPersons, generator: torch.Generator) -> Float[Tensor, " person"]:
     """The base's loss for one time and noise each, half of the persons mirrored."""
-    place = next(policy.parameters()).device
-    pixels = persons.pixels.float()
+    return _view_loss(policy, half_mirrored(persons, generator), generator)
+
+
+def half_mirrored(persons: RingPersons, generator: torch.Generator) -> RingPersons:
+    """In full precision, each as a mirror shows it or not."""
+    pixels, joints = persons.pixels.float(), persons.joints
     flip = torch.rand(len(pixels), generator=generator) < 0.5
     pixels = torch.where(flip[:, None, None, None, None], MultiViews(pixels).mirrored().pixels, pixels)
+    mirrored = joints[:, list(MIRROR_JOINTS[:NUM_JOINTS])] * joints.new_tensor([-1.0, 1.0, 1.0])
+    return RingPersons(pixels, torch.where(flip[:, None, None], mirrored, joints))
+
+
+def _view_loss(policy: Any, persons: RingPersons, generator: torch.Generator) -> Float[Tensor, " person"]:
+    place = next(policy.parameters()).device
+    pixels = persons.pixels
     x_0 = policy.from_views(pixels)[:, None]
     steps = policy.schedule.num_steps
     n = len(pixels)
@@ -105,6 +126,13 @@ def base_view_loss(policy: Any, persons: RingPersons, generator: torch.Generator
     eps = torch.randn(x_0.shape, generator=generator)
     context = policy.context(pixels[:, 0].to(place))
     return policy.view_loss(x_0.to(place), t.to(place), eps.to(place), context)[:, 0] / SCALE**2
+
+
+def front_joint_loss(policy: Any, persons: RingPersons) -> Float[Tensor, " person"]:
+    """Square metres by which the joints that the policy's `front_reader` reads off the fronts err."""
+    place = next(policy.parameters()).device
+    read = policy.network.reader.joints(persons.pixels[:, 0].to(place))
+    return (read - persons.joints.to(place)).square().mean((1, 2))
 
 
 def train_multiview(config: MultiViewTrainingConfig, folder: Path, device: str | torch.device = "cpu") -> Path:
@@ -119,9 +147,14 @@ def train_multiview(config: MultiViewTrainingConfig, folder: Path, device: str |
         some = bank[torch.randint(len(bank.joints), (config.batch_size,), generator=draw)]
         if config.turned:
             some = turned_persons(some, config.ring, config.turned, draw)
+        some = half_mirrored(some, draw)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.bfloat16):
-            loss = base_view_loss(policy, some, draw)
-        yield Part({"loss": loss.float()})
+            terms = {"loss": _view_loss(policy, some, draw)}
+            if config.front_joints_weight:
+                terms["front_joints"] = front_joint_loss(policy, some)
+        figures = {name: float(term.detach().float().mean()) for name, term in terms.items() if name != "loss"}
+        terms = {name: term.float() for name, term in terms.items()}
+        yield Part(terms, {"front_joints": config.front_joints_weight}, figures=figures)
 
     def rate(step: int, done: float) -> float:
         return warm_cosine(step, done, peak=config.learning_rate, warmup=100, floor=0.02)
@@ -131,6 +164,7 @@ def train_multiview(config: MultiViewTrainingConfig, folder: Path, device: str |
         steps=config.steps,
         seconds=None if config.max_cpu_minutes is None else 60 * config.max_cpu_minutes,
         weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
         ema_decay=config.ema_decay,
         log_every=50,
         save_every=config.save_every,

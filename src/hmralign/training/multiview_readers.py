@@ -9,7 +9,6 @@ reward errs would judge nothing.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +35,8 @@ from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
 from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve
-from hmralign.training.learning_rate import falling_rate
-from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.falling_run import falling_loop
+from hmralign.training.loop import Loop
 from hmralign.training.pose_draws import pose_source, pose_sources
 from hmralign.training.step import Part
 
@@ -141,16 +140,7 @@ def _trained(
         yield Part(terms, figures={name: float(term.detach().mean()) for name, term in terms.items()})
 
     curve = Curve(folder / "curve.jsonl", clock="cpu_seconds", said_every=200)
-    loop = LoopConfig(
-        rate=falling_rate(config.steps, config.learning_rate),
-        steps=config.steps,
-        weight_decay=config.weight_decay,
-        ema_decay=config.ema_decay,
-        log_every=100,
-        save_every=config.save_every,
-        device=device,
-        clock=time.process_time,
-    )
+    loop = falling_loop(config, device)
     return Loop(model, parts, loop, state=folder / "state.pt", curve=curve).run().eval().requires_grad_(False)
 
 

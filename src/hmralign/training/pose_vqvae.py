@@ -8,7 +8,6 @@ The codes follow their tokens as running means (`models.language.codebook`). Def
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +30,8 @@ from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
 from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve, five_decimals
-from hmralign.training.learning_rate import falling_rate
-from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.falling_run import falling_loop
+from hmralign.training.loop import Loop
 from hmralign.training.pose_draws import drawn_poses, pose_source, pose_sources
 from hmralign.training.step import Part
 
@@ -147,7 +146,9 @@ def train_pose_vqvae(config: PoseVqvaeTrainingConfig, folder: Path, device: str 
 
     columns = ("loss", "joints_mm") + (("perplexity",) if config.model.codes else ())
     curve = Curve(folder / "curve.jsonl", {}, columns, "cpu_seconds", rounded=five_decimals, said_every=500)
-    averaged = Loop(space, parts, _loop(config, device), state=folder / "state.pt", curve=curve).run()
+    averaged = Loop(
+        space, parts, falling_loop(config, device, fused=True), state=folder / "state.pt", curve=curve
+    ).run()
     assert isinstance(averaged, PoseSpace)
     return averaged.requires_grad_(False)
 
@@ -192,17 +193,3 @@ def train_pose_vqvae_file(config: PoseVqvaeTrainingConfig, folder: Path, device:
     write_training_config(folder / "config.yaml", config)
     skeleton = load_free_body("3k5").skeleton_hash
     return save_pose_space(folder / "pose.safetensors", space, skeleton, sources=pose_sources(config.pose_file))
-
-
-def _loop(config: PoseVqvaeTrainingConfig, device: str | torch.device) -> LoopConfig:
-    return LoopConfig(
-        rate=falling_rate(config.steps, config.learning_rate),
-        steps=config.steps,
-        weight_decay=config.weight_decay,
-        ema_decay=config.ema_decay,
-        log_every=100,
-        save_every=config.save_every,
-        device=device,
-        fused=True,
-        clock=time.process_time,
-    )

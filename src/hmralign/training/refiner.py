@@ -9,6 +9,7 @@ that a refiner can be asked without it; descriptions are cut short, and some are
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,8 +40,8 @@ from hmralign.structures import InputError
 from hmralign.structures.device import chosen_device
 from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve, five_decimals
-from hmralign.training.learning_rate import falling_rate
-from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.falling_run import falling_loop
+from hmralign.training.loop import Loop
 from hmralign.training.pose_draws import pose_sources
 from hmralign.training.refiner_pool import PoolConfig, RefinerPersons, refiner_pool
 from hmralign.training.step import Part
@@ -200,7 +201,13 @@ def train_refiner(
         yield refiner_parts(model, body, noise, pool[drawn].to(body.v_template.device), config, draw)
 
     curve = Curve(folder / "curve.jsonl", columns=("loss", "offset", "joints"), rounded=five_decimals, said_every=500)
-    loop = Loop(model, parts, _loop(config, device), state=folder / "state.pt", curve=curve)
+    loop = Loop(
+        model,
+        parts,
+        falling_loop(config, device, clip_norm=config.clip_norm, log_every=50, clock=time.perf_counter),
+        state=folder / "state.pt",
+        curve=curve,
+    )
     if config.start_from and not (folder / "state.pt").exists():
         loop.begin_from(Path(config.start_from))
     averaged = loop.run()
@@ -234,16 +241,3 @@ def refiner_sources(config: RefinerTrainingConfig) -> tuple[str, ...]:
     own = pose_sources(config.pool.pose_file)
     others = (config.encoder, *(answer.checkpoint for answer in config.pool.answers))
     return tuple(dict.fromkeys([*own, *(source for other in others for source in trained_on(other))]))
-
-
-def _loop(config: RefinerTrainingConfig, device: str | torch.device) -> LoopConfig:
-    return LoopConfig(
-        rate=falling_rate(config.steps, config.learning_rate),
-        steps=config.steps,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-        ema_decay=config.ema_decay,
-        log_every=50,
-        save_every=config.save_every,
-        device=device,
-    )

@@ -10,7 +10,6 @@ half the crop, as in CLIFF, so that a person counts alike however large; every s
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +38,8 @@ from hmralign.structures import MASK_SIZE, BodyParams, Example, InputError, Obse
 from hmralign.structures.counted import counted
 from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve
-from hmralign.training.learning_rate import falling_rate
-from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.falling_run import falling_loop
+from hmralign.training.loop import Loop
 from hmralign.training.pose_draws import pose_source, pose_sources
 from hmralign.training.step import Part
 
@@ -221,7 +220,9 @@ def train_regressor(
         yield Part(terms, weights, figures={name: float(term.detach().mean()) for name, term in terms.items()})
 
     curve = Curve(folder / "curve.jsonl", clock="cpu_seconds", said_every=500)
-    averaged = Loop(model, parts, _loop(config, device), state=folder / "state.pt", curve=curve).run()
+    averaged = Loop(
+        model, parts, falling_loop(config, device, clip_norm=config.clip_norm), state=folder / "state.pt", curve=curve
+    ).run()
     assert isinstance(averaged, FullImageRegressor)
     return averaged.eval().requires_grad_(False)
 
@@ -259,17 +260,3 @@ def _sources(config: RegressorTrainingConfig) -> tuple[str, ...]:
     if config.data is not None:
         return (config.data.split,)
     return pose_sources(config.pose_file)
-
-
-def _loop(config: RegressorTrainingConfig, device: str | torch.device) -> LoopConfig:
-    return LoopConfig(
-        rate=falling_rate(config.steps, config.learning_rate),
-        steps=config.steps,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-        ema_decay=config.ema_decay,
-        log_every=100,
-        save_every=config.save_every,
-        device=device,
-        clock=time.process_time,
-    )

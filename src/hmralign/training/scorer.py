@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,13 +20,10 @@ from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError, TensorRecord
 from hmralign.training.curve import Curve, five_decimals
 from hmralign.training.distillation_losses import weighted_listwise, weighted_ranknet
-from hmralign.training.learning_rate import warm_cosine
-from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.falling_run import falling_loop
+from hmralign.training.loop import Loop
 from hmralign.training.scorer_losses import error_regression, listwise, ranknet
 from hmralign.training.step import Part
-
-WARM_UP_STEPS = 100
-"""Steps in which the learning rate rises."""
 
 ScorerLoss = Literal["ranknet", "listwise", "listwise_regression", "listwise_ranknet"]
 
@@ -171,7 +167,13 @@ def _train_member(
     curve = Curve(
         folder / "curve.jsonl", {"member": number}, ("loss",), "cpu_seconds", rounded=five_decimals, said_every=500
     )
-    averaged = Loop(model, parts, _loop(config, device), state=folder / f"member_{number}.pt", curve=curve).run()
+    averaged = Loop(
+        model,
+        parts,
+        falling_loop(config, device, clip_norm=config.clip_norm),
+        state=folder / f"member_{number}.pt",
+        curve=curve,
+    ).run()
     assert isinstance(averaged, _Trained)
     return averaged
 
@@ -190,22 +192,6 @@ def start_encoder(network: ScorerNetwork, checkpoint: str) -> None:
             "context_width and context_depth, and pixels where the scorer looks at them"
         )
     network.encoder.load_state_dict({name: given[name] for name in own})
-
-
-def _loop(config: ScorerTrainingConfig, device: str | torch.device) -> LoopConfig:
-    return LoopConfig(
-        rate=lambda step, _: warm_cosine(
-            step, step, config.steps, peak=config.learning_rate, warmup=WARM_UP_STEPS, floor=0.01
-        ),
-        steps=config.steps,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-        ema_decay=config.ema_decay,
-        log_every=100,
-        save_every=config.save_every,
-        device=device,
-        clock=time.process_time,
-    )
 
 
 def _drawn(data: HypothesisSet, config: ScorerTrainingConfig, generator: torch.Generator) -> HypothesisSet:

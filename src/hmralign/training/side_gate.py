@@ -7,7 +7,6 @@ keypoints stays in, legs or arms alone exchanged included, so that the gate lear
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,8 +25,8 @@ from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
 from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve, five_decimals
-from hmralign.training.learning_rate import falling_rate
-from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.falling_run import falling_loop
+from hmralign.training.loop import Loop
 from hmralign.training.pose_draws import pose_source, pose_sources
 from hmralign.training.step import Part
 
@@ -123,7 +122,9 @@ def train_side_gate(config: SideGateTrainingConfig, folder: Path, device: str | 
         yield Part({"loss": side_loss(model, inputs[drawn.to(device)])})
 
     curve = Curve(folder / "curve.jsonl", {}, ("loss",), "cpu_seconds", rounded=five_decimals, said_every=500)
-    averaged = Loop(network, parts, _loop(config, device), state=folder / "state.pt", curve=curve).run()
+    averaged = Loop(
+        network, parts, falling_loop(config, device, clip_norm=config.clip_norm), state=folder / "state.pt", curve=curve
+    ).run()
     assert isinstance(averaged, SideGateNetwork)
     averaged.requires_grad_(False)
     held_out = gate_inputs(config, "val", config.calibration_persons)
@@ -161,17 +162,3 @@ def fitted_scale(outputs: Float[Tensor, " person"]) -> float:
         else:
             high = middle
     return round((low + high) / 2, 4)
-
-
-def _loop(config: SideGateTrainingConfig, device: str | torch.device) -> LoopConfig:
-    return LoopConfig(
-        rate=falling_rate(config.steps, config.learning_rate),
-        steps=config.steps,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-        ema_decay=config.ema_decay,
-        log_every=100,
-        save_every=config.save_every,
-        device=device,
-        clock=time.process_time,
-    )

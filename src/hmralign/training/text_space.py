@@ -9,7 +9,6 @@ Departures: eq. 3 asks one direction only, and normalises nothing; here both dir
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -41,8 +40,8 @@ from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
 from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve, five_decimals
-from hmralign.training.learning_rate import falling_rate
-from hmralign.training.loop import Loop, LoopConfig
+from hmralign.training.falling_run import falling_loop
+from hmralign.training.loop import Loop
 from hmralign.training.pose_draws import drawn_poses, pose_source, pose_sources
 from hmralign.training.pose_vqvae import reconstruction_terms
 from hmralign.training.step import Part
@@ -181,7 +180,9 @@ def train_text_space(config: TextSpaceTrainingConfig, folder: Path, device: str 
     curve = Curve(
         folder / "curve.jsonl", {}, ("loss", "contrast", "found"), "cpu_seconds", rounded=five_decimals, said_every=500
     )
-    averaged = Loop(space, parts, _loop(config, device), state=folder / "state.pt", curve=curve).run()
+    averaged = Loop(
+        space, parts, falling_loop(config, device, fused=True), state=folder / "state.pt", curve=curve
+    ).run()
     assert isinstance(averaged, TextSpace)
     if isinstance(averaged.own_encoder, SentenceMemory):
         averaged.own_encoder.looked_up = {}
@@ -317,17 +318,3 @@ def train_text_space_file(config: TextSpaceTrainingConfig, folder: Path, device:
     write_training_config(folder / "config.yaml", config)
     skeleton = load_free_body("3k5").skeleton_hash
     return save_text_space(folder / "pose-text.safetensors", space, skeleton, sources=pose_sources(config.pose_file))
-
-
-def _loop(config: TextSpaceTrainingConfig, device: str | torch.device) -> LoopConfig:
-    return LoopConfig(
-        rate=falling_rate(config.steps, config.learning_rate),
-        steps=config.steps,
-        weight_decay=config.weight_decay,
-        ema_decay=config.ema_decay,
-        fused=True,
-        log_every=100,
-        save_every=config.save_every,
-        device=device,
-        clock=time.process_time,
-    )

@@ -62,7 +62,7 @@ def _config(path: Path, text: str) -> ViewTransformerConfig:
         good = (
             value in ("cosine", "linear")
             if name == "kind"
-            else type(value) is int and (name not in ("shows_front", "front_code")) <= value <= _LARGEST
+            else type(value) is int and (name not in ("shows_front", "front_reader")) <= value <= _LARGEST
         )
         if not good:
             raise InputError(f"{path}: configuration says {name} = {shown(repr(value))}, which cannot be")

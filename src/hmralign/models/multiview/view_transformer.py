@@ -1,10 +1,9 @@
 """The denoiser of views: patches of all views attend to one another and to the front, the clean views come out.
 
 Every token is a patch of one view with an embedding of its view and its place; tokens of the front, the condition,
-stand beside those of the noisy views. All cameras are at one height and look level, so that what a row of the front
-shows lies in the same row of every view: with `front_code` each patch begins with what the front says of its row (a
-small transformer that must find these rows by attention alone draws sides that do not depend on the front). Time
-enters through scales and shifts of the normalisations (Peebles & Xie 2023, DiT).
+stand beside those of the noisy views. With `front_reader` each patch also begins with what a network that reads the
+person off the front says of its place (`models/multiview/front_reader.py`); without it a small transformer draws sides
+that do not depend on the front. Time enters through scales and shifts of the normalisations (Peebles & Xie 2023, DiT).
 Patches that are put together as blocks show their seams, so the last layers are convolutions over whole views.
 """
 
@@ -18,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hmralign.diffusion.schedule import ScheduleConfig
+from hmralign.models.multiview.front_reader import FrontReader, is_power_of_two
 from hmralign.structures import InputError
 from hmralign.structures.multi_views import VIEW_CHANNELS
 
@@ -41,8 +41,8 @@ class ViewTransformerConfig:
     shows_front: int = 0
     """1 where these convolutions also see what the front says of whole views (`front_in_views`), else 0. For rings of
     evenly spaced views."""
-    front_code: int = 0
-    """Channels of what a row of the front says to the same row of all views; 0 leaves it to attention."""
+    front_reader: int = 0
+    """Numbers in which the front is read for all views; 0 leaves it to attention. For patches of a power of two."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:
@@ -51,8 +51,10 @@ class ViewTransformerConfig:
             raise InputError("view transformer: give 2 views or more, whole patches, and a width of 2 heads' multiples")
         if self.shows_front not in (0, 1):
             raise InputError(f"view transformer: shows_front is {self.shows_front}; expected 0 or 1")
-        if self.front_code < 0:
-            raise InputError(f"view transformer: front_code is {self.front_code}; expected 0 or more channels")
+        if self.front_reader < 0:
+            raise InputError(f"view transformer: front_reader is {self.front_reader}; expected 0 or more numbers")
+        if self.front_reader and not is_power_of_two(self.patch):
+            raise InputError(f"view transformer: front_reader needs patches of a power of two, not {self.patch}")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -63,6 +65,16 @@ class ViewTransformerConfig:
     def dims(self) -> int:
         """Numbers in x_0."""
         return math.prod(self.shape)
+
+
+def attention(
+    q: Float[Tensor, "n head token d"], k: Float[Tensor, "n head token d"], v: Float[Tensor, "n head token d"]
+) -> Float[Tensor, "n head token d"]:
+    """Scaled dot products; in bfloat16 on a processor written out: fused they take half of a training step there."""
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+    weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.mT, -1)
+    return weights.to(v.dtype) @ v
 
 
 class _Block(nn.Module):
@@ -80,27 +92,9 @@ class _Block(nn.Module):
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.time(time)[:, None].chunk(6, -1)
         seen = self.norm_1(x) * (1 + scale_1) + shift_1
         q, k, v = self.qkv(seen).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        attended = attention(q, k, v).transpose(1, 2).flatten(2)
         x = x + (1 + gate_1) * self.out(attended)
         return x + (1 + gate_2) * self.inside(self.norm_2(x) * (1 + scale_2) + shift_2)
-
-
-class _FrontCode(nn.Module):
-    """What the rows of a front say to the same rows of each view, knowing the whole of it."""
-
-    def __init__(self, config: ViewTransformerConfig) -> None:
-        super().__init__()
-        self.views, c, rows = config.views, config.front_code, config.size // config.patch
-        self.row = nn.Conv2d(VIEW_CHANNELS, c, (config.patch, config.size), stride=(config.patch, 1))
-        self.whole = nn.Linear(rows * c, c)
-        self.out = nn.Linear(2 * c, config.views * config.width)
-
-    def forward(self, front: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n view place width"]:
-        rows = nn.functional.gelu(self.row(front)[..., 0]).mT  # (n, R, c)
-        whole = nn.functional.gelu(self.whole(rows.flatten(1)))
-        said = self.out(torch.cat([rows, whole[:, None].expand_as(rows)], -1))  # (n, R, V * w)
-        by_view = said.unflatten(-1, (self.views, -1)).transpose(1, 2)  # (n, V, R, w)
-        return by_view.repeat_interleave(rows.shape[1], 2)  # a square view has as many places in a row
 
 
 class ViewTransformer(nn.Module):
@@ -113,7 +107,7 @@ class ViewTransformer(nn.Module):
         places = (config.size // p) ** 2
         self.patches = nn.Conv2d(VIEW_CHANNELS, w, p, stride=p)
         self.front = nn.Conv2d(VIEW_CHANNELS, w, p, stride=p)
-        self.code = _FrontCode(config) if config.front_code else None
+        self.reader = FrontReader(config.front_reader, config.views, places, p, w) if config.front_reader else None
         self.view = nn.Parameter(0.02 * torch.randn(config.views + 1, 1, w))
         self.place = nn.Parameter(0.02 * torch.randn(1, places, w))
         self.time = nn.Sequential(nn.Linear(w, w), nn.SiLU(), nn.Linear(w, w), nn.SiLU())
@@ -135,12 +129,13 @@ class ViewTransformer(nn.Module):
         flat = noisy.flatten(0, 1)
         tokens = self.patches(flat).flatten(2).mT.unflatten(0, (n, views))  # (n, V, P, w)
         tokens = tokens + self.view[:views] + self.place
-        if self.code is not None:
-            tokens = tokens + self.code(front[:, :VIEW_CHANNELS])
+        time = self.time(_waves(t, self.config.width, self.config.schedule.num_steps).to(tokens))
+        if self.reader is not None:
+            to_time, to_views = self.reader(front[:, :VIEW_CHANNELS])
+            time, tokens = time + to_time, tokens + to_views
         tokens = tokens.flatten(1, 2)
         given = self.front(front).flatten(2).mT + self.view[-1] + self.place
         x = torch.cat([tokens, given], 1)
-        time = self.time(_waves(t, self.config.width, self.config.schedule.num_steps).to(x))
         for block in self.blocks:
             x = block(x, time)
         side = self.config.size // self.config.patch
