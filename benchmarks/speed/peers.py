@@ -70,7 +70,7 @@ def rows(bench: dict[str, Any], paper: dict[str, Any]) -> list[Row]:
         found.append(
             Row(
                 f"samples to placed bodies with meshes, M = {count}", THEIRS[f"bodies {count}"], ours, "same",
-                "the free body has as many vertices, within 2 %, and other joints",
+                "the free body, about as many vertices and other joints",
             )
         )  # fmt: skip
     pairs = training["2 pairs (DPO)"]
