@@ -3,13 +3,16 @@
     python benchmarks/speed/aims.py [--out docs/results/speed_aims.json]
 
 One thread, CPU seconds (user and system), medians of 3, warm; opening is that of fresh processes. A drawn photo of
-2560 x 1600 pixels with two people; groups of 20 by `lite-lab`; 20 hypotheses.
+2560 x 1600 pixels with two people; groups of 20 by `lite-lab`; 20 hypotheses. `recover` of a folder and `critic score`
+are whole commands, opening included (`folder_mode.py`, `critic_score.py`). Without the detector (`hmralign
+setup-detector`) the rows that need it are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -18,8 +21,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import critic_score
+import folder_mode
 from hmralign import Recoverer
 from hmralign.body.free_body import load_free_body
+from hmralign.detection.environment import detector_environment
 from hmralign.metrics.joint_errors import pa_mpjpe
 from hmralign.models.checkpoint import checkpoint_hash
 from hmralign.policies.lite import LitePolicy
@@ -95,17 +101,34 @@ def measuring(rows: dict[str, float]) -> None:
     rows["PA-MPJPE, faster than one batched SVD of numpy"] = numpy / cpu(lambda: pa_mpjpe(one, other))
 
 
+def commanding(rows: dict[str, float], folder: Path) -> None:
+    """Whole commands, as somebody types them."""
+    (folder / "scored").mkdir()
+    for name, value in critic_score.measured(folder / "scored").items():
+        rows[name] = value
+    if detector_environment() is None:
+        print("no detector is installed: its rows are left out", flush=True)
+        return
+    for more in ((), ("--no-pictures",)):
+        place = folder / "".join(("recovered", *more))
+        place.mkdir()
+        for name, value in folder_mode.measured(place, more=more).items():
+            rows[" ".join((name, *more))] = value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "docs/results/speed_aims.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the commands
     rows = Rows()
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         measuring(rows)
         recovering(rows, Path(folder))
         with torch.enable_grad():
             grouping(rows, Path(folder))
+        commanding(rows, Path(folder))
     rows["import and load, CPU s"] = statistics.median(child_seconds(("-c", OPENING)) for _ in range(3))
     arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from hmralign.cli import ctrl_c
 from hmralign.cli import recover as recover_module
 from hmralign.cli.main import main
 from hmralign.cli.terminal import Terminal
@@ -107,7 +108,76 @@ def test_the_bar_counts_people(monkeypatch):
         steps.more(2)
         steps.done(3)
         steps.done()
-    assert (steps.finished, steps.added) == (4, 2)
+        one = steps.of_one()
+        one.more(2)
+        one.done()
+        one.over()
+    assert (one.finished, one.added) == (3, 2) and (steps.finished, steps.added) == (7, 4)
+
+
+def folder_of(example, count):
+    photos = example.folder / "photos"
+    photos.mkdir()
+    for number in range(count):
+        Image.fromarray(np.roll(example.rgb, number, axis=1)).save(photos / f"{number}.png")
+    return photos, example.write_keypoints(*(f"{n}.png" for n in range(count)))
+
+
+def files_of(folder):
+    """Content of what is the same on every run: numbers, pictures and meshes."""
+    kinds = {".npz", ".png", ".obj", ".glb"}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.suffix in kinds}
+
+
+def test_photos_side_by_side_give_the_files_of_one_after_the_other(example, tmp_path, monkeypatch):
+    photos, keypoints = folder_of(example, 7)
+    (photos / "bad.png").write_text("no image")
+    monkeypatch.setattr(recover_module, "_at_once", lambda photos, options: 3)
+    assert example.recover(photos, keypoints=keypoints) == 3
+    monkeypatch.setattr(recover_module, "_at_once", lambda photos, options: 1)
+    assert example.recover(photos, keypoints=keypoints, out=tmp_path / "one") == 3
+    there = files_of(example.out)
+    assert len(there) == 7 * 8 and there == files_of(tmp_path / "one")
+    assert "bad.png" in (example.out / "failures.jsonl").read_text()
+
+
+def test_photos_are_alone_where_an_error_stops_or_the_model_is_somebody_elses():
+    two = ["a.jpg", "b.jpg"]
+    alone = [recover_module.RecoverOptions(skip_bad=False), recover_module.RecoverOptions(checkpoint="mine.py:make")]
+    assert [recover_module._at_once(two, o) for o in alone] == [1, 1]
+    assert recover_module._at_once(two[:1], recover_module.RecoverOptions()) == 1
+    assert recover_module._at_once(two, recover_module.RecoverOptions()) > 1
+
+
+def ended_in_a_folder(words, number):
+    """A signal while the third photo is drawn; Ctrl-C reaches the main thread alone, and the others have to see it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ctrl_c.notice()
+    drawn, write = [], outputs.write_report
+
+    def end(*arguments):
+        drawn.append(1)
+        if len(drawn) == 3:
+            os.kill(os.getpid(), number)
+        return write(*arguments)
+
+    outputs.write_report = end
+    return main(words)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_folder_that_was_ended_has_whole_photos_alone_and_goes_on(example, monkeypatch, number, code):
+    photos, keypoints = folder_of(example, 12)
+    monkeypatch.setattr(recover_module, "_at_once", lambda photos, options: 3)
+    words = ["recover", photos, "--checkpoint", example.checkpoint, "--keypoints", keypoints, "--out", example.out,
+             "--num-hypotheses", "2", "--quiet"]  # fmt: skip
+    assert forked.run(lambda: ended_in_a_folder([str(w) for w in words], number)) == code
+    left = [p for p in example.out.iterdir() if p.is_dir()]
+    drafts = [p for p in left if p.name.startswith(".hmralign-part-")]
+    assert len(drafts) <= (3 if number == signal.SIGKILL else 0) and len(left) < 12
+    assert all((p / "photo.json").is_file() for p in left if p not in drafts)
+    assert main([str(w) for w in words]) == 0
+    assert {p.name for p in example.out.iterdir() if p.is_dir()} == {str(n) for n in range(12)}
 
 
 def test_keep_writes_more_meshes(example):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from hmralign.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS
 from hmralign.detection.boxes import box_iou, centre_offset, checked_box, regions_for_box
@@ -13,8 +14,8 @@ from hmralign.detection.mediapipe_landmarks import (
     landmarks_to_keypoints,
     region_of_points,
 )
-from hmralign.detection.painting import paint_out, person_pixels
-from hmralign.detection.person_candidates import MIRROR
+from hmralign.detection.painting import REACH, paint_out, person_pixels
+from hmralign.detection.person_candidates import MIRROR, skeleton_distance
 from hmralign.structures import InputError
 from support.detection_support import stick_person
 
@@ -134,6 +135,20 @@ def test_painting_removes_the_person_and_nothing_else():
     assert (painted[~hidden] == image[~hidden]).all()
     assert np.abs(painted[hidden].astype(int) - (40, 90, 200)).max() <= 12
     assert paint_out(image, []) is image
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.7, -2.5])
+@pytest.mark.parametrize("place", [(200, 200), (20, 390), (-300, 200)])
+def test_a_persons_pixels_are_those_of_the_whole_picture(place, angle):
+    """They are looked for near the person alone; here at every pixel."""
+    finding = stick_person(*place, 200, region=(*map(float, place), 250.0, angle))
+    near = np.where(skeleton_distance(finding) < REACH, finding.alpha, 0).astype(np.float32)
+    x, y = np.meshgrid(np.arange(400.0) - place[0], np.arange(400.0) - place[1])
+    across, down = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    cells = [(v / 250 + 0.5) * len(near) - 0.5 for v in (down, across)]
+    expected = map_coordinates(near, cells, order=1, mode="constant", cval=0.0) > 80
+    np.testing.assert_array_equal(person_pixels(finding, (400, 400)), expected)
+    assert expected.any() == (place[0] > 0)
 
 
 def test_knees_on_elbows_without_ankles_are_not_believed():

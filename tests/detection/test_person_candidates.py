@@ -19,6 +19,7 @@ from hmralign.detection.person_candidates import (
     quality,
     second_reading,
     sides_exchanged,
+    skeleton_distance,
     stray_share,
 )
 from support.detection_support import stick_person
@@ -127,3 +128,12 @@ def test_better_weights_are_followed_only_where_they_read_the_same_person():
     assert second_reading(first, [turned], SIZE, min_presence=0.5).other is first, "sides do not count"
     for refused in ([], [somebody_else], [nobody], [somebody_else, nobody]):
         assert second_reading(first, refused, SIZE, min_presence=0.5) is first
+
+
+def test_distance_from_the_skeleton_may_be_asked_of_some_cells_alone():
+    finding = stick_person()
+    everywhere, where = skeleton_distance(finding), finding.alpha > 0
+    some = skeleton_distance(finding, where)
+    assert where.any() and not where.all()
+    np.testing.assert_array_equal(some[where], everywhere[where])
+    assert np.isinf(some[~where]).all() and np.isfinite(everywhere).all()

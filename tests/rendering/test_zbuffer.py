@@ -226,3 +226,15 @@ def test_only_closed_meshes_are_drawn_by_their_fronts_alone():
         assert torch.equal(drawn[..., 3] > 0, render(moved, faces, K, SIZE).silhouette)
         both_sides = render_shaded(moved, torch.cat([faces, faces[:1]]), K, SIZE, alone)  # a face twice: not closed
         torch.testing.assert_close(drawn, both_sides, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("window", [None, (10, 5, 60, 70)])
+def test_a_silhouette_alone_is_that_of_the_depths(window):
+    """It is made without depth and, of closed meshes, from their fronts; turned and open ones have other areas."""
+    vertices, faces = _figure()
+    turns = [torch.eye(3), torch.diag(torch.tensor([-1.0, 1.0, 1.0])), torch.diag(torch.tensor([1.0, -0.2, 1.0]))]
+    bodies = torch.stack([vertices @ turn for turn in turns] + [vertices - torch.tensor([0.0, 0.0, 2.6])])
+    for mesh in (faces, faces.flip(1), faces[::3], faces[:0]):
+        alone = render(bodies, mesh, K, SIZE, ("silhouette",), window).silhouette
+        assert alone.dtype == torch.bool
+        assert torch.equal(alone, torch.isfinite(render(bodies, mesh, K, SIZE, ("depth",), window).depth))

@@ -22,6 +22,12 @@ def was_pressed() -> bool:
     return _pressed
 
 
+def stop_if_pressed() -> None:
+    """Raise KeyboardInterrupt where Ctrl-C was pressed: it reaches the main thread alone, others ask between steps."""
+    if _pressed:
+        raise KeyboardInterrupt
+
+
 def leave() -> None:
     """Let another Ctrl-C end the process at once and without a word: only its last steps are left."""
     if signal.getsignal(signal.SIGINT) is _on_signal:

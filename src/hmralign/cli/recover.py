@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -201,24 +203,41 @@ def load_recoverer(options: RecoverOptions) -> Recoverer:
 def _recover_all(
     recoverer: Recoverer, photos: list[Path], several: bool, options: RecoverOptions, terminal: Terminal
 ) -> tuple[list[PhotoOutcome], list[PhotoFailure]]:
+    from hmralign.systems.recover.many_photos import side_by_side
+
     done, failures = [], []
     log = options.out / "failures.jsonl"
     log.unlink(missing_ok=True)
     folders = [options.out / name for name in folder_names(photos)]
     with terminal.steps(len(photos), "recovering people") as steps:  # a photo counts as one until its people are known
-        for photo, folder in zip(photos, folders, strict=True):
-            before = steps.finished - steps.added
-            try:
-                done.append(recover_photo(recoverer, photo, folder, options, steps))
-            except Exception as error:
-                if not several or not options.skip_bad or concerns_all(error):
-                    raise
-                failures.append(failure_of(photo, error))
-                log_failure(log, failures[-1])
-                if not options.quiet:
-                    terminal.note(f"skipped {photo}: {failures[-1].error}")
-            steps.done(1 - (steps.finished - steps.added - before))  # whatever became of it, it is over
+        works = [(photo, folder, steps.of_one()) for photo, folder in zip(photos, folders, strict=True)]
+        answers = side_by_side(
+            lambda work: recover_photo(recoverer, work[0], work[1], options, work[2]), works, _at_once(works, options)
+        )
+        with closing(answers):
+            for (photo, _, one), answer in zip(works, answers, strict=True):
+                error = answer.exception()
+                if error is None:
+                    done.append(answer.result())
+                elif not isinstance(error, Exception) or not several or not options.skip_bad or concerns_all(error):
+                    raise error
+                else:
+                    failures.append(failure_of(photo, error))
+                    log_failure(log, failures[-1])
+                    if not options.quiet:
+                        terminal.note(f"skipped {photo}: {failures[-1].error}")
+                one.over()
     return done, failures
+
+
+def _at_once(photos: Sequence[object], options: RecoverOptions) -> int:
+    """How many photos are worked on at once: several where each is on its own, and no code of the user's is run by
+    several threads."""
+    from hmralign.structures.extensions import is_extension
+    from hmralign.systems.recover.many_photos import threads_that_pay
+
+    alone = len(photos) == 1 or not options.skip_bad or is_extension("policies", options.checkpoint)
+    return 1 if alone else threads_that_pay()
 
 
 def recover_photo(
@@ -232,9 +251,15 @@ def recover_photo(
         _export(folder, recoverer, options)
         return PhotoOutcome(photo, folder, len((read_record(folder) or {}).get("people", [])), skipped=True)
     people: People = recoverer(photo, **_given(options))
+    ctrl_c.stop_if_pressed()
     steps.more(len(people) - 1)
     index = options.out / "report.html" if names_several(options.inputs) else None
-    people.save(folder, **_form(options), overwrite=options.overwrite, index=index, on_person=steps.done)
+
+    def on_person() -> None:
+        ctrl_c.stop_if_pressed()
+        steps.done()
+
+    people.save(folder, **_form(options), overwrite=options.overwrite, index=index, on_person=on_person)
     _export(folder, recoverer, options)
     return PhotoOutcome(photo, folder, len(people))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_format
 import logging
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -34,23 +35,41 @@ def _bar() -> Any:
 
 
 class Steps:
-    """How far a job is: `done` counts what is finished, `more` what has turned up beside what was expected."""
+    """How far a job is: `done` counts what is finished, `more` what has turned up beside what was expected.
 
-    def __init__(self, bar: Any = None, task: Any = None):
-        self._bar, self._task = bar, task
+    Several threads may count.
+    """
+
+    def __init__(self, bar: Any = None, task: Any = None, whole: Steps | None = None):
+        self._bar, self._task, self._whole = bar, task, whole
         self.finished = self.added = 0
+        self._counting = threading.Lock()
+
+    def of_one(self) -> Steps:
+        """The steps of one of the things that were expected, which count for the whole job as well."""
+        return Steps(whole=self)
+
+    def over(self) -> None:
+        """Whatever became of that one thing, it is over, and nothing of it is to be waited for."""
+        self.done(1 + self.added - self.finished)
 
     def done(self, count: int = 1) -> None:
         """Some more are finished."""
-        self.finished += count
-        if self._bar is not None:
-            self._bar.advance(self._task, count)
+        with self._counting:
+            self.finished += count
+            if self._bar is not None:
+                self._bar.advance(self._task, count)
+        if self._whole is not None:
+            self._whole.done(count)
 
     def more(self, count: int) -> None:
         """There are some more to do than was thought."""
-        self.added += count
-        if self._bar is not None:
-            self._bar.update(self._task, total=self._bar.tasks[0].total + count)
+        with self._counting:
+            self.added += count
+            if self._bar is not None:
+                self._bar.update(self._task, total=self._bar.tasks[0].total + count)
+        if self._whole is not None:
+            self._whole.more(count)
 
 
 class Terminal:

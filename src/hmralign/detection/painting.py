@@ -20,11 +20,13 @@ def person_pixels(finding: Finding, image_size: tuple[int, int]) -> Bool[np.ndar
     height, width = image_size
     cx, cy, side, angle = finding.region
     count = finding.alpha.shape[0]
-    person = np.where(skeleton_distance(finding) < REACH, finding.alpha, 0).astype(np.float32)
-    reach = side * 0.75
-    x0, x1 = int(max(0, cx - reach)), int(min(width, cx + reach + 1))
-    y0, y1 = int(max(0, cy - reach)), int(min(height, cy + reach + 1))
+    near = skeleton_distance(finding, finding.alpha > 0) < REACH
+    person = np.where(near, finding.alpha, 0).astype(np.float32)
     pixels = np.zeros((height, width), bool)
+    if not near.any():
+        return pixels
+    (left, top), (right, bottom) = _bounds_in_image(finding, near)
+    x0, x1, y0, y1 = max(0, left), min(width, right), max(0, top), min(height, bottom)
     if x0 >= x1 or y0 >= y1:
         return pixels
     x, y = np.meshgrid(np.arange(x0, x1) - cx, np.arange(y0, y1) - cy)
@@ -33,6 +35,21 @@ def person_pixels(finding: Finding, image_size: tuple[int, int]) -> Bool[np.ndar
     alpha = map_coordinates(person, [row, column], order=1, mode="constant", cval=0.0)
     pixels[y0:y1, x0:x1] = alpha > 80
     return pixels
+
+
+def _bounds_in_image(finding: Finding, cells: Bool[np.ndarray, "side side"]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First pixel (x, y) of the image that cells of the segmentation reach, and the first beyond them.
+
+    Between pixels the segmentation is interpolated, so that a cell reaches to the middle of its neighbours.
+    """
+    cx, cy, side, angle = finding.region
+    rows, columns = np.nonzero(cells)
+    ends = np.array([[columns.min() - 1, columns.max() + 1], [rows.min() - 1, rows.max() + 1]])
+    u, v = (axis.ravel() for axis in np.meshgrid(*((ends + 0.5) / len(cells) - 0.5)))
+    x = cx + side * (np.cos(angle) * u - np.sin(angle) * v)
+    y = cy + side * (np.sin(angle) * u + np.cos(angle) * v)
+    first, last = np.floor([x.min(), y.min()]).astype(int), np.ceil([x.max(), y.max()]).astype(int) + 1
+    return (int(first[0]), int(first[1])), (int(last[0]), int(last[1]))
 
 
 def paint_out(

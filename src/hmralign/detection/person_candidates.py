@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from hmralign.detection.mediapipe_client import Network
 from hmralign.detection.mediapipe_landmarks import inside_image
@@ -227,25 +227,30 @@ SEGMENTS = (
 """Lines along the body: limbs, the outline and diagonals of the trunk, head, hands and feet."""
 
 
-def skeleton_distance(finding: Finding) -> Float[np.ndarray, "side side"]:
-    """Distance of each cell of the segmentation from the skeleton, as a share of body size."""
+def skeleton_distance(
+    finding: Finding, where: Bool[np.ndarray, "side side"] | None = None
+) -> Float[np.ndarray, "side side"]:
+    """Distance of each cell of the segmentation from the skeleton, in shares of body size; infinite outside `where`."""
     cx, cy, side, angle = finding.region
     count = finding.alpha.shape[0]
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     points = (finding.points[:33] - np.array([cx, cy])) @ turn.T / side
     steps = (np.arange(count) + 0.5) / count - 0.5
-    cells = np.stack(np.meshgrid(steps, steps), axis=-1)
-    nearest = np.full((count, count), np.inf)
+    asked = np.ones((count, count), bool) if where is None else where
+    row, column = np.nonzero(asked)
+    x, y = steps[column], steps[row]
+    nearest = np.full(len(x), np.inf)
     for i, j in SEGMENTS:
-        along = points[j] - points[i]
-        offset = cells - points[i]
-        t = np.clip(offset @ along / max(float(along @ along), 1e-9), 0.0, 1.0)
-        nearest = np.minimum(nearest, np.linalg.norm(offset - t[..., None] * along, axis=-1))
-    return nearest * side / max(finding.size, 1e-6)
+        (along_x, along_y), from_x, from_y = points[j] - points[i], x - points[i, 0], y - points[i, 1]
+        t = np.clip((from_x * along_x + from_y * along_y) / max(float(along_x**2 + along_y**2), 1e-9), 0.0, 1.0)
+        nearest = np.minimum(nearest, (from_x - t * along_x) ** 2 + (from_y - t * along_y) ** 2)
+    distance = np.full((count, count), np.inf)
+    distance[asked] = np.sqrt(nearest) * side / max(finding.size, 1e-6)
+    return distance
 
 
 def stray_share(finding: Finding, reach: float = 0.06) -> float:
     """Share of the segmentation that lies farther from the skeleton than a body reaches: parts of somebody else."""
     coarse = replace(finding, alpha=finding.alpha[::2, ::2])
     person = coarse.alpha > 127
-    return float((skeleton_distance(coarse)[person] > reach).mean()) if person.any() else 1.0
+    return float((skeleton_distance(coarse, person)[person] > reach).mean()) if person.any() else 1.0

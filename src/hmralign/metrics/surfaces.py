@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hmralign.rendering.warp_start import launch
 from hmralign.structures import InputError
 from hmralign.structures.counted import counted
 
@@ -158,7 +159,7 @@ def closest_points(
     places, faces = torch.zeros_like(near), torch.zeros(len(near), dtype=torch.int32)
     found = [wp.from_torch(places, dtype=wp.vec3), wp.from_torch(faces)]
     given = [warp_mesh.id, wp.from_torch(near, dtype=wp.vec3), reach]
-    wp.launch(kernels.closest, len(near), [*given, *found], device="cpu")
+    launch(kernels.closest, len(near), [*given, *found], "cpu")
     if int(faces.min()) < 0:
         raise InputError("a point has no nearest triangle; expected a mesh without degenerate bounds")
     return (points.double() - middle - places).norm(dim=-1), faces.long()

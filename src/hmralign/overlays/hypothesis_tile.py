@@ -20,6 +20,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import Literal
 
@@ -216,19 +217,20 @@ def marked_picture(picture: Picture, window: Window, seen: Observation, is_photo
 def _file(pictures: Sequence[Picture], captions: Sequence[str], label: str, style: TileStyle) -> bytes:
     if len(label) > MAX_LABEL or not label.isascii() or (label and not label.isprintable()):
         raise InputError(f"'{label[:40]}' is no label; expected at most {MAX_LABEL} printable ASCII characters")
-    sheet = Image.new("RGB", (style.side * len(pictures), style.strip + style.side), _STRIP)
-    for number, picture in enumerate(pictures):
-        sheet.paste(Image.fromarray(picture), (number * style.side, style.strip))
+    rows = np.concatenate(pictures, axis=1)
     if style.strip:
-        _write_strip(ImageDraw.Draw(sheet), captions, label, style)
-    file = BytesIO()
+        rows = np.concatenate([_strip(tuple(captions), label, len(pictures), style), rows])
+    sheet, file = Image.fromarray(rows), BytesIO()
     # No subsampling of colours: the letter and thin lines stay sharp.
     sheet.save(file, "JPEG", quality=style.quality, subsampling=0)
     return file.getvalue()
 
 
-def _write_strip(pen: ImageDraw.ImageDraw, captions: Sequence[str], label: str, style: TileStyle) -> None:
-    middle = style.strip / 2
+@lru_cache(maxsize=128)
+def _strip(captions: tuple[str, ...], label: str, views: int, style: TileStyle) -> Picture:
+    """The margin above so many views; kept, as the letters of one group are those of the next."""
+    strip = Image.new("RGB", (style.side * views, style.strip), _STRIP)
+    pen, middle = ImageDraw.Draw(strip), style.strip / 2
     letter, small = ImageFont.load_default(round(style.strip * 0.85)), ImageFont.load_default(round(style.strip * 0.45))
     start = 8.0
     if label:
@@ -237,3 +239,4 @@ def _write_strip(pen: ImageDraw.ImageDraw, captions: Sequence[str], label: str, 
     for number, caption in enumerate(captions):
         place = (start if number == 0 else number * style.side + 8, middle)
         pen.text(place, caption, font=small, fill=_CAPTION, anchor="lm")
+    return np.array(strip)

@@ -168,9 +168,8 @@ def sample_batch(policy: DiffusionPolicy, batch: SourceBatch, config: GroupStore
 
 def named_critic(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> CriticOf:
     """Critics by name. A learned one is the same for everybody, and its file is not opened again for every shard."""
-    if _is_learned(name):
-        critic = _made(name, body, config)
-        return lambda ids: critic
+    if (learned := _learned(name, body, config)) is not None:
+        return lambda ids: learned
 
     def critic_of(ids: tuple[str, ...]) -> Critic:
         return make_critic(name, body, config.detector, config.seed, config.correlation, persons=ids)
@@ -178,20 +177,22 @@ def named_critic(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) 
     return critic_of
 
 
-def _is_learned(name: CriticChoice) -> bool:
-    weights = weights_of(name)
-    return weights is not None and weights.is_file() and not is_descriptions_file(name)
-
-
 def _made(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> Critic:
     """A critic that will judge anybody."""
-    if _is_learned(name):
-        return _learned(name, checkpoint_hash(weights_of(name) or name), body, config.detector)
-    return make_critic(name, body, config.detector)
+    learned = _learned(name, body, config)
+    return make_critic(name, body, config.detector) if learned is None else learned
+
+
+def _learned(name: CriticChoice, body: BodyModel, config: GroupStoreConfig) -> Critic | None:
+    """The critic of a file of weights; None for a name that stands for no such file."""
+    weights = weights_of(name)
+    if weights is None or not weights.is_file() or is_descriptions_file(name):
+        return None
+    return _opened(name, checkpoint_hash(weights), body, config.detector)
 
 
 @lru_cache(maxsize=2)
-def _learned(name: CriticChoice, sha256: str, body: BodyModel, detector: str) -> Critic:
+def _opened(name: CriticChoice, sha256: str, body: BodyModel, detector: str) -> Critic:
     """Held by the content of its file: one that is written anew is another critic."""
     return make_critic(name, body, detector)
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from hmralign.storage.user_cache import temporary_cache, user_cache, why_unwritable
+
+_launched: set[tuple[str, str]] = set()
+"""Modules of kernels and devices on which they were launched."""
+_first_launch = threading.Lock()
 
 _HARMLESS = b"Could not find or load the NVIDIA CUDA driver"
 
@@ -31,6 +37,19 @@ def started_warp() -> ModuleType:
         wp.init()
     wp.config.log_level = 30
     return wp
+
+
+def launch(kernel: Any, shape: int | tuple[int, ...], inputs: Sequence[Any], device: Any) -> None:
+    """`warp.launch`, also by several threads: the first launch of a module, which compiles it, has Warp to itself."""
+    import warp as wp
+
+    key = kernel.module.name, str(device)
+    if key in _launched:
+        wp.launch(kernel, shape, inputs, device=device)
+        return
+    with _first_launch:
+        wp.launch(kernel, shape, inputs, device=device)
+        _launched.add(key)
 
 
 def _kernel_cache() -> str | None:

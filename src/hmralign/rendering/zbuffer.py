@@ -12,7 +12,7 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from hmralign.geometry.cameras import scaled_intrinsics
+from hmralign.rendering.warp_start import launch
 from hmralign.structures import InputError
 
 NEAR = 0.05
@@ -166,7 +167,7 @@ def _paint(
         layers, pictures = (into, none) if alpha is None else (none, into)
         targets = [wp.from_torch(layers, dtype=wp.vec4), alpha or 0.0, wp.from_torch(pictures, dtype=wp.vec3ub)]
         shape = len(vertices), bottom - top, _runs(right - left)
-        wp.launch(kernels.paint, shape, [*mesh, *fine[:2], finer, *paint, *targets], device=warp_screen.device)
+        launch(kernels.paint, shape, [*mesh, *fine[:2], finer, *paint, *targets], warp_screen.device)
 
 
 def _runs(count: int) -> int:
@@ -241,6 +242,8 @@ def _render(
     from hmralign.rendering.zbuffer_kernels import EMPTY_KEY
 
     screen = torch.empty_like(vertices)
+    if wanted == {"silhouette"}:
+        return RenderOutput(silhouette=_covered(vertices, faces, cameras, window, screen))
     keys = _winning_keys(vertices, faces, cameras, window, screen)
     seen = keys != EMPTY_KEY
     silhouette = seen if "silhouette" in wanted else None
@@ -261,21 +264,50 @@ def _winning_keys(
     """Project (filling `screen`) and rasterise."""
     from hmralign.rendering import zbuffer_kernels as kernels
 
-    wp = kernels.wp
     left, top, right, bottom = window
     shape = vertices.shape[0], bottom - top, right - left
     keys = torch.full(shape, kernels.EMPTY_KEY, dtype=torch.int64, device=vertices.device)
-    if vertices.shape[0] == 0 or faces.shape[0] == 0:
-        return keys
-    warp_screen, warp_keys = wp.from_torch(screen, dtype=wp.vec3), wp.from_torch(keys)
-    warp_vertices, warp_cameras = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(cameras, dtype=wp.mat33)
-    device = warp_keys.device
-    wp.launch(kernels.project, tuple(vertices.shape[:2]), [warp_vertices, warp_cameras, warp_screen], device=device)
-    triangles = (vertices.shape[0], _runs(faces.shape[0]))
-    warp_faces = wp.from_torch(faces, dtype=wp.vec3i)
-    where = [NEAR, left, top, int(fronts_only)]
-    wp.launch(kernels.rasterize, triangles, [warp_screen, warp_faces, *where, warp_keys], device=device)
+    _walk(kernels.rasterize, vertices, faces, cameras, window, screen, fronts_only, keys)
     return keys
+
+
+def _covered(
+    vertices: Tensor, faces: Tensor, cameras: Tensor, window: PixelWindow, screen: Tensor
+) -> Bool[Tensor, "batch height width"]:
+    """Project (filling `screen`) and see which pixels are covered."""
+    from hmralign.rendering import zbuffer_kernels as kernels
+
+    left, top, right, bottom = window
+    covered = torch.zeros(vertices.shape[0], bottom - top, right - left, dtype=torch.uint8, device=vertices.device)
+    # A ray that leaves a closed mesh has entered it: its fronts cover what its backs do.
+    fronts_only = _topology_of(faces, vertices.shape[1]).closed and bool((vertices[..., 2] > NEAR).all())
+    _walk(kernels.cover, vertices, faces, cameras, window, screen, fronts_only, covered)
+    return covered.bool()
+
+
+def _walk(
+    kernel: Any,
+    vertices: Tensor,
+    faces: Tensor,
+    cameras: Tensor,
+    window: PixelWindow,
+    screen: Tensor,
+    fronts_only: bool,
+    into: Tensor,
+) -> None:
+    """Project (filling `screen`), and let a kernel walk the triangles of all meshes."""
+    from hmralign.rendering import zbuffer_kernels as kernels
+
+    if vertices.shape[0] == 0 or faces.shape[0] == 0:
+        return
+    wp = kernels.wp
+    warp_screen, target = wp.from_torch(screen, dtype=wp.vec3), wp.from_torch(into)
+    warp_vertices, warp_cameras = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(cameras, dtype=wp.mat33)
+    device = target.device
+    launch(kernels.project, tuple(vertices.shape[:2]), [warp_vertices, warp_cameras, warp_screen], device)
+    triangles = (vertices.shape[0], _runs(faces.shape[0]))
+    where = [NEAR, *window[:2], int(fronts_only)]
+    launch(kernel, triangles, [warp_screen, wp.from_torch(faces, dtype=wp.vec3i), *where, target], device)
 
 
 def _resolve(
@@ -306,7 +338,7 @@ def _resolve(
         winners = [wp.from_torch(covered), wp.from_torch(keys), warp_screen]
         mesh = [warp_vertices, wp.from_torch(faces, dtype=wp.vec3i), warp_normals]
         pictures = [*window[:2], wp.from_torch(depth), bary_image, normal_image]
-        wp.launch(kernels.resolve, len(covered), [*winners, *mesh, *pictures], device=warp_screen.device)
+        launch(kernels.resolve, len(covered), [*winners, *mesh, *pictures], warp_screen.device)
     return depth if asked[0] else None, bary if asked[1] else None, normals if asked[2] else None
 
 
@@ -329,12 +361,8 @@ def _vertex_normals(vertices: Tensor, faces: Tensor, topology: _Topology) -> Ten
     wp, normals = kernels.wp, torch.zeros_like(vertices)
     warp_vertices, warp_faces = wp.from_torch(vertices, dtype=wp.vec3), wp.from_torch(faces, dtype=wp.vec3i)
     inputs = [warp_vertices, warp_faces, wp.from_torch(topology.start), wp.from_torch(topology.incident)]
-    wp.launch(
-        kernels.vertex_normals,
-        (vertices.shape[0], _runs(vertices.shape[1])),
-        [*inputs, wp.from_torch(normals, dtype=wp.vec3)],
-        device=warp_vertices.device,
-    )
+    shape = vertices.shape[0], _runs(vertices.shape[1])
+    launch(kernels.vertex_normals, shape, [*inputs, wp.from_torch(normals, dtype=wp.vec3)], warp_vertices.device)
     return normals
 
 

@@ -47,14 +47,29 @@ def edge(a: wp.vec3, b: wp.vec3, x: wp.float64, y: wp.float64) -> wp.float64:
 
 @no_type_check
 @wp.func
-def inverse_depth_weights(a: wp.vec3, b: wp.vec3, c: wp.vec3, x: wp.float64, y: wp.float64) -> wp.vec3:
-    """Screen-space weights divided by depth: their sum is 1 / z, and normalised they are the perspective weights."""
-    area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
-    return wp.vec3(
-        float(edge(b, c, x, y) / area) / a[2],
-        float(edge(c, a, x, y) / area) / b[2],
-        float(edge(a, b, x, y) / area) / c[2],
-    )
+def seen_point(screen: wp.array2d(dtype=wp.vec3), batch: int, face: wp.vec3i, column: int, row: int) -> wp.vec4:
+    """Perspective-correct weights of a triangle's three vertices at a pixel of the whole picture, and the depth there.
+
+    Screen-space weights divided by depth, made to add up to one; all are multiplied by the three depths and twice the
+    area, so that one division is left.
+    """
+    a = screen[batch, face[0]]
+    b = screen[batch, face[1]]
+    c = screen[batch, face[2]]
+    x = wp.float64(column)
+    y = wp.float64(row)
+    za = wp.float64(a[2])
+    zb = wp.float64(b[2])
+    zc = wp.float64(c[2])
+    ea = edge(b, c, x, y)
+    eb = edge(c, a, x, y)
+    ec = edge(a, b, x, y)
+    wa = ea * zb * zc
+    wb = eb * zc * za
+    wc = ec * za * zb
+    share = wp.float64(1.0) / (wa + wb + wc)
+    z = (ea + eb + ec) * za * zb * zc * share
+    return wp.vec4(float(wa * share), float(wb * share), float(wc * share), float(z))
 
 
 @no_type_check
@@ -69,6 +84,25 @@ def project(vertices: wp.array2d(dtype=wp.vec3), K: wp.array(dtype=wp.mat33), sc
     column = (k[0, 0] * point[0] + k[0, 1] * point[1]) / safe + k[0, 2]
     row = k[1, 1] * point[1] / safe + k[1, 2]
     screen[batch, vert] = wp.vec3(column, row, z)
+
+
+@no_type_check
+@wp.func
+def pixel_box(a: wp.vec3, b: wp.vec3, c: wp.vec3, first_column: int, first_row: int, columns: int, rows: int):
+    """First and last column and row (left, top, right, bottom) of the window that a triangle may cover.
+
+    Clamped before the cast: a vertex close to the camera projects further out than an int can say.
+    """
+    low_column = float(first_column)
+    low_row = float(first_row)
+    last_column = float(first_column + columns - 1)
+    last_row = float(first_row + rows - 1)
+    return wp.vec4i(
+        int(wp.ceil(wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), low_column, last_column + 1.0))),
+        int(wp.ceil(wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), low_row, last_row + 1.0))),
+        int(wp.floor(wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), low_column - 1.0, last_column))),
+        int(wp.floor(wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), low_row - 1.0, last_row))),
+    )
 
 
 @no_type_check
@@ -88,10 +122,6 @@ def rasterize(
     their inside to the camera are left out: on screen, y down, their corners run clockwise.
     """
     batch, run = wp.tid()
-    low_column = float(first_column)
-    low_row = float(first_row)
-    last_column = float(first_column + keys.shape[2] - 1)
-    last_row = float(first_row + keys.shape[1] - 1)
     for triangle in range(run * wp.static(RUN), wp.min(run * wp.static(RUN) + wp.static(RUN), faces.shape[0])):
         face = faces[triangle]
         a = screen[batch, face[0]]
@@ -102,14 +132,10 @@ def rasterize(
         area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
         if area == wp.float64(0.0) or (fronts_only != 0 and area > wp.float64(0.0)):
             continue
-        # Clamp before the cast: a vertex close to the camera projects further out than an int can say.
-        left = int(wp.ceil(wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), low_column, last_column + 1.0)))
-        top = int(wp.ceil(wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), low_row, last_row + 1.0)))
-        right = int(wp.floor(wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), low_column - 1.0, last_column)))
-        bottom = int(wp.floor(wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), low_row - 1.0, last_row)))
+        box = pixel_box(a, b, c, first_column, first_row, keys.shape[2], keys.shape[1])
         inverse_area = wp.float64(1.0) / area
-        for row in range(top, bottom + 1):
-            for column in range(left, right + 1):
+        for row in range(box[1], box[3] + 1):
+            for column in range(box[0], box[2] + 1):
                 x = wp.float64(column)
                 y = wp.float64(row)
                 w0 = edge(b, c, x, y) * inverse_area
@@ -120,6 +146,43 @@ def rasterize(
                     steps = wp.min(wp.static(STEPS_PER_METRE) / inverse_depth, wp.static(_MAX_STEPS))
                     key = (wp.int64(steps) << wp.int64(32)) | wp.int64(triangle)
                     wp.atomic_min(keys, batch, row - first_row, column - first_column, key)
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def cover(
+    screen: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    near: float,
+    first_column: int,
+    first_row: int,
+    fronts_only: int,
+    covered: wp.array3d(dtype=wp.uint8),
+):
+    """The pixels that `rasterize` would offer a key to, without depth: whoever is there first says so for all."""
+    batch, run = wp.tid()
+    for triangle in range(run * wp.static(RUN), wp.min(run * wp.static(RUN) + wp.static(RUN), faces.shape[0])):
+        face = faces[triangle]
+        a = screen[batch, face[0]]
+        b = screen[batch, face[1]]
+        c = screen[batch, face[2]]
+        if wp.min(a[2], wp.min(b[2], c[2])) <= near:
+            continue
+        box = pixel_box(a, b, c, first_column, first_row, covered.shape[2], covered.shape[1])
+        if box[2] < box[0] or box[3] < box[1]:
+            continue
+        area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
+        if area == wp.float64(0.0) or (fronts_only != 0 and area > wp.float64(0.0)):
+            continue
+        turn = wp.sign(area)
+        for row in range(box[1], box[3] + 1):
+            for column in range(box[0], box[2] + 1):
+                if covered[batch, row - first_row, column - first_column] == wp.uint8(0):
+                    x = wp.float64(column)
+                    y = wp.float64(row)
+                    inside = wp.min(turn * edge(b, c, x, y), wp.min(turn * edge(c, a, x, y), turn * edge(a, b, x, y)))
+                    if inside >= wp.float64(0.0):
+                        covered[batch, row - first_row, column - first_column] = wp.uint8(1)
 
 
 @no_type_check
@@ -153,10 +216,11 @@ def smooth_normal(
 ):
     """Unit normal at perspective-correct weights of a triangle."""
     normal = w[0] * normals[batch, face[0]] + w[1] * normals[batch, face[1]] + w[2] * normals[batch, face[2]]
-    if wp.length(normal) < 1.0e-6:  # the vertex normals cancel: take the flat one
+    length = wp.length(normal)
+    if length < 1.0e-6:  # the vertex normals cancel: take the flat one
         a = vertices[batch, face[0]]
-        normal = wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a)
-    return wp.normalize(normal)
+        return wp.normalize(wp.cross(vertices[batch, face[1]] - a, vertices[batch, face[2]] - a))
+    return normal / length
 
 
 @no_type_check
@@ -186,17 +250,10 @@ def resolve(
     row = int((pixel % area) / width)
     column = int(pixel % width)
     face = faces[wp.int32(keys[batch, row, column] & wp.int64(0xFFFFFFFF))]
-    weights = inverse_depth_weights(
-        screen[batch, face[0]],
-        screen[batch, face[1]],
-        screen[batch, face[2]],
-        wp.float64(first_column + column),
-        wp.float64(first_row + row),
-    )
-    z = 1.0 / (weights[0] + weights[1] + weights[2])
-    w = weights * z
+    point = seen_point(screen, batch, face, first_column + column, first_row + row)
+    w = wp.vec3(point[0], point[1], point[2])
     if depth_image.shape[0] > 0:
-        depth_image[batch, row, column] = z
+        depth_image[batch, row, column] = point[3]
     if bary_image.shape[0] > 0:
         bary_image[batch, row, column] = w
     if normal_image.shape[0] > 0:
@@ -243,15 +300,8 @@ def paint(
                 key = keys[batch, fine_row, fine_column]
                 if key != wp.static(wp.int64(EMPTY_KEY)):
                     face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
-                    weights = inverse_depth_weights(
-                        screen[batch, face[0]],
-                        screen[batch, face[1]],
-                        screen[batch, face[2]],
-                        wp.float64(first_column + fine_column),
-                        wp.float64(first_row + fine_row),
-                    )
-                    z = 1.0 / (weights[0] + weights[1] + weights[2])
-                    w = weights * z
+                    point = seen_point(screen, batch, face, first_column + fine_column, first_row + fine_row)
+                    w = wp.vec3(point[0], point[1], point[2])
                     normal = smooth_normal(w, batch, face, vertices, normals)
                     base = color
                     if colors.shape[0] > 0:
@@ -260,7 +310,7 @@ def paint(
                     lit = light[0] + light[1] * wp.abs(normal[2]) + light[2] * (0.5 - 0.5 * normal[1])
                     part = wp.float32(1.0)
                     if nearest.shape[0] > 0:
-                        if nearest[fine_row, fine_column] < z:
+                        if nearest[fine_row, fine_column] < point[3]:
                             part = faint
                     red += part * wp.clamp(base[0] * lit, 0.0, 1.0)
                     green += part * wp.clamp(base[1] * lit, 0.0, 1.0)

@@ -1,19 +1,69 @@
-"""Many photos one after the other: lists, folders and patterns, with a bar that shows how far it is."""
+"""Many photos: lists, folders and patterns; one after the other, or a few side by side."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+
+import torch
 
 from hmralign.data.images import ImageSource, expand_inputs
 from hmralign.structures import InputError
 
 logger = logging.getLogger("hmralign.recover")
 
+Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+
+def threads_that_pay() -> int:
+    """How many photos are worth working on at once: two, and one more that waits for the detector's process.
+
+    A third core would find little to do, as much of a photo's work holds Python's interpreter lock; processes
+    (`--workers`) use more of them.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 2) + 1
+
+
+def side_by_side(work: Callable[[Item], Answer], items: Iterable[Item], threads: int) -> Iterator[Future[Answer]]:
+    """What became of each item, in the order of the items; at most `threads` of them are worked on at any time.
+
+    An item that fails is known by its future's exception and stops no other. As many answers again wait to be taken, so
+    that a slow item holds nobody up. When the iterator is closed no further item is begun, and it waits for the others.
+    One thread is that of the caller: each item is worked on when it is asked for.
+    """
+    if threads == 1:
+        yield from (_worked_on(work, item) for item in items)
+        return
+    rest, pool = iter(items), ThreadPoolExecutor(threads, thread_name_prefix="photo")
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, torch_threads // threads))  # more than cores only wait for one another
+    try:
+        under_way = deque(pool.submit(work, item) for item in islice(rest, 2 * threads))
+        while under_way:
+            under_way[0].exception()  # waits for it
+            yield under_way.popleft()
+            under_way.extend(pool.submit(work, item) for item in islice(rest, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(torch_threads)
+
+
+def _worked_on(work: Callable[[Item], Answer], item: Item) -> Future[Answer]:
+    answer: Future[Answer] = Future()
+    try:
+        answer.set_result(work(item))
+    except Exception as error:
+        answer.set_exception(error)
+    return answer
 
 
 def photo_sources(photos: str | Path | Iterable[ImageSource]) -> list[ImageSource]:
