@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,9 @@ def threads_that_pay() -> int:
     return min(cores, 2) + 1
 
 
-def side_by_side(work: Callable[[Item], Answer], items: Iterable[Item], threads: int) -> Iterator[Future[Answer]]:
+def side_by_side(
+    work: Callable[[Item], Answer], items: Iterable[Item], threads: int
+) -> Generator[Future[Answer], None, None]:
     """What became of each item, in the order of the items; at most `threads` of them are worked on at any time.
 
     An item that fails is known by its future's exception and stops no other. As many answers again wait to be taken, so
