@@ -695,7 +695,7 @@ _DATA = (
     ),
     *_of(
         "data/synthetic/generator.py", "data/synthetic/test_generator.py",
-        ("truth is the stretched body", "annotation = Annotation(body, true_joints + body.transl[:, None])", "annotation = Annotation(body, joints)"),
+        ("truth is of a larger body", "Annotation(body, posed_joints(self.model, body))", "Annotation(body, 1.02 * posed_joints(self.model, body))"),
         ("people outside the image are seen", "confidence = reported.confidence * _inside(reported.keypoints, views)", "confidence = reported.confidence * 1"),
         ("the detector's landmarks are ours", "landmark_points(self.model, body.betas, global_rotmats, joints, self.noise.offsets)", "landmark_points(self.model, body.betas, global_rotmats, joints, None)"),
     ),

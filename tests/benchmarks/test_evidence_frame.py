@@ -9,6 +9,6 @@ import evidence_frame
 
 
 def test_a_page_names_the_command_without_the_places_of_files(monkeypatch):
-    words = ["time", "--poses", "/home/me/poses.npz", "--work", "/tmp/x", "--rows", "DPO, truth", "--out", "o"]
+    words = ["time", "--poses", "/some/where/poses.npz", "--work", "/tmp/x", "--rows", "DPO, truth", "--out", "o"]
     monkeypatch.setattr(sys, "argv", ["moments.py", *words])
     assert evidence_frame.command() == 'time --poses poses.npz --rows "DPO, truth"'

@@ -59,7 +59,7 @@ def _angles(body_pose: Float[Tensor, "*batch 23 3 3"]) -> Float[Tensor, "*batch 
 
 
 def _log_density(prior: PosePrior, features: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
-    """Of the first so many features of the prior; the others are integrated out."""
+    """Log density of the first so many features under the prior; the others are integrated out."""
     size = features.shape[-1]
     factors = prior.cholesky[:, :size, :size].to(features)
     centred = features[..., None, :] - prior.means[:, :size].to(features)  # (*batch, component, size)

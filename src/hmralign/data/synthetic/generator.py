@@ -152,7 +152,7 @@ class Generator:
         by_box: Bool[Tensor, " n"],
         generator: torch.Generator,
     ) -> Example:
-        """Persons of whom that was reported; what lies outside the image is not observed. `plain` as `landmarks`."""
+        """Examples with what was reported; what lies outside the image is not observed. `plain` as `landmarks`."""
         n = len(plain)
         confidence = reported.confidence * _inside(reported.keypoints, views)
         confidence = confidence * ~by_box[:, None]

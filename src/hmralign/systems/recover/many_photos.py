@@ -36,10 +36,10 @@ def threads_that_pay() -> int:
 def side_by_side(
     work: Callable[[Item], Answer], items: Iterable[Item], threads: int
 ) -> Generator[Future[Answer], None, None]:
-    """What became of each item, in the order of the items; at most `threads` of them are worked on at any time.
+    """Outcomes of the items in their order; at most `threads` of them are worked on at any time.
 
     An item that fails is known by its future's exception and stops no other. As many answers again wait to be taken, so
-    that a slow item holds nobody up. When the iterator is closed no further item is begun, and it waits for the others.
+    that a slow item holds nobody up. When the iterator is closed it waits for those under way and starts no other.
     One thread is that of the caller: each item is worked on when it is asked for.
     """
     if threads == 1:
