@@ -88,9 +88,11 @@ def test_group_sizes(m):
 
 @pytest.mark.parametrize("persons, m", [(1, 10), (3, 11), (2, 64)])
 def test_both_halves_at_once_are_what_each_is_alone(persons, m, monkeypatch):
-    together = group(observations(persons), m)
+    """But for rounding: some processors add up the products of another batch size in another order."""
+    together = group(observations(persons), m).rotmats
     monkeypatch.setattr(lite_sampling, "_LARGE_HALF", 10**9)
-    assert torch.equal(together.rotmats, group(observations(persons), m).rotmats)
+    apart = group(observations(persons), m).rotmats
+    assert (together - apart).abs().max() < 1e-5
 
 
 def test_no_hypotheses_is_refused():

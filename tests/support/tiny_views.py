@@ -20,6 +20,17 @@ SHAPE = (2, 4, 12, 12)
 DIMS = 2 * 4 * 12 * 12
 
 
+class TinyReader(nn.Module):
+    """Joints off a front by one layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4 * 144, 72)
+
+    def joints(self, fronts):
+        return self.layer(fronts.flatten(1)).unflatten(-1, (24, 3))
+
+
 class TinyViews(nn.Module):
     """x_0 by one hidden layer of (x_t, t, front); shows its eps."""
 
@@ -28,11 +39,16 @@ class TinyViews(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.layers = nn.Sequential(nn.Linear(DIMS + 4 * 144 + 1, 6), nn.Tanh(), nn.Linear(6, DIMS))
+            self.reader = TinyReader()
         self.schedule = make_schedule(ScheduleConfig(num_steps=100))
 
     @property
     def denoiser(self):
         return self.layers
+
+    @property
+    def network(self):
+        return self
 
     def context(self, fronts):
         return fronts.flatten(1).to(next(self.parameters()))

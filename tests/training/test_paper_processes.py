@@ -48,7 +48,7 @@ def test_two_processes_train_as_one(tmp_path):
         for line, other in zip(*lines, strict=True):
             assert list(line) == list(other)
             for name in set(line) - {"seconds", "gradient_norm"}:
-                assert line[name] == pytest.approx(other[name], rel=1e-5), name
+                assert line[name] == pytest.approx(other[name], rel=1e-4), name  # sums of other orders, by processor
             assert line["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-3)
     for said in (first, second):
         print(said["gaps"])

@@ -16,6 +16,7 @@ from hmralign.body.model import BodyModel
 from hmralign.body.support import imbalance
 from hmralign.critics.pose_surprise import tilt_surprise
 from hmralign.structures import Example, Hypotheses, InputError
+from hmralign.structures.counted import counted
 
 IMBALANCE_UNIT = 0.1
 """Metres outside of the support that cost as much as a nat of surprise."""
@@ -38,8 +39,8 @@ class GravityCritic:
         """Scores; the observation is not looked at. Raises InputError for other persons than `up` is of."""
         params = hypotheses.body
         if len(self.up) != len(hypotheses.joints):
-            raise InputError(f"the direction of gravity is known for {len(self.up)} persons, {len(hypotheses.joints)} "
-                             "are judged; expected the same")  # fmt: skip
+            known, judged = counted(len(self.up), "person"), len(hypotheses.joints)
+            raise InputError(f"the direction of gravity is known for {known}, {judged} are judged; expected the same")
         up = self.up[:, None].to(hypotheses.joints)  # (person, 1, 3)
         up_in_pelvis = (params.global_orient.mT @ up[..., None])[..., 0]
         surprise = tilt_surprise(params.body_pose, up_in_pelvis)

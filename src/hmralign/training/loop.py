@@ -244,7 +244,7 @@ class Loop:
         spent = self.config.clock() - started
         self.progress.seconds += of_the_first(spent, self.device) if self.shared else spent
         self.progress.pending.append({"gradient_norm": float(norm), **figures})
-        self._losses.append(figures["loss"])
+        self._losses += [figures["loss"]] if "loss" in figures else []  # a step may have nothing to learn from
         self.saved = False
         return True
 

@@ -24,6 +24,7 @@ from hmralign.data.synthetic.generator import Generator
 from hmralign.data.synthetic.observation_noise import MeasuredNoise, Reported, body_height
 from hmralign.data.synthetic.views import Views, sample_views
 from hmralign.structures import BodyParams, Example, InputError, TensorRecord
+from hmralign.structures.counted import counted
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def sample_clips(
     index = torch.randint(len(stretches), (count,), generator=generator)
     turns = stretches.turns(index)
     if turns.shape[1] != len(config.seconds):
-        raise InputError(f"the motions have {turns.shape[1]} frames for {len(config.seconds)} times; expected as many")
+        frames, times = counted(turns.shape[1], "frame"), counted(len(config.seconds), "time")
+        raise InputError(f"the motions have {frames} for {times}; expected as many")
     body_pose, up = source.poses.sample(count, generator)
     if config.captured:
         own = stretches.clips.rotmats[stretches.middle[index]]
