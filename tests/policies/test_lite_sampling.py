@@ -92,7 +92,7 @@ def test_both_halves_at_once_are_what_each_is_alone(persons, m, monkeypatch):
     together = group(observations(persons), m).rotmats
     monkeypatch.setattr(lite_sampling, "_LARGE_HALF", 10**9)
     apart = group(observations(persons), m).rotmats
-    assert (together - apart).abs().max() < 1e-5
+    assert (together - apart).abs().max() < 1e-4
 
 
 def test_no_hypotheses_is_refused():
