@@ -49,7 +49,9 @@ def test_two_processes_train_as_one(tmp_path):
             assert list(line) == list(other)
             for name in set(line) - {"seconds", "gradient_norm"}:
                 assert line[name] == pytest.approx(other[name], rel=1e-4), name  # sums of other orders, by processor
-            assert line["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-3)
+            # The first step is of the same weights; what Adam makes of its rounding differs by processor.
+            apart = 1e-3 if line["step"] == 1 else 1e-2
+            assert line["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=apart)
     for said in (first, second):
         print(said["gaps"])
         assert max(said["gaps"].values()) < 2e-6
