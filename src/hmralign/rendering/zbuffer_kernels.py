@@ -88,6 +88,16 @@ def project(vertices: wp.array2d(dtype=wp.vec3), K: wp.array(dtype=wp.mat33), sc
 
 @no_type_check
 @wp.func
+def drawn_area(a: wp.vec3, b: wp.vec3, c: wp.vec3, near: float, fronts_only: int) -> wp.float64:
+    """Twice the signed area of a triangle on screen; 0 where it is not drawn: too near or, if asked, a back."""
+    area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
+    if wp.min(a[2], wp.min(b[2], c[2])) <= near or (fronts_only != 0 and area > wp.float64(0.0)):
+        return wp.float64(0.0)
+    return area
+
+
+@no_type_check
+@wp.func
 def pixel_box(a: wp.vec3, b: wp.vec3, c: wp.vec3, first_column: int, first_row: int, columns: int, rows: int):
     """First and last column and row (left, top, right, bottom) of the window that a triangle may cover.
 
@@ -127,10 +137,8 @@ def rasterize(
         a = screen[batch, face[0]]
         b = screen[batch, face[1]]
         c = screen[batch, face[2]]
-        if wp.min(a[2], wp.min(b[2], c[2])) <= near:
-            continue
-        area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
-        if area == wp.float64(0.0) or (fronts_only != 0 and area > wp.float64(0.0)):
+        area = drawn_area(a, b, c, near, fronts_only)
+        if area == wp.float64(0.0):
             continue
         box = pixel_box(a, b, c, first_column, first_row, keys.shape[2], keys.shape[1])
         inverse_area = wp.float64(1.0) / area
@@ -166,14 +174,10 @@ def cover(
         a = screen[batch, face[0]]
         b = screen[batch, face[1]]
         c = screen[batch, face[2]]
-        if wp.min(a[2], wp.min(b[2], c[2])) <= near:
+        area = drawn_area(a, b, c, near, fronts_only)
+        if area == wp.float64(0.0):
             continue
         box = pixel_box(a, b, c, first_column, first_row, covered.shape[2], covered.shape[1])
-        if box[2] < box[0] or box[3] < box[1]:
-            continue
-        area = edge(a, b, wp.float64(c[0]), wp.float64(c[1]))
-        if area == wp.float64(0.0) or (fronts_only != 0 and area > wp.float64(0.0)):
-            continue
         turn = wp.sign(area)
         for row in range(box[1], box[3] + 1):
             for column in range(box[0], box[2] + 1):

@@ -115,12 +115,8 @@ class OpenAIChat:
 
         openai, server = self._openai, self.server
         send = self._of_this_loop().chat.completions.with_raw_response.create
-        body = self.body(request)
-        # Beside the other fields messages are sent as they are; as an argument each part of them is held against the
-        # types of the client, which takes as long as drawing what they show.
-        body["extra_body"] = {"messages": body.pop("messages"), **body.get("extra_body", {})}
         try:
-            response = (await asyncio.wait_for(send(messages=(), **body), server.timeout)).http_response
+            response = (await asyncio.wait_for(send(**self.body(request)), server.timeout)).http_response
             return response.headers, response.text
         except openai.APIStatusError as error:
             raise self._status_error(error.response) from None
