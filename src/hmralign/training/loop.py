@@ -294,9 +294,10 @@ class Loop:
 
     def _require_no_leap(self) -> None:
         """Raise RuntimeError where the mean loss since the last state is out of all proportion to those before."""
-        if self.checks is not None or self.state_file is None or not self._losses:
+        losses, self._losses = self._losses, []
+        if self.checks is not None or self.state_file is None or not losses:
             return  # a guard judges these runs, or there is no state to go back to
-        mean, self._losses = sum(self._losses) / len(self._losses), []
+        mean = sum(losses) / len(losses)
         if self._lowest > 0 and mean > _LEAP * self._lowest:
             raise RuntimeError(
                 f"training diverged before step {self.progress.step}: the loss is {mean:.3g} on average since the last "
