@@ -199,7 +199,8 @@ def trained_arm(
 
 def with_labels(setting: Setting) -> Callable[..., torch.Tensor]:
     """The base's loss, and beside it what the reader of fronts errs by on as many of the fine-tuning persons."""
-    from hmralign.training.multiview_base import front_joint_loss, half_mirrored
+    from hmralign.rendering.ring_persons import half_mirrored
+    from hmralign.training.multiview_base import front_joint_loss
 
     def loss(policy: Any, persons: Any, generator: torch.Generator) -> torch.Tensor:
         some = torch.randint(len(setting.data.persons.joints), (len(persons.joints),), generator=generator)

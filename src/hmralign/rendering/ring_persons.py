@@ -17,6 +17,7 @@ from hmralign.data.synthetic.poses import PoseSource
 from hmralign.data.synthetic.views import ViewMix, sample_views
 from hmralign.rendering.ring import RingCameras, body_centre
 from hmralign.structures import BodyParams, TensorRecord
+from hmralign.structures.multi_views import MultiViews
 
 _AT_ONCE = 256
 
@@ -78,6 +79,15 @@ def turned_persons(persons: RingPersons, ring: RingCameras, share: float, genera
     order = (torch.arange(views) + first[:, None]) % views  # (person, view)
     joints = persons.joints @ ring.rotations[first].mT
     return RingPersons(persons.pixels[torch.arange(count)[:, None], order], joints)
+
+
+def half_mirrored(persons: RingPersons, generator: torch.Generator) -> RingPersons:
+    """Persons in full precision, each as a mirror shows it or not; one batch axis."""
+    pixels, joints = persons.pixels.float(), persons.joints
+    flip = torch.rand(len(pixels), generator=generator) < 0.5
+    pixels = torch.where(flip[:, None, None, None, None], MultiViews(pixels).mirrored().pixels, pixels)
+    mirrored = joints[:, list(MIRROR_JOINTS[:NUM_JOINTS])] * joints.new_tensor([-1.0, 1.0, 1.0])
+    return RingPersons(pixels, torch.where(flip[:, None, None], mirrored, joints))
 
 
 def joint_pixels(joints: Float[Tensor, "*person 24 3"], ring: RingCameras) -> Float[Tensor, "*person view 24 2"]:

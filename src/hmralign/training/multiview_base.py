@@ -16,17 +16,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmralign.body.free_body import load_free_body
-from hmralign.body.skeleton import MIRROR_JOINTS, NUM_JOINTS
 from hmralign.data.pose_file import Split
 from hmralign.data.synthetic.poses import PoseMix
 from hmralign.data.synthetic.views import ViewMix
 from hmralign.models.multiview.view_transformer import ViewTransformer, ViewTransformerConfig
 from hmralign.policies.multiview import SCALE, MultiViewPolicy
 from hmralign.rendering.ring import RingCameras
-from hmralign.rendering.ring_persons import Kind, RingPersons, drawn_ring_persons, turned_persons
+from hmralign.rendering.ring_persons import Kind, RingPersons, drawn_ring_persons, half_mirrored, turned_persons
 from hmralign.storage.seeds import derived_seed, seeded
 from hmralign.structures import InputError
-from hmralign.structures.multi_views import MultiViews
 from hmralign.training.configuration import write_training_config
 from hmralign.training.curve import Curve
 from hmralign.training.learning_rate import warm_cosine
@@ -104,15 +102,6 @@ def view_persons(
 def base_view_loss(policy: Any, persons: RingPersons, generator: torch.Generator) -> Float[Tensor, " person"]:
     """The base's loss for one time and noise each, half of the persons mirrored."""
     return _view_loss(policy, half_mirrored(persons, generator), generator)
-
-
-def half_mirrored(persons: RingPersons, generator: torch.Generator) -> RingPersons:
-    """In full precision, each as a mirror shows it or not."""
-    pixels, joints = persons.pixels.float(), persons.joints
-    flip = torch.rand(len(pixels), generator=generator) < 0.5
-    pixels = torch.where(flip[:, None, None, None, None], MultiViews(pixels).mirrored().pixels, pixels)
-    mirrored = joints[:, list(MIRROR_JOINTS[:NUM_JOINTS])] * joints.new_tensor([-1.0, 1.0, 1.0])
-    return RingPersons(pixels, torch.where(flip[:, None, None], mirrored, joints))
 
 
 def _view_loss(policy: Any, persons: RingPersons, generator: torch.Generator) -> Float[Tensor, " person"]:
