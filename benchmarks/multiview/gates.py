@@ -5,6 +5,7 @@
     python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate overfit
     python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate bound
     python benchmarks/multiview/gates.py --work DIR --base FILE --judge FILE --pose-file FILE --gate sides
+    python benchmarks/multiview/gates.py --work DIR --judge FILE --pose-file FILE --gate reader --bank 4000
     python benchmarks/multiview/gates.py --work DIR --gate report
 
 - (i) `overfit`: can the network and its sampler show 8 bodies that it has learned by heart? Passes within 2 mm of the
@@ -15,7 +16,8 @@
   persons? Passes where its error is lower, interval included, on ordinary and on hard poses.
 
 `sides` asks whether sides hang on the front at all: do masks of two persons from one noise overlap more than theirs in
-truth? It also draws docs/images/multiview_sides.png. The judge's error on true views is the reference of all.
+truth? It also draws docs/images/multiview_sides.png. `reader` asks what makes them: short trainings without the network
+that reads the front, with it, and with the joints it is told. The judge's error on true views is the reference of all.
 `report` writes docs/results/multiview_gates.md and .json.
 """
 
@@ -23,6 +25,7 @@ import argparse
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +57,7 @@ from hmralign.training.multiview_base import MultiViewTrainingConfig, train_mult
 from hmralign.training.multiview_readers import judge_on_ring
 from hmralign.training.step import Part
 
-GATES = ("overfit", "bound", "held-out", "regression", "sides")
+GATES = ("overfit", "bound", "held-out", "regression", "sides", "reader")
 RESULTS = Path(__file__).parents[2] / "docs/results"
 PICTURE = Path(__file__).parents[2] / "docs/images/multiview_sides.png"
 OVERFITTED = 8
@@ -144,6 +147,33 @@ def from_one_noise(policy: Any, persons: RingPersons) -> Tensor:
     fronts = persons.pixels[:, 0].float()
     x_0 = [policy.sample(policy.context(front[None]), 1, seeded(1, "one noise")) for front in fronts]
     return policy.to_views(torch.cat(x_0))[:, 0]
+
+
+READERS = {
+    "no reader": (0, 0.0),
+    "a reader that is told nothing of joints": (384, 0.0),
+    "a reader that is told the joints": (384, 1.0),
+}
+"""Numbers in which a short training reads the front, and the weight of the joints' loss."""
+
+
+def with_and_without_reader(judge: Any, config: MultiViewTrainingConfig, count: int, work: Path) -> dict[str, Any]:
+    """Short trainings that differ in the reader alone, on validation persons; what exchanging their fronts costs."""
+    persons = view_persons(config, count, "gates", split="val")
+    hard, rows = is_hard(persons.joints), {}
+    for name, (numbers, weight) in READERS.items():
+        model = replace(config.model, front_reader=numbers)
+        trained = replace(config, model=model, front_joints_weight=weight)
+        policy = MultiViewPolicy.load(train_multiview(trained, work / f"reader {numbers} {weight:g}"))
+        made = sampled_views(policy, persons, 1)
+        mm = gap(judge, made, persons)
+        cost = gap(judge, with_sides_of_another(made), persons) - mm
+        rows[name] = {
+            f"{what}, {kind}": _interval(values[chosen])
+            for what, values in (("mm", mm), ("exchanged", cost))
+            for kind, chosen in (("ordinary", ~hard), ("hard", hard))
+        }
+    return {"persons": count, "bank": config.persons, "steps": config.steps, "rows": rows}
 
 
 def sides(policy: Any, persons: RingPersons, picture: Path | None = None) -> dict[str, Any]:
@@ -334,6 +364,15 @@ def text_of(found: dict[str, Any]) -> str:
             "Left the true views, right those made, all from one noise; three ordinary poses, three hard ones.",
             "",
         ]
+    if (fifth := found.get("reader")) is not None:
+        parts += ["## What makes sides depend on the front", ""]
+        parts += [
+            f"Bases after {fifth['steps']} steps of 16 on {fifth['bank']} persons, alike but for the reader of the",
+            f"front; {fifth['persons']} validation persons: mm, and what sides of another front cost. One seed.",
+            "",
+            _table(fifth["rows"]),
+            "",
+        ]
     return "\n".join(parts)
 
 
@@ -356,7 +395,8 @@ def main() -> None:
     parser.add_argument("--bank", type=int, default=12_000, help="training persons that retrieval knows")
     parser.add_argument("--test", type=int, default=256, help="test persons")
     parser.add_argument("--minutes", type=float, default=4.0, help="of the processor, for a training")
-    parser.add_argument("--bfloat16", action="store_true", help="learn by heart with products of half the digits")
+    parser.add_argument("--bfloat16", action="store_true", help="train with products of half the digits")
+    parser.add_argument("--steps", type=int, default=800, help="of the trainings with and without a reader")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="learning rate of a training")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -375,14 +415,20 @@ def main() -> None:
         learned = {"front_joints_weight": 1.0, "clip_norm": 0.1, "bfloat16": args.bfloat16}
         config = MultiViewTrainingConfig(pose_file=args.pose_file, persons=OVERFITTED, **learned, **short)
         found = overfit(judge, config, args.work)
+    elif args.gate == "sides":
+        found = sides(MultiViewPolicy.load(args.base), view_persons(drawn, args.test, "test", split="test"), PICTURE)
+    elif args.gate == "reader":
+        config = replace(
+            drawn, persons=args.bank, turned=0.75, clip_norm=0.1, bfloat16=args.bfloat16, steps=args.steps,
+            learning_rate=args.rate, ema_decay=0.995, model=shape,
+        )  # fmt: skip
+        found = with_and_without_reader(judge, config, args.test, args.work)
     else:
         persons = view_persons(drawn, args.test, "test", split="test")
-        asked = 1 if args.gate == "sides" else args.bank
-        bank, base = view_persons(drawn, asked, "base", kind=drawn.kind), MultiViewPolicy.load(args.base)
+        base = MultiViewPolicy.load(args.base)
+        bank = view_persons(drawn, args.bank, "base", kind=drawn.kind)
         if args.gate == "held-out":
             found = held_out(judge, base, persons, bank)
-        elif args.gate == "sides":
-            found = sides(base, persons, PICTURE)
         else:
             turned = 0.75 if args.gate == "regression" else 0.0
             config = MultiViewTrainingConfig(pose_file=args.pose_file, turned=turned, **short)

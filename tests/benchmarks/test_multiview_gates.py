@@ -103,3 +103,12 @@ def test_sides_that_ignore_the_front_overlap_wholly_from_one_noise(tmp_path):
     seeing = gates.sides(Seeing(network), persons)
     assert seeing["rows"][made][0] < 0.9 and (tmp_path / "sides.png").stat().st_size > 0
     assert "Do sides hang on the front" in gates.text_of({"sides": blind})
+
+
+def test_trainings_differ_in_the_reader_alone(judge, tmp_path, monkeypatch):
+    monkeypatch.setattr(gates, "READERS", {"none": (0, 0.0), "told": (8, 1.0)})
+    found = gates.with_and_without_reader(judge, replace(CONFIG, max_cpu_minutes=None), 12, tmp_path)
+    assert found["persons"] == 12 and found["bank"] == 3 and found["steps"] == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"reader 0 0", "reader 8 1"}
+    assert set(found["rows"]["told"]) == {"mm, ordinary", "mm, hard", "exchanged, ordinary", "exchanged, hard"}
+    assert "What makes sides depend on the front" in gates.text_of({"reader": found})

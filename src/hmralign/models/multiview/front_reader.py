@@ -1,8 +1,8 @@
 """What the denoiser of views is told of the front: convolutions read the person off it, and all views hear of it.
 
 Left to the loss of views, a transformer does not find out how the sides follow from the front: from its noisier times
-little gradient comes, and the mean of all sides is a plateau. A reader that also learns to say where the joints are
-(`joints`, a loss of base training alone) is off it within a minute.
+little gradient comes, and the mean of all sides is a plateau. A reader alone stays on it; one that also learns to say
+where the joints are (`joints`, a loss of base training alone) does not.
 """
 
 from __future__ import annotations
