@@ -72,10 +72,16 @@ class Arm:
     """Whether the joints of the fine-tuning persons are labels of what reads the front, beside the base loss."""
     groups: int = 0
     """Persons whose groups are sampled and weighed in place of a gradient through the sampler."""
+    rate: float | None = None
+    """A rate of its own, which no search chose: for arms that ask what a term does where the reward moves the model."""
 
 
+MOVED = 3e-5
+"""A rate at which PoseScore rises, unlike at the least harmful one; terms are taken away at it."""
 ARMS = {
     "reward": Arm("reward, KL, base loss beside", REWARD),
+    "whole": Arm("reward of finished samples, KL, base loss", replace(REWARD, rollout=replace(DRTUNE, stop_within=1))),
+    "moved": Arm("reward, KL, base loss, at ten times the rate", REWARD, rate=MOVED),
     "no-base": Arm("reward, KL", replace(REWARD, base_weight=0.0)),
     "strong-kl": Arm("reward, KL 300 times, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=3.0))),
     "no-kl": Arm("reward, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=0.0))),
@@ -90,8 +96,8 @@ ARMS = {
     "renders": Arm("continuation on the fine-tuning renders", replace(REWARD, reward_weight=0.0), "fine-tuning"),
 }
 CONTROL = "base"
-RATED_AS: dict[str, str] = dict.fromkeys(("no-base", "strong-kl", "no-kl", "bare", "sharp", "sharper", "bce"), "reward")
-"""Arms that differ from another one in a term alone have its learning rate."""
+OF_MOVED = ("no-base", "strong-kl", "no-kl", "bare", "sharp", "sharper", "bce")
+"""Arms that differ from `moved` in a term alone have its learning rate."""
 RATE_SEED = 100
 MEAN = "mean of 8 samples of the base"
 """The rival explanation of a gain: a model that says less."""
@@ -216,7 +222,7 @@ def run_arm(setting: Setting, name: str, seed: int, seconds: float, work: Path) 
     if (folder / "figures.json").exists():
         return
     config = replace(ARMS[name].config, seconds=seconds, seed=seed)
-    config = replace(config, learning_rate=best_rate(work, name) or config.learning_rate)
+    config = replace(config, learning_rate=rate_of(work, name) or config.learning_rate)
     looks: list[dict[str, torch.Tensor]] = []
 
     def looked(average: Any) -> None:
@@ -274,9 +280,11 @@ def tried_rates(work: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: (list(ARMS).index(row["arm"]), row["rate"]))
 
 
-def best_rate(work: Path, name: str) -> float | None:
-    """The rate with the least held-out error for an arm; for arms of the same kind that of `RATED_AS`; None untried."""
-    rows = [row for row in tried_rates(work) if row["arm"] == RATED_AS.get(name, name)]
+def rate_of(work: Path, name: str) -> float | None:
+    """The rate of an arm: its own, or that of the least held-out error; None for an arm that was not tried."""
+    if name in OF_MOVED or ARMS[name].rate is not None:
+        return ARMS["moved"].rate if name in OF_MOVED else ARMS[name].rate
+    rows = [row for row in tried_rates(work) if row["arm"] == name]
     return min(rows, key=lambda row: row["mpjpe"])["rate"] if rows else None
 
 
