@@ -25,15 +25,15 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from evidence_audit import SEED, Audited, answered, parts, standard
 from evidence_frame import (
     BODY,
     M,
@@ -60,26 +60,20 @@ from hmralign.data.pose_clips import load_pose_clips
 from hmralign.data.synthetic.clips import ClipConfig, ClipPersons, sample_clips
 from hmralign.data.synthetic.synthwild import world_generator
 from hmralign.fitting.detector_noise import noise_of
-from hmralign.fitting.keypoint_update import RefinementConfig
 from hmralign.geometry.rotations import rotvec_to_rotmat
-from hmralign.hypotheses.estimate import Estimate, Weigh, estimate_bodies
-from hmralign.metrics.intervals import paired_difference
-from hmralign.metrics.joint_errors import mpjpe
-from hmralign.metrics.ranking import spearman
 from hmralign.policies.lite import LitePolicy
-from hmralign.policies.policy import SamplerConfig
 from hmralign.preferences.build import score_store
 from hmralign.preferences.store import CriticFacts, writing
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.seeds import seeded
-from hmralign.structures import Annotation, BodyParams, Example, Hypotheses, Observation
+from hmralign.structures import Annotation, BodyParams, Example, Hypotheses
 from hmralign.systems.align.configuration import recommended
 from hmralign.tracking.instant import smoothed_instants
 from hmralign.tracking.linking import motion_features
 from hmralign.tracking.placing import place_by_keypoints
 
 ROOT = Path(__file__).parents[2]
-SEED, RATE, LONGEST_GAP, PERSONS_AT_ONCE, HYPOTHESES = 74, 30.0, 6, 200, 10
+RATE, LONGEST_GAP = 30.0, 6
 EVIDENCE = ("time", "gravity")
 UP_DEGREES = 5.0
 """Root mean square error of the direction of gravity that rows are trained with."""
@@ -126,20 +120,6 @@ def middle(persons: ClipPersons) -> Example:
     return persons.frames[:, persons.frames.observation.box.shape[1] // 2]
 
 
-def answered(base: str, seen: Observation, start: int, weigh: Weigh | None = None) -> Estimate:
-    """What the base says of one frame of some persons; each has the same noise in all frames, as a clip has."""
-    draws = [seeded(SEED, "guess", start + i) for i in range(len(seen.box))]
-    policy = LitePolicy.load(base, BODY)
-    return estimate_bodies(
-        policy, seen, SamplerConfig(HYPOTHESES), RefinementConfig(), noise_of("mediapipe"), draws, weigh
-    )
-
-
-def parts(count: int) -> Iterator[slice]:
-    for start in range(0, count, PERSONS_AT_ONCE):
-        yield slice(start, min(start + PERSONS_AT_ONCE, count))
-
-
 # -- time --------------------------------------------------------------------------------------------------------------
 
 
@@ -156,7 +136,8 @@ class Seen:
 
 def frames_answered(base: str, persons: ClipPersons, start: int) -> Seen:
     seen = persons.frames.observation
-    found = [answered(base, seen[:, f], start) for f in range(seen.batch_shape[1])]
+    policy = LitePolicy.load(base, BODY)
+    found = [answered(policy, seen[:, f], start) for f in range(seen.batch_shape[1])]
     bodies = [e.hypotheses.body for e in found]
     rotmats, betas = torch.stack([b.rotmats for b in bodies], 1), torch.stack([b.betas for b in bodies], 1)
     return Seen(rotmats, betas, found[len(found) // 2].fused)
@@ -203,9 +184,10 @@ def heard(up: Tensor, degrees: float, name: str = "up") -> Tensor:
 def weighed(base: str, persons: ClipPersons) -> BodyParams:
     """The base's own hypotheses of the middle frame, fused with the weights of the critic."""
     example, up, found = middle(persons), heard(persons.up, UP_DEGREES), []
+    policy = LitePolicy.load(base, BODY)
     for part in parts(len(up)):
         weigh = Weighing(GravityCritic(BODY, up[part]), temperature=1.0)
-        found.append(answered(base, example.observation[part], part.start, weigh).fused)
+        found.append(answered(policy, example.observation[part], part.start, weigh).fused)
     return BodyParams.cat(found)
 
 
@@ -222,61 +204,6 @@ def with_gravity_scores(args: argparse.Namespace, base: str, up: Tensor) -> None
 
 
 # -- the audit ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Audited:
-    """The base's own samples of the middle frame, and how far they are from the truth."""
-
-    hypotheses: Hypotheses
-    example: Example
-    errors: Tensor
-    depth: Tensor
-    """Errors along the line of sight alone."""
-
-    @staticmethod
-    def of(base: str, example: Example) -> Audited:
-        assert example.annotation is not None
-        draws = [seeded(SEED, "audit", i) for i in range(len(example.observation.box))]
-        plain, detector = RefinementConfig(method="none"), noise_of("mediapipe")
-        policy = LitePolicy.load(base, BODY)
-        group = estimate_bodies(policy, example.observation, SamplerConfig(16), plain, detector, draws)
-        joints, truth = group.hypotheses.joints[..., :24, :], example.annotation.joints[:, None, :24]
-        away = (joints - joints[..., :1, :]) - (truth - truth[..., :1, :])
-        return Audited(group.hypotheses, example, mpjpe(joints, truth, root=0), away[..., 2].abs().mean(-1))
-
-    def near(self, body: BodyParams) -> Tensor:
-        """Scores by nearness to a body."""
-        joints = self.hypotheses.joints[..., :24, :]
-        return -mpjpe(joints, posed_joints(BODY, body)[:, None, :24], root=0)
-
-    def off(self, body: BodyParams) -> float:
-        """How far a body is from the truth, mean over persons, metres."""
-        assert self.example.annotation is not None
-        return float(mpjpe(posed_joints(BODY, body)[:, :24], self.example.annotation.joints[:, :24], root=0).mean())
-
-    def said(self, scores: Tensor, rival: Tensor | None = None) -> dict[str, Any]:
-        """How well scores order the samples, also along the line of sight, and beyond a rival's."""
-        rank = self.rank(scores)
-        found: dict[str, Any] = {
-            "srcc": float(rank.mean()),
-            "depth": float(spearman(scores.numpy(), self.depth.numpy()).mean()),
-            "picked": float(self.errors[torch.arange(len(scores)), scores.argmax(1)].mean()),
-            "group": float(self.errors.mean()),
-            "best": float(self.errors.amin(1).mean()),
-        }
-        if rival is not None:
-            d = paired_difference(rank, self.rank(rival))
-            found["beyond"] = [d.mean, d.low, d.high]
-        return found
-
-    def rank(self, scores: Tensor) -> np.ndarray:
-        return spearman(scores.numpy(), self.errors.numpy())
-
-
-def standard(scores: Tensor) -> Tensor:
-    """In standard deviations of the group."""
-    return (scores - scores.mean(1, keepdim=True)) / scores.std(1, keepdim=True).clamp(min=1e-9)
 
 
 def time_audit(args: argparse.Namespace) -> list[dict]:
