@@ -116,8 +116,8 @@ def text_of(document: dict[str, Any]) -> str:
         "# Beyond the edges of the grids", "",
         "Rows of [alignment.md](alignment.md) that follow nobody, chance, the truth or the scorer and took the last "
         f"rate of their grid. `lite-lab`, one fine-tuning seed, {s['persons']} groups, as there; `fused` without "
-        f"refinement on {s['val_persons']} persons of wild/val, mm. Rates go on by thirds while that falls. Trials inside the "
-        "grids are those of alignment.json.", "",
+        f"refinement on {s['val_persons']} persons of wild/val, mm. Rates go on by thirds while that falls. Trials "
+        "inside the grids are those of alignment.json.", "",
         f"Command: `python benchmarks/alignment/edges.py --data DIR --work DIR`; {s['cpu_minutes']} CPU minutes.", "",
     ]  # fmt: skip
     if reading := document.get("reading"):
