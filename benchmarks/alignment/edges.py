@@ -11,7 +11,6 @@ in `--work`; a run that was cut off goes on where it was. Writes docs/results/al
 
 import argparse
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from hmralign.studies.alignment.phases import PHASES
 from hmralign.studies.alignment.rows import BASE, row_named
 from hmralign.studies.alignment.settings import StudySettings
 from hmralign.studies.alignment.study import AlignmentStudy, Choice
+from spent_cpu import SpentCpu
 
 RESULTS = Path(__file__).parents[2] / "docs/results"
 FOLLOWED = (None, "random", "oracle", "scorer-lab")
@@ -157,8 +157,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.WARNING)
     args.work.mkdir(parents=True, exist_ok=True)
-    started, spent = time.process_time(), args.work / "edges_cpu_seconds.json"
-    before = read_json(spent, "seconds")["seconds"] if spent.exists() else 0.0
+    spent = SpentCpu(args.work / "edges_cpu_seconds.json")
     known = read_json(RESULTS / "alignment.json", "the comparison")
     edges = {e.name: e for e in edges_of(known) if not args.rows or e.name in args.rows}
     study = AlignmentStudy(
@@ -171,10 +170,8 @@ def main() -> None:
     PHASES["groups"](study)
     tuning = {name: gone_on(study, edge) | {"old_rate": edge.choice.rate} for name, edge in edges.items()}
     rows = tested(study, tuning, edges, Choice(**known["rows"][BESIDE]["choice"] | {"temperature": None}))
-    seconds = before + time.process_time() - started
-    write_json(spent, {"seconds": seconds})
     reading = args.out.with_name(f"{args.out.stem}_reading.md")
-    settings = {"persons": args.persons, "val_persons": args.val_persons, "cpu_minutes": round(seconds / 60)}
+    settings = {"persons": args.persons, "val_persons": args.val_persons, "cpu_minutes": round(spent.minutes())}
     document = {"settings": settings, "tuning": tuning, "test_persons": args.test_persons, "rows": rows}
     write_json(args.out, document, indent=1)
     told = document | {"reading": reading.read_text(encoding="utf-8") if reading.is_file() else None}

@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +41,7 @@ from evidence_frame import (
     best_rates,
     command,
     final,
+    rows_named,
     shards,
     start_of_sequence,
     store_of,
@@ -71,6 +71,7 @@ from hmralign.systems.align.configuration import recommended
 from hmralign.tracking.instant import smoothed_instants
 from hmralign.tracking.linking import motion_features
 from hmralign.tracking.placing import place_by_keypoints
+from spent_cpu import SpentCpu
 
 ROOT = Path(__file__).parents[2]
 RATE, LONGEST_GAP = 30.0, 6
@@ -304,10 +305,7 @@ OURS = {
 
 def rows_of(args: argparse.Namespace) -> list[Row]:
     """The rows asked for by name, or all of them."""
-    found = [row for row in rows(args.evidence) if not args.rows or row.name in args.rows]
-    if unknown := set(args.rows or ()) - {row.name for row in found}:
-        raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
-    return found
+    return rows_named(rows(args.evidence), args.rows)
 
 
 def with_evidence(args: argparse.Namespace, persons: ClipPersons) -> None:
@@ -415,17 +413,14 @@ def main() -> None:
     rows_of(args)  # a mistyped name is told before an hour of work
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    started, spent = time.process_time(), args.work / f"cpu_seconds_{args.evidence}.json"
-    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    spent = SpentCpu(args.work / f"cpu_seconds_{args.evidence}.json")
     document: dict[str, Any] = {"critics": audited(args)}
-    spent.write_text(json.dumps(before + time.process_time() - started))  # what is killed later has had its audit
+    spent.seconds()  # what is killed later has had its audit
     if args.phase == "all":
         document |= trained(args)
-    total = before + time.process_time() - started
-    spent.write_text(json.dumps(total))
     names = ("base", "persons", "steps", "sequence", "rates", "extend", "seeds", "val_persons", "critic_persons")
     settings = {n: getattr(args, n) for n in names} | {
-        "cpu_minutes": f"{total / 60:.1f}", "command": command(),
+        "cpu_minutes": f"{spent.minutes():.1f}", "command": command(),
         "test": "new persons of held-out poses, without masks",
     }  # fmt: skip
     report({"settings": settings, **document}, args)
