@@ -72,10 +72,10 @@ ADVICE = {
     ),
     "frames": Advice(
         "video without labels: the frames around an instant",
-        "answer the clip as a clip (`recover` links and smooths it); audit the track before anything follows it",
+        "answer the clip as a clip (`recover` links and smooths it); no alignment",
         "the smoothed track of frames within 0.4 s errs 147 mm where the frame's own answer errs 150, and orders "
         "samples no better than that answer (+0.03, -0.02 to +0.08); were the errors of frames independent "
-        "+0.10 (+0.04 to +0.15)",
+        "+0.10 (+0.04 to +0.15). Trained on: DPO -0.1 (-0.3 to -0.0), as its controls; SFT +0.4 (-1.2 to +2.0)",
         "a group of samples for each frame",
         "results/moments_reading.md",
     ),
