@@ -233,10 +233,15 @@ def start_of_sequence(row: Row, args: argparse.Namespace) -> tuple[str, dict[str
 
 
 def final(
-    rows: Sequence[Row], ours: Sequence[str], base: str, chosen: dict[str, dict], args: argparse.Namespace
+    rows: Sequence[Row],
+    ours: Sequence[str],
+    base: str,
+    chosen: dict[str, dict],
+    args: argparse.Namespace,
+    test: tuple[Persons, str] | None = None,
 ) -> dict[str, Any]:
-    """Table of all rows, and those that are held against each of the others."""
-    persons, called = chosen_test(args)
+    """Table of all rows, and those that are held against each of the others, on persons of one's own or the frame's."""
+    persons, called = test or chosen_test(args)
     reference = measured(base, persons, called, args)
     table: dict[str, Any] = {"base": {"mm": {k: round(1000 * float(np.nanmean(v)), 1) for k, v in reference.items()}}}
     means: dict[str, dict[str, np.ndarray]] = {}
