@@ -161,7 +161,8 @@ def text_of(document: dict[str, Any]) -> str:
     lines += ["## Trials", "", markdown_table(["row", "took", "takes", *tried], body), ""]
     lines += [f"## Test persons ({document['test_persons']} of wild/test, M = 20)", ""]
     lines += [
-        f"Rows that gained {TESTED_GAIN} mm or more, and rows that alignment.md does not have. Differences are paired, with 95 % intervals.",
+        f"Rows that gained {TESTED_GAIN} mm or more, and rows that alignment.md does not have.",
+        "Differences are paired, with 95 % intervals.",
         "",
     ]
     head = ["row", "rate", "fused - base", "at the old rate", "refined", "at the old rate", "min 10, refined",
