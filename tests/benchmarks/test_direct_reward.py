@@ -48,7 +48,7 @@ def test_every_arm_runs_and_stands_in_the_tables_beside_the_start(tmp_path, quic
         assert second["all"]["mpjpe_mm"] == pytest.approx(first["all"]["mpjpe_mm"], rel=1e-4)
         assert second["all"]["second"]["mpjpe_mm"] == pytest.approx(first["all"]["second"]["mpjpe_mm"], rel=1e-4)
         assert first["all"]["second"]["mpjpe_mm"] != first["all"]["mpjpe_mm"]
-    assert {row["arm"] for row in document["rows"]} == {"before", "mean", "medoid", *direct_reward.ARMS}
+    assert {row["arm"] for row in document["rows"]} == {"before", "mean", "medoid", "liked", *direct_reward.ARMS}
     control = next(row for row in document["rows"] if row["arm"] == direct_reward.CONTROL)
     assert control["all"]["against_control"] == [0.0, 0.0, 0.0] and control["seeds"] == 1
     assert document["persons"] == {"ordinary": 3, "hard": 2, "all": 5}
@@ -59,6 +59,7 @@ def test_every_arm_runs_and_stands_in_the_tables_beside_the_start(tmp_path, quic
         "one call of the base",
         direct_reward.MEAN,
         direct_reward.MEDOID,
+        direct_reward.LIKED,
         "the base, DDIM",
     ]
     for words in (
