@@ -134,8 +134,8 @@ def propose(
 ) -> PersonGroup:
     """M bodies per person, half of them from the mirror image.
 
-    It is the `propose` of policies, with the noise of one generator, and their `propose_each`, with noise of its own for
-    each person; either is one batch.
+    It is the `propose` of policies, with the noise of one generator, and their `propose_each`, with noise of its own
+    for each person; either is one batch.
     """
     return sample_group(self.model, self.body, observation, sampler, generator)
 
