@@ -10,8 +10,8 @@
 
 - (i) `overfit`: can the network and its sampler show 8 bodies that it has learned by heart? Passes within 2 mm of the
   judge on their true views.
-- (ii) `bound`: what would it gain from knowing the pose? The base goes on, with skeleton maps of all views as part of
-  its condition.
+- (ii) `bound`: what would it gain from knowing the pose? The base goes on, with the skeleton maps of each view added to
+  the patches that they belong to.
 - (iii) `held-out`: does it say more of unseen persons than memory, which is retrieval by image among the training
   persons? Passes where its error is lower, interval included, on ordinary and on hard poses.
 
@@ -37,7 +37,13 @@ from torch import Tensor, nn
 from hmralign.alignment.multiview_reward import sampled_views
 from hmralign.body.free_body import load_free_body
 from hmralign.data.synthetic.hard_poses import is_hard
-from hmralign.evaluation.multiview_controls import at_random, most_central, one_step, retrieved
+from hmralign.evaluation.multiview_controls import (
+    at_random,
+    most_central,
+    one_step,
+    retrieved,
+    with_sides_of_another,
+)
 from hmralign.metrics.image_quality import soft_iou
 from hmralign.metrics.intervals import bootstrap_mean
 from hmralign.metrics.joint_errors import mpjpe
@@ -51,6 +57,7 @@ from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.json_file import HEADER, parse_json
 from hmralign.storage.seeds import seeded
 from hmralign.storage.whole_file import write_json, write_whole
+from hmralign.structures.multi_views import VIEW_CHANNELS
 from hmralign.training.learning_rate import warm_cosine
 from hmralign.training.loop import Loop, LoopConfig
 from hmralign.training.multiview_base import MultiViewTrainingConfig, train_multiview, view_persons
@@ -129,13 +136,6 @@ def held_out(judge: Any, policy: Any, persons: RingPersons, bank: RingPersons) -
     }
 
 
-def with_sides_of_another(views: Tensor) -> Tensor:
-    """Views whose sides, all but front and back, are those that were drawn for the next person's front."""
-    exchanged, back = views.roll(1, 0), views.shape[1] // 2
-    exchanged[:, 0], exchanged[:, back] = views[:, 0], views[:, back]
-    return exchanged
-
-
 def with_front(views: Tensor, fronts: Tensor) -> Tensor:
     """Views with the front that is known in place of the made one."""
     return torch.cat([fronts[:, None], views[:, 1:]], 1)
@@ -197,23 +197,31 @@ def sides(policy: Any, persons: RingPersons, picture: Path | None = None) -> dic
 
 
 class Told(MultiViewPolicy):
-    """The base, whose condition also holds the skeleton maps of all views; begins as the base, which ignores them."""
+    """The base, to whose patches of each view that view's skeleton maps are added; begins as the base."""
 
     def __init__(self, base: MultiViewPolicy) -> None:
         super().__init__(base.network, num_steps=base.num_steps)
-        front, config = base.network.front, base.network.config
-        channels = front.in_channels + config.views * NUM_BONES
-        more = nn.Conv2d(channels, config.width, config.patch, stride=config.patch)
+        patches, config = base.network.patches, base.network.config
+        more = nn.Conv2d(VIEW_CHANNELS + NUM_BONES, config.width, config.patch, stride=config.patch)
         with torch.no_grad():
             more.weight.zero_()
-            more.weight[:, : front.in_channels] = front.weight
-            assert front.bias is not None and more.bias is not None
-            more.bias.copy_(front.bias)
-        self.network.front = more
+            more.weight[:, :VIEW_CHANNELS] = patches.weight
+            assert patches.bias is not None and more.bias is not None
+            more.bias.copy_(patches.bias)
+        self.network.patches = more
 
     def context(self, front: Tensor) -> Tensor:
         """Fronts with maps behind, as `told` makes them."""
         return front
+
+    def predict_x_0(self, x_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """Predicted clean samples, (person, hyp, dims)."""
+        people, hyps = t.shape
+        context = context[:, None].expand(-1, hyps, -1, -1, -1).flatten(0, 1)
+        front, maps = context[:, :VIEW_CHANNELS], context[:, VIEW_CHANNELS:]
+        noisy = x_t.unflatten(-1, self.network.config.shape).flatten(0, 1)
+        seen = torch.cat([noisy, maps.unflatten(1, (-1, NUM_BONES))], 2)
+        return self.network(seen, t.flatten(), front).flatten(1).unflatten(0, (people, hyps))
 
 
 def told(persons: RingPersons, ring: Any) -> Tensor:
@@ -229,6 +237,7 @@ def continued(policy: MultiViewPolicy, parts: Any, config: MultiViewTrainingConf
         rate=lambda step, done: warm_cosine(step, done, peak=config.learning_rate, warmup=50, floor=0.02),
         steps=None,
         seconds=60 * config.max_cpu_minutes,
+        clip_norm=config.clip_norm,
         ema_decay=config.ema_decay,
         save_every=config.save_every,
         clock=time.process_time,
@@ -254,7 +263,9 @@ def view_steps(
         x_0 = model.from_views(some.pixels.float())[:, None]
         t = times(model, len(x_0), draw)[:, None]
         eps = torch.randn(x_0.shape, generator=draw)
-        yield Part({"loss": model.view_loss(x_0, t, eps, condition(model, some))[:, 0] / SCALE**2})
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+            loss = model.view_loss(x_0, t, eps, condition(model, some))[:, 0].float()
+        yield Part({"loss": loss / SCALE**2})
 
     return parts
 
@@ -331,7 +342,11 @@ def text_of(found: dict[str, Any]) -> str:
         ]
     if (two := found.get("bound")) is not None:
         parts += ["## (ii) Told the pose", ""]
-        parts += [f"The base, continued for {two['cpu_minutes']:g} CPU minutes with skeleton maps as condition.", ""]
+        parts += [
+            f"The base, continued for {two['cpu_minutes']:g} CPU minutes, with skeleton maps added to the patches of",
+            "their views.",
+            "",
+        ]
         parts += [_table(two["rows"]), ""]
     if (three := found.get("held-out")) is not None:
         parts += ["## (iii) Unseen persons", ""]
@@ -410,10 +425,13 @@ def main() -> None:
     drawn = MultiViewTrainingConfig(pose_file=args.pose_file, kind=args.base_kind)
     judge = judge_on_ring(load_judge(args.judge, load_free_body("3k5").skeleton_hash), drawn.ring)
     shape = ViewTransformerConfig(shows_front=1, front_reader=384)
-    short = {"model": shape, "max_cpu_minutes": args.minutes, "learning_rate": args.rate, "ema_decay": 0.99}
+    short = {
+        "model": shape, "max_cpu_minutes": args.minutes, "learning_rate": args.rate, "ema_decay": 0.99,
+        "clip_norm": 0.1, "bfloat16": args.bfloat16,
+    }  # fmt: skip
     if args.gate == "overfit":
-        learned = {"front_joints_weight": 1.0, "clip_norm": 0.1, "bfloat16": args.bfloat16}
-        config = MultiViewTrainingConfig(pose_file=args.pose_file, persons=OVERFITTED, **learned, **short)
+        learned = {"persons": OVERFITTED, "front_joints_weight": 1.0}
+        config = MultiViewTrainingConfig(pose_file=args.pose_file, **learned, **short)
         found = overfit(judge, config, args.work)
     elif args.gate == "sides":
         found = sides(MultiViewPolicy.load(args.base), view_persons(drawn, args.test, "test", split="test"), PICTURE)

@@ -64,7 +64,7 @@ def test_a_model_that_is_told_the_pose_begins_as_the_base_and_learns_to_listen(j
     found = gates.bound(judge, deepcopy(base), persons, persons, CONFIG, tmp_path)
     assert set(found["rows"]) == {"true views", "told the pose"}
     state = torch.load(tmp_path / "bound.pt", weights_only=True)
-    assert float(state["model"]["network.front.weight"][:, 4:].abs().max()) > 0
+    assert float(state["model"]["network.patches.weight"][:, 4:].abs().max()) > 0
     assert "(ii)" in gates.text_of({"bound": found})
 
 

@@ -122,16 +122,19 @@ class ViewTransformer(nn.Module):
         )
 
     def forward(
-        self, noisy: Float[Tensor, "n view 4 h w"], t: Int[Tensor, " n"], front: Float[Tensor, "n given h w"]
+        self, noisy: Float[Tensor, "n view given h w"], t: Int[Tensor, " n"], front: Float[Tensor, "n 4 h w"]
     ) -> Float[Tensor, "n view 4 h w"]:
-        """Predicted clean views; t are indices into the schedule, channels of the front as many as its patches take."""
+        """Predicted clean views; t are indices into the schedule.
+
+        Channels behind the four of a noisy view, as many as the patches take, are told of that view.
+        """
         n, views = noisy.shape[:2]
         flat = noisy.flatten(0, 1)
         tokens = self.patches(flat).flatten(2).mT.unflatten(0, (n, views))  # (n, V, P, w)
         tokens = tokens + self.view[:views] + self.place
         time = self.time(_waves(t, self.config.width, self.config.schedule.num_steps).to(tokens))
         if self.reader is not None:
-            to_time, to_views = self.reader(front[:, :VIEW_CHANNELS])
+            to_time, to_views = self.reader(front)
             time, tokens = time + to_time, tokens + to_views
         tokens = tokens.flatten(1, 2)
         given = self.front(front).flatten(2).mT + self.view[-1] + self.place
@@ -142,19 +145,18 @@ class ViewTransformer(nn.Module):
         out = self.norm(x[:, : tokens.shape[1]]).unflatten(1, (views, -1)).flatten(0, 1)
         grown = self.unpatch(out.mT.unflatten(-1, (side, side)))
         known = [front_in_views(front, views).flatten(0, 1)] if self.config.shows_front else []
-        return self.head(torch.cat([grown, flat, *known], 1)).unflatten(0, (n, views))
+        return self.head(torch.cat([grown, flat[:, :VIEW_CHANNELS], *known], 1)).unflatten(0, (n, views))
 
 
-def front_in_views(front: Float[Tensor, "n given h w"], views: int) -> Float[Tensor, "n views 4 h w"]:
+def front_in_views(front: Float[Tensor, "n 4 h w"], views: int) -> Float[Tensor, "n views 4 h w"]:
     """What a front says of each of evenly spaced views: itself, its mirror image from behind, and nothing else.
 
     From behind, an orthographic camera sees the same outline the other way round; the normals there are not known.
     """
-    pixels = front[:, :VIEW_CHANNELS]
-    shown = pixels.new_zeros((len(front), views, *pixels.shape[1:]))
-    shown[:, 0] = pixels
+    shown = front.new_zeros((len(front), views, *front.shape[1:]))
+    shown[:, 0] = front
     if views % 2 == 0:
-        shown[:, views // 2, -1] = pixels[:, -1].flip(-1)
+        shown[:, views // 2, -1] = front[:, -1].flip(-1)
     return shown
 
 
