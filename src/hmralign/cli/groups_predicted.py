@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hmralign.preferences.store import GroupStore
 
 _NOT_FOR_PREDICTIONS = (
-    "checkpoint", "group_size", "num_steps", "with_truth", "persons", "detector", "detector_folder",
+    "checkpoint", "group_size", "num_steps", "runtime", "with_truth", "persons", "detector", "detector_folder",
 )  # fmt: skip
 """Options that mean nothing where another system has predicted the hypotheses."""
 

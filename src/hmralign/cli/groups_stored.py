@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hmralign.preferences.store import GroupStore
 
 _FOR_SAMPLING = (
-    "out", "checkpoint", "group_size", "num_steps", "with_truth", "persons", "shard_size", "detector",
+    "out", "checkpoint", "group_size", "num_steps", "runtime", "with_truth", "persons", "shard_size", "detector",
     "detector_folder", "predicted_by",
 )  # fmt: skip
 """Options that mean nothing where the groups are there already."""
