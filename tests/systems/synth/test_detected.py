@@ -12,9 +12,10 @@ from hmralign.cli.main import main
 from hmralign.data.keypoint_box import keypoint_box
 from hmralign.data.shards import open_shards
 from hmralign.data.synthetic.synthwild import world_generator
-from hmralign.detection.catalogue import DetectorSetting, make_detector
+from hmralign.detection.catalogue import DetectorSetting
 from hmralign.detection.detection import Detection
 from hmralign.detection.environment import detector_environment
+from hmralign.detection.mediapipe_detector import make_mediapipe
 from hmralign.detection.person_mask import PersonMask
 from hmralign.geometry.cameras import apply_affine, crop_affine, project
 from hmralign.rendering.scenes.crops import SceneMix, inside_photo
@@ -123,7 +124,8 @@ def test_what_the_detector_says_comes_back_in_pixels_of_the_photo(persons):
     assert (seen.confidence == 0.8).all() and not seen.has_mask.any()
     assert torch.equal(seen.K, example.observation.K)
     assert torch.equal(seen.knows_camera, example.observation.knows_camera)
-    assert torch.equal(found.annotation.joints, example.annotation.joints)
+    assert found.annotation is not None and torch.equal(found.annotation.joints, example.annotation.joints)
+    assert seen.crop is not None and seen.has_crop is not None
     assert seen.crop.shape == (PERSONS, 3, CROP, CROP) and seen.has_crop.all()
     assert seen.crop.float().flatten(1).std(1).gt(3).all(), "there is something to see"
     assert all(0 < height <= SIDE and 0 < width <= SIDE for height, width, _ in detector.shapes)
@@ -142,6 +144,7 @@ def test_the_detection_on_the_persons_box_is_taken_and_who_is_missed_is_left_out
     middle = boxes.view(-1, 2, 2).mean(1)[rows]
     assert (found.observation.keypoints.mean(1) - middle).norm(dim=-1).max() < 2
     nobody, rows, _ = observed(persons, [[]] * PERSONS)
+    assert nobody.observation.crop is not None
     assert len(rows) == 0 and nobody.observation.crop.shape == (0, 3, CROP, CROP)
 
 
@@ -242,13 +245,9 @@ def test_without_a_detector_environment_one_sentence_says_what_to_do(tmp_path, m
 def test_the_shipped_detector_finds_rendered_persons(persons):
     """Half of the persons at least, and most of them near where they are: they are in plain clothes."""
     body, example, seen = persons
-    detector = make_detector("mediapipe", DetectorSetting(one_person=True))
-    try:
-        found, rows = detected_examples(
-            body, example, seen, Looking(detector, 320, 160), SceneMix(), seeded(0, "scene")
-        )
-    finally:
-        detector.close()
+    with make_mediapipe(DetectorSetting(one_person=True)) as detector:
+        looking = Looking(detector, 320, 160)
+        found, rows = detected_examples(body, example, seen, looking, SceneMix(), seeded(0, "scene"))
     assert len(rows) >= PERSONS // 2
     hips = project(seen.joints[rows][:, [1, 2]], example.observation.K[rows]).mean(1)
     gap = (found.observation.keypoints[:, [11, 12]].mean(1) - hips).norm(dim=-1)

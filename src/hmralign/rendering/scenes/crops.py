@@ -133,6 +133,7 @@ class _Scene:
 
     def _mesh(self, example: Example) -> Float[Tensor, "n vert 3"]:
         """Bodies as observed, in cloth that stands off them."""
+        assert example.annotation is not None
         body, params = self.body, example.annotation.body
         mesh = vertices_from_fk(body, params.betas, params.body_pose, self.seen.global_rotmats, self.seen.joints)
         away = stand_off(body.v_template, body.weights, self.looks)
