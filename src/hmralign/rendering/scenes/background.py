@@ -59,12 +59,12 @@ class Walls:
         column = self.above[..., None].lerp(self.ground[..., None], below[:, None].float())
         picture = column[..., None].repeat(1, 1, 1, half)
         for number, grid in enumerate(self.noise):
-            picture += _blocks(grid, half) if number % 2 else interpolate(grid, size=(half, half), mode="bilinear")
+            picture += blocks(grid, half) if number % 2 else interpolate(grid, size=(half, half), mode="bilinear")
         return interpolate(picture.clamp_(0, 1), size=(size, size), mode="bilinear")
 
 
-def _blocks(grid: Float[Tensor, "n 3 cells cells"], size: int) -> Float[Tensor, "n 3 size size"]:
-    """`interpolate` by the nearest cell, which is slow at it."""
+def blocks(grid: Float[Tensor, "n 3 cells cells"], size: int) -> Float[Tensor, "n 3 size size"]:
+    """Each cell spread over its pixels, as `interpolate` by the nearest cell does, more slowly."""
     cells = grid.shape[-1]
     cell = (torch.arange(size) * torch.tensor(cells / size)).long().clamp(max=cells - 1)
     return grid.index_select(3, cell).index_select(2, cell)
