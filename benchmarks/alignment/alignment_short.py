@@ -39,6 +39,7 @@ from hmralign.systems.align.configuration import AlignConfig, recommended
 from hmralign.systems.align.run import align_policy
 from hmralign.systems.evaluate.predict import PredictConfig
 from hmralign.systems.evaluate.run import EvaluateConfig, evaluate_policy
+from spent_cpu import SpentCpu
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
@@ -307,22 +308,19 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=10**6, help="at most so many of each split")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    started = time.process_time()
-    spent = args.work / "cpu_seconds.json"
-    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    spent = SpentCpu(args.work / "cpu_seconds.json")
     store = groups(args)
     chosen = tune(store, args)
     if args.phase == "all":
         document = final(store, chosen, args)
-        total = before + time.process_time() - started
         document["tuning"] = chosen
         document["settings"] = {
             "groups": args.groups, "steps": args.steps, "val_persons": min(VAL_PERSONS, args.persons),
             "test_persons": min(TEST_PERSONS, args.persons), "base": checkpoint_hash(BASE), "seeds": SEEDS,
-            "store": store.content_hash(), "cpu_minutes": round(total / 60),
+            "store": store.content_hash(), "cpu_minutes": round(spent.minutes()),
         }  # fmt: skip
         report(document, args.out)
-    spent.write_text(json.dumps(before + time.process_time() - started))
+    spent.seconds()
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""Rates beyond the grids of the comparison of methods, for rows whose best rate was the last of its grid.
+"""Rates beyond the grids of the comparison of methods, for rows whose best rate was the last of its grid; new rows.
 
     python benchmarks/alignment/edges.py --data DIR --work DIR
 
 docs/results/alignment.md gave every row the same number of rates, and many took the lowest or the highest. Here such a
 row goes on beyond its edge, by thirds, while validation persons like it better: the same persons, groups, steps and
-seed. Rows that gain by it are then measured at their new rate, and at their old one, beside the base and `DPO, scorer`
-on the first persons of wild/test. `DIR` of the data holds wild/train, wild/val and wild/test of SynthWild. Cells lie
-in `--work`; a run that was cut off goes on where it was. Writes docs/results/alignment_edges.md and .json.
+seed. Rows that alignment.md does not have (rounds of DPO and of groups, other strengths of groups) get the same rates
+and go on in the same way. Rows that gain, and all new ones, are then measured beside the base and `DPO, scorer` on the
+first persons of wild/test, at their old rate too. `DIR` of the data holds wild/train, wild/val, wild/test, lab/train
+and broad/train of SynthWild. Cells lie in `--work`; a run that was cut off goes on where it was. Writes
+docs/results/alignment_edges.md and .json.
 """
 
 import argparse
 import logging
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +31,49 @@ from hmralign.studies.alignment.phases import PHASES
 from hmralign.studies.alignment.rows import BASE, row_named
 from hmralign.studies.alignment.settings import StudySettings
 from hmralign.studies.alignment.study import AlignmentStudy, Choice
+from spent_cpu import SpentCpu
 
 RESULTS = Path(__file__).parents[2] / "docs/results"
-FOLLOWED = (None, "random", "oracle", "scorer-lab")
-"""Critics whose rows are looked at: nobody, chance, the truth, and the one that rows gain by."""
+FOLLOWED = (None, "random", "scorer-lab")
+"""Critics whose rows are looked at: nobody, chance, and the one that rows gain by."""
 BESIDE = "DPO, scorer"
 COLUMNS = ("fused", "single", "min_of_10")
 TESTED_GAIN = 0.2
 """Millimetres on validation persons from which a row is measured anew: less is noise of the choice."""
 
 
+NEW = (
+    "DPO refreshed, scorer",
+    "GPA sigmoid refreshed, scorer",
+    *(f"GPA sigmoid, beta {beta}, scorer" for beta in (3, 10, 100)),
+)
+"""Rows that the document does not have."""
+
+
 @dataclass(frozen=True)
 class Edge:
-    """A row whose best rate was the last of its grid."""
+    """A row whose best rate was the last of its grid, or which was never tuned."""
 
     name: str
     choice: Choice
+    """What was chosen; of a new row its length alone."""
     trials: dict[float, float]
     """Rate -> `fused` on validation persons, mm, of runs of the chosen length."""
+
+    @property
+    def is_new(self) -> bool:
+        return not self.trials
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Where the search begins."""
+        return tuple(self.trials) or row_named(self.name).rates
+
+
+def new_rows(settings: StudySettings) -> Iterator[Edge]:
+    """Rows without a choice or trials."""
+    for name in NEW:
+        yield Edge(name, Choice(0.0, settings.scaled(row_named(name).lengths[0]), None), {})
 
 
 def edges_of(document: dict[str, Any]) -> Iterator[Edge]:
@@ -78,7 +104,7 @@ def gone_on(study: AlignmentStudy, edge: Edge) -> dict[str, Any]:
         columns = study.columns(cell, study.tuning)
         return float("inf") if columns is None else round(float(columns["raw"]["fused"].mean()) * 1000, 2)
 
-    return best_rate(error, tuple(edge.trials), extend=True)
+    return best_rate(error, edge.rates, extend=True)
 
 
 def errors(study: AlignmentStudy, name: str, choice: Choice, rate: float) -> dict[str, Any]:
@@ -98,14 +124,18 @@ def tested(study: AlignmentStudy, found: dict[str, dict], edges: dict[str, Edge]
     rows = {BESIDE: {"rate": known.rate, "minus_base": differences(beside, base)}}
     for name, one in found.items():
         edge = edges[name]
-        if edge.trials[edge.choice.rate] - one["trials"][f"{one['rate']:g}"] < TESTED_GAIN:
+        if not edge.is_new and edge.trials[edge.choice.rate] - one["trials"][f"{one['rate']:g}"] < TESTED_GAIN:
             continue
-        new, old = (errors(study, name, edge.choice, rate) for rate in (one["rate"], edge.choice.rate))
+        new = errors(study, name, edge.choice, one["rate"])
         rows[name] = {
-            "rate": one["rate"], "old_rate": edge.choice.rate, "minus_base": differences(new, base),
-            "old_minus_base": differences(old, base), "minus_old": differences(new, old),
-            "minus_beside": differences(new, beside),
+            "rate": one["rate"], "minus_base": differences(new, base), "minus_beside": differences(new, beside)
         }  # fmt: skip
+        if not edge.is_new:
+            old = errors(study, name, edge.choice, edge.choice.rate)
+            rows[name] |= {
+                "old_rate": edge.choice.rate, "old_minus_base": differences(old, base),
+                "minus_old": differences(new, old),
+            }  # fmt: skip
         print(name, rows[name]["minus_base"]["refined.fused"], flush=True)
     return rows
 
@@ -114,7 +144,7 @@ def text_of(document: dict[str, Any]) -> str:
     s = document["settings"]
     lines = [
         "# Beyond the edges of the grids", "",
-        "Rows of [alignment.md](alignment.md) that follow nobody, chance, the truth or the scorer and took the last "
+        "Rows of [alignment.md](alignment.md) that follow nobody, chance or the scorer and took the last "
         f"rate of their grid. `lite-lab`, one fine-tuning seed, {s['persons']} groups, as there; `fused` without "
         f"refinement on {s['val_persons']} persons of wild/val, mm. Rates go on by thirds while that falls. Trials "
         "inside the grids are those of alignment.json.", "",
@@ -126,10 +156,15 @@ def text_of(document: dict[str, Any]) -> str:
     body = []
     for name, one in document["tuning"].items():
         cells = [f"{one['trials'][rate]:.1f}" if rate in one["trials"] else "" for rate in tried]
-        body.append([name, f"{one['old_rate']:g}", f"{one['rate']:g}", *cells])
+        took = f"{one['old_rate']:g}" if one["old_rate"] else ""
+        body.append([name, took, f"{one['rate']:g}", *cells])
     lines += ["## Trials", "", markdown_table(["row", "took", "takes", *tried], body), ""]
     lines += [f"## Test persons ({document['test_persons']} of wild/test, M = 20)", ""]
-    lines += [f"Rows that gained {TESTED_GAIN} mm or more. Differences are paired, with 95 % intervals.", ""]
+    lines += [
+        f"Rows that gained {TESTED_GAIN} mm or more, and rows that alignment.md does not have.",
+        "Differences are paired, with 95 % intervals.",
+        "",
+    ]
     head = ["row", "rate", "fused - base", "at the old rate", "refined", "at the old rate", "min 10, refined",
             f"minus {BESIDE}", "the same, refined", "min 10, refined"]  # fmt: skip
     body = []
@@ -157,25 +192,22 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.WARNING)
     args.work.mkdir(parents=True, exist_ok=True)
-    started, spent = time.process_time(), args.work / "edges_cpu_seconds.json"
-    before = read_json(spent, "seconds")["seconds"] if spent.exists() else 0.0
+    spent = SpentCpu(args.work / "edges_cpu_seconds.json")
     known = read_json(RESULTS / "alignment.json", "the comparison")
-    edges = {e.name: e for e in edges_of(known) if not args.rows or e.name in args.rows}
-    study = AlignmentStudy(
-        StudySettings(
-            args.data, args.work, RESULTS / "test_openings.jsonl", ("lite-lab",), persons=args.persons,
-            val_persons=args.val_persons, final_split=args.final_split, final_persons=args.test_persons,
-            many_rows=(), temperatures=(), rows=(*edges, BESIDE),
-        )
+    settings = StudySettings(
+        args.data, args.work, RESULTS / "test_openings.jsonl", ("lite-lab",), persons=args.persons,
+        val_persons=args.val_persons, final_split=args.final_split, final_persons=args.test_persons, many_rows=(),
+        temperatures=(),
     )  # fmt: skip
+    found = (*new_rows(settings), *edges_of(known))
+    edges = {e.name: e for e in found if not args.rows or e.name in args.rows}
+    study = AlignmentStudy(replace(settings, rows=(*edges, BESIDE)))
     PHASES["groups"](study)
     tuning = {name: gone_on(study, edge) | {"old_rate": edge.choice.rate} for name, edge in edges.items()}
     rows = tested(study, tuning, edges, Choice(**known["rows"][BESIDE]["choice"] | {"temperature": None}))
-    seconds = before + time.process_time() - started
-    write_json(spent, {"seconds": seconds})
     reading = args.out.with_name(f"{args.out.stem}_reading.md")
-    settings = {"persons": args.persons, "val_persons": args.val_persons, "cpu_minutes": round(seconds / 60)}
-    document = {"settings": settings, "tuning": tuning, "test_persons": args.test_persons, "rows": rows}
+    said_of_it = {"persons": args.persons, "val_persons": args.val_persons, "cpu_minutes": round(spent.minutes())}
+    document = {"settings": said_of_it, "tuning": tuning, "test_persons": args.test_persons, "rows": rows}
     write_json(args.out, document, indent=1)
     told = document | {"reading": reading.read_text(encoding="utf-8") if reading.is_file() else None}
     write_whole(args.out.with_suffix(".md"), text_of(told).encode())

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -62,6 +62,24 @@ class Row:
     @property
     def key(self) -> str:
         return self.name.replace(" ", "_").replace(",", "").replace("'", "")
+
+
+class Named(Protocol):
+    """A row of any benchmark."""
+
+    @property
+    def name(self) -> str: ...
+
+
+AnyRow = TypeVar("AnyRow", bound=Named)
+
+
+def rows_named(rows: Sequence[AnyRow], names: Sequence[str] | None) -> list[AnyRow]:
+    """The rows asked for by name, in their order, or all of them. Leaves the program for a name that no row has."""
+    found = [row for row in rows if not names or row.name in names]
+    if unknown := set(names or ()) - {row.name for row in found}:
+        raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
+    return found
 
 
 def shards(args: argparse.Namespace, name: str, example: Example) -> Path:
@@ -215,10 +233,15 @@ def start_of_sequence(row: Row, args: argparse.Namespace) -> tuple[str, dict[str
 
 
 def final(
-    rows: Sequence[Row], ours: Sequence[str], base: str, chosen: dict[str, dict], args: argparse.Namespace
+    rows: Sequence[Row],
+    ours: Sequence[str],
+    base: str,
+    chosen: dict[str, dict],
+    args: argparse.Namespace,
+    test: tuple[Persons, str] | None = None,
 ) -> dict[str, Any]:
-    """Table of all rows, and those that are held against each of the others."""
-    persons, called = chosen_test(args)
+    """Table of all rows, and those that are held against each of the others, on persons of one's own or the frame's."""
+    persons, called = test or chosen_test(args)
     reference = measured(base, persons, called, args)
     table: dict[str, Any] = {"base": {"mm": {k: round(1000 * float(np.nanmean(v)), 1) for k, v in reference.items()}}}
     means: dict[str, dict[str, np.ndarray]] = {}

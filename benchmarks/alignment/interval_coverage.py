@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +46,7 @@ from hmralign.studies.alignment.measure import Kind, MeasureConfig, Persons, mea
 from hmralign.systems.align.configuration import recommended
 from hmralign.systems.align.run import align_policy
 from hmralign.systems.evaluate.predict import PredictConfig
+from spent_cpu import SpentCpu
 
 ROOT = Path(__file__).parents[2]
 BODY = load_free_body("3k5")
@@ -194,19 +194,16 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    started, spent = time.process_time(), args.work / "cpu_seconds.json"
-    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    spent = SpentCpu(args.work / "cpu_seconds.json")
     models, sets = {"base": args.base, "aligned": str(aligned(args))}, person_sets(args)
     ways = {}
     for way in WAYS:
         runs = {who: [measured(p, way, n, sets, args) for n in range(args.repetitions)] for who, p in models.items()}
         ways[way] = covered_rows(runs)
         print(way, [r["covered"] for r in ways[way].values()], flush=True)
-    total = before + time.process_time() - started
     settings = {n: getattr(args, n) for n in ("base", "repetitions", "persons", "train_persons", "steps")}
-    settings |= {"command": command(), "cpu_minutes": round(total / 60)}
+    settings |= {"command": command(), "cpu_minutes": round(spent.minutes())}
     report({"settings": settings, "ways": ways}, args.out)
-    spent.write_text(json.dumps(total))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from hmralign.preferences.store import GroupStore
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.systems.align.configuration import RefreshConfig, recommended
 from lying_labels import Row, aligned, own_groups, whole, written
+from spent_cpu import SpentCpu
 
 ROOT = Path(__file__).parents[2]
 TEST_SEED = 281
@@ -130,14 +130,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    started, spent = time.process_time(), args.work / "judge_cpu_seconds.json"
-    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    spent = SpentCpu(args.work / "judge_cpu_seconds.json")
     document = final(args)
-    total = before + time.process_time() - started
     names = ("base", "persons", "rate", "steps", "seeds")
-    settings = {n: getattr(args, n) for n in names} | {"command": command(), "cpu_minutes": round(total / 60)}
+    settings = {n: getattr(args, n) for n in names} | {"command": command(), "cpu_minutes": round(spent.minutes())}
     report({"settings": settings, **document}, args.out)
-    spent.write_text(json.dumps(total))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from hmralign.structures import Example
 from hmralign.studies.alignment.measure import Persons
 from hmralign.systems.align.configuration import recommended
 from lying_labels import BODY, FORM_RATES, Row, aligned
+from spent_cpu import SpentCpu
 
 ROOT = Path(__file__).parents[2]
 SEED, TEST_SEED = 301, 311
@@ -153,8 +153,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    started, spent = time.process_time(), args.work / "cpu_seconds.json"
-    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    spent = SpentCpu(args.work / "cpu_seconds.json")
     val = validation(args)
     arms = {DPO.name: arm(args, DPO, args.base, val), SFT.name: arm(args, SFT, args.base, val)}
     start = str(arms[SFT.name]["paths"][0])
@@ -162,11 +161,9 @@ def main() -> None:
     lab = world_generator("lab", "heldout").sample(args.lab_persons, seeded(TEST_SEED, "lab"))
     sets = {"test": test_persons(args.test_persons, TEST_SEED), "lab": Persons.of_examples(lab, BODY)}
     document = figures(args, arms, sets)
-    total = before + time.process_time() - started
     names = ("base", "persons", "steps", "seeds", "val_persons")
-    settings = {n: getattr(args, n) for n in names} | {"command": command(), "cpu_minutes": round(total / 60)}
+    settings = {n: getattr(args, n) for n in names} | {"command": command(), "cpu_minutes": round(spent.minutes())}
     report({"settings": settings, **document}, args.out)
-    spent.write_text(json.dumps(total))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evidence_frame import M, best_rate, command, differences, measured, replace_first, said, test_persons
+from evidence_frame import M, best_rate, command, differences, measured, replace_first, rows_named, said, test_persons
 from hmralign.alignment.methods.dpo import DpoConfig
 from hmralign.alignment.methods.sft import SftConfig
 from hmralign.body.free_body import load_free_body
@@ -60,6 +60,7 @@ from hmralign.structures import Annotation, BodyParams, Example, Hypotheses, Pre
 from hmralign.studies.alignment.measure import Persons
 from hmralign.systems.align.configuration import AlignConfig, recommended
 from hmralign.systems.align.run import align_policy
+from spent_cpu import SpentCpu
 
 ROOT = Path(__file__).parents[2]
 BODY = load_free_body("3k5")
@@ -290,7 +291,7 @@ def tuned(args: argparse.Namespace, share: float, store: dict[str, GroupStore], 
 
 def rows_at(args: argparse.Namespace, share: float) -> list[Row]:
     """Rows that a share asks for: those without labels once, with the first; without lies only what lies may harm."""
-    found = [row for row in rows() if not args.rows or row.name in args.rows]
+    found = rows_named(rows(), args.rows)
     found = [row for row in found if row.store != SHARELESS or share == args.shares[0]]
     if share == 0:
         found = [row for row in found if row.store in ("labels", SHARELESS)]
@@ -430,14 +431,12 @@ def main() -> None:
     parser.add_argument("--max-drop", type=float, default=5.0)
     parser.add_argument("--rows", nargs="+", help="names of rows; all without it")
     args = parser.parse_args()
-    if unknown := set(args.rows or ()) - {row.name for row in rows()}:
-        raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
+    rows_named(rows(), args.rows)  # a mistyped name is told before an hour of work
     if sorted(set(args.shares)) != args.shares or not 0 <= args.shares[0] <= args.shares[-1] < 1:
         raise SystemExit("--shares: expected rising shares from 0 to below 1")
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    started, spent = time.process_time(), args.work / "cpu_seconds.json"
-    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    spent = SpentCpu(args.work / "cpu_seconds.json")
     val = Persons.of(replace_first(open_split(args.data, "wild/val"), args.val_persons), BODY)
     prepared = {share: stores(args, share) for share in args.shares}
     rates = {share: tuned(args, share, prepared[share][0], val) for share in args.shares}
@@ -446,14 +445,12 @@ def main() -> None:
     found = {share: tested(args, share, prepared[share][0], rates[share], persons) for share in args.shares}
     parts = {f"{share:g}": {"rows": table_of(found[share], base, rates[share]), "tuning": rates[share],
                             "audit": prepared[share][1]} for share in args.shares}  # fmt: skip
-    total = before + time.process_time() - started
     names = ("base", "persons", "shares", "steps", "seeds", "val_persons")
-    settings = {n: getattr(args, n) for n in names} | {"cpu_minutes": round(total / 60), "command": command()}
+    settings = {n: getattr(args, n) for n in names} | {"cpu_minutes": round(spent.minutes()), "command": command()}
     mm = {k: round(1000 * float(np.nanmean(base[k])), 1) for k in KEPT_COLUMNS}
     document = {"settings": settings, "persons": len(persons), "base": mm, "shares": parts,
                 "pairs": pairs_of(found, args.shares[0])}  # fmt: skip
     report(document, args.out)
-    spent.write_text(json.dumps(total))
 
 
 if __name__ == "__main__":

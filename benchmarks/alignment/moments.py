@@ -2,7 +2,7 @@
 
     hmralign bench --out runs/synthwild --splits wild/val
     python benchmarks/alignment/moments.py time --poses poses.npz --base lite [--phase all|critics] [--sequence STEPS]
-    python benchmarks/alignment/moments.py gravity --poses poses.npz
+    python benchmarks/alignment/moments.py gravity --poses poses.npz [--captured]
 
 Unlabelled persons of the wild world who move before one camera (`data/synthetic/clips.py`), in the frame of rows and
 controls of `other_cameras.py` (`evidence_frame.py`); `--poses` is a pose file with clips, whose training split moves
@@ -16,7 +16,8 @@ are held against. The rival explanation has rows of its own: the same with the b
 and balance, and the label is the base's own hypotheses weighed by it.
 
 Before anything is trained the critics are audited, on persons of the wild world and on such as were captured in the
-poses that they move through (the validation split), whose physics is real.
+poses that they move through (the validation split), whose physics is real. With `--captured` all persons but those who
+choose rates are such: of the training's unseen validation split, and of the test split for the tables.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from evidence_frame import (
     best_rates,
     command,
     final,
+    rows_named,
     shards,
     start_of_sequence,
     store_of,
@@ -57,6 +58,7 @@ from hmralign.critics.gravity import GravityCritic
 from hmralign.critics.plausibility import PlausibilityCritic
 from hmralign.critics.weighing import Weighing
 from hmralign.data.pose_clips import load_pose_clips
+from hmralign.data.pose_file import Split
 from hmralign.data.synthetic.clips import ClipConfig, ClipPersons, sample_clips
 from hmralign.data.synthetic.synthwild import world_generator
 from hmralign.fitting.detector_noise import noise_of
@@ -67,10 +69,12 @@ from hmralign.preferences.store import CriticFacts, writing
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.seeds import seeded
 from hmralign.structures import Annotation, BodyParams, Example, Hypotheses
+from hmralign.studies.alignment.measure import Persons
 from hmralign.systems.align.configuration import recommended
 from hmralign.tracking.instant import smoothed_instants
 from hmralign.tracking.linking import motion_features
 from hmralign.tracking.placing import place_by_keypoints
+from spent_cpu import SpentCpu
 
 ROOT = Path(__file__).parents[2]
 RATE, LONGEST_GAP = 30.0, 6
@@ -109,8 +113,9 @@ CLIPS = {
 }
 
 
-def clip_persons(args: argparse.Namespace, clip: Clip, count: int, name: str) -> ClipPersons:
-    split = "val" if clip.captured else "train"  # captured poses are such as the base was not trained on
+def clip_persons(args: argparse.Namespace, clip: Clip, count: int, name: str, split: Split = "val") -> ClipPersons:
+    if not clip.captured:  # the clip moves poses of the world; captured poses are such as the base was not trained on
+        split = "train"
     stretches = load_pose_clips(args.poses, split).stretches(clip.offsets, LONGEST_GAP)
     return sample_clips(world_generator("wild", "train"), stretches, clip.config, count, seeded(SEED, name))
 
@@ -304,10 +309,7 @@ OURS = {
 
 def rows_of(args: argparse.Namespace) -> list[Row]:
     """The rows asked for by name, or all of them."""
-    found = [row for row in rows(args.evidence) if not args.rows or row.name in args.rows]
-    if unknown := set(args.rows or ()) - {row.name for row in found}:
-        raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
-    return found
+    return rows_named(rows(args.evidence), args.rows)
 
 
 def with_evidence(args: argparse.Namespace, persons: ClipPersons) -> None:
@@ -327,7 +329,7 @@ def labels(args: argparse.Namespace, persons: ClipPersons) -> dict[str, BodyPara
     tracks, alone = [], []
     for part in parts(len(persons.up)):
         seen = frames_answered(args.base, persons[part], part.start)
-        tracks.append(track(seen, persons[part], Clip()))
+        tracks.append(track(seen, persons[part], Clip(captured=args.captured)))
         alone.append(seen.alone)
     return {"time": BodyParams.cat(tracks), "alone": BodyParams.cat(alone)}
 
@@ -355,6 +357,8 @@ def report(document: dict, args: argparse.Namespace) -> None:
     start += f" at {document['start']['rate']:g}" if document.get("start") else ""
     beyond = " (and on beyond an edge that is the best)" if s.get("extend") else ""
     lines = [f"# What {WHAT[args.evidence]}: {start}", "", INTRODUCTION[args.evidence], ""]
+    if args.captured:
+        lines += ["All persons but those who choose rates are in poses that people were captured in.", ""]
     if "rows" in document:
         rates = ", ".join(f"{r:g}" for r in s["rates"])
         lines += [
@@ -409,38 +413,42 @@ def main() -> None:
     parser.add_argument("--poses", type=Path, required=True, help="a pose file with clips")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/moments")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/moments")
+    parser.add_argument("--captured", action="store_true", help="persons in the poses they were captured in")
     add_options(parser)
     args = parser.parse_args()
     args.evidence_seed = SEED
     rows_of(args)  # a mistyped name is told before an hour of work
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    started, spent = time.process_time(), args.work / f"cpu_seconds_{args.evidence}.json"
-    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    spent = SpentCpu(args.work / f"cpu_seconds_{args.evidence}.json")
     document: dict[str, Any] = {"critics": audited(args)}
-    spent.write_text(json.dumps(before + time.process_time() - started))  # what is killed later has had its audit
+    spent.seconds()  # what is killed later has had its audit
     if args.phase == "all":
         document |= trained(args)
-    total = before + time.process_time() - started
-    spent.write_text(json.dumps(total))
     names = ("base", "persons", "steps", "sequence", "rates", "extend", "seeds", "val_persons", "critic_persons")
     settings = {n: getattr(args, n) for n in names} | {
-        "cpu_minutes": f"{total / 60:.1f}", "command": command(),
-        "test": "new persons of held-out poses, without masks",
+        "cpu_minutes": f"{spent.minutes():.1f}", "command": command(),
+        "test": "persons of the pose file's test split in captured poses" if args.captured
+        else "new persons of held-out poses, without masks",
     }  # fmt: skip
     report({"settings": settings, **document}, args)
 
 
 def trained(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that is trained, and measured on the persons of the tables."""
-    persons = clip_persons(args, Clip(), args.persons, "clips")
+    clip = Clip(captured=args.captured)
+    persons = clip_persons(args, clip, args.persons, "clips")
     with_evidence(args, persons)
     sft = next(row for row in rows(args.evidence) if row.name == "SFT on the same evidence")
     base, begun = start_of_sequence(sft, args) if args.sequence else (args.base, {})
     if args.evidence == "gravity":
         with_gravity_scores(args, base, persons.up)
     chosen = best_rates(rows_of(args), base, args)
-    found = final(rows_of(args), tuple(OURS[args.evidence]), base, chosen, args)
+    test = None
+    if args.captured:
+        seen = middle(clip_persons(args, clip, args.test_persons, f"test {args.test_seed}", "test"))
+        test = Persons.of_examples(seen, BODY), f"captured{args.test_seed}"
+    found = final(rows_of(args), tuple(OURS[args.evidence]), base, chosen, args, test)
     return {"start": begun, "tuning": chosen, **found}
 
 

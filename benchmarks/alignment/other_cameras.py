@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from evidence_frame import (
     best_rates,
     command,
     final,
+    rows_named,
     shards,
     start_of_sequence,
     tables,
@@ -59,6 +59,7 @@ from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.seeds import seeded
 from hmralign.structures import Annotation
 from hmralign.systems.align.configuration import RefreshConfig, recommended
+from spent_cpu import SpentCpu
 
 ROOT = Path(__file__).parents[2]
 RIGS = {"3": (4, 0.0, 0.0), "2": (3, 0.0, 0.0), "1": (2, 0.0, 0.0), "3, rig off by 1 deg and 2 cm": (4, 1.0, 0.02)}
@@ -101,11 +102,9 @@ def evidence_row() -> Row:
 
 
 def rows_of(args: argparse.Namespace) -> list[Row]:
-    """The rows asked for by name, or all of them."""
-    found = [row for row in rows() if (row.name in args.rows if args.rows else args.sequence or not row.from_base)]
-    if unknown := set(args.rows or ()) - {row.name for row in found}:
-        raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
-    return found
+    """The rows asked for by name, or all that fit."""
+    fitting = [row for row in rows() if args.rows or args.sequence or not row.from_base]
+    return rows_named(fitting, args.rows)
 
 
 def rig_persons(count: int) -> RigPersons:
@@ -205,8 +204,7 @@ def main() -> None:
     rows_of(args)  # a mistyped name is told before an hour of work
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    started, spent = time.process_time(), args.work / "cpu_seconds.json"
-    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    spent = SpentCpu(args.work / "cpu_seconds.json")
     persons = rig_persons(args.persons)
     kept = args.work / "critics.json"
     critics = json.loads(kept.read_text()) if kept.exists() else critics_table(args, persons)
@@ -216,17 +214,16 @@ def main() -> None:
         base, begun = start_of_sequence(evidence_row(), args) if args.sequence else (args.base, {})
         chosen = best_rates(rows_of(args), base, args)
         document = final(rows_of(args), tuple(OURS), base, chosen, args)
-        total = before + time.process_time() - started
         test = f"persons of {args.test_split}" if args.test_split else "new persons of held-out poses, without masks"
         test += ", masks taken away" if args.without_masks else ""
         names = ("base", "persons", "steps", "sequence", "rates", "extend", "seeds", "val_persons")
         settings = {n: getattr(args, n) for n in names} | {
-            "cpu_minutes": round(total / 60),
+            "cpu_minutes": round(spent.minutes()),
             "command": command(),
             "test": test,
         }
         report({"settings": settings, "critics": critics, "start": begun, "tuning": chosen, **document}, args.out)
-    spent.write_text(json.dumps(before + time.process_time() - started))
+    spent.seconds()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from evidence_frame import (
     differences,
     final,
     measured,
+    rows_named,
     said,
     shards,
     tables,
@@ -61,6 +61,7 @@ from hmralign.structures import Annotation, BodyParams, Example
 from hmralign.studies.alignment.measure import MeasureConfig, Persons, measure_persons
 from hmralign.systems.align.configuration import recommended
 from hmralign.systems.evaluate.predict import PredictConfig
+from spent_cpu import SpentCpu
 
 ROOT = Path(__file__).parents[2]
 OURS = {"DPO, pixels": "DPO by pixels", "SFT on the same evidence": "SFT on the pixel base's answers"}
@@ -174,10 +175,7 @@ def rows() -> list[Row]:
 
 def rows_of(args: argparse.Namespace) -> list[Row]:
     """The rows asked for by name, or all of them."""
-    found = [row for row in rows() if not args.rows or row.name in args.rows]
-    if unknown := set(args.rows or ()) - {row.name for row in found}:
-        raise SystemExit(f"--rows: no row is called {', '.join(sorted(unknown))}")
-    return found
+    return rows_named(rows(), args.rows)
 
 
 def pixel_base_itself(args: argparse.Namespace) -> dict[str, list[float]]:
@@ -239,8 +237,7 @@ def main() -> None:
     rows_of(args)  # a mistyped name is told before an hour of work
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    started, spent, kept = time.process_time(), args.work / "cpu_seconds.json", args.work / "critics.json"
-    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    spent, kept = SpentCpu(args.work / "cpu_seconds.json"), args.work / "critics.json"
     if not kept.exists():
         critics = audit(args, pictured("train", args.critic_persons, seeded(SEED, "pixels, audit")))
         kept.write_text(json.dumps(critics))
@@ -250,10 +247,8 @@ def main() -> None:
         chosen = best_rates(rows_of(args), args.base, args)
         document |= {"tuning": chosen, **final(rows_of(args), tuple(OURS), args.base, chosen, args)}
         document["pixel_base_itself"] = pixel_base_itself(args)
-    total = before + time.process_time() - started
-    spent.write_text(json.dumps(total))
     names = ("base", "pixel_base", "persons", "steps", "rates", "seeds", "val_persons", "critic_persons")
-    settings = {n: getattr(args, n) for n in names} | {"cpu_minutes": f"{total / 60:.1f}", "command": command()}
+    settings = {n: getattr(args, n) for n in names} | {"cpu_minutes": round(spent.minutes()), "command": command()}
     report({"settings": settings, **document}, args)
 
 

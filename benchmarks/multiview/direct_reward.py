@@ -103,6 +103,8 @@ MEAN = "mean of 8 samples of the base"
 """The rival explanation of a gain: a model that says less."""
 MEDOID = "of 8 samples of the base the nearest to their mean"
 """The same for a gain without haze: a model that says what is most usual."""
+LIKED = "of 8 samples of the base the one with the best PoseScore of the joints that its own reader says"
+"""A choice without any label: what direct reward could teach a model of itself."""
 VARIANTS = {
     "ReFL": replace(DRTUNE, variant="refl"),
     "DRaFT-1": replace(DRTUNE, variant="draft", last_steps=1, stop_within=1),
@@ -339,12 +341,12 @@ def document_of(work: Path) -> dict[str, Any]:
     controls_of = {part: figures_of(work, CONTROL, part) or base for part in ("end", "guarded")}
     kinds = {"ordinary": ~hard, "hard": hard, "all": np.ones_like(hard)}
     rows, gates = [], []
-    own = {name: [{k: np.array(v) for k, v in before["controls"][name].items()}] for name in (MEAN, MEDOID)}
+    untrained = {"mean": MEAN, "medoid": MEDOID, "liked": LIKED}
+    own = {name: [{k: np.array(v) for k, v in before["controls"][name].items()}] for name in untrained.values()}
     mean = own[MEAN]
     known: dict[str, tuple[str, Any]] = {
         "before": ("before fine-tuning", base),
-        "mean": (f"no fine-tuning: {MEAN}", mean),
-        "medoid": (f"no fine-tuning: {MEDOID}", own[MEDOID]),
+        **{arm: (f"no fine-tuning: {name}", own[name]) for arm, name in untrained.items()},
     }
     for name in (*known, *ARMS):
         for part in ("end", "guarded") if name in ARMS else ("end",):
@@ -487,6 +489,7 @@ def controls(setting: Setting) -> dict[str, dict[str, list[float]]]:
     samples = torch.stack([sampled_views(setting.policy, test, n) for n in range(1, 9)])
     views[MEAN] = samples.mean(0)
     views[MEDOID] = nearest_to_mean(samples)
+    views[LIKED] = best_liked(setting, samples)
     return {name: figures_of_views(setting, of) for name, of in views.items()}
 
 
@@ -494,6 +497,15 @@ def nearest_to_mean(samples: torch.Tensor) -> torch.Tensor:
     """Of samples (sample, person, view, 4, h, w) each person's nearest to the mean of all, by squared pixels."""
     nearest = (samples - samples.mean(0)).square().flatten(2).sum(-1).argmin(0)
     return samples[nearest, torch.arange(samples.shape[1])]
+
+
+@torch.no_grad()
+def best_liked(setting: Setting, samples: torch.Tensor) -> torch.Tensor:
+    """Of samples (sample, person, view, 4, h, w) each person's best by the joints that the base reads off the front."""
+    joints = setting.policy.network.reader.joints(setting.test.pixels[:, 0].float())
+    target = setting.critic.targets(joints)
+    best = torch.stack([setting.critic.score(some, target) for some in samples]).argmax(0)
+    return samples[best, torch.arange(samples.shape[1])]
 
 
 def main() -> int:

@@ -37,7 +37,13 @@ from torch import Tensor, nn
 from hmralign.alignment.multiview_reward import sampled_views
 from hmralign.body.free_body import load_free_body
 from hmralign.data.synthetic.hard_poses import is_hard
-from hmralign.evaluation.multiview_controls import at_random, most_central, one_step, retrieved
+from hmralign.evaluation.multiview_controls import (
+    at_random,
+    most_central,
+    one_step,
+    retrieved,
+    with_sides_of_another,
+)
 from hmralign.metrics.image_quality import soft_iou
 from hmralign.metrics.intervals import bootstrap_mean
 from hmralign.metrics.joint_errors import mpjpe
@@ -128,13 +134,6 @@ def held_out(judge: Any, policy: Any, persons: RingPersons, bank: RingPersons) -
         "base_minus": against,
         "passes": all(interval[0] < 0 for interval in better.values()),
     }
-
-
-def with_sides_of_another(views: Tensor) -> Tensor:
-    """Views whose sides, all but front and back, are those that were drawn for the next person's front."""
-    exchanged, back = views.roll(1, 0), views.shape[1] // 2
-    exchanged[:, 0], exchanged[:, back] = views[:, 0], views[:, back]
-    return exchanged
 
 
 def with_front(views: Tensor, fronts: Tensor) -> Tensor:

@@ -139,7 +139,8 @@ class Recoverer:
             detector_folder: Folder with the models of "vitpose", person/ and pose/ (`docs/detectors.md`).
             device: Where the model runs, for example "cuda".
             runtime: "onnx" lets ONNX Runtime compute the networks of a checkpoint of kind `lite` on the CPU, sooner and
-                equal but for rounding; needs `pip install 'hmralign[onnx]'`.
+                equal but for rounding; needs `pip install 'hmralign[onnx]'`. "bfloat16" samples such a checkpoint with
+                products in bfloat16, on processors that are faster at it (`docs/export.md`).
             num_hypotheses: Bodies sampled per person (M); the answers at M = 20 are close to those at 100.
             refine: Whether hypotheses are moved onto the keypoints, weighted by the detector's measured noise.
             weighed_by: Learned scorer ("scorer", "scorer-lab" or a path) that weighs the hypotheses in the fused
@@ -176,7 +177,7 @@ class Recoverer:
             detector=_detector_name(chosen, detector),
             config=config,
             device=str(place),
-            runtime="onnx" if isinstance(opened.policy, OnnxLitePolicy) else "torch",
+            runtime="onnx" if isinstance(opened.policy, OnnxLitePolicy) else runtime,
             detector_versions={} if isinstance(chosen, str) else getattr(chosen, "versions", {}),
         )
         return Recoverer(opened.policy, body, chosen, config, provenance, estimated_on)

@@ -48,7 +48,7 @@ def test_every_arm_runs_and_stands_in_the_tables_beside_the_start(tmp_path, quic
         assert second["all"]["mpjpe_mm"] == pytest.approx(first["all"]["mpjpe_mm"], rel=1e-4)
         assert second["all"]["second"]["mpjpe_mm"] == pytest.approx(first["all"]["second"]["mpjpe_mm"], rel=1e-4)
         assert first["all"]["second"]["mpjpe_mm"] != first["all"]["mpjpe_mm"]
-    assert {row["arm"] for row in document["rows"]} == {"before", "mean", "medoid", *direct_reward.ARMS}
+    assert {row["arm"] for row in document["rows"]} == {"before", "mean", "medoid", "liked", *direct_reward.ARMS}
     control = next(row for row in document["rows"] if row["arm"] == direct_reward.CONTROL)
     assert control["all"]["against_control"] == [0.0, 0.0, 0.0] and control["seeds"] == 1
     assert document["persons"] == {"ordinary": 3, "hard": 2, "all": 5}
@@ -59,6 +59,7 @@ def test_every_arm_runs_and_stands_in_the_tables_beside_the_start(tmp_path, quic
         "one call of the base",
         direct_reward.MEAN,
         direct_reward.MEDOID,
+        direct_reward.LIKED,
         "the base, DDIM",
     ]
     for words in (
@@ -94,11 +95,11 @@ def test_rates_are_chosen_on_held_out_persons_and_taken_by_runs(tmp_path, quick)
     tried = direct_reward.tried_rates(tmp_path)
     assert [(row["arm"], row["rate"]) for row in tried] == [("reward", 1e-4), ("reward", 3e-2), ("base", 1e-4)]
     best = min(tried[:2], key=lambda row: row["mpjpe"])["rate"]
-    assert direct_reward.best_rate(tmp_path, "bare") == direct_reward.best_rate(tmp_path, "reward") == best
-    assert direct_reward.best_rate(tmp_path, "renders") is None
-    direct_reward.run_arm(setting, "no-kl", 0, 60.0, tmp_path)
-    config = direct_reward.read_json(tmp_path / "no-kl-0/figures.json")["config"]
-    assert config["learning_rate"] == best
+    assert direct_reward.rate_of(tmp_path, "reward") == best and direct_reward.rate_of(tmp_path, "renders") is None
+    assert direct_reward.rate_of(tmp_path, "bare") == direct_reward.rate_of(tmp_path, "moved") == direct_reward.MOVED
+    for name, rate in (("reward", best), ("no-kl", direct_reward.MOVED)):
+        direct_reward.run_arm(setting, name, 0, 60.0, tmp_path)
+        assert direct_reward.read_json(tmp_path / f"{name}-0/figures.json")["config"]["learning_rate"] == rate
     assert "0.0001" in rate_table([row | {"says": row["arm"]} for row in tried])
 
 

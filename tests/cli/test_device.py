@@ -11,6 +11,7 @@ import torch
 import tyro
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from hmralign.cli.commands import COMMANDS
 from hmralign.cli.device_option import Device
@@ -33,7 +34,7 @@ from hmralign.training.base import train_base
 from hmralign.training.base_configuration import BaseTrainingConfig
 from hmralign.training.hypothesis_sets import PerturbConfig, hypothesis_set, perturbing, sampling
 from hmralign.training.scorer import ScorerTrainingConfig, train_scorer
-from support.pretended_device import NAME, PretendedDevice, is_there
+from support.pretended_device import NAME, PretendedDevice, is_there, with_kernels
 from support.synthetic_persons import BODY, TINY, persons, tiny_model
 from support.toy_policy import shard_folder, tiny_policy, tiny_store
 
@@ -100,6 +101,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_sentence_before_anything_e
 def elsewhere(monkeypatch):
     """A second device of this machine, entered."""
     monkeypatch.setattr(device, "available_devices", lambda: ("cpu", NAME))
+    with_kernels(monkeypatch)
     with PretendedDevice() as mode:
         yield mode
 
@@ -117,7 +119,10 @@ def test_the_pretended_device_refuses_what_a_gpu_would(elsewhere):
 
 
 def test_groups_are_sampled_and_scored_there_and_are_the_same(tmp_path, elsewhere):
-    critics = ("reprojection", "scorer", "scorer-lab", "consistency", "random", "oracle", "oracle-noisy", "landmarks3d")
+    critics = (
+        "reprojection", "silhouette", "plausibility", "mix", "scorer", "scorer-lab", "consistency", "random", "oracle",
+        "oracle-pve", "oracle-noisy", "landmarks3d",
+    )  # fmt: skip
     source = ShardSource.open(shard_folder(tmp_path / "shards"))
     config = GroupStoreConfig(group_size=4, num_steps=2, with_truth=True, shard_size=5)
 
@@ -168,9 +173,12 @@ def test_models_are_measured_there_with_the_same_figures(elsewhere):
             np.testing.assert_array_equal(figures, columns[1][kind][name])
 
 
-def test_labels_are_judged_there_with_the_same_scores(tmp_path, elsewhere):
+@pytest.mark.parametrize("critic", ["reprojection", "scorer"])
+def test_labels_are_judged_there_with_the_same_scores(critic, tmp_path, elsewhere):
+    """The learned scorer's rule holds a label against samples, which are drawn there too."""
     source = ShardLabels.open(shard_folder(tmp_path / "shards"), BODY, "unknown")
-    config = CleanConfig(critic="reprojection", keep_share=0.7, chunk_size=5, sheet_items=0)
+    config = CleanConfig(critic=critic, keep_share=0.7 if critic == "reprojection" else None, chunk_size=5)
+    assert config.has_reference == (critic == "scorer")
     here, there = (
         clean_labels(source, BODY, tmp_path / name, config, device=name)["scores_sha256"] for name in ("cpu", NAME)
     )
@@ -200,3 +208,15 @@ def test_scorers_and_base_models_are_trained_there_to_the_same_weights(tmp_path,
         models = [train(name) for name in ("cpu", NAME)]
         assert elsewhere.used > before and not is_there(next(models[1].parameters()))
         assert state_hash(models[0]) == state_hash(models[1])
+
+
+@pytest.mark.parametrize("what", ["base", "judge", "skeleton"])
+def test_models_of_views_are_trained_there_to_the_same_weights(what, tmp_path, elsewhere):
+    (tmp_path / "tiny.yaml").write_text("persons: 6\nbatch_size: 4\nsteps: 2\n")
+    words = ["multiview", "train", what, "--config", str(tmp_path / "tiny.yaml"), "--quiet", "--device"]
+    for name in ("cpu", NAME):
+        assert main([*words, name, "--out", str(tmp_path / name)]) == 0
+    (weights,) = (path.name for path in (tmp_path / NAME).glob("*.safetensors"))
+    here, there = (load_file(tmp_path / name / weights) for name in ("cpu", NAME))
+    assert elsewhere.used and here.keys() == there.keys()
+    assert all(torch.equal(here[name], there[name]) for name in here)

@@ -1,10 +1,12 @@
 """A second device that computes like the CPU, and refuses what a GPU would refuse: tensors of two devices together.
 
-Tensors that are brought there carry a mark, and so does all that is made of them. It has no kernels of its own, so what
-draws triangles cannot be run on it.
+Tensors that are brought there carry a mark, and so does all that is made of them. It has no kernels of its own; those
+of Warp, which draw triangles, run on the CPU's memory that it really is (`with_kernels`).
 """
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -13,6 +15,26 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 NAME = "privateuseone"
 """A word that torch knows as a device's and has nothing behind."""
+
+
+class _Backend(ModuleType):
+    """What `torch.autocast` and `torch.manual_seed` ask a device's module, also where nothing is there."""
+
+    @staticmethod
+    def get_amp_supported_dtype() -> list[torch.dtype]:
+        return [torch.bfloat16]
+
+    @staticmethod
+    def _is_in_bad_fork() -> bool:
+        return False
+
+    @staticmethod
+    def manual_seed_all(seed: int) -> None:
+        """It has no generator of its own."""
+
+
+if not hasattr(torch, NAME):
+    torch._register_device_module(NAME, _Backend(NAME))
 
 _ACROSS = {"copy_", "__deepcopy__", "_has_compatible_shallow_copy_type"}
 _ELSEWHERE = {"numpy", "__array__"}
@@ -90,6 +112,15 @@ class PretendedDevice(TorchFunctionMode):
         if len(places) > 1:
             raise RuntimeError(f"{name}: expected all tensors on the same device, found cpu and {NAME}")
         return any(map(is_there, tensors))
+
+
+def with_kernels(monkeypatch) -> None:
+    """Let Warp take tensors of the device, for kernels that know the CPU and CUDA alone."""
+    import warp
+
+    taken, known = warp.from_torch, warp.device_from_torch
+    monkeypatch.setattr(warp, "from_torch", lambda t, *a, **k: taken(marked(t.view_as(t), False), *a, **k))
+    monkeypatch.setattr(warp, "device_from_torch", lambda device: known("cpu" if _is_named(device) else device))
 
 
 def is_there(tensor: Tensor) -> bool:

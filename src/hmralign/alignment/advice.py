@@ -60,22 +60,31 @@ ADVICE = {
         "",
         "results/align_pixel.md",
     ),
+    "pixels, keypoint base": Advice(
+        "photos without labels, a base that sees pixels, and a base that sees keypoints alone",
+        "use the base that sees pixels; do not align the other one to it",
+        "the pixel base itself -4.0 (-6.3 to -1.9) against the keypoint base; DPO of the keypoint base by its answers "
+        "-0.1 (-0.2 to +0.1), SFT -0.6 (-1.9 to +0.7), with exchanged pictures -0.3 (-1.1 to +0.5)",
+        "",
+        "results/moments_reading.md",
+    ),
     "cameras": Advice(
         "other cameras of the same instant, calibrated, without labels",
         "fit one body to all views and train on the fits (SFT), at a rate of which a higher one is worse on "
         "validation; preference by nearness to the fits only when SFT gains no more",
         "on a model with a gap SFT -6.0 (-8.4 to -3.9) where DPO from the same start gives -3.6 (-4.6 to -2.5); where "
         "SFT is saturated DPO -1.7 (-2.3 to -1.1), SFT going on 0.0; on `lite` DPO -1.4 (-1.9 to -1.0), SFT +0.1 "
-        "(-0.1 to +0.3)",
+        "(-0.1 to +0.3); on a third base -3.5 (-4.6 to -2.4), SFT -0.5 (-1.3 to +0.2). Beyond what sharpening gives "
+        "-1.8 (-3.0 to -0.8), -1.1 (-1.6 to -0.5), -1.6 (-2.4 to -0.7)",
         "40 CPU s for 2,000 persons, their groups and the fits",
         "results/other_cameras_reading.md",
     ),
     "frames": Advice(
         "video without labels: the frames around an instant",
-        "answer the clip as a clip (`recover` links and smooths it); audit the track before anything follows it",
+        "answer the clip as a clip (`recover` links and smooths it); no alignment",
         "the smoothed track of frames within 0.4 s errs 147 mm where the frame's own answer errs 150, and orders "
         "samples no better than that answer (+0.03, -0.02 to +0.08); were the errors of frames independent "
-        "+0.10 (+0.04 to +0.15)",
+        "+0.10 (+0.04 to +0.15). Trained on: DPO -0.1 (-0.3 to -0.0), as its controls; SFT +0.4 (-1.2 to +2.0)",
         "a group of samples for each frame",
         "results/moments_reading.md",
     ),

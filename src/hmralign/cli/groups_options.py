@@ -90,6 +90,8 @@ class GroupsOptions:
     seed: int | None = None
     """Seed of samples, critics that draw and --sheet-choice random; the default is 0, and for a store its own."""
     device: Device = CPU
+    runtime: Literal["torch", "bfloat16"] = "torch"
+    """What samples: torch, or torch in bfloat16, where the processor is faster at it; the store says which."""
     shard: Shard = None
     workers: Workers = 1
     engine: Engine = "local"

@@ -91,19 +91,21 @@ def _prepared(options: GroupsOptions) -> Iterator[_Prepared]:
         with_truth=options.with_truth,
         correlation=options.correlation,
         seed=options.seed or 0,
+        options={} if options.runtime == "torch" else {"runtime": options.runtime},
     )
+    opening = {"num_steps": options.num_steps, "runtime": options.runtime}
     own = load_free_body("3k5") if options.body is None else load_body(options.body)
     body = own.to(options.device)
     made = None
     if options.data is not None:  # whose keypoints have the noise of the options, and whose crops are the policy's
-        made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=options.detector)
+        made = open_policy(options.checkpoint, body, detector=options.detector, **opening)
     sides = [] if made is None else [crop_side(made.policy)]
     sides += map(critic_crop_side, computed(critics))
     with _opened_source(options, own, next((side for side in sides if side is not None), None)) as opened:
         source, noise, detector = opened
         config = dataclasses.replace(config, detector=noise)
         if made is None:
-            made = open_policy(options.checkpoint, body, num_steps=options.num_steps, detector=noise)
+            made = open_policy(options.checkpoint, body, detector=noise, **opening)
         if isinstance(source, PhotoSource):
             sides = [crop_side(made.policy), *map(critic_crop_side, computed(critics))]
             source = dataclasses.replace(source, crop_side=next((side for side in sides if side is not None), None))

@@ -52,7 +52,8 @@ class MultiViewSampleOptions:
 class MultiViewSurfacesOptions:
     """Carve meshes out of the views that models make of a benchmark's fronts, and measure them against true meshes.
 
-    Beside the models stand the hulls of true views, which is what carving alone costs, and of another person's."""
+    Beside the models stand the hulls of true views, which is what carving alone costs, of another person's, and of
+    views whose sides alone are another person's, which is what the front gives."""
 
     benchmark: Annotated[Path, Positional]
     """Folder of `multiview benchmark`, of the models' size."""

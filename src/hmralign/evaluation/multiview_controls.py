@@ -6,7 +6,8 @@
 | central | the one nearest to all others, by joints | the best single answer |
 | retrieval | the training person with the view that is nearest in pixels, turned to it | what memory gives |
 
-The fourth is one call of the model itself (`one_step`). It is no regression that was trained as one.
+The fourth is one call of the model itself (`one_step`). It is no regression that was trained as one. Whether sides say
+anything of the front is asked by exchanging them alone (`with_sides_of_another`).
 """
 
 from __future__ import annotations
@@ -70,3 +71,10 @@ def one_step(policy: Any, persons: RingPersons, seed: int = 0) -> Float[Tensor, 
         t = torch.full((len(some), 1), policy.schedule.num_steps - 1)
         made.append(policy.to_views(policy.predict_x_0(x_T, t, context))[:, 0])
     return torch.cat(made)
+
+
+def with_sides_of_another(views: Float[Tensor, "person view 4 h w"]) -> Float[Tensor, "person view 4 h w"]:
+    """Views of which all but front and back are the next person's. The ring has an even number of views."""
+    exchanged, back = views.roll(1, 0), views.shape[1] // 2
+    exchanged[:, 0], exchanged[:, back] = views[:, 0], views[:, back]
+    return exchanged

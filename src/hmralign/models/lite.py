@@ -19,7 +19,9 @@ from hmralign.models.transformer_denoiser import TransformerDenoiser
 from hmralign.structures import Observation
 
 
-class _Block(nn.Module):
+class ModulatedMlp(nn.Module):
+    """x + W2 silu(W1 (norm(x) (1 + scale) + shift))."""
+
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -27,6 +29,7 @@ class _Block(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Apply."""
         return x + self.down(nn.functional.silu(self.up(self.norm(x) * (1 + scale) + shift)))
 
 
@@ -41,7 +44,7 @@ class LiteDenoiser(nn.Module):
         self.time = nn.Sequential(nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU())
         self.time_modulation = nn.Linear(128, config.depth * 2 * config.width)
         self.context_modulation = nn.Linear(config.context_width, config.depth * 2 * config.width)
-        self.blocks = nn.ModuleList(_Block(config.width, config.hidden) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(ModulatedMlp(config.width, config.hidden) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, POSE_DIM)
         nn.init.zeros_(self.head.weight)

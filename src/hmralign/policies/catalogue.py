@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from hmralign.body.model import BodyModel
+from hmralign.models.bfloat16 import in_bfloat16
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_kind, checkpoint_skeleton, trained_on
 from hmralign.models.onnx.lite import is_onnx_folder, onnx_skeleton, read_onnx
 from hmralign.policies.hyponet import HypoNetPolicy
@@ -24,8 +25,8 @@ from hmralign.policies.regressor import RegressorPolicy
 from hmralign.structures import InputError
 from hmralign.structures.extensions import is_extension, load_extension, made_by
 
-Runtime = Literal["torch", "onnx"]
-"""What computes networks."""
+Runtime = Literal["torch", "onnx", "bfloat16"]
+"""What computes networks: torch, ONNX Runtime, or torch with products in bfloat16."""
 
 KINDS: Mapping[str, Callable[..., BodyProposer]] = {
     "lite": LitePolicy.load,
@@ -71,13 +72,15 @@ def open_policy(
 
     `num_steps` are the sampler's, `detector` says whose noise places bodies where the policy does so itself. A folder
     of ONNX graphs is computed by ONNX Runtime whatever `runtime` says. Raises InputError as `load_checkpoint`, for a
-    kind of checkpoint that is not known, or not written as ONNX where that is asked for, and for code that gives no
-    policy.
+    kind of checkpoint that is not known, or is not computed by the runtime that is asked for, for bfloat16 where it is
+    no faster, and for code that gives no policy.
     """
     if is_onnx_folder(policy):
         return _of_onnx(Path(str(policy)), body)
     if runtime == "onnx":
         return _by_onnx(policy, body)
+    if runtime == "bfloat16":
+        return _by_bfloat16(policy, body, num_steps, detector)
     if not isinstance(policy, str | Path):
         return _own(policy, type(policy).__name__, body)
     name = str(policy)
@@ -108,6 +111,18 @@ def _by_onnx(policy: str | Path | BodyProposer, body: BodyModel) -> OpenedPolicy
     if not isinstance(policy, str | Path) or is_extension("policies", str(policy)):
         raise InputError("ONNX Runtime computes checkpoints of kind 'lite'; a policy of your own computes as it does")
     made = OnnxLitePolicy.of_checkpoint(policy, body)
+    return OpenedPolicy(made, str(policy), checkpoint_hash(policy), trained_on(policy))
+
+
+def _by_bfloat16(policy: str | Path | BodyProposer, body: BodyModel, num_steps: int, detector: str) -> OpenedPolicy:
+    if not isinstance(policy, str | Path) or is_extension("policies", str(policy)):
+        raise InputError("bfloat16 is for checkpoints of kind 'lite'; a policy of your own computes as it does")
+    if (kind := checkpoint_kind(policy)) != "lite":
+        raise InputError(f"{policy}: holds a model of kind '{kind}'; bfloat16 is for kind 'lite' alone")
+    if body.v_template.device.type != "cpu":
+        raise InputError(f"bfloat16 is for the cpu here; expected device cpu, got {body.v_template.device}")
+    made = LitePolicy.load(policy, body, num_steps=num_steps, detector=detector)
+    made.model.denoiser = in_bfloat16(made.model.denoiser)
     return OpenedPolicy(made, str(policy), checkpoint_hash(policy), trained_on(policy))
 
 

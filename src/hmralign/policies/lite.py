@@ -23,7 +23,8 @@ from hmralign.models.context import Context
 from hmralign.models.lite import LiteModel
 from hmralign.models.person_frame import person_frame
 from hmralign.models.pose_vector import POSE_DIM, pack
-from hmralign.policies.lite_sampling import both_contexts, sample_group, sample_vectors, shapes
+from hmralign.policies import lite_sampling
+from hmralign.policies.lite_sampling import both_contexts, sample_vectors, shapes
 from hmralign.policies.policy import SamplerConfig
 from hmralign.structures import BodyParams, Hypotheses, Observation, PersonGroup, TensorRecord
 
@@ -144,17 +145,7 @@ class LitePolicy(nn.Module):
         config = SamplerConfig(num_hypotheses=num_hypotheses, num_steps=self.num_steps)
         return sample_vectors(self.model, context.plain, context.mirrored, config, generators)
 
-    @torch.no_grad()
-    def propose(self, observation: Observation, sampler: SamplerConfig, generator: torch.Generator) -> PersonGroup:
-        """M bodies per person, half of them from the mirror image; see `lite_sampling`."""
-        return sample_group(self.model, self.body, observation, sampler, generator)
-
-    @torch.no_grad()
-    def propose_each(
-        self, observation: Observation, sampler: SamplerConfig, generators: Sequence[torch.Generator]
-    ) -> PersonGroup:
-        """As `propose`, in one batch, with noise of its own for each person."""
-        return sample_group(self.model, self.body, observation, sampler, generators)
+    propose = propose_each = lite_sampling.propose
 
     def to_body(self, x_0: Float[Tensor, "person hyp 130"], observation: Observation) -> Hypotheses:
         """Bodies where the keypoints put them, `cam` frame, metres. Shapes are those the encoder predicts."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -115,6 +115,29 @@ def sample_group(
     shape = shapes(plain, mirrored)[:, None].expand(-1, x_0.shape[1], -1)
     rotmats = model.codec.to_rotmats(x_0, rest_joints(body, shape))
     return PersonGroup(rotmats, shape)
+
+
+@runtime_checkable
+class _OfLite(Protocol):
+    """A policy whose networks are of kind `lite`."""
+
+    model: Any
+    body: BodyModel
+
+
+@torch.no_grad()
+def propose(
+    self: _OfLite,
+    observation: Observation,
+    sampler: SamplerConfig,
+    generator: torch.Generator | Sequence[torch.Generator],
+) -> PersonGroup:
+    """M bodies per person, half of them from the mirror image.
+
+    It is the `propose` of policies, with the noise of one generator, and their `propose_each`, with noise of its own
+    for each person; either is one batch.
+    """
+    return sample_group(self.model, self.body, observation, sampler, generator)
 
 
 def both_contexts(model: LiteNetworks, observation: Observation, frame: PersonFrame) -> tuple[Context, Context]:

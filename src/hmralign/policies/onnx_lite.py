@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from hmralign.body.model import BodyModel
 from hmralign.models.checkpoint import checkpoint_hash, checkpoint_kind, load_checkpoint, trained_on
 from hmralign.models.lite import LiteModel
 from hmralign.models.onnx.lite import OnnxLite, write_onnx
-from hmralign.policies.lite_sampling import sample_group
-from hmralign.policies.policy import SamplerConfig
-from hmralign.structures import InputError, Observation, PersonGroup
+from hmralign.policies import lite_sampling
+from hmralign.structures import InputError
 
 
 class OnnxLitePolicy:
@@ -32,17 +28,7 @@ class OnnxLitePolicy:
         """From a checkpoint of kind `lite`. Raises InputError for another kind, and as `load_checkpoint`."""
         return OnnxLitePolicy(OnnxLite.of(_lite(name_or_path, body), str(name_or_path)), body)
 
-    @torch.no_grad()
-    def propose(self, observation: Observation, sampler: SamplerConfig, generator: torch.Generator) -> PersonGroup:
-        """M bodies per person, half of them from the mirror image; see `lite_sampling`."""
-        return sample_group(self.model, self.body, observation, sampler, generator)
-
-    @torch.no_grad()
-    def propose_each(
-        self, observation: Observation, sampler: SamplerConfig, generators: Sequence[torch.Generator]
-    ) -> PersonGroup:
-        """As `propose`, in one batch, with noise of its own for each person."""
-        return sample_group(self.model, self.body, observation, sampler, generators)
+    propose = propose_each = lite_sampling.propose
 
 
 def export_checkpoint(name_or_path: str | Path, body: BodyModel, folder: Path) -> list[Path]:

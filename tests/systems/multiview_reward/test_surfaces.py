@@ -35,6 +35,9 @@ def test_hulls_of_true_views_are_nearer_than_those_of_another_person(there, caps
     true, other = rows["true views"], rows["another person"]
     assert true["persons"] == 3 and true["without_surface"] == 0
     assert 5 < true["chamfer_mm"][0] < 60 < other["chamfer_mm"][0] and other["accuracy_mm"][0] > true["accuracy_mm"][0]
+    sides = rows["true views, sides of another person"]
+    assert true["chamfer_mm"][0] < sides["chamfer_mm"][0] < other["chamfer_mm"][0], "the front is known, the sides not"
+    assert len([name for name in rows if name.endswith("base.safetensors, sides of another person")]) == 1
     assert true["normal_consistency"][0] > other["normal_consistency"][0] + 0.1
     assert true["chamfer_mm"][0] == pytest.approx(true["chamfer_mm_of_true_views"])
     assert document["unit"] == "millimetres" and document["samples"] == 2000 and "none" in document["alignment"]

@@ -70,13 +70,13 @@ def corrupted(
 
     both = _mixed(both, some(faults.mixture), faults.most_bodies, generator)
     left = torch.where(some(faults.fading), 0.2 + 0.8 * torch.rand(n, generator=generator), 1.0)
-    both = both * left[:, None, None, None]
+    both = both * left[:, None, None, None].to(both)
     both = _blurred(both, some(faults.blur), faults.blur_pixels, generator)
     both = _coarse(both, some(faults.coarse), generator)
     views, maps = both[:, : views.shape[1]], both[:, views.shape[1] :]
     strength = some(faults.noise) * faults.noise_sd * torch.rand(n, generator=generator)
-    noise = torch.randn(views.shape, generator=generator)
-    return views + strength[:, None, None, None] * noise, maps.clamp(0, 1)
+    noise = strength[:, None, None, None] * torch.randn(views.shape, generator=generator)
+    return views + noise.to(views), maps.clamp(0, 1)
 
 
 def _mixed(both: Tensor, chosen: Tensor, most: int, generator: torch.Generator) -> Tensor:
@@ -95,7 +95,7 @@ def _blurred(both: Tensor, chosen: Tensor, most: float, generator: torch.Generat
     """One strength per call for all that are chosen: a batch has many calls."""
     sigma = 0.4 + (most - 0.4) * float(torch.rand((), generator=generator)) if most > 0.4 else most
     reach = max(1, round(3 * sigma))
-    place = torch.arange(-reach, reach + 1, dtype=both.dtype)
+    place = torch.arange(-reach, reach + 1, dtype=both.dtype, device=both.device)
     line = torch.exp(-place.square() / (2 * sigma**2))
     line = line / line.sum()
     index = chosen.nonzero()[:, 0]

@@ -203,7 +203,29 @@ def _others() -> list[Row]:
         rows.append(Row(f"direct reward, {critic}", direct, "objective", _critic(critic), rates=LOW_RATES))
         fresh = _config("best-of-n", critic, refresh=RefreshConfig(rounds=3))
         rows.append(Row(f"best-of-N refreshed, {critic}", fresh, "objective", _critic(critic), lengths=(1 / 3,)))
-    return rows
+    return [*rows, *_others_by_scorer()]
+
+
+def _others_by_scorer() -> list[Row]:
+    """Rounds of the other two objectives, and the strength of sigmoid groups (30 in their other rows)."""
+    rounds = RefreshConfig(rounds=3)
+    sigmoid = GroupConfig(mode="sigmoid")
+    configs = {
+        "DPO refreshed": (_config("dpo", "scorer", refresh=rounds), LOW_RATES, 1 / 3),
+        "GPA sigmoid refreshed": (_config("group", "scorer", refresh=rounds, settings=sigmoid), RATES, 1 / 3),
+        **{
+            f"GPA sigmoid, beta {beta:g}": (
+                _config("group", "scorer", settings=replace(sigmoid, beta=beta)),
+                RATES,
+                1.0,
+            )
+            for beta in (3.0, 10.0, 100.0, 300.0)
+        },
+    }
+    return [
+        Row(f"{name}, scorer", config, "objective", SCORER, rates=rates, lengths=(length,))
+        for name, (config, rates, length) in configs.items()
+    ]
 
 
 def _ours() -> list[Row]:

@@ -120,17 +120,18 @@ def clean_labels(
 
     Continues a folder of the same source, critic and rule. `scores_from` is the folder of an earlier run that judged
     the same labels in the same way: then only the rule is applied anew. `export` is a Parquet file of all scores and
-    reasons. The critic judges on `device`.
+    reasons. Critic and reference are on `device`.
 
     Raises InputError for a critic that needs truth or compares hypotheses, a rule that is none, a folder of other
     settings or inside the source, a copy of nothing, and as the critics do.
     """
-    rule, facts, policy, plan = _planned(source, body, folder, config)
+    placed = body.to(device)
+    rule, facts, policy, plan = _planned(source, placed, folder, config)
     with cleaning_folder(folder, plan):
         if scores_from is not None:
             borrow_scores(scores_from, folder, plan)
         reference = _reference(policy, config)
-        critic_of = _critic_of(config, body.to(device), source.detector)
+        critic_of = _critic_of(config, placed, source.detector)
         scored = score_labels(source, critic_of, folder / "scores", config.chunk_size, progress, reference, device)
         selection = select_labels(scored, rule, config.keep_unjudged)
         _write_lists(folder, source, scored, selection)
@@ -151,9 +152,10 @@ def label_chunks(
 
     Raises InputError as `clean_labels`.
     """
-    _, _, policy, plan = _planned(source, body, folder, config)
+    placed = body.to(device)
+    _, _, policy, plan = _planned(source, placed, folder, config)
     join_cleaning(folder, plan)
-    critic_of = _critic_of(config, body.to(device), source.detector)
+    critic_of = _critic_of(config, placed, source.detector)
     return LabelChunks(source, critic_of, folder / "scores", config.chunk_size, _reference(policy, config), device)
 
 

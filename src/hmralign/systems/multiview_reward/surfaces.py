@@ -1,7 +1,8 @@
 """`hmralign multiview surfaces`: meshes carved out of models' views against the true meshes of a benchmark.
 
 The benchmark is a folder of `hmralign multiview benchmark`: free or other bodies in hard poses, or scans. Rows: hulls
-of the true views (the reference), of another person's views (the control), and of each model, which sees the front.
+of the true views (the reference), of another person's views, of the true front and back with another person's sides
+(who sees the front knows as much), of each model, which sees the front, and of each with its own sides exchanged.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 from hmralign.alignment.multiview_reward import sampled_views
 from hmralign.body.npz_file import read_npz
 from hmralign.data.mesh_file import read_mesh
+from hmralign.evaluation.multiview_controls import with_sides_of_another
 from hmralign.evaluation.multiview_surfaces import Carved, carved, surface_row
 from hmralign.metrics.surfaces import Mesh
 from hmralign.overlays.view_strips import view_strip
@@ -34,7 +36,7 @@ from hmralign.systems.multiview_data.benchmark import read_manifest
 
 SHOWN = 6
 MOST_SAMPLES = 1_000_000
-_TRUE, _OTHER = "true views", "another person"
+_TRUE, _OTHER, _SIDES = "true views", "another person", "sides of another person"
 _UPRIGHT = torch.tensor([1.0, -1.0, -1.0])
 
 
@@ -106,7 +108,11 @@ def evaluate_surfaces(
     """
     persons = SurfaceBenchmark.open(folder)
     views = {_TRUE: persons.views, _OTHER: persons.views.roll(1, 0)}
-    views |= {model: persons.sampled(model, config.seed, device) for model in models}
+    made_by = {_TRUE: persons.views} | {model: persons.sampled(model, config.seed, device) for model in models}
+    for name, made in made_by.items():
+        views |= {name: made}
+        if persons.ring.num_views % 2 == 0:  # else nobody is seen from behind
+            views |= {f"{name}, {_SIDES}": with_sides_of_another(made)}
     found = {
         name: carved(made, persons.meshes, persons.ring, samples=config.samples, seed=config.seed)
         for name, made in views.items()
@@ -166,7 +172,7 @@ def _report(
     for number, name in enumerate(persons.names[:SHOWN]):
         strips: list[tuple[str, np.ndarray]] = []
         for row, made in views.items():
-            if row == _OTHER:
+            if row == _OTHER or row.endswith(_SIDES):
                 continue
             strips.append((f"views: {_short(row)}", view_strip(made[number], scale)))
             hull = found[row][number]
