@@ -39,7 +39,7 @@ from hmralign.data.synthetic.views import ViewMix, sample_views
 from hmralign.detection.boxes import box_iou
 from hmralign.detection.detection import Detection, Detector
 from hmralign.detection.mediapipe_client import Network
-from hmralign.detection.mediapipe_detector import MediapipeDetector, MediapipeDetectorConfig
+from hmralign.detection.mediapipe_detector import ONE_PERSON, MediapipeDetector, MediapipeDetectorConfig
 from hmralign.detection.vitpose_detector import VitposeDetector
 from hmralign.geometry.cameras import project, scaled_intrinsics
 from hmralign.overlays.contact_sheet import Tile, contact_sheet
@@ -55,10 +55,8 @@ FEW_TILES: dict[str, Any] = {"tile_scales": (1.0, 0.6), "max_regions": 12}
 """Tiles and readings that look for whom the short path misses, unless all are asked for: the person fills a third of
 the picture's height or more, so that the smallest tiles of a photo hold parts of a body."""
 NETWORKS: dict[str, Network] = {"mediapipe_heavy": "heavy", "mediapipe": "full"}
-SHORT_PATH = MediapipeDetectorConfig(tile_scales=(), min_quality=0.25)
-"""The whole picture instead of about thirty tiles, as one person fills it; the readings after that are the same. One
-tile supports a finding less than thirty, hence the lower threshold. Whoever is missed is looked for with all tiles, and
-every tenth chunk runs both ways."""
+SHORT_PATH = ONE_PERSON
+"""Whoever is missed on it is looked for with all tiles, and every tenth chunk runs both ways."""
 _LIMB_CHAINS = [
     [KEYPOINT_NAMES.index(f"{side}_{name}") for name in chain]
     for side in ("left", "right")

@@ -1,7 +1,7 @@
-"""How long rendering takes: groups of bodies, silhouettes for search, overlays and contact sheets.
+"""How long rendering takes: groups of bodies, silhouettes for search, overlays, contact sheets, crops of persons.
 
 Run `python benchmarks/speed/rendering.py`; writes docs/results/rendering.{json,md}. CPU seconds of this process, one
-thread, median of several repeats after the kernels are compiled.
+thread, median of several repeats after the kernels are compiled. With --only-crops the other rows stay as they were.
 """
 
 import argparse
@@ -17,14 +17,18 @@ import torch
 
 from hmralign.body.free_body import load_free_body
 from hmralign.body.lbs import vertices as body_vertices
+from hmralign.data.synthetic.synthwild import world_generator
 from hmralign.geometry.rotations import rotvec_to_rotmat
 from hmralign.overlays.contact_sheet import contact_sheet, hypothesis_tiles
 from hmralign.overlays.overlay import draw_overlays
+from hmralign.rendering.scenes.crops import AT_ONCE, SceneMix, rendered_crops
 from hmralign.rendering.zbuffer import render
+from hmralign.storage.seeds import seeded
 from hmralign.structures import BodyParams, Camera
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 REPEATS = 7
+CROPS = "SynthWild-Images crops"
 
 
 def bodies(size: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,12 +91,32 @@ def measure() -> list[dict]:
     return rows
 
 
+def measure_crops() -> list[dict]:
+    """Pictures of SynthWild's wild world, with everything that its scenes have; persons are drawn before."""
+    source = world_generator("wild", "train")
+    example, seen = source.sample_seen(AT_ONCE, seeded(0, "speed"))
+    rows = []
+    for pixels in (128, 160):
+        job = lambda n=pixels: rendered_crops(source.model, example, seen, n, SceneMix(), seeded(1, "speed"))  # noqa: E731
+        seconds = cpu_seconds(job)
+        what = f"{CROPS}, {len(source.model.faces)} triangles, {pixels} px"
+        rows.append({"what": what, "count": AT_ONCE, "cpu_s": seconds, "per_cpu_s": AT_ONCE / seconds})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    out: Path = parser.parse_args().out
+    parser.add_argument("--only-crops", action="store_true")
+    args = parser.parse_args()
+    out: Path = args.out
     torch.set_num_threads(1)
-    rows = measure()
+    if args.only_crops:
+        earlier = json.loads((out / "rendering.json").read_text())["rows"]
+        rows = [row for row in earlier if not row["what"].startswith(CROPS)]
+    else:
+        rows = measure()
+    rows += measure_crops()
     machine = {"processor": platform.machine(), "torch": torch.__version__, "threads": 1, "repeats": REPEATS}
     out.mkdir(parents=True, exist_ok=True)
     (out / "rendering.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from hmralign.detection.boxes import box_iou
+from hmralign.detection.catalogue import DetectorSetting
 from hmralign.detection.mediapipe_client import PersonCandidates, RegionLandmarks
-from hmralign.detection.mediapipe_detector import MediapipeDetector, MediapipeDetectorConfig, make_tiles
+from hmralign.detection.mediapipe_detector import (
+    MediapipeDetector,
+    MediapipeDetectorConfig,
+    make_mediapipe,
+    make_tiles,
+)
 from hmralign.detection.person_candidates import Finding, own_landmarks
 from support.detection_support import stick_person
 from support.fake_detector_environment import make_fake_environment
@@ -177,3 +183,10 @@ def test_a_box_that_fits_somebody_by_good_box_overlap_is_not_looked_at_again(det
         assert detector(client, good_box_overlap=good).detect_in_box(PHOTO, asked) is not None
         calls.append(len(client.read))
     assert calls[1] > calls[0]
+
+
+def test_pictures_of_one_person_are_looked_at_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("HMRALIGN_DETECTOR_ENV", str(make_fake_environment(tmp_path / "env")))
+    with make_mediapipe(DetectorSetting(one_person=True)) as one, make_mediapipe(DetectorSetting()) as any_photo:
+        assert one.config.tile_scales == () and one.config.min_quality < any_photo.config.min_quality
+        assert any_photo.config == MediapipeDetectorConfig()

@@ -20,6 +20,8 @@ class DetectorSetting:
     folder: Path | None = None
     """Where its models are, for those that read them from a folder of the user's."""
     device: str | torch.device = "cpu"
+    one_person: bool = False
+    """Whether each picture is of one person who fills it, so that nobody has to be looked for in parts of it."""
 
 
 def make_detector(name: str, setting: DetectorSetting) -> Detector:

@@ -22,7 +22,7 @@ from scipy.ndimage import map_coordinates
 
 from hmralign.detection.boxes import box_iou, centre_offset, checked_box, regions_for_box
 from hmralign.detection.catalogue import DetectorSetting
-from hmralign.detection.detection import Detection, Detector, OtherReading
+from hmralign.detection.detection import Detection, OtherReading
 from hmralign.detection.environment import environment_python, require_detector_environment
 from hmralign.detection.heavy_network import detector_name, heavy_state, tell_what_is_missing
 from hmralign.detection.mediapipe_client import MediapipeClient, Network, PersonCandidates
@@ -79,6 +79,11 @@ class MediapipeDetectorConfig:
     """Larger photos are shrunk to this for detection, pixels."""
     network: Network = "heavy"
     """Weights that read the people who were found; without the file of "heavy", "full" do, which always search."""
+
+
+ONE_PERSON = MediapipeDetectorConfig(tile_scales=(), min_quality=0.25)
+"""The whole picture instead of about thirty tiles, for pictures that one person fills; the readings after that are the
+same. One tile supports a finding less than thirty, hence the lower threshold."""
 
 
 class MediapipeDetector:
@@ -458,6 +463,6 @@ def person_box(
     return box.astype(np.float32)
 
 
-def make_mediapipe(setting: DetectorSetting) -> Detector:
+def make_mediapipe(setting: DetectorSetting) -> MediapipeDetector:
     """The detector `mediapipe`, of the environment that `hmralign setup-detector` made."""
-    return MediapipeDetector()
+    return MediapipeDetector(config=ONE_PERSON if setting.one_person else None)

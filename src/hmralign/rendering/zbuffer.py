@@ -247,8 +247,8 @@ def _render(
     keys = _winning_keys(vertices, faces, cameras, window, screen)
     seen = keys != EMPTY_KEY
     silhouette = seen if "silhouette" in wanted else None
-    # The low half of a key is the triangle; the high half of an empty one must not leak through.
-    face_index = torch.where(seen, keys & 0xFFFFFFFF, -1).to(torch.int32) if "face_index" in wanted else None
+    # The low half of a key is the triangle, and that of an empty one is -1.
+    face_index = keys.to(torch.int32) if "face_index" in wanted else None
     depth, bary, normals = _resolve(keys, seen, screen, vertices, faces, window, wanted)
     return RenderOutput(depth, normals, silhouette, face_index, bary)
 

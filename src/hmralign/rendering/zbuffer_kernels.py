@@ -137,10 +137,12 @@ def rasterize(
         a = screen[batch, face[0]]
         b = screen[batch, face[1]]
         c = screen[batch, face[2]]
+        box = pixel_box(a, b, c, first_column, first_row, keys.shape[2], keys.shape[1])
+        if box[0] > box[2] or box[1] > box[3]:  # between the pixels' centres, as many are
+            continue
         area = drawn_area(a, b, c, near, fronts_only)
         if area == wp.float64(0.0):
             continue
-        box = pixel_box(a, b, c, first_column, first_row, keys.shape[2], keys.shape[1])
         inverse_area = wp.float64(1.0) / area
         for row in range(box[1], box[3] + 1):
             for column in range(box[0], box[2] + 1):
@@ -174,10 +176,12 @@ def cover(
         a = screen[batch, face[0]]
         b = screen[batch, face[1]]
         c = screen[batch, face[2]]
+        box = pixel_box(a, b, c, first_column, first_row, covered.shape[2], covered.shape[1])
+        if box[0] > box[2] or box[1] > box[3]:  # between the pixels' centres, as many are
+            continue
         area = drawn_area(a, b, c, near, fronts_only)
         if area == wp.float64(0.0):
             continue
-        box = pixel_box(a, b, c, first_column, first_row, covered.shape[2], covered.shape[1])
         turn = wp.sign(area)
         for row in range(box[1], box[3] + 1):
             for column in range(box[0], box[2] + 1):

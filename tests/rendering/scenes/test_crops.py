@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from hmralign.data.synthetic.synthwild import world_generator
 from hmralign.geometry.cameras import apply_affine, crop_affine, project
 from hmralign.rendering.scenes.appearance import AppearanceMix, draw_appearance
-from hmralign.rendering.scenes.background import cut_from, procedural
+from hmralign.rendering.scenes.background import blocks, cut_from, draw_walls, procedural
 from hmralign.rendering.scenes.camera_effects import EffectMix
 from hmralign.rendering.scenes.crops import AT_ONCE, SceneMix, inside_photo, rendered_crops
 from hmralign.rendering.scenes.lighting import draw_light, lit
@@ -174,7 +175,15 @@ def test_backgrounds_are_pictures_and_differ():
     made = procedural(6, 33, seeded(0, "wall"))
     assert made.shape == (6, 3, 33, 33) and 0 <= made.min() and made.max() <= 1
     assert (made[0] - made[1]).abs().mean() > 0.01
+    walls, some = draw_walls(6, seeded(0, "wall")), torch.tensor([4, 1])
+    assert torch.equal(walls.pictures(33), made) and torch.equal(walls[some].pictures(33), made[some])
     own = [torch.full((3, 7, 90), 10, dtype=torch.uint8), torch.full((3, 50, 5), 250, dtype=torch.uint8)]
     cut = cut_from(own, 20, 16, seeded(0, "cut"))
     means = cut.mean((1, 2, 3)) * 255
     assert set(means.round().int().tolist()) == {10, 250}
+
+
+def test_blocks_of_noise_are_what_the_nearest_cell_says():
+    for cells, size in ((4, 64), (20, 64), (4, 17), (20, 17), (20, 80), (4, 8)):
+        grid = torch.rand(2, 3, cells, cells, generator=seeded(0, "grid"))
+        assert torch.equal(blocks(grid, size), interpolate(grid, size=(size, size), mode="nearest")), (cells, size)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
+
+from hmralign.structures import TensorRecord
 
 
 @dataclass(frozen=True)
@@ -29,26 +31,52 @@ class EffectMix:
     jpeg_quality: tuple[int, int] = (30, 90)
 
 
-def with_effects(
-    picture: Float[Tensor, "n 3 size size"], mix: EffectMix, generator: torch.Generator
-) -> UInt8[Tensor, "n 3 size size"]:
-    """Pictures as they come out of a camera and a file."""
-    n = len(picture)
+@dataclass(frozen=True)
+class Effects(TensorRecord):
+    """What one camera and file do to each of `n` pictures, drawn before there is a picture."""
+
+    blur_sd: Float[Tensor, " n"]
+    """Pixels; 0 for none."""
+    gamma: Float[Tensor, " n"]
+    gain: Float[Tensor, " n"]
+    grey: Bool[Tensor, " n"]
+    noise: Float[Tensor, "n 3 size size"]
+    quality: Int[Tensor, " n"]
+    """Of the JPEG file; 0 for none."""
+
+    def applied(self, picture: Float[Tensor, "n 3 size size"]) -> UInt8[Tensor, "n 3 size size"]:
+        """Pictures as they come out; `picture` is changed."""
+        if len(blurred := self.blur_sd.nonzero()[:, 0]):
+            picture[blurred] = _blurred(picture[blurred], self.blur_sd[blurred])
+        picture.clamp_(1e-3, 1).pow_(_spread(self.gamma)).mul_(_spread(self.gain))
+        grey = self.grey.nonzero()[:, 0]
+        picture[grey] = picture[grey].mean(1, keepdim=True)
+        picture.add_(self.noise)
+        stored = picture.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+        for index in self.quality.nonzero()[:, 0].tolist():
+            stored[index] = _through_jpeg(stored[index], int(self.quality[index]))
+        return stored
+
+
+def _spread(value: Float[Tensor, " n"]) -> Float[Tensor, "n 1 1 1"]:
+    return value[:, None, None, None]
+
+
+def draw_effects(n: int, size: int, mix: EffectMix, generator: torch.Generator) -> Effects:
+    """Effects on `n` pictures of that side."""
 
     def uniform(low: float, high: float) -> Tensor:
-        return (low + (high - low) * torch.rand(n, generator=generator))[:, None, None, None]
+        return low + (high - low) * torch.rand(n, generator=generator)
 
-    blurred = _blurred(picture, picture.shape[-1] * uniform(*mix.blur_sd).flatten())
-    picture = torch.where(uniform(0.0, 1.0) < mix.blur, blurred, picture)
-    picture = (picture.clamp(1e-3, 1) ** uniform(*mix.gamma)) * uniform(0.7, 1.2)
-    picture = torch.where(uniform(0.0, 1.0) < mix.grey, picture.mean(1, keepdim=True), picture)
-    picture = picture + uniform(*mix.noise) * torch.randn(picture.shape, generator=generator)
-    stored = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
-    compressed = (torch.rand(n, generator=generator) < mix.jpeg).nonzero()[:, 0].tolist()
-    quality = torch.randint(*mix.jpeg_quality, (n,), generator=generator).tolist()
-    for index in compressed:
-        stored[index] = _through_jpeg(stored[index], quality[index])
-    return stored
+    sd = size * uniform(*mix.blur_sd)
+    sd = sd * (uniform(0.0, 1.0) < mix.blur)
+    gamma, gain = uniform(*mix.gamma), uniform(0.7, 1.2)
+    grey = uniform(0.0, 1.0) < mix.grey
+    strength = _spread(uniform(*mix.noise))
+    noise = torch.randn(n, 3, size, size, generator=generator).mul_(strength)
+    compressed = torch.rand(n, generator=generator) < mix.jpeg
+    quality = torch.randint(*mix.jpeg_quality, (n,), generator=generator) * compressed
+    return Effects(sd, gamma, gain, grey, noise, quality)
 
 
 def _blurred(picture: Float[Tensor, "n 3 h w"], sd: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:

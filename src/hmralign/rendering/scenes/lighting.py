@@ -52,14 +52,23 @@ def lit(
     color: Float[Tensor, "point 3"], normal: Float[Tensor, "point 3"], person: Int[Tensor, " point"], light: Light
 ) -> Float[Tensor, "point 3"]:
     """Light that comes back from points with unit normals that face the camera."""
-    normal = torch.where(normal[:, 2:] > 0, -normal, normal)  # both sides of a surface are seen
-    key = (normal * light.key[person]).sum(-1, keepdim=True)
-    fill = (normal * light.fill[person]).sum(-1, keepdim=True).clamp(min=0)
-    sky = light.ambient[person] * (0.75 - 0.25 * normal[:, 1:2])
     half = normalize(light.key + light.key.new_tensor([0.0, 0.0, -1.0]), dim=-1)
-    glint = (normal * half[person]).sum(-1).clamp(min=0) ** 20 * light.shine[person]
-    matt = color * (sky + light.key_color[person] * key.clamp(min=0) + light.fill_color[person] * fill)
-    return (matt + glint[:, None]).clamp(0, 1)
+    parts = [light.key, light.fill, half, light.ambient, light.key_color, light.fill_color, light.shine[:, None]]
+    # One coordinate after another, not one point after another: what follows runs along the points.
+    of_point = torch.cat(parts, dim=-1).T.contiguous().index_select(1, person)  # (19, point)
+    key_side, fill_side, half_side, ambient, key_color, fill_color = of_point[:18].unflatten(0, (6, 3))
+    towards = normal.T.contiguous()
+    towards = towards * (1 - 2 * (towards[2] > 0).float())  # both sides of a surface are seen
+    key = _dot(towards, key_side).clamp_(min=0)
+    fill = _dot(towards, fill_side).clamp_(min=0)
+    sky = ambient * (0.75 - 0.25 * towards[1])
+    glint = _dot(towards, half_side).clamp_(min=0) ** 20 * of_point[18]
+    matt = color.T * (sky + key_color * key + fill_color * fill)
+    return (matt + glint).clamp_(0, 1).T
+
+
+def _dot(a: Float[Tensor, "3 point"], b: Float[Tensor, "3 point"]) -> Float[Tensor, " point"]:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def shadow_points(
