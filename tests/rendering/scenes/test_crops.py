@@ -176,7 +176,7 @@ def test_backgrounds_are_pictures_and_differ():
     assert made.shape == (6, 3, 33, 33) and 0 <= made.min() and made.max() <= 1
     assert (made[0] - made[1]).abs().mean() > 0.01
     walls, some = draw_walls(6, seeded(0, "wall")), torch.tensor([4, 1])
-    assert torch.equal(walls.pictures(33), made) and torch.equal(walls[some].pictures(33), made[some])
+    assert torch.equal(walls.pictures(33), made) and torch.equal(walls.some(some).pictures(33), made[some])
     own = [torch.full((3, 7, 90), 10, dtype=torch.uint8), torch.full((3, 50, 5), 250, dtype=torch.uint8)]
     cut = cut_from(own, 20, 16, seeded(0, "cut"))
     means = cut.mean((1, 2, 3)) * 255

@@ -46,7 +46,7 @@ class Walls:
     noise: tuple[Float[Tensor, "n 3 cells cells"], ...]
     """Layers of `_GRIDS`, soft and blocky in turn."""
 
-    def __getitem__(self, rows: Int[Tensor, " rows"]) -> Walls:
+    def some(self, rows: Int[Tensor, " rows"]) -> Walls:
         """Some of them."""
         return Walls(self.horizon[rows], self.above[rows], self.ground[rows], tuple(grid[rows] for grid in self.noise))
 

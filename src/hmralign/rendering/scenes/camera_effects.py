@@ -42,7 +42,7 @@ class Effects(TensorRecord):
     grey: Bool[Tensor, " n"]
     noise: Float[Tensor, "n 3 size size"]
     quality: Int[Tensor, " n"]
-    """Of the JPEG file; 0 for none."""
+    """Quality of the JPEG file; 0 for no such file."""
 
     def applied(self, picture: Float[Tensor, "n 3 size size"]) -> UInt8[Tensor, "n 3 size size"]:
         """Pictures as they come out; `picture` is changed."""

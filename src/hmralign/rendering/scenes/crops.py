@@ -244,5 +244,5 @@ class _Scene:
     def _cover(self, picture: Tensor) -> None:
         """What hides parts of the person has a pattern of its own."""
         chosen = self.covered.flatten(1).any(1).nonzero()[:, 0]
-        thing = self.coverings[chosen].pictures(self.size)
+        thing = self.coverings.some(chosen).pictures(self.size)
         picture[chosen] = picture[chosen].lerp_(thing, self.covered[chosen][:, None].float())
