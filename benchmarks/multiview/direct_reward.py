@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,10 @@ class Arm:
     groups: int = 0
     """Persons whose groups are sampled and weighed in place of a gradient through the sampler."""
     rate: float | None = None
-    """A rate of its own, which no search chose: for arms that ask what a term does where the reward moves the model."""
+    """A rate of its own, which no search chose: for arms that ask what a term does where the reward moves the model, or
+    what another arm does with more persons."""
+    persons: int | None = None
+    """Fine-tuning persons; None for as many as all arms have."""
 
 
 MOVED = 3e-5
@@ -94,6 +97,10 @@ ARMS = {
     "labels": Arm("the same joints as labels of what reads the front", replace(REWARD, reward_weight=0.0), labels=True),
     "base": Arm("continuation on base data", replace(REWARD, reward_weight=0.0)),
     "renders": Arm("continuation on the fine-tuning renders", replace(REWARD, reward_weight=0.0), "fine-tuning"),
+    "many-renders": Arm(
+        "the same, of 8,000 persons", replace(REWARD, reward_weight=0.0), "fine-tuning", rate=1e-4, persons=8000
+    ),
+    "many-reward": Arm("reward, KL, base loss beside, of 8,000 persons", REWARD, rate=3e-6, persons=8000),
 }
 CONTROL = "base"
 OF_MOVED = ("no-base", "strong-kl", "no-kl", "bare", "sharp", "sharper", "bce")
@@ -129,6 +136,8 @@ class Setting:
     base_loss: Callable[..., torch.Tensor]
     second: Judge | None = None
     """A judge that no guard and no choice ever asks."""
+    drawn: Callable[[int], Any] | None = None
+    """So many fine-tuning persons, for arms that have more than the others."""
 
     @cached_property
     def reference(self) -> Any:
@@ -162,7 +171,8 @@ def opened(args: argparse.Namespace) -> Setting:
     )
     base = MultiViewPolicy.load(view_transformer_path(args.base))
     second = None if args.second_judge is None else judge_on_ring(load_judge(args.second_judge, skeleton), config.ring)
-    return Setting(base, critic, data, test[chosen], hard[chosen].numpy(), base_view_loss, second)
+    drawn = cache(lambda count: view_persons(config, count, "fine-tuning"))
+    return Setting(base, critic, data, test[chosen], hard[chosen].numpy(), base_view_loss, second, drawn)
 
 
 def measured(setting: Setting, policy: Any) -> dict[str, list[float]]:
@@ -184,9 +194,11 @@ def trained_arm(
     setting: Setting, arm: Arm, config: MultiViewRewardConfig, folder: Path, looked: Callable[[Any], None] | None = None
 ) -> tuple[Any, float]:
     """An arm's outcome, and the seconds of the processor that it took."""
-    policy = deepcopy(setting.policy)
-    base = setting.data.persons if arm.renders == "fine-tuning" else setting.data.base
-    data = replace(setting.data, base=base)
+    policy, persons = deepcopy(setting.policy), setting.data.persons
+    if arm.persons is not None and setting.drawn is not None:
+        persons = setting.drawn(arm.persons)
+    data = replace(setting.data, persons=persons, base=persons if arm.renders == "fine-tuning" else setting.data.base)
+    base = data.base
     steps, spent = None, 0.0
     if arm.groups:
         began = time.process_time()
