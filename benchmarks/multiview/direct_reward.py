@@ -58,6 +58,16 @@ KEPT_LOOK = "kept_look.safetensors"
 """Weights of the look that the guard keeps, where it is not the last."""
 
 
+VARIANTS = {
+    "ReFL": replace(DRTUNE, variant="refl"),
+    "DRaFT-1": replace(DRTUNE, variant="draft", last_steps=1, stop_within=1),
+    "DRaFT-2": replace(DRTUNE, variant="draft", last_steps=2, stop_within=1),
+    "DRTune, K = 2": DRTUNE,
+    "DRTune, K = 5": replace(DRTUNE, last_steps=5),
+    "full": replace(DRTUNE, variant="full", stop_within=1),
+}
+
+
 @dataclass(frozen=True)
 class Arm:
     """One way to spend the time."""
@@ -93,6 +103,16 @@ ARMS = {
     "sharper": Arm("reward, KL, base loss, haze costs 0.2", replace(REWARD, haze_weight=0.2)),
     "bce": Arm("reward by cross-entropy alone, KL, base loss", REWARD, perceptual=False),
     "lora": Arm("reward, KL, base loss, LoRA rank 8", replace(REWARD, trainable="lora", learning_rate=5e-4)),
+    **{
+        f"moved-{name}": Arm(f"`moved` by {says}", replace(REWARD, rollout=VARIANTS[says]), rate=MOVED)
+        for name, says in {
+            "refl": "ReFL",
+            "draft-1": "DRaFT-1",
+            "draft-2": "DRaFT-2",
+            "k5": "DRTune, K = 5",
+            "full": "full",
+        }.items()
+    },
     "groups": Arm("groups with advantages, base loss beside", REWARD, groups=80),
     "labels": Arm("the same joints as labels of what reads the front", replace(REWARD, reward_weight=0.0), labels=True),
     "base": Arm("continuation on base data", replace(REWARD, reward_weight=0.0)),
@@ -112,14 +132,6 @@ MEDOID = "of 8 samples of the base the nearest to their mean"
 """The same for a gain without haze: a model that says what is most usual."""
 LIKED = "of 8 samples of the base the one with the best PoseScore of the joints that its own reader says"
 """A choice without any label: what direct reward could teach a model of itself."""
-VARIANTS = {
-    "ReFL": replace(DRTUNE, variant="refl"),
-    "DRaFT-1": replace(DRTUNE, variant="draft", last_steps=1, stop_within=1),
-    "DRaFT-2": replace(DRTUNE, variant="draft", last_steps=2, stop_within=1),
-    "DRTune, K = 2": DRTUNE,
-    "DRTune, K = 5": replace(DRTUNE, last_steps=5),
-    "full": replace(DRTUNE, variant="full", stop_within=1),
-}
 
 
 @dataclass(frozen=True)

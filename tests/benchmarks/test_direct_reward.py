@@ -30,7 +30,9 @@ def tiny_setting():
 def quick(monkeypatch):
     for name, arm in direct_reward.ARMS.items():
         config = replace(arm.config, steps=2, persons=2, base_persons=2, check_every=1)
-        config = replace(config, rollout=replace(config.rollout, num_steps=5, stop_within=2))
+        plan = config.rollout
+        plan = replace(plan, num_steps=5, stop_within=min(2, plan.stop_within), last_steps=min(4, plan.last_steps))
+        config = replace(config, rollout=plan)
         monkeypatch.setitem(direct_reward.ARMS, name, replace(arm, config=config, groups=min(arm.groups, 2)))
     monkeypatch.setattr(direct_reward, "GROUPS", replace(direct_reward.GROUPS, std_floor=1e-9))
 
