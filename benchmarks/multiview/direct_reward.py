@@ -430,8 +430,14 @@ def document_of(work: Path) -> dict[str, Any]:
         "guard": [guard_row(name, found) for name, found in curves.items()],
         "rates": [row | {"says": ARMS[row["arm"]].says} for row in tried_rates(work)],
         "variants": variants,
-        "curves": curves,
+        "curves": {name: [look(row) for row in found] for name, found in curves.items()},
     }
+
+
+def look(row: dict[str, Any]) -> list[float]:
+    """Step, the guard's error in mm, PoseScore and haze on held-out persons of one look of a curve."""
+    error, score = 1000 * row["held_out_mpjpe"], row["held_out_pose_score"]
+    return [row["step"], round(error, 1), round(score, 5), round(row["held_out_haze"], 3)]
 
 
 def by_second_judge(runs: Any, control: Any, base: Any, mean: Any, chosen: np.ndarray) -> dict[str, Any] | None:
@@ -532,6 +538,15 @@ def best_liked(setting: Setting, samples: torch.Tensor) -> torch.Tensor:
     return samples[best, torch.arange(samples.shape[1])]
 
 
+def rounded(value: Any) -> Any:
+    """A document with five digits of each number, which is more than its tables show."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {name: rounded(one) for name, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list) else value
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / "runs/multiview_reward", help="folder of the arms")
@@ -560,7 +575,7 @@ def main() -> int:
     if args.phase == "report":
         document = document_of(args.work)
         reading = args.out.with_name(f"{args.out.stem}_reading.md")
-        write_json(args.out, document, indent=1)
+        write_json(args.out, rounded(document), indent=None)
         text = text_of(document, reading.read_text(encoding="utf-8") if reading.is_file() else None)
         write_whole(args.out.with_suffix(".md"), text.encode())
         return 0
