@@ -187,6 +187,8 @@ def test_a_box_that_fits_somebody_by_good_box_overlap_is_not_looked_at_again(det
 
 def test_pictures_of_one_person_are_looked_at_once(monkeypatch, tmp_path):
     monkeypatch.setenv("HMRALIGN_DETECTOR_ENV", str(make_fake_environment(tmp_path / "env")))
-    with make_mediapipe(DetectorSetting(one_person=True)) as one, make_mediapipe(DetectorSetting()) as any_photo:
+    one, any_photo = (make_mediapipe(DetectorSetting(one_person=alone)) for alone in (True, False))
+    assert isinstance(one, MediapipeDetector) and isinstance(any_photo, MediapipeDetector)
+    with one, any_photo:
         assert one.config.tile_scales == () and one.config.min_quality < any_photo.config.min_quality
         assert any_photo.config == MediapipeDetectorConfig()

@@ -22,7 +22,7 @@ from scipy.ndimage import map_coordinates
 
 from hmralign.detection.boxes import box_iou, centre_offset, checked_box, regions_for_box
 from hmralign.detection.catalogue import DetectorSetting
-from hmralign.detection.detection import Detection, OtherReading
+from hmralign.detection.detection import Detection, Detector, OtherReading
 from hmralign.detection.environment import environment_python, require_detector_environment
 from hmralign.detection.heavy_network import detector_name, heavy_state, tell_what_is_missing
 from hmralign.detection.mediapipe_client import MediapipeClient, Network, PersonCandidates
@@ -463,6 +463,6 @@ def person_box(
     return box.astype(np.float32)
 
 
-def make_mediapipe(setting: DetectorSetting) -> MediapipeDetector:
+def make_mediapipe(setting: DetectorSetting) -> Detector:
     """The detector `mediapipe`, of the environment that `hmralign setup-detector` made."""
     return MediapipeDetector(config=ONE_PERSON if setting.one_person else None)

@@ -12,10 +12,9 @@ from hmralign.cli.main import main
 from hmralign.data.keypoint_box import keypoint_box
 from hmralign.data.shards import open_shards
 from hmralign.data.synthetic.synthwild import world_generator
-from hmralign.detection.catalogue import DetectorSetting
 from hmralign.detection.detection import Detection
 from hmralign.detection.environment import detector_environment
-from hmralign.detection.mediapipe_detector import make_mediapipe
+from hmralign.detection.mediapipe_detector import ONE_PERSON, MediapipeDetector
 from hmralign.detection.person_mask import PersonMask
 from hmralign.geometry.cameras import apply_affine, crop_affine, project
 from hmralign.rendering.scenes.crops import SceneMix, inside_photo
@@ -245,7 +244,7 @@ def test_without_a_detector_environment_one_sentence_says_what_to_do(tmp_path, m
 def test_the_shipped_detector_finds_rendered_persons(persons):
     """Half of the persons at least, and most of them near where they are: they are in plain clothes."""
     body, example, seen = persons
-    with make_mediapipe(DetectorSetting(one_person=True)) as detector:
+    with MediapipeDetector(config=ONE_PERSON) as detector:
         looking = Looking(detector, 320, 160)
         found, rows = detected_examples(body, example, seen, looking, SceneMix(), seeded(0, "scene"))
     assert len(rows) >= PERSONS // 2
