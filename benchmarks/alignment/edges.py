@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from evidence_frame import best_rate, differences, said
+from evidence_frame import best_rate, by_kind, command, differences, rows_named, said
 from hmralign.reports.markdown_table import markdown_table
 from hmralign.storage.json_file import read_json
 from hmralign.storage.whole_file import write_json, write_whole
@@ -114,7 +114,7 @@ def errors(study: AlignmentStudy, name: str, choice: Choice, rate: float) -> dic
     columns: dict[Kind, Columns] | None = study.columns(cell, what)
     if columns is None:
         raise SystemExit(f"{name} at {rate:g} has no figures")
-    return {f"{kind}.{c}": columns[kind][c] for kind in columns for c in COLUMNS}
+    return by_kind(columns, COLUMNS)
 
 
 def tested(study: AlignmentStudy, found: dict[str, dict], edges: dict[str, Edge], known: Choice) -> dict[str, Any]:
@@ -148,7 +148,8 @@ def text_of(document: dict[str, Any]) -> str:
         f"rate of their grid. `lite-lab`, one fine-tuning seed, {s['persons']} groups, as there; `fused` without "
         f"refinement on {s['val_persons']} persons of wild/val, mm. Rates go on by thirds while that falls. Trials "
         "inside the grids are those of alignment.json.", "",
-        f"Command: `python benchmarks/alignment/edges.py --data DIR --work DIR`; {s['cpu_minutes']} CPU minutes.", "",
+        f"Command: `python benchmarks/alignment/edges.py --data DIR --work DIR {s['command']}`; {s['cpu_minutes']} CPU "
+        "minutes, without what was cut off.", "",
     ]  # fmt: skip
     if reading := document.get("reading"):
         lines += [reading.strip(), ""]
@@ -200,13 +201,14 @@ def main() -> None:
         temperatures=(),
     )  # fmt: skip
     found = (*new_rows(settings), *edges_of(known))
-    edges = {e.name: e for e in found if not args.rows or e.name in args.rows}
+    edges = {edge.name: edge for edge in rows_named(found, args.rows)}
     study = AlignmentStudy(replace(settings, rows=(*edges, BESIDE)))
     PHASES["groups"](study)
     tuning = {name: gone_on(study, edge) | {"old_rate": edge.choice.rate} for name, edge in edges.items()}
     rows = tested(study, tuning, edges, Choice(**known["rows"][BESIDE]["choice"] | {"temperature": None}))
     reading = args.out.with_name(f"{args.out.stem}_reading.md")
     said_of_it = {"persons": args.persons, "val_persons": args.val_persons, "cpu_minutes": round(spent.minutes())}
+    said_of_it["command"] = command()
     document = {"settings": said_of_it, "tuning": tuning, "test_persons": args.test_persons, "rows": rows}
     write_json(args.out, document, indent=1)
     told = document | {"reading": reading.read_text(encoding="utf-8") if reading.is_file() else None}

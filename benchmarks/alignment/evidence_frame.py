@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -145,17 +145,27 @@ def measured(path: str | Path, persons: Persons, name: str, args: argparse.Names
         config = MeasureConfig(PredictConfig(SamplerConfig(M)), kinds=kinds)
         found, _ = measure_persons(LitePolicy.load(str(path), BODY), persons, config)
         folder.mkdir(parents=True, exist_ok=True)
-        flat = {f"{kind}.{c}": columns[c].astype(np.float32) for kind, columns in found.items() for c in COLUMNS}
+        flat = {name: values.astype(np.float32) for name, values in by_kind(found).items()}
         np.savez(kept, **flat)  # pyright: ignore
     with np.load(kept, allow_pickle=False) as file:
         return {k: file[k].astype(np.float64) for k in file.files}
 
 
+def by_kind(found: Mapping[Any, Mapping[str, np.ndarray]], columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarray]:
+    """`kind.column` -> errors per person, metres."""
+    return {f"{kind}.{c}": of[c] for kind, of in found.items() for c in columns}
+
+
 def test_persons(count: int, seed: int) -> Persons:
     """New persons of the held-out poses; those drawn twice are there once."""
     example = world_generator("wild", "heldout").sample(count, seeded(seed, "test"))
+    return Persons.of_examples(without_repeats(example), BODY)
+
+
+def without_repeats(example: Example) -> Example:
+    """Everybody once, in the same order."""
     _, first = np.unique(example.observation.box.numpy(), axis=0, return_index=True)
-    return Persons.of_examples(example[torch.tensor(np.sort(first))], BODY)
+    return example[torch.tensor(np.sort(first))]
 
 
 def chosen_test(args: argparse.Namespace) -> tuple[Persons, str]:

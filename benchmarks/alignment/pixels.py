@@ -19,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +30,7 @@ from evidence_frame import (
     Row,
     add_options,
     best_rates,
+    by_kind,
     command,
     differences,
     final,
@@ -39,6 +39,7 @@ from evidence_frame import (
     said,
     shards,
     tables,
+    without_repeats,
     written,
 )
 from hmralign.alignment.methods.best_of_n import BestOfNConfig
@@ -180,14 +181,12 @@ def rows_of(args: argparse.Namespace) -> list[Row]:
 
 def pixel_base_itself(args: argparse.Namespace) -> dict[str, list[float]]:
     """The pixel base on pictures of the persons of the tables, minus the keypoint base, paired."""
-    example = pictured("heldout", args.test_persons, seeded(args.test_seed, "test"))
-    _, first = np.unique(example.observation.box.numpy(), axis=0, return_index=True)  # as `test_persons`
-    persons = Persons.of_examples(example[torch.tensor(np.sort(first))], BODY)
+    example = without_repeats(pictured("heldout", args.test_persons, seeded(args.test_seed, "test")))
+    persons = Persons.of_examples(example, BODY)
     config = MeasureConfig(PredictConfig(SamplerConfig(M)), kinds=("raw", "refined"))
     found, _ = measure_persons(open_policy(args.pixel_base, BODY).policy, persons, config)
-    errors = {f"{kind}.{c}": columns[c].astype(np.float64) for kind, columns in found.items() for c in COLUMNS}
-    bare = Persons.of_examples(unpictured(example)[torch.tensor(np.sort(first))], BODY)
-    return differences(errors, measured(args.base, bare, f"test{args.test_seed}", args))
+    bare = Persons.of_examples(unpictured(example), BODY)
+    return differences(by_kind(found), measured(args.base, bare, f"test{args.test_seed}", args))
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------

@@ -95,13 +95,15 @@ ARMS = {
     "reward": Arm("reward, KL, base loss beside", REWARD),
     "whole": Arm("reward of finished samples, KL, base loss", replace(REWARD, rollout=replace(DRTUNE, stop_within=1))),
     "moved": Arm("reward, KL, base loss, at ten times the rate", REWARD, rate=MOVED),
-    "no-base": Arm("reward, KL", replace(REWARD, base_weight=0.0)),
-    "strong-kl": Arm("reward, KL 300 times, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=3.0))),
-    "no-kl": Arm("reward, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=0.0))),
-    "bare": Arm("reward alone", replace(REWARD, base_weight=0.0, rollout=replace(DRTUNE, kappa=0.0))),
-    "sharp": Arm("reward, KL, base loss, haze costs 0.05", replace(REWARD, haze_weight=0.05)),
-    "sharper": Arm("reward, KL, base loss, haze costs 0.2", replace(REWARD, haze_weight=0.2)),
-    "bce": Arm("reward by cross-entropy alone, KL, base loss", REWARD, perceptual=False),
+    "no-base": Arm("reward, KL", replace(REWARD, base_weight=0.0), rate=MOVED),
+    "strong-kl": Arm(
+        "reward, KL 300 times, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=3.0)), rate=MOVED
+    ),
+    "no-kl": Arm("reward, base loss beside", replace(REWARD, rollout=replace(DRTUNE, kappa=0.0)), rate=MOVED),
+    "bare": Arm("reward alone", replace(REWARD, base_weight=0.0, rollout=replace(DRTUNE, kappa=0.0)), rate=MOVED),
+    "sharp": Arm("reward, KL, base loss, haze costs 0.05", replace(REWARD, haze_weight=0.05), rate=MOVED),
+    "sharper": Arm("reward, KL, base loss, haze costs 0.2", replace(REWARD, haze_weight=0.2), rate=MOVED),
+    "bce": Arm("reward by cross-entropy alone, KL, base loss", REWARD, perceptual=False, rate=MOVED),
     "lora": Arm("reward, KL, base loss, LoRA rank 8", replace(REWARD, trainable="lora", learning_rate=5e-4)),
     **{
         f"moved-{name}": Arm(f"`moved` by {says}", replace(REWARD, rollout=VARIANTS[says]), rate=MOVED)
@@ -123,8 +125,6 @@ ARMS = {
     "many-reward": Arm("reward, KL, base loss beside, of 8,000 persons", REWARD, rate=3e-6, persons=8000),
 }
 CONTROL = "base"
-OF_MOVED = ("no-base", "strong-kl", "no-kl", "bare", "sharp", "sharper", "bce")
-"""Arms that differ from `moved` in a term alone have its learning rate."""
 RATE_SEED = 100
 MEAN = "mean of 8 samples of the base"
 """The rival explanation of a gain: a model that says less."""
@@ -146,10 +146,10 @@ class Setting:
     hard: np.ndarray
     """Which of them are in hard poses."""
     base_loss: Callable[..., torch.Tensor]
+    drawn: Callable[[int], Any]
+    """So many fine-tuning persons."""
     second: Judge | None = None
     """A judge that no guard and no choice ever asks."""
-    drawn: Callable[[int], Any] | None = None
-    """So many fine-tuning persons, for arms that have more than the others."""
 
     @cached_property
     def reference(self) -> Any:
@@ -176,15 +176,15 @@ def opened(args: argparse.Namespace) -> Setting:
     test = view_persons(config, 4 * args.test, "test", split="test")
     hard = is_hard(test.joints)
     chosen = torch.cat([(~hard).nonzero()[: args.test, 0], hard.nonzero()[: args.test, 0]])
+    drawn = cache(lambda count: view_persons(config, count, "fine-tuning"))
     data = RewardData(
-        view_persons(config, args.persons, "fine-tuning"),
+        drawn(args.persons),
         view_persons(config, args.base_persons, "base", kind=config.kind),
         view_persons(config, args.held_out, "held out", split="val"),
     )
     base = MultiViewPolicy.load(view_transformer_path(args.base))
     second = None if args.second_judge is None else judge_on_ring(load_judge(args.second_judge, skeleton), config.ring)
-    drawn = cache(lambda count: view_persons(config, count, "fine-tuning"))
-    return Setting(base, critic, data, test[chosen], hard[chosen].numpy(), base_view_loss, second, drawn)
+    return Setting(base, critic, data, test[chosen], hard[chosen].numpy(), base_view_loss, drawn, second)
 
 
 def measured(setting: Setting, policy: Any) -> dict[str, list[float]]:
@@ -206,11 +206,9 @@ def trained_arm(
     setting: Setting, arm: Arm, config: MultiViewRewardConfig, folder: Path, looked: Callable[[Any], None] | None = None
 ) -> tuple[Any, float]:
     """An arm's outcome, and the seconds of the processor that it took."""
-    policy, persons = deepcopy(setting.policy), setting.data.persons
-    if arm.persons is not None and setting.drawn is not None:
-        persons = setting.drawn(arm.persons)
+    policy = deepcopy(setting.policy)
+    persons = setting.data.persons if arm.persons is None else setting.drawn(arm.persons)
     data = replace(setting.data, persons=persons, base=persons if arm.renders == "fine-tuning" else setting.data.base)
-    base = data.base
     steps, spent = None, 0.0
     if arm.groups:
         began = time.process_time()
@@ -220,7 +218,7 @@ def trained_arm(
         spent = time.process_time() - began  # equal CPU: sampling the groups is part of it
         assert config.seconds is not None
         config = replace(config, seconds=max(config.seconds - spent, 1.0))
-        steps = GroupViewSteps(items, data.persons, base, setting.reference, setting.base_loss, GROUPS, config)
+        steps = GroupViewSteps(items, data.persons, data.base, setting.reference, setting.base_loss, GROUPS, config)
     critic = setting.critic
     if not arm.perceptual:
         critic = replace(critic, score=replace(critic.score, perceptual_weight=0.0))
@@ -308,8 +306,8 @@ def tried_rates(work: Path) -> list[dict[str, Any]]:
 
 def rate_of(work: Path, name: str) -> float | None:
     """The rate of an arm: its own, or that of the least held-out error; None for an arm that was not tried."""
-    if name in OF_MOVED or ARMS[name].rate is not None:
-        return ARMS["moved"].rate if name in OF_MOVED else ARMS[name].rate
+    if ARMS[name].rate is not None:
+        return ARMS[name].rate
     rows = [row for row in tried_rates(work) if row["arm"] == name]
     return min(rows, key=lambda row: row["mpjpe"])["rate"] if rows else None
 

@@ -23,7 +23,8 @@ def tiny_setting():
     hard = np.array([True, False, False, True, False])
     policy = TinyViews().requires_grad_(False)
     second = tiny_critic(5).judge
-    return direct_reward.Setting(policy, tiny_critic(), data, tiny_persons(5, 4), hard, tiny_base_loss, second)
+    test, more = tiny_persons(5, 4), tiny_persons(8, 6)
+    return direct_reward.Setting(policy, tiny_critic(), data, test, hard, tiny_base_loss, lambda _: more, second)
 
 
 @pytest.fixture

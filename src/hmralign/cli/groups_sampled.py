@@ -126,7 +126,7 @@ def _opened_source(
     """
     from hmralign.data.dataset import DatasetSetting
     from hmralign.data.images import expand_inputs
-    from hmralign.detection.catalogue import DetectorSetting, make_detector, noise_name
+    from hmralign.detection.catalogue import DetectorSetting, noise_name, running_detector
     from hmralign.preferences.person_source import DatasetSource, PhotoSource, ShardSource
     from hmralign.structures.errors import InputError
 
@@ -153,12 +153,8 @@ def _opened_source(
         raise UsageError(
             f"'{folder}' holds neither a store of groups (store.json), nor finished shards (index.json), nor photos"
         ) from error
-    made = make_detector(options.detector, DetectorSetting(options.detector_folder, options.device))
-    try:
+    with running_detector(options.detector, DetectorSetting(options.detector_folder, options.device)) as made:
         yield PhotoSource(photos, made), noise_name(options.detector, made), dict(getattr(made, "versions", {}))
-    finally:
-        if callable(close := getattr(made, "close", None)):  # one that runs in a process of its own
-            close()
 
 
 def made_by(options: GroupsOptions, store: GroupStore, body: BodyModel, detector: dict[str, str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Int
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -133,6 +133,15 @@ def source_of(facts: dict) -> str:
         return str(facts["split"])
     cleaned_from = facts.get("cleaned_from")
     return str(cleaned_from.get("source", "shards:train")) if isinstance(cleaned_from, dict) else "shards:train"
+
+
+def shard_length(path: Path) -> int:
+    """Examples, or groups, in a shard, by its header alone. Raises InputError for a file that has none."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return handle.get_slice("box").get_shape()[0]
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a shard ({error})") from error
 
 
 def read_shard(path: Path) -> dict[str, Tensor]:

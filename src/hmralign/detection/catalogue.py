@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,17 @@ def make_detector(name: str, setting: DetectorSetting) -> Detector:
     if not isinstance(made, Detector):
         raise InputError(f"{name}: made a {type(made).__name__}, which is no detector (`hmralign.detection.detection`)")
     return made
+
+
+@contextmanager
+def running_detector(name: str, setting: DetectorSetting) -> Iterator[Detector]:
+    """`make_detector`, for a block at whose end a detector that runs in a process of its own is closed."""
+    detector = make_detector(name, setting)
+    try:
+        yield detector
+    finally:
+        if callable(close := getattr(detector, "close", None)):
+            close()
 
 
 def noise_name(name: str, detector: Detector) -> str:

@@ -37,7 +37,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from hmralign.data.shards import save_whole
+from hmralign.data.shards import save_whole, shard_length
 from hmralign.engines.parts import FOLDER
 from hmralign.storage.folder_lock import held_folder
 from hmralign.storage.json_file import read_json_lines, read_record
@@ -605,12 +605,9 @@ def _entry(record: dict[str, Any], before: Entry | None) -> Entry:
 
 
 def _rows(path: Path) -> int | None:
-    from safetensors import safe_open
-
     try:
-        with safe_open(path, framework="pt") as handle:
-            return handle.get_slice("box").get_shape()[0]
-    except (SafetensorError, OSError):
+        return shard_length(path)
+    except InputError:
         return None  # `read` says what is wrong with it
 
 

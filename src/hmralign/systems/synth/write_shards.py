@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -16,9 +16,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from hmralign.data.shards import content_hash, read_shards, write_index, write_shard
+from hmralign.data.shards import content_hash, shard_length, write_index, write_shard
 from hmralign.data.synthetic.generator import Generator
-from hmralign.detection.catalogue import DetectorSetting, make_detector
+from hmralign.detection.catalogue import DetectorSetting, running_detector
 from hmralign.detection.detection import Detector
 from hmralign.detection.person_crop import LARGEST_CROP
 from hmralign.rendering.scenes.background import read_backgrounds
@@ -116,7 +116,7 @@ def write_synthetic_shards(
     if config.detector is None:
         write_index(folder, examples=config.examples, **facts)
         return folder
-    found = len(read_shards(folder))
+    found = sum(map(shard_length, folder.glob("shard_*.safetensors")))
     if found == 0:
         raise InputError(f"{folder}: the detector found none of {counted(config.examples, 'rendered person')}")
     write_index(folder, examples=found, not_found=config.examples - found, **facts)
@@ -138,19 +138,12 @@ def _check(config: SynthConfig) -> None:
             raise InputError(f"{what} of {side} pixels; expected 16 to {LARGEST_CROP}")
 
 
-@contextmanager
-def _detector_of(config: SynthConfig, device: str | torch.device) -> Iterator[Detector | None]:
+def _detector_of(config: SynthConfig, device: str | torch.device) -> AbstractContextManager[Detector | None]:
     """The detector of a configuration, which ends with the block; raises InputError as `make_detector`."""
     if config.detector is None:
-        yield None
-        return
+        return nullcontext()
     where = None if config.detector_folder is None else Path(config.detector_folder)
-    detector = make_detector(config.detector, DetectorSetting(where, device, one_person=True))
-    try:
-        yield detector
-    finally:
-        if callable(close := getattr(detector, "close", None)):
-            close()
+    return running_detector(config.detector, DetectorSetting(where, device, one_person=True))
 
 
 def _facts(
